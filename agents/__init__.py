@@ -1,0 +1,1 @@
+"""One service a file, each deployable by itself: `faust -A agents.provisioner worker`."""

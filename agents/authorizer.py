@@ -1,0 +1,6 @@
+"""The Authorizer: grants what the department's policy says, and revokes it."""
+
+from saga_app.service import build
+
+app = build.service("authorizer", lambda settings: settings.authorizer_port)
+build.serve_steps(app)

@@ -1,0 +1,20 @@
+"""The Provisioner: assigns a device and starts the saga, takes the device back, and notes how it ended."""
+
+from saga_app.saga.messages import DLQ, SIGNALS
+from saga_app.saga.onboarding import ONBOARDING
+from saga_app.service import build, views
+from saga_app.service.observer import Observer
+from saga_app.service.room import ChangelogRoom
+from saga_app.service.rows import Rows
+from tables.sagas import sagas
+
+app = build.service("provisioner", lambda settings: settings.provisioner_port)
+table = sagas(app)
+settings = app.settings
+rows = Rows(table, ChangelogRoom(settings.partitions) if settings.embedded else None)
+observer = Observer(ONBOARDING, rows, settings.partitions)
+
+build.serve_steps(app, rows)
+build.listen(app, DLQ, "Note that a saga is parked and waits for somebody.", "parked", observer.handle)
+build.listen(app, SIGNALS, "Note what went wrong with a saga, and who intervened.", "signals", observer.handle)
+views.add_routes(app, table, rows)

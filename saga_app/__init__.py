@@ -1,0 +1,1 @@
+"""The onboarding of users as a choreographed saga over Kafka."""

@@ -1,0 +1,292 @@
+"""`saga`: start it, onboard users, and see what happens. Exit codes: 0, 1 (it failed), 2 (wrong use)."""
+
+# What a command needs is imported when it runs: `saga --help` answers at once.
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+if TYPE_CHECKING:
+    from saga_app.client import Console
+    from saga_app.settings import Settings
+
+STATES = ("running", "completed", "rolling-back", "rolled-back", "parked", "rollback-incomplete")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Since(click.ParamType):
+    """A length of time such as 90s, 10m, 2h or 1d, in seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds; a usage error when it is not such a time."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
+        if found is None:
+            self.fail(f"{value!r} is not a length of time such as 90s, 10m, 2h or 1d", param, ctx)
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--console", "url", metavar="URL", help="The console to talk to (default: the one of the settings).")
+@click.pass_context
+def main(context: click.Context, url: str | None) -> None:
+    """The onboarding of users as a choreographed saga: start it, onboard users, see what happens."""
+    context.obj = url
+
+
+@main.command()
+@click.option("--broker", metavar="kafka://HOST:PORT", help="Use this Kafka instead of the embedded broker.")
+@click.option("--users", type=click.IntRange(1, 100_000), help="Onboard so many users once it is ready.")
+@click.option("--workers", type=click.IntRange(1, 8), default=1, help="Workers of each service (the console: one).")
+def up(broker: str | None, users: int | None, workers: int) -> None:
+    """Start the four services, on the embedded broker unless a Kafka is named (--broker or SAGA_BROKER)."""
+    from saga_app.local.up import up
+
+    if broker:
+        os.environ["SAGA_BROKER"] = broker
+    os.environ.pop("SAGA_EMBEDDED", None)
+    settings = _settings()
+    if workers > settings.partitions:
+        raise click.UsageError(f"--workers {workers}: there are {settings.partitions} partitions (SAGA_PARTITIONS)")
+    embedded = not os.environ.get("SAGA_BROKER")
+    sys.exit(up(settings, embedded=embedded, workers=workers, users=_onboarding(settings, users) if users else None))
+
+
+@main.command()
+@click.option("--name", help="What is not given is made up.")
+@click.option("--email")
+@click.option("--department")
+@click.option("--id", "user_id", help="The user's id (default: a new one).")
+@click.option("--count", type=click.IntRange(1, 1_000_000), help="Onboard so many made-up users.")
+@click.option("--csv", "csv_file", type=click.File("rb"), help="A file with a header line, or - for standard input.")
+@as_json
+@click.pass_obj
+def new(
+    url: str | None,
+    name: str | None,
+    email: str | None,
+    department: str | None,
+    user_id: str | None,
+    count: int | None,
+    csv_file: BinaryIO | None,
+    as_json: bool,
+) -> None:
+    """Onboard a new user, or many."""
+    from saga_app.local import people
+    from saga_app.printing import say_accepted
+
+    one = {"name": name, "email": email, "department": department, "id": user_id}
+    given = {key: value for key, value in one.items() if value is not None}
+    if sum((bool(given), count is not None, csv_file is not None)) > 1:
+        raise click.UsageError("give a user's own data, or --count, or --csv: only one of them")
+    settings = _settings()
+
+    async def command(console: "Console") -> None:
+        if csv_file is not None:
+            answer = await _post(console, csv_file.read(), "text/csv")
+        elif count is not None:
+            answer = await _post_many(console, _departments(settings), count)
+        else:
+            derived = {"email": people.address(name)} if name else {}
+            answer = await _post_json(console, people.person(_departments(settings)) | derived | given)
+        say_accepted(answer, as_json)
+
+    _talk(settings, url, command)
+
+
+@main.command(name="list")
+@click.option("--state", type=click.Choice(STATES))
+@click.option("--department")
+@click.option("--search", metavar="TEXT", help="Part of the name, the address or the id.")
+@click.option("--overdue", is_flag=True, help="Only what is overdue.")
+@click.option(
+    "--sort", default="-started_at", help="started_at, ended_at, duration or name; with - in front: backwards."
+)
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@as_json
+@click.pass_obj
+def list_(
+    url: str | None,
+    state: str | None,
+    department: str | None,
+    search: str | None,
+    overdue: bool,
+    sort: str,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List sagas, the newest first."""
+    from saga_app.printing import say_sagas
+
+    async def command(console: "Console") -> None:
+        wanted = {"state": state, "department": department, "q": search, "sort": sort}
+        query = wanted | {"overdue": "true" if overdue else None}
+        say_sagas(await _pages(console, "/api/sagas", limit, query), as_json)
+
+    _talk(_settings(), url, command)
+
+
+@main.command()
+@click.argument("id")
+@as_json
+@click.pass_obj
+def show(url: str | None, id: str, as_json: bool) -> None:
+    """Show one saga: its state, its facts, and what happened."""
+    from saga_app.printing import say_saga
+
+    async def command(console: "Console") -> None:
+        say_saga(await console.get(f"/api/sagas/{_quoted(id)}"), as_json)
+
+    _talk(_settings(), url, command)
+
+
+@main.command()
+@click.argument("id", required=False)
+@click.option("--follow", "-f", is_flag=True, help="Go on with what comes.")
+@click.option("--since", type=Since(), help="Only what happened in the last 90s, 10m, 2h, 1d.")
+@as_json
+@click.pass_obj
+def trace(url: str | None, id: str | None, follow: bool, since: float | None, as_json: bool) -> None:
+    """Show the way of a saga through Kafka, step by step; without an ID everything, as it comes."""
+    from saga_app.follow import trace
+
+    async def command(console: "Console") -> None:
+        await trace(console, _quoted(id) if id else None, follow, since, as_json)
+
+    _talk(_settings(), url, command)
+
+
+@main.command()
+@click.option("--service")
+@click.option("--step")
+@click.option("--error", help="The class of the error.")
+@click.option("--group", is_flag=True, help="How many, by service and error.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@as_json
+@click.pass_obj
+def errors(
+    url: str | None,
+    service: str | None,
+    step: str | None,
+    error: str | None,
+    group: bool,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List the dead letters: what could not be handled, and why."""
+    from saga_app.printing import say_errors
+
+    async def command(console: "Console") -> None:
+        query = {"service": service, "step": step, "error": error, "group": "true" if group else None}
+        say_errors(await _pages(console, "/api/errors", limit, query), as_json)
+
+    _talk(_settings(), url, command)
+
+
+@main.command()
+@as_json
+def settings(as_json: bool) -> None:
+    """List what can be set by environment variables, with value, default and meaning."""
+    from saga_app.printing import say_settings
+    from saga_app.settings import describe
+
+    say_settings(describe(_settings()), as_json)
+
+
+def _settings() -> "Settings":
+    from saga_app.settings import load
+
+    return load()
+
+
+def _talk(settings: "Settings", url: str | None, command: Callable[["Console"], Awaitable[None]]) -> None:
+    """Run a command with the console; what it refuses is said on stderr, with exit code 1."""
+    from saga_app.client import Console, Refused
+
+    async def run() -> None:
+        token = settings.token.get_secret_value() if settings.token else None
+        async with Console(url or f"http://{_host(settings.bind)}:{settings.console_port}", token) as console:
+            await command(console)
+
+    try:
+        asyncio.run(run())
+    except Refused as refused:
+        click.echo("\n".join(refused.lines), err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _host(bind: str) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
+    return f"[{host}]" if ":" in host else host
+
+
+def _onboarding(settings: "Settings", users: int) -> Callable[[str], Awaitable[str]]:
+    """What `saga up --users` does when it is ready."""
+    from saga_app.client import Console, Refused
+
+    async def onboard(url: str) -> str:
+        token = settings.token.get_secret_value() if settings.token else None
+        try:
+            async with Console(url, token) as console:
+                answer = await _post_many(console, _departments(settings), users)
+        except Refused as refused:
+            return f"no users were onboarded: {'; '.join(refused.lines)}"
+        return f"{answer.get('accepted', 1)} users onboarded"
+
+    return onboard
+
+
+def _departments(settings: "Settings") -> list[str]:
+    from saga_app.service import policy
+
+    return list(policy.load(settings.policy))
+
+
+#: The most users that the console takes at once.
+AT_ONCE = 10_000
+
+
+async def _post_many(console: "Console", departments: list[str], count: int) -> dict[str, Any]:
+    from saga_app.local.people import person
+
+    ids: list[str] = []
+    while len(ids) < count:
+        several = [person(departments) for _ in range(min(AT_ONCE, count - len(ids)))]
+        ids += (await _post_json(console, several))["ids"]
+    return {"accepted": len(ids), "ids": ids}
+
+
+async def _post_json(console: "Console", body: Any) -> Any:
+    import orjson
+
+    return await _post(console, orjson.dumps(body), "application/json")
+
+
+async def _post(console: "Console", body: bytes, content_type: str) -> Any:
+    from uuid import uuid4
+
+    return await console.post("/api/users", body, content_type, **{"Idempotency-Key": str(uuid4())})
+
+
+async def _pages(console: "Console", path: str, limit: int, query: dict[str, Any]) -> dict[str, Any]:
+    """Up to `limit` items, from as many pages as it takes."""
+    page = await console.get(path, **query, limit=min(limit, 100))
+    items = page["items"]
+    while page.get("next") and len(items) < limit:
+        page = await console.get(path, **query, limit=min(limit - len(items), 100), cursor=page["next"])
+        items += page["items"]
+    return {"items": items, "next": page.get("next"), "total": page.get("total", len(items))}
+
+
+def _quoted(id: str) -> str:
+    from urllib.parse import quote
+
+    return quote(id, safe="")

@@ -1,0 +1,150 @@
+"""The console put together: reader, index, hub and API as one service of a Faust app."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from tempfile import TemporaryDirectory
+from time import time
+from typing import Any
+
+from aiohttp import web
+from mode import Service
+
+from saga_app.console import api, contracts, files, gauges
+from saga_app.console.fold import Event
+from saga_app.console.hub import Hub
+from saga_app.console.index import Index
+from saga_app.console.query import Queries
+from saga_app.console.reader import Reader
+from saga_app.console.services import Services
+from saga_app.console.source import Source
+from saga_app.console.trace import Trace
+from saga_app.saga.times import iso
+from saga_app.service import policy
+from saga_app.service.app import bootstrap_of
+from saga_app.service.room import refusal
+from saga_app.service.start import Starter
+from saga_app.settings import Settings
+from saga_app.stream import Sender
+
+
+def now() -> str:
+    """The time, ISO 8601 UTC with milliseconds."""
+    return iso(time())
+
+
+class Console(Service):
+    """Everything but the web server, which it adds its routes to.
+
+    `index` is a URL. By default that of the settings; with the embedded broker, which keeps nothing, a temporary file.
+    """
+
+    def __init__(self, settings: Settings, index: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.settings = settings
+        bootstrap = bootstrap_of(settings)
+        self._folder = TemporaryDirectory(prefix="saga-console-") if settings.embedded and not index else None
+        own = f"sqlite:///{self._folder.name}/index.sqlite" if self._folder else settings.index
+        self.index = Index(index or own)
+        self.queries = Queries(self.index, now)
+        self.hub = Hub(self.queries.changed_after, now)
+        source = partial(Source, bootstrap, settings.partitions, settings.embedded)
+        self.reader = Reader(self.index, source, self._publish, self._tick, self._died, settings.embedded)
+        ports = {name: getattr(settings, f"{name}_port") for name in ("provisioner", "authorizer", "notifier")}
+        self.services = Services(bootstrap, settings.partitions, settings.embedded, ports, self._cluster_seen)
+        self.trace = Trace(bootstrap, settings.partitions, settings.embedded)
+        self.sender = Sender(bootstrap, timeout_s=8.0)
+        self.starter = Starter(self.sender, "console", known=self.queries.users, room=self._room)
+        self.departments = list(policy.load(settings.policy))
+        self._ours: asyncio.AbstractEventLoop | None = None
+
+    def add_routes(self, app: web.Application) -> None:
+        """The API, its contracts and the page."""
+        calls = api.Api(
+            starter=self.starter,
+            queries=self.queries,
+            hub=self.hub,
+            trace=self.trace,
+            stats=self.stats,
+            not_ready=self.not_ready,
+            now=now,
+        ).calls()
+        api.add_routes(app, calls)
+        contracts.add_routes(app, calls)
+        files.add_routes(app, files.load())
+
+    async def on_start(self) -> None:
+        """Begin to read."""
+        self._ours = asyncio.get_running_loop()
+        self.reader.start()
+        self.add_future(self.services.run())
+
+    async def on_stop(self) -> None:
+        """Let the clients go, then end the reader."""
+        self.hub.stop()
+        await self.reader.stop()
+        await self.trace.close()
+        await self.sender.close()
+        self.queries.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def not_ready(self) -> str | None:
+        """Why the index is not up to date, or None."""
+        return self.reader.not_ready
+
+    def broker_away(self) -> str | None:
+        """That what is shown may be old, or None."""
+        return None if self.services.broker_up else "the broker has not answered"
+
+    def stats(self) -> dict[str, Any]:
+        """The figures of this second."""
+        return self.hub.stats or self._with_ours(self.reader.figures())
+
+    def _with_ours(self, figures: dict[str, Any]) -> dict[str, Any]:
+        capacity = self.reader.capacity
+        return figures | {
+            "services": self.services.shown,
+            "broker": {
+                "embedded": self.settings.embedded,
+                "up": self.services.broker_up,
+                "fill": round(capacity.fill, 3) if capacity else None,
+            },
+            "departments": self.departments,
+            "lag": str(self.settings.lag),
+            "not_ready": self.not_ready(),
+        }
+
+    def _publish(self, epoch: str, last: int, events: list[Event]) -> None:
+        self._in_our_loop(self.hub.publish, epoch, last, events)
+
+    def _tick(self, figures: dict[str, Any]) -> None:
+        self._in_our_loop(self._show, figures)
+
+    def _show(self, figures: dict[str, Any]) -> None:
+        shown = self._with_ours(figures)
+        self.hub.tick(shown)
+        gauges.show(shown, self.hub.clients, self.reader.records)
+
+    def _died(self, error: BaseException) -> None:
+        """A console that does not read is of no use: end, and be started again."""
+        self._in_our_loop(lambda: asyncio.ensure_future(self.crash(error)))
+
+    def _in_our_loop(self, call: Callable[..., Any], *args: Any) -> None:
+        if self._ours is not None and not self._ours.is_closed():
+            self._ours.call_soon_threadsafe(call, *args)
+
+    def _cluster_seen(self, cluster: str) -> None:
+        if self.reader.broker_up and cluster and self.index.cluster and cluster != self.index.cluster:
+            self.reader.another_cluster()
+
+    def _room(self, count: int) -> str | None:
+        """The embedded broker drops silently what does not fit: refuse before."""
+        capacity = self.reader.capacity
+        if capacity is None:
+            return None
+        if reason := self.not_ready():
+            return f"it is not known yet how full the embedded broker is: {reason}"
+        unread = sum(1 for id in self.starter.accepted if not self.reader.fold.knows(id))
+        coming = count + unread + len(self.starter.under_way) + len(self.reader.fold.open)
+        return refusal(capacity, coming, self.settings.partitions)

@@ -1,0 +1,147 @@
+"""The database behind the index: SQLite or PostgreSQL by URL, opened, claimed by one console alone, and made anew."""
+
+import fcntl
+import os
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+log = structlog.get_logger()
+
+#: The index can be read anew, so a commit need not reach the disk before the next; it must only never be half there.
+PRAGMAS = {"journal_mode": "WAL", "synchronous": "NORMAL", "busy_timeout": "10000", "temp_store": "MEMORY"}
+
+
+class InUse(RuntimeError):
+    """Another console writes this index; each needs its own."""
+
+
+class Database:
+    """An engine, and the claim to be the only one who writes through it."""
+
+    def __init__(self, url: str) -> None:
+        found = make_url(url)
+        if found.drivername == "postgresql":
+            found = found.set(drivername="postgresql+psycopg")
+        self.url, self.sqlite = found, found.get_backend_name() == "sqlite"
+        self.path = Path(found.database) if self.sqlite and found.database else None
+        self.engine: Engine = self._make_engine()
+        self.claim: Claim | None = None
+
+    def _make_engine(self) -> Engine:
+        if not self.sqlite:
+            return create_engine(self.url, pool_size=6, pool_pre_ping=True)
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(self.url, pool_size=6)
+        event.listen(engine, "connect", _prepare)
+        return engine
+
+    def open(self) -> None:
+        """Claim it. Raises `InUse`."""
+        if self.claim is None:
+            self.claim = (
+                _claim_file(self.path) if self.path else _claim_server(self.engine) if not self.sqlite else None
+            )
+
+    def gone(self) -> bool:
+        """Whether somebody has deleted the file."""
+        claimed = self.claim.inode if self.claim else None
+        if self.path is None or claimed is None:
+            return False
+        try:
+            return self.path.stat().st_ino != claimed
+        except FileNotFoundError:
+            return True
+
+    def renew(self) -> None:
+        """A new file in the place of one that is gone or broken."""
+        self.close()
+        if self.path is not None:
+            for left in (self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))):
+                left.unlink(missing_ok=True)
+        self.engine = self._make_engine()
+        self.open()
+
+    def close(self) -> None:
+        """Give it up; a later `open` takes it again."""
+        claim, self.claim = self.claim, None
+        if claim is not None and not self.sqlite:
+            claim.release()
+        self.engine.dispose()
+        if claim is not None and self.sqlite:
+            claim.release()  # last: to close any descriptor of a file ends all locks that SQLite has on it
+
+
+class Claim:
+    """Held until it is released, or until the process ends in whatever way."""
+
+    def __init__(self, release: Callable[[], None], inode: int | None = None) -> None:
+        self.release, self.inode = release, inode
+
+
+def _claim_file(path: Path) -> Claim:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # personal data: for this user's eyes
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not the kind of lock that SQLite takes
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InUse(f"another console writes the index {path}; give each its own SAGA_INDEX") from None
+    return Claim(lambda: os.close(descriptor), os.fstat(descriptor).st_ino)
+
+
+def _claim_server(engine: Engine) -> Claim:
+    key = int.from_bytes(blake2b(b"saga console index", digest_size=7).digest())
+    connection = engine.connect()
+    held = connection.execute(text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar()
+    connection.commit()
+    if not held:
+        connection.close()
+        raise InUse(f"another console writes the index in {engine.url.database}; give each its own SAGA_INDEX")
+
+    def release() -> None:
+        connection.invalidate()  # the lock ends with its session, which must not go back to the pool
+        connection.close()
+
+    return Claim(release)
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    for name, value in PRAGMAS.items():
+        cursor.execute(f"PRAGMA {name}={value}")
+    cursor.close()
+
+
+#: What a search looks at; the device has an index of its own.
+SEARCHED = "name || ' ' || email || ' ' || id"
+
+
+def add_search(connection: Connection) -> bool:
+    """An index of all three-letter pieces, where the database has such a thing; whether it has."""
+    statements = _SQLITE if connection.engine.dialect.name == "sqlite" else _POSTGRESQL
+    try:
+        with connection.begin_nested():
+            for statement in statements:
+                connection.execute(text(statement))
+    except DBAPIError as error:
+        log.warning("searching reads every row: the database has no trigram index", problem=str(error.orig))
+        return False
+    return True
+
+
+_SQLITE = (
+    "CREATE VIRTUAL TABLE IF NOT EXISTS sagas_text USING fts5(found, content='', tokenize='trigram')",
+    "CREATE TRIGGER IF NOT EXISTS sagas_added AFTER INSERT ON sagas BEGIN "
+    "INSERT INTO sagas_text(rowid, found) VALUES (new.rowid, new.name || ' ' || new.email || ' ' || new.id); END",
+)
+_POSTGRESQL = (
+    "CREATE EXTENSION IF NOT EXISTS pg_trgm",
+    f"CREATE INDEX IF NOT EXISTS sagas_text ON sagas USING gin (({SEARCHED}) gin_trgm_ops)",
+)

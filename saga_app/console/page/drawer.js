@@ -1,0 +1,179 @@
+// One saga, from the right: who, state, why, the facts, and the timeline with its proof. `#/sagas/<id>`
+
+import { api } from "./api.js";
+import { chip } from "./chip.js";
+import { $, h, icon, show, text } from "./dom.js";
+import { clockMs, duration, plural } from "./format.js";
+import { typing } from "./keys.js";
+import { hasEnded } from "./plan.js";
+import { idsInView, sagaAddress, sagaInAddress, viewAddress } from "./router.js";
+import { store, subscribe } from "./store.js";
+import { timeline } from "./timeline.js";
+
+const REFRESH_MS = 1000;
+const SETTLED_MS = 700;
+const WIDE = new Set(["E-mail"]);
+
+export function drawer() {
+  const element = $("#drawer");
+  const title = h("h2", { id: "drawer-title", tabindex: "-1" });
+  const previous = button("prev", "Previous user (up arrow)", () => step(-1));
+  const next = button("next", "Next user (down arrow)", () => step(1));
+  const close = button("close", "Close (Esc)", leave);
+  const state = h("div", { class: "drawer-state" });
+  const why = h("p", { class: "why" });
+  const facts = h("dl", { class: "facts" });
+  const broken = h("div", { class: "broken", role: "alert", hidden: true });
+  const story = h("div", { class: "story" });
+  const body = h("div", { class: "drawer-body" }, state, why, broken, facts, h("h3", {}, "Timeline"), story);
+  element.append(h("header", {}, title, h("div", { class: "buttons" }, previous, next, close)), body);
+
+  let id = null;
+  let opener = null;
+  let timer = 0;
+  let told = "";
+  let rowTold = null;
+
+  function open(wanted) {
+    if (id === null) opener = document.activeElement;
+    if (wanted === id) return;
+    id = wanted;
+    told = "";
+    rowTold = null;
+    clearTimeout(timer);
+    show(element, true);
+    document.body.classList.add("with-drawer");
+    text(title, "…");
+    show(broken, false);
+    for (const part of [state, facts]) part.replaceChildren();
+    text(why, "");
+    story.replaceChildren(...skeleton());
+    element.scrollTop = 0;
+    body.scrollTop = 0;
+    mark();
+    refresh();
+    requestAnimationFrame(() => title.focus({ preventScroll: true }));
+  }
+
+  function hide() {
+    if (id === null) return;
+    id = null;
+    clearTimeout(timer);
+    show(element, false);
+    document.body.classList.remove("with-drawer");
+    giveBackFocus(opener);
+  }
+
+  async function refresh() {
+    const wanted = id;
+    clearTimeout(timer);
+    timer = 0;
+    const results = await Promise.allSettled([api.saga(wanted), api.trace(wanted)]);
+    if (wanted !== id) return;
+    const [row, trace] = results;
+    if (row.status === "fulfilled") paint(row.value);
+    if (trace.status === "fulfilled") paintStory(trace.value.entries);
+    const failed = results.find((result) => result.status === "rejected");
+    show(broken, Boolean(failed));
+    if (failed) fail(failed.reason, row.status === "fulfilled");
+    const done = row.status === "fulfilled" && hasEnded(row.value) && !failed;
+    // A last look after the end: the ending itself may reach the trace a moment later than the row.
+    if (!done) timer = setTimeout(refresh, REFRESH_MS);
+    else if (rowTold !== row.value.updated_at) timer = setTimeout(refresh, SETTLED_MS);
+    if (row.status === "fulfilled") rowTold = row.value.updated_at;
+  }
+
+  function fail(problem, known) {
+    if (!known) text(title, problem.status === 404 ? "No such saga" : "This saga could not be loaded");
+    if (!story.querySelector("ol")) story.replaceChildren();
+    broken.replaceChildren(
+      icon("warn"),
+      h("div", {}, h("strong", {}, problem.title || "This could not be loaded"), h("p", {}, problem.message)),
+    );
+  }
+
+  function paint(row) {
+    title.replaceChildren(h("bdi", {}, row.user.name));
+    state.replaceChildren(chip(row), h("code", { class: "id" }, row.id));
+    text(why, `${sentenceOf(row.why)}`);
+    facts.replaceChildren(
+      ...Object.entries({
+        "E-mail": row.user.email,
+        Department: row.user.department,
+        Time: row.duration == null ? "–" : duration(row.duration),
+        Device: row.device_id ? h("span", { class: "mono" }, row.device_id) : "–",
+        Access: (row.authorizations ?? []).join(", ") || "–",
+        "Mail sent": row.notified_at ? clockMs(row.notified_at) : "–",
+        Started: clockMs(row.started_at),
+        Ended: row.ended_at ? clockMs(row.ended_at) : "not yet",
+        Overtook:
+          row.overtook == null ? "–" : row.overtook ? `${plural(row.overtook, "saga")} that started earlier` : "nobody",
+      }).map(([term, value]) =>
+        h("div", { class: WIDE.has(term) ? "full" : null }, h("dt", {}, term), h("dd", {}, value)),
+      ),
+    );
+  }
+
+  /** Rebuilt only when something was added, so that an opened raw record stays open while one reads. */
+  function paintStory(entries) {
+    const key = JSON.stringify(entries.map((entry) => [entry.topic, entry.offset, entry.kind]));
+    if (key === told) return;
+    told = key;
+    const open = new Set([...story.querySelectorAll("details[open]")].map((details) => details.dataset.key));
+    story.replaceChildren(timeline(entries));
+    for (const details of story.querySelectorAll("details")) details.open = open.has(details.dataset.key);
+  }
+
+  function step(by) {
+    const ids = idsInView();
+    const at = ids.indexOf(id);
+    const to = ids[at < 0 ? 0 : at + by];
+    if (to) location.replace(sagaAddress(to));
+  }
+
+  function mark() {
+    const ids = idsInView();
+    const at = ids.indexOf(id);
+    previous.disabled = at <= 0;
+    next.disabled = ids.length === 0 || at === ids.length - 1;
+  }
+
+  function leave() {
+    location.hash = viewAddress();
+  }
+
+  addEventListener("keydown", (event) => {
+    if (id === null || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape") return leave();
+    if (typing(event.target)) return;
+    const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    step(by);
+  });
+  subscribe((changed) => {
+    if (id === null || sagaInAddress() === null) return;
+    if (changed.has("travellers") || changed.has("arrivals")) {
+      mark();
+      const row = store.travellers.get(id)?.row;
+      if (row && row.updated_at !== rowTold && !timer) timer = setTimeout(refresh, 200);
+    }
+  });
+  return { open, close: hide };
+}
+
+/** To what had it; if that was drawn anew meanwhile, to what stands there now. */
+function giveBackFocus(opener) {
+  const href = opener?.getAttribute("href");
+  const same = () => [...document.querySelectorAll("main a")].find((link) => link.getAttribute("href") === href);
+  const target = opener?.isConnected ? opener : (same() ?? $("#main"));
+  target.focus({ preventScroll: true });
+}
+
+const sentenceOf = (why) => (why ? `${why[0].toLocaleUpperCase()}${why.slice(1)}${/[.!?]$/.test(why) ? "" : "."}` : "");
+
+function button(symbol, label, act) {
+  return h("button", { type: "button", class: "quiet", "aria-label": label, title: label, onclick: act }, icon(symbol));
+}
+
+const skeleton = () => Array.from({ length: 5 }, () => h("div", { class: "skeleton", "aria-hidden": "true" }));

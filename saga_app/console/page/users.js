@@ -1,0 +1,171 @@
+// The Users view: everybody, with search, filter, sort and paging. The address keeps what is asked for.
+
+import { api } from "./api.js";
+import { chip } from "./chip.js";
+import { h, icon, name, show, text } from "./dom.js";
+import { clock, duration, plural } from "./format.js";
+import { STATES, hasEnded } from "./plan.js";
+import { remember, sagaAddress } from "./router.js";
+import { store, subscribe } from "./store.js";
+import { PAGE, Pages, sortable } from "./table.js";
+
+const TYPING_MS = 180;
+const FRESHEN_MS = 2000;
+const DEFAULT_SORT = "-started_at";
+/** Not a state but a mark; here it is chosen like one. */
+const OVERDUE = "overdue";
+
+export function users() {
+  const asked = { q: "", state: "", sort: DEFAULT_SORT };
+  const search = h("input", {
+    id: "search",
+    type: "search",
+    placeholder: "Name, e-mail or id",
+    "aria-label": "Search users",
+    "aria-keyshortcuts": "/",
+    autocomplete: "off",
+    maxlength: 200,
+  });
+  const states = h(
+    "select",
+    { "aria-label": "State" },
+    h("option", { value: "" }, "Every state"),
+    Object.entries(STATES).map(([value, { label }]) => h("option", { value }, label)),
+    h("option", { value: OVERDUE }, "Overdue"),
+  );
+  const news = h("button", { type: "button", class: "held", hidden: true });
+  const choose = (sort) => ask({ sort });
+  const columns = [
+    sortable("User", "name", () => asked.sort, choose),
+    h("th", { scope: "col", class: "c-department" }, "Department"),
+    h("th", { scope: "col", class: "c-state" }, "State"),
+    h("th", { scope: "col", class: "c-device" }, "Device"),
+    h("th", { scope: "col", class: "c-access" }, "Access"),
+    sortable("Started", "started_at", () => asked.sort, choose),
+    sortable("Ended", "ended_at", () => asked.sort, choose),
+    sortable("Time", "duration", () => asked.sort, choose),
+  ];
+  const body = h("tbody");
+  const table = h(
+    "table",
+    { class: "users-table", "aria-label": "Users" },
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        columns.map((column) => column.cell ?? column),
+      ),
+    ),
+    body,
+  );
+  const empty = h("div", { class: "empty", hidden: true }, h("p", { class: "big" }), h("p", {}));
+  const pages = new Pages({ fetch: load, draw, empty });
+  const scroller = h(
+    "div",
+    { class: "table-scroll", tabindex: "0", role: "region", "aria-label": "Users" },
+    table,
+    empty,
+  );
+  const tools = h("div", { class: "tools" }, h("label", { class: "search" }, icon("search"), search), states, news);
+  const element = h("div", { class: "users" }, tools, pages.broken, scroller, pages.pager);
+  pages.onstate = (state) => element.classList.toggle("loading", state === "loading");
+
+  let visible = false;
+  let total = null;
+  let timer = 0;
+
+  function load(cursor, signal) {
+    const state = asked.state === OVERDUE ? { state: "", overdue: true } : {};
+    return api
+      .sagas({ ...asked, ...state, department: store.department, limit: PAGE, cursor }, signal)
+      .then((answer) => {
+        if (!cursor) total = count();
+        return answer;
+      });
+  }
+
+  const count = () => (store.stats ? Object.values(store.stats.counts ?? {}).reduce((sum, n) => sum + n, 0) : null);
+
+  function draw(rows) {
+    body.replaceChildren(...rows.map(line));
+    columns.forEach((column) => column.paint?.());
+    show(news, false);
+    const filtered = asked.q || asked.state || store.department;
+    text(empty.firstChild, filtered ? "Nobody fits." : "Nobody has been onboarded yet.");
+    text(empty.lastChild, filtered ? "Search for something else, or take the filters away." : "Press New User, or n.");
+  }
+
+  function ask(change) {
+    Object.assign(asked, change);
+    remember("users", { ...asked, sort: asked.sort === DEFAULT_SORT ? "" : asked.sort });
+    return pages.restart();
+  }
+
+  /** Rows that are still under way change in place; new ones wait until they are asked for. */
+  async function freshen() {
+    if (!visible || document.hidden || store.connection.state !== "live") return;
+    total ??= count();
+    const more = total == null ? 0 : count() - total;
+    show(news, more > 0 && !asked.q && !asked.state);
+    text(news, `${plural(more, "more", "more")} since · show`);
+    if (pages.items.every(hasEnded)) return;
+    const answer = await load(pages.cursors.at(-1)).catch(() => null);
+    const now = new Map((answer?.items ?? []).map((row) => [row.id, row]));
+    pages.items = pages.items.map((row, place) => {
+      const fresh = now.get(row.id);
+      if (!fresh || fresh.updated_at === row.updated_at) return row;
+      body.children[place]?.replaceWith(line(fresh));
+      return fresh;
+    });
+  }
+
+  search.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => ask({ q: search.value.trim() }), TYPING_MS);
+  });
+  states.addEventListener("change", () => ask({ state: states.value }));
+  news.addEventListener("click", () => pages.restart());
+  subscribe((changed) => visible && changed.has("department") && pages.restart());
+  setInterval(freshen, FRESHEN_MS);
+
+  return {
+    element,
+    shown(query) {
+      visible = true;
+      Object.assign(asked, {
+        q: query.get("q") ?? "",
+        state: query.get("state") ?? "",
+        sort: query.get("sort") ?? DEFAULT_SORT,
+      });
+      search.value = asked.q;
+      states.value = asked.state;
+      pages.restart();
+    },
+    hidden() {
+      visible = false;
+    },
+    ids: () => pages.items.map((row) => row.id),
+  };
+}
+
+function line(row) {
+  return h(
+    "tr",
+    { "data-id": row.id },
+    h(
+      "th",
+      { scope: "row", class: "c-name" },
+      h("a", { href: sagaAddress(row.id) }, name(row.user.name)),
+      h("span", { class: "email" }, row.user.email),
+    ),
+    h("td", { class: "c-department" }, row.user.department),
+    h("td", { class: "c-state", title: row.why }, chip(row)),
+    h("td", { class: "c-device mono" }, row.device_id ?? "–"),
+    h("td", { class: "c-access" }, (row.authorizations ?? []).join(", ") || "–"),
+    h("td", { class: "c-started" }, clock(row.started_at)),
+    h("td", { class: "c-ended" }, clock(row.ended_at)),
+    h("td", { class: "c-duration" }, row.duration == null ? "–" : duration(row.duration)),
+  );
+}

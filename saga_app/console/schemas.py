@@ -1,0 +1,198 @@
+"""The shapes of what the console answers, for `/openapi.json` and for those who write clients."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from saga_app.saga.messages import State, User, Visit
+
+
+class Trouble(BaseModel):
+    """The latest signal about a saga."""
+
+    kind: Literal["failed", "overdue", "redriven", "cancelled"]
+    step: str
+    service: str
+    at: str
+    attempt: int
+    attempts: int
+    next_at: str | None
+    reason: str | None
+
+
+class Saga(BaseModel):
+    """One saga. Times are ISO 8601 in UTC with milliseconds, durations are seconds."""
+
+    id: str
+    saga: str
+    user: User
+    state: State
+    step: str = Field(description="the step that is waited for or worked on, or the last one")
+    attempt: int
+    device_id: str | None
+    authorizations: list[str] | None
+    notified_at: str | None
+    started_at: str
+    updated_at: str
+    ended_at: str | None
+    duration: float | None
+    overdue: bool
+    reason: str | None
+    why: str = Field(description="what it waits for or how it ended, in a sentence")
+    overtook: int | None = Field(description="sagas that had started earlier and were unfinished when this one ended")
+    trouble: Trouble | None
+    history: list[Visit]
+
+
+class SagaNow(Saga):
+    """A saga, and where the stream has to be resumed to hear what comes next."""
+
+    cursor_event: str
+
+
+class SagaPage(BaseModel):
+    """A page of sagas."""
+
+    items: list[Saga]
+    next: str | None = Field(description="the cursor of the next page")
+    total: int
+    cursor_event: str = Field(description="resume the stream here (last_event_id) and nothing is missed")
+
+
+class Accepted(BaseModel):
+    """The broker has acknowledged the saga."""
+
+    id: str
+    url: str
+
+
+class AcceptedList(BaseModel):
+    """The broker has acknowledged all of them."""
+
+    accepted: int
+    ids: list[str]
+
+
+class TraceEntry(BaseModel):
+    """A line of a timeline, with its place in Kafka as the proof."""
+
+    at: str
+    topic: str
+    partition: int
+    offset: int
+    service: str
+    step: str
+    kind: str = Field(
+        description="requested, done, denied, failed, parked, overdue, redriven, cancelled, or the state at the end"
+    )
+    attempt: int
+    data: dict[str, Any]
+    raw: dict[str, Any] | None = Field(None, description="the record itself, with ?raw=true")
+
+
+class Timeline(BaseModel):
+    """One saga's timeline, in causal order, read from Kafka."""
+
+    id: str
+    entries: list[TraceEntry]
+
+
+class DeadLetterItem(BaseModel):
+    """A dead letter; topic, partition and offset are those of the original."""
+
+    id: str | None
+    saga: str | None
+    department: str | None
+    service: str
+    step: str
+    error: str
+    reason: str
+    attempts: int
+    at: str
+    topic: str
+    partition: int
+    offset: int
+    open: bool
+    dlq_partition: int
+    dlq_offset: int
+
+
+class DeadLetterGroup(BaseModel):
+    """Dead letters of one kind (group=true)."""
+
+    service: str
+    step: str
+    error: str
+    count: int
+    first_at: str
+    last_at: str
+    reason: str
+
+
+class DeadLetterPage(BaseModel):
+    """A page of dead letters, or of their groups."""
+
+    items: list[DeadLetterItem | DeadLetterGroup]
+    next: str | None
+    total: int
+
+
+class Percentiles(BaseModel):
+    """In seconds."""
+
+    p50: float | None
+    p99: float | None
+
+
+class StepFigures(BaseModel):
+    """How one step is doing."""
+
+    waiting: int
+    rate: float
+    slowest: float = Field(description="seconds that the first in line has been waiting")
+
+
+class ServiceFigures(BaseModel):
+    """How one service is doing."""
+
+    up: bool
+    workers: int
+    lag: int | None = Field(description="records that it has not dealt with")
+    reason: str | None
+
+
+class BrokerFigures(BaseModel):
+    """The broker, and how full it is if it is the embedded one."""
+
+    embedded: bool
+    up: bool
+    fill: float | None
+
+
+class Stats(BaseModel):
+    """The figures of this second; also the `stats` event of the stream."""
+
+    counts: dict[State, int]
+    overdue: int
+    in_flight: int
+    rate: float = Field(description="sagas that ended, a second, over the last 10 s")
+    duration: Percentiles
+    delay: Percentiles = Field(description="from the broker's log to this console")
+    errors: int
+    steps: dict[str, StepFigures]
+    services: dict[str, ServiceFigures]
+    broker: BrokerFigures
+    departments: list[str]
+    lag: str
+    not_ready: str | None = Field(description="why the index is not up to date, if it is not")
+
+
+class ProblemBody(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[dict[str, Any]] | None = None

@@ -1,0 +1,128 @@
+"""How the services are: whether they answer, how many workers each has, how far each is behind."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from saga_app.console.closing import ended
+from saga_app.console.source import cluster_of
+from saga_app.saga.messages import DLQ, SIGNALS
+from saga_app.saga.onboarding import ONBOARDING
+from saga_app.stream.calm import calm
+
+log = structlog.get_logger()
+
+#: Quietened by the stream layer: an outage is one line, not a flood.
+LIBRDKAFKA = logging.getLogger("librdkafka")
+
+#: Time between two looks, and how long one may take (seconds).
+EVERY_S, MOST_S = 2.0, 5.0
+
+SERVICES = tuple(dict.fromkeys(step.service for step in ONBOARDING.steps))
+
+#: What each service reads.
+READS = {service: [step.topic for step in ONBOARDING.of(service)] for service in SERVICES}
+READS[ONBOARDING.steps[0].service] += [DLQ, SIGNALS]
+
+
+class Services:
+    """`run` looks every two seconds; `shown` is what was seen last.
+
+    `ports` are where the services of this machine answer, `moved` is called with the cluster's id at each look.
+    """
+
+    def __init__(
+        self, bootstrap: str, partitions: int, embedded: bool, ports: dict[str, int], seen: Callable[[str], None]
+    ) -> None:
+        self.bootstrap, self.partitions, self.embedded = bootstrap, partitions, embedded
+        self.ports, self.seen = ports, seen
+        self.broker_up = False
+        # the embedded broker cannot be asked for groups
+        self.groups = None if embedded else AdminClient({"bootstrap.servers": bootstrap}, logger=LIBRDKAFKA)
+        self.shown: dict[str, dict[str, Any]] = {
+            service: {"up": False, "workers": 0, "lag": None, "reason": "not looked at yet"} for service in SERVICES
+        }
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            try:
+                await self._session()
+            except (KafkaError, KafkaException, OSError, TimeoutError) as error:
+                self._unknown(f"the broker is away: {type(error).__name__}")
+            except Exception as error:
+                log.exception("no figures of the services", error=type(error).__name__)
+                self._unknown("the broker cannot be asked for it")
+            await asyncio.sleep(EVERY_S)
+
+    async def _session(self) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=int(MOST_S * 1000))
+        ends = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, group_id=None, enable_auto_commit=False)
+        calm(admin._client)
+        calm(ends._client)
+        try:
+            await admin.start()
+            await ends.start()
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(1.0)) as http:
+                while True:
+                    async with asyncio.timeout(MOST_S):
+                        await self._look(admin, ends, http)
+                    await asyncio.sleep(EVERY_S)
+        finally:
+            await ended(ends.stop(), admin.close())
+
+    async def _look(self, admin: AIOKafkaAdminClient, ends: AIOKafkaConsumer, http: aiohttp.ClientSession) -> None:
+        self.seen(await cluster_of(admin))
+        self.broker_up = True
+        workers = await asyncio.to_thread(_workers, self.groups) if self.groups is not None else None
+        for service in SERVICES:
+            places = [TopicPartition(topic, p) for topic in READS[service] for p in range(self.partitions)]
+            lag = await _lag(admin, ends, service, places)
+            reason = await self._answers(http, service) if workers is None else None
+            count = workers[service] if workers is not None else int(reason is None)
+            if workers is not None and not count:
+                reason = "no worker is in its group"
+            self.shown[service] = {"up": count > 0, "workers": count, "lag": lag, "reason": reason}
+
+    def _unknown(self, reason: str) -> None:
+        self.broker_up = False
+        for service in SERVICES:
+            self.shown[service] = {"up": False, "workers": 0, "lag": None, "reason": reason}
+
+    async def _answers(self, http: aiohttp.ClientSession, service: str) -> str | None:
+        """None if the worker of this service on this machine is ready, else why not."""
+        try:
+            async with http.get(f"http://127.0.0.1:{self.ports[service]}/health/ready") as answer:
+                if answer.status == 200:
+                    return None
+                return str((await answer.json(content_type=None)).get("reason", f"it answers {answer.status}"))
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return "it does not answer"
+
+
+def _workers(groups: AdminClient) -> dict[str, int]:
+    """Members of each service's group. By librdkafka: aiokafka cannot read the answer when members are static."""
+    asked = groups.describe_consumer_groups(list(SERVICES), request_timeout=MOST_S)
+    return {service: len(answer.result().members) for service, answer in asked.items()}
+
+
+async def _lag(
+    admin: AIOKafkaAdminClient, ends: AIOKafkaConsumer, group: str, places: list[TopicPartition]
+) -> int | None:
+    """Records that the group has not committed yet; None before it has committed anything."""
+    committed = await admin.list_consumer_group_offsets(group, partitions=places)
+    end = await ends.end_offsets(places)
+    done = {place: max(0, found.offset) for place, found in committed.items()}
+    if all(found.offset < 0 for found in committed.values()) and not any(end.values()):
+        return 0
+    behind: int = sum(max(0, end[place] - done.get(place, 0)) for place in places)
+    return behind

@@ -1,0 +1,110 @@
+"""Everything that the topics hold, from given offsets on: no group, and all partitions assigned by hand."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import OffsetOutOfRangeError
+
+from saga_app.console.closing import ended
+from saga_app.service import topics
+from saga_app.stream.calm import calm
+from saga_app.stream.embedded import FETCH_WAIT_MS
+
+Place = tuple[str, int]
+
+
+class Waiting(Exception):
+    """Not everything is there yet; the text says what is missing."""
+
+
+class Stale(Exception):
+    """The topics are not those that the index was made from: it must be read anew."""
+
+
+class Source:
+    """Opened with `async with`, then positioned by `start_at`."""
+
+    def __init__(self, bootstrap: str, partitions: int, embedded: bool) -> None:
+        self.bootstrap, self.partitions = bootstrap, partitions
+        self.places = [TopicPartition(topic, number) for topic in topics.TOPICS for number in range(partitions)]
+        self.consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # a lost position is news, not a detail
+            fetch_max_wait_ms=FETCH_WAIT_MS if embedded else 500,
+            max_partition_fetch_bytes=1024 * 1024,
+            request_timeout_ms=30_000,
+            metadata_max_age_ms=30_000,
+        )
+        self.cluster = ""
+        self.missing: dict[Place, int] = {}  #: What was there at the start and has not been read, by its end.
+
+    async def __aenter__(self) -> Self:
+        await self._check()
+        calm(self.consumer._client)
+        try:
+            await self.consumer.start()
+        except BaseException:
+            await ended(self.consumer.stop())
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await ended(self.consumer.stop())
+
+    async def _check(self) -> None:
+        """Raises `Waiting` until all topics are there."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=10_000)
+        try:
+            await admin.start()
+            missing = await topics.check(admin, self.partitions)
+            self.cluster = await cluster_of(admin)
+        finally:
+            await ended(admin.close())
+        if missing is not None:
+            raise Waiting(missing.reason)
+
+    async def start_at(self, offsets: Mapping[Place, int]) -> None:
+        """Begin there, or at the beginning where nothing is said.  Raises `Stale` if an offset is beyond the end."""
+        first = await self.consumer.beginning_offsets(self.places)
+        ends = await self.consumer.end_offsets(self.places)
+        self.consumer.assign(self.places)
+        for place in self.places:
+            offset = max(offsets.get((place.topic, place.partition), 0), first[place])
+            if offset > ends[place]:
+                raise Stale(f"{place.topic}[{place.partition}] ends at {ends[place]}, {offset} had been read")
+            self.consumer.seek(place, offset)
+            if offset < ends[place]:
+                self.missing[place.topic, place.partition] = ends[place]
+
+    async def read(self, wait_s: float, most: int) -> tuple[list[Any], dict[Place, int]]:
+        """The next records of all partitions, and the offsets behind them.
+
+        Raises `Stale` if a position is not there any more.
+        """
+        try:
+            found = await self.consumer.getmany(timeout_ms=int(wait_s * 1000), max_records=most)
+        except OffsetOutOfRangeError as error:
+            raise Stale(f"positions are gone: {_shown(error.args[0])}") from error
+        records = [record for run in found.values() for record in run]
+        after = {(place.topic, place.partition): run[-1].offset + 1 for place, run in found.items()}
+        for place, offset in after.items():
+            if self.missing and offset >= self.missing.get(place, offset + 1):
+                del self.missing[place]
+        return records, after
+
+
+def _shown(positions: Mapping[Any, int]) -> str:
+    return ", ".join(f"{place.topic}[{place.partition}]@{offset}" for place, offset in _some(positions.items()))
+
+
+def _some(items: Iterable[Any]) -> list[Any]:
+    return sorted(items)[:3]
+
+
+async def cluster_of(admin: AIOKafkaAdminClient) -> str:
+    """The id that the brokers say they belong to; another id, another Kafka."""
+    return str((await admin.describe_cluster()).get("cluster_id") or "")

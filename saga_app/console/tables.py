@@ -1,0 +1,89 @@
+"""The tables of the index. They hold nothing that Kafka does not hold: delete them, and they are read anew."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+)
+from sqlalchemy import (
+    Text as AnyText,
+)
+
+#: Another number here, and an index that was made by other code is thrown away and read anew.
+SCHEMA = 1
+
+metadata = MetaData()
+
+#: Sorted by code point in every database.
+Text = AnyText().with_variant(AnyText(collation="C"), "postgresql")
+
+#: One row a saga. `row` is the wire's JSON, `told` the trace entry of the latest event, `seq` that event's number.
+sagas = Table(
+    "sagas",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("department", Text, nullable=False),
+    Column("device_id", Text),
+    Column("started_at", Text, nullable=False),
+    Column("ended_at", Text),
+    Column("duration", Float),
+    Column("overdue", Boolean, nullable=False),
+    Column("reason", Text),
+    Column("overtook", Integer),
+    Column("seq", BigInteger, nullable=False),
+    Column("row", LargeBinary, nullable=False),
+    Column("told", LargeBinary),
+)
+Index("sagas_started", sagas.c.started_at, sagas.c.id)
+Index("sagas_ended", sagas.c.ended_at, sagas.c.id)
+Index("sagas_duration", sagas.c.duration, sagas.c.id)
+Index("sagas_name", sagas.c.name, sagas.c.id)
+Index("sagas_state", sagas.c.state, sagas.c.started_at, sagas.c.id)
+Index("sagas_department", sagas.c.department, sagas.c.started_at, sagas.c.id)
+Index("sagas_device", sagas.c.device_id)
+Index("sagas_seq", sagas.c.seq)
+
+#: Dead letters, by the place of the original: one that is read or sent twice is one. `open` until its saga goes on.
+letters = Table(
+    "letters",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("offset", BigInteger, primary_key=True),
+    Column("id", Text),
+    Column("saga", Text),
+    Column("department", Text),
+    Column("service", Text, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Column("dlq_partition", Integer, nullable=False),
+    Column("dlq_offset", BigInteger, nullable=False),
+)
+Index("letters_at", letters.c.open, letters.c.at, letters.c.dlq_partition, letters.c.dlq_offset)
+Index("letters_id", letters.c.id)
+
+#: The next record to read, by topic and partition; written together with what was read before it.
+offsets = Table(
+    "offsets",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("next", BigInteger, nullable=False),
+)
+
+#: schema, epoch (a new one for each rebuild), cluster (the broker's id), seq (the last event's number).
+meta = Table("meta", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))

@@ -1,0 +1,144 @@
+"""`saga up`: every service under one supervisor, by default on the embedded broker."""
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from saga_app import settings as settings_
+from saga_app.local import ports
+from saga_app.local.broker import Broker, BrokerFailed
+from saga_app.local.child import Service
+from saga_app.local.supervisor import Supervisor
+from saga_app.local.voice import Voice
+from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS
+from saga_app.saga.onboarding import ONBOARDING
+from saga_app.service import policy
+from saga_app.settings import Settings
+
+#: The second worker of a service listens this many ports further on, and so forth.
+NEXT_WORKER = 100
+
+
+def up(
+    settings: Settings, *, embedded: bool, workers: int = 1, users: Callable[[str], Awaitable[str]] | None = None
+) -> int:
+    """Run until a signal comes; the exit code.
+
+    users: called with the console's URL when all is ready, to onboard some; answers what to say.
+    """
+    policy.load(settings.policy)  # a wrong one ends us here, and not each service in turn
+    wrong = ports.problem(_ports(settings, embedded, workers), settings.bind)
+    if wrong is not None:
+        print(wrong, file=sys.stderr)
+        return 1
+    try:
+        asyncio.run(_run(settings, embedded, workers, users))
+    except BrokerFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(settings: Settings, embedded: bool, workers: int, users: Callable[[str], Awaitable[str]] | None) -> None:
+    services = _services(settings, embedded, workers)
+    voice = Voice(service.name for service in services)
+    host = _reachable(settings.bind)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.console_port}"
+
+    async def ready() -> None:
+        voice.plain(f"ready: {url}")
+        if users is not None:
+            voice.say(await users(url))
+
+    data = _datadir(settings, embedded)
+    if embedded:
+        voice.say("the embedded broker keeps everything in memory: when this ends, or it crashes, all is gone")
+    else:
+        voice.say(f"using the Kafka at {settings.broker}")
+    broker = partial(_embedded_broker, settings, data) if embedded else None
+    try:
+        await Supervisor(services, voice, host=host, broker=broker, ready=ready).run()
+    finally:
+        if embedded:
+            shutil.rmtree(data, ignore_errors=True)
+    voice.say("stopped")
+
+
+def _embedded_broker(settings: Settings, data: Path) -> Broker:
+    """A new one, and nothing on disk that an earlier one may have left behind."""
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    topics = dict.fromkeys([*ONBOARDING.topics, SIGNALS, DLQ, CHANGELOG], settings.partitions)
+    return Broker(port=settings.embedded_port, topics=topics)
+
+
+def _ports(settings: Settings, embedded: bool, workers: int) -> dict[str, int]:
+    """Each port that we need, by the variable that sets it."""
+    wanted = {}
+    for name, worker in _workers(workers):
+        variable = settings_.variable(f"{name}_port")
+        wanted[variable if worker == 1 else f"{variable} (worker {worker})"] = _port(settings, name, worker)
+    return wanted | ({settings_.variable("embedded_port"): settings.embedded_port} if embedded else {})
+
+
+def _workers(count: int) -> list[tuple[str, int]]:
+    """Every service process by name and number. One console is enough: it reads everything anyway."""
+    steps = [(name, worker) for name in ("provisioner", "authorizer", "notifier") for worker in range(1, count + 1)]
+    return [*steps, ("console", 1)]
+
+
+def _port(settings: Settings, name: str, worker: int) -> int:
+    return int(getattr(settings, f"{name}_port")) + NEXT_WORKER * (worker - 1)
+
+
+def _services(settings: Settings, embedded: bool, workers: int) -> list[Service]:
+    return [_service(settings, embedded, name, worker) for name, worker in _workers(workers)]
+
+
+def _service(settings: Settings, embedded: bool, name: str, worker: int) -> Service:
+    port = _port(settings, name, worker)
+    label = name if worker == 1 else f"{name}-{worker}"
+    broker = f"kafka://127.0.0.1:{settings.embedded_port}" if embedded else settings.broker
+    changed = {
+        "SAGA_BROKER": broker,
+        "SAGA_EMBEDDED": str(int(embedded)),
+        "SAGA_DATADIR": str(_datadir(settings, embedded) / (label if embedded else "")),
+        "SAGA_LOG": os.environ.get("SAGA_LOG") or "console",
+        "SAGA_INSTANCE": "" if embedded else _instance(settings, worker),
+        f"SAGA_{name.upper()}_PORT": str(port),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if embedded:
+        changed |= {"SAGA_STORE": "memory://", "SAGA_INDEX": ""}
+    command = (sys.executable, "-m", "faust", "-L", "uvloop", "-l", "info", "-A", f"agents.{name}", "worker")
+    return Service(label, command, _without_unknown(os.environ) | changed, port)
+
+
+def _instance(settings: Settings, worker: int) -> str:
+    """The same name after a restart, so that Kafka gives a worker its partitions back at once; unlike that of any
+    other `saga up` on the same Kafka."""
+    name = settings.instance or f"{socket.gethostname()}-{settings.console_port}"
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:90] + f"-{worker}"
+
+
+def _without_unknown(environment: Mapping[str, str]) -> dict[str, str]:
+    """We have warned of them already."""
+    known = {settings_.variable(name) for name in Settings.model_fields}
+    return {k: v for k, v in environment.items() if not k.upper().startswith(settings_.PREFIX) or k.upper() in known}
+
+
+def _datadir(settings: Settings, embedded: bool) -> Path:
+    """With the embedded broker one of its own, which ends with it: an index or a table must not outlive its Kafka."""
+    datadir = settings.datadir.absolute()
+    return datadir / f"embedded-{settings.embedded_port}" if embedded else datadir
+
+
+def _reachable(bind: str) -> str:
+    """Where a client on this machine finds what listens on this address."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)

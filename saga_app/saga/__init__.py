@@ -1,0 +1,1 @@
+"""The saga itself, pure: no Kafka, no clock, no network. Read `onboarding.py` first."""

@@ -1,0 +1,229 @@
+"""Every record on the wire: encode, decode, validate.
+
+A message that does not fit raises `BadMessage` with a sentence for the person who finds it in the `dlq`.
+Fields that we do not know are ignored, so that a newer service may add some.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeVar
+
+import orjson
+from pydantic import Field, TypeAdapter, ValidationError
+
+#: The version of the wire that this code writes and reads.
+VERSION = 1
+
+#: Names go into the header of a mail and onto the page: no line breaks, nothing that controls, or turns text round.
+ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
+
+#: Somewhere a letter or a digit: an id is part of a URL, where "." and ".." mean something else.
+Id = Annotated[str, Field(pattern=r"^[.:@+~-]*\w[\w.:@+~-]*$", max_length=128)]
+#: What every service, and every database behind it, can hold.
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Offset = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")]
+TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]+$", max_length=249)]
+State = Literal["running", "completed", "rolling-back", "rolled-back", "parked", "rollback-incomplete"]
+#: Topics that are no step's.
+DLQ, SIGNALS, CHANGELOG = "dlq", "saga-signals", "provisioner-sagas-changelog"
+#: The states in which nothing more will happen by itself or by anybody.
+ENDED: frozenset[str] = frozenset({"completed", "rolled-back", "rollback-incomplete"})
+
+
+class BadMessage(ValueError):
+    """This record is not a message of ours; the text says what is wrong with it."""
+
+
+@dataclass(slots=True)
+class User:
+    """Who is onboarded. Personal data: never logged above debug level."""
+
+    name: Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=200)]
+    email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
+    department: Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=100)]
+
+
+@dataclass(slots=True)
+class Slip:
+    """The routing slip: the topics ahead, and those that undo what is done, newest first."""
+
+    ahead: list[TopicName]
+    back: list[TopicName]
+    undoing: bool = False
+
+
+@dataclass(slots=True)
+class Visit:
+    """What one step did, as the saga carries it along."""
+
+    step: str
+    service: str
+    attempts: Count
+    received_at: Time
+    started_at: Time
+    ended_at: Time
+    outcome: Literal["done", "denied", "failed"]
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class Message:
+    """A request to a step. What a client must say on `new-user` is `v`, `id` and `user`; the rest is ours."""
+
+    v: Literal[1]
+    id: Id
+    user: User
+    saga: Annotated[str, Field(min_length=1, max_length=64)] = "onboarding"
+    attempt: Count = 1
+    started_at: Time | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    slip: Slip | None = None
+    history: list[Visit] = field(default_factory=list)
+
+    def key(self, step: str) -> str:
+        """The idempotency key of a step's effect on the outside world."""
+        return f"{self.saga}:{self.id}:{step}"
+
+
+@dataclass(slots=True)
+class Signal:
+    """What the happy path does not say; sent only when something is wrong, or when somebody intervened."""
+
+    v: Literal[1]
+    id: Id
+    saga: str
+    kind: Literal["failed", "overdue", "redriven", "cancelled"]
+    step: str
+    service: str
+    at: Time
+    attempt: Count = 1
+    attempts: Count = 1
+    next_at: Time | None = None
+    reason: str | None = None
+    by: str | None = None
+
+
+@dataclass(slots=True)
+class Row:
+    """A saga as the Provisioner's table holds it, and as its changelog shows it to everybody."""
+
+    v: Literal[1]
+    id: Id
+    saga: str
+    user: User
+    state: State
+    step: str
+    attempt: Count
+    started_at: Time
+    updated_at: Time
+    ended_at: Time | None = None
+    overdue: bool = False
+    reason: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    slip: Slip | None = None
+    history: list[Visit] = field(default_factory=list)
+    #: The latest signal about it, if any.
+    trouble: Signal | None = None
+    #: Partition and offset of the `new-user` record that began it: tells a redelivery from a second request.
+    origin: tuple[Offset, Offset] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state in ENDED
+
+
+@dataclass(slots=True)
+class DeadLetter:
+    """The `dead-letter` header of a record in the `dlq`; the record's value is the original's, byte for byte."""
+
+    v: Literal[1]
+    topic: str
+    partition: Offset
+    offset: Offset
+    service: str
+    step: str
+    error: str
+    reason: str
+    attempts: Count
+    received_at: Time
+    at: Time
+    id: str | None = None
+    saga: str | None = None
+
+
+#: The header in which a dead letter says what happened.
+DEAD_LETTER = "dead-letter"
+
+
+@dataclass(slots=True)
+class Parked:
+    """A record of the `dlq`: what happened, and the message if it can be read."""
+
+    letter: DeadLetter
+    message: Message | None
+    value: bytes | None
+
+
+Headers = Sequence[tuple[str, bytes]]
+Body = Message | Row | Signal | Parked
+
+T = TypeVar("T", Message, Row, Signal, DeadLetter)
+_READERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (Message, Row, Signal, DeadLetter)}
+
+
+def encode(record: Message | Row | Signal | DeadLetter) -> bytes:
+    """JSON as UTF-8."""
+    return orjson.dumps(record)
+
+
+def decode(kind: type[T], value: bytes | None) -> T:
+    """A record of this kind, or `BadMessage`."""
+    if value is None:
+        raise BadMessage("the record has no value (null)")
+    try:
+        record: T = _READERS[kind].validate_json(value)
+    except ValidationError as error:
+        raise BadMessage(_sentence(error)) from None
+    if isinstance(record, Message | Row) and record.facts:
+        _check_facts(record.facts)
+    return record
+
+
+def _check_facts(facts: dict[str, Any]) -> None:
+    """They are whatever the steps found out, but they must be able to travel on."""
+    try:
+        orjson.dumps(facts)
+    except TypeError as error:
+        raise BadMessage(f"facts: cannot be sent on: {error}") from None
+
+
+def parse(topic: str, value: bytes | None, headers: Headers) -> Body:
+    """Whatever stands on one of our topics, or `BadMessage`."""
+    if topic == DLQ:
+        return _parked(value, headers)
+    if topic == SIGNALS:
+        return decode(Signal, value)
+    return decode(Row, value) if topic == CHANGELOG else decode(Message, value)
+
+
+def _parked(value: bytes | None, headers: Headers) -> Parked:
+    letter = decode(DeadLetter, dict(headers).get(DEAD_LETTER))
+    try:
+        message = decode(Message, value) if letter.id else None
+    except BadMessage:
+        message = None
+    return Parked(letter, message, value)
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first few problems, each with its place; never the input, which may hold personal data."""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    if problems[0]["type"] == "json_invalid":
+        return problems[0]["msg"].replace("Invalid JSON", "not JSON")
+    places = [(".".join(map(str, p["loc"])) or "message", p["msg"]) for p in problems[:3]]
+    if any(place == "v" and msg.startswith("Input should be") for place, msg in places):
+        return f"unknown version: this service reads v {VERSION}"
+    more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return "; ".join(f"{place}: {msg}" for place, msg in places) + more

@@ -1,0 +1,68 @@
+"""The onboarding of a user, as a choreographed saga. Read this first.
+
+  New User ─► new-user ─► PROVISIONER ─► authorize ─► AUTHORIZER ─► notify ─► NOTIFIER ─► notified ─► PROVISIONER (complete)
+                                ▲                         │ ▲                    │
+                                └────── deprovision ◄─────┘ └───── revoke ◄──────┘
+
+A step gets the request and the world, and answers `Done` with what it found out, or `Denied` with a reason.
+It raises only when it could not find out. It may be called again for the same saga: the key makes the effect once.
+"""
+
+from saga_app.saga.messages import Message
+from saga_app.saga.outside import World
+from saga_app.saga.retry import Retry
+from saga_app.saga.steps import Denied, Done, Outcome, Plan, Step
+
+
+async def provision(request: Message, world: World) -> Outcome:
+    """Assign a device to a new user, and start the saga."""
+    return Done({"device_id": await world.stock.assign(request.key("provision"), request.user.department)})
+
+
+async def authorize(request: Message, world: World) -> Outcome:
+    """Grant what the department's policy says."""
+    granted = await world.policy.grant(request.key("authorize"), request.user.department)
+    if granted is None:
+        return Denied(f"no policy for the department {request.user.department}")
+    return Done({"authorizations": granted})
+
+
+async def notify(request: Message, world: World) -> Outcome:
+    """Tell the user by e-mail which device and which authorizations are waiting."""
+    text = "Your device: {device_id}\nYou may use: {authorizations}\n".format_map(request.facts)
+    refused = await world.mail.send(request.key("notify"), request.user.email, f"Welcome, {request.user.name}", text)
+    return Denied(f"the mail was refused: {refused}") if refused else Done({"notified_at": world.now()})
+
+
+async def complete(request: Message, world: World) -> Outcome:
+    """Note that the saga is complete."""
+    return Done()
+
+
+async def revoke(request: Message, world: World) -> Outcome:
+    """Take back what was granted."""
+    await world.policy.revoke(request.key("authorize"))
+    return Done()
+
+
+async def deprovision(request: Message, world: World) -> Outcome:
+    """Take the device back."""
+    device = request.facts.get("device_id")
+    if device is not None:  # none was assigned when the Provisioner itself said no
+        await world.stock.take_back(request.key("provision"), device)
+    return Done()
+
+
+ONBOARDING = Plan(
+    "onboarding",
+    steps=(
+        Step("provision", "new-user", "provisioner", provision, undo="deprovision"),
+        Step("authorize", "authorize", "authorizer", authorize, undo="revoke", retry=Retry(attempts=5)),
+        Step("notify", "notify", "notifier", notify, retry=Retry(attempts=5, cap=10.0)),  # a mail cannot be unsent
+        Step("complete", "notified", "provisioner", complete, lag=False),
+    ),
+    undos=(
+        Step("deprovision", "deprovision", "provisioner", deprovision, retry=Retry(attempts=8)),
+        Step("revoke", "revoke", "authorizer", revoke, retry=Retry(attempts=8)),
+    ),
+)

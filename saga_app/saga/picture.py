@@ -1,0 +1,30 @@
+"""The flow of a saga, drawn from its plan: what the README shows is what the code does.
+
+python -m saga_app.saga.picture
+"""
+
+from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.steps import Plan
+
+ARROW = " ─► "
+
+
+def picture(plan: Plan, asker: str = "New User") -> str:
+    """Three lines: the way there, and below it the way back."""
+    there, centres = asker, []
+    for step in plan.steps:
+        there += f"{ARROW}{step.topic}{ARROW}"
+        centres.append(len(there) + len(step.service) // 2)
+        there += step.service.upper()
+    there += f" ({plan.steps[-1].name})"
+    ends, back = [" "] * len(there), [" "] * len(there)
+    for step, here, next_one in zip(plan.steps, centres, centres[1:], strict=False):
+        if step.undo:
+            left, right = here + 1, next_one - 1
+            ends[left], ends[right] = "▲", "│"
+            back[left : right + 1] = "└" + f" {step.undo} ◄".center(right - left - 1, "─") + "┘"
+    return "\n".join("".join(line).rstrip() for line in (list(there), ends, back))
+
+
+if __name__ == "__main__":
+    print(picture(ONBOARDING))

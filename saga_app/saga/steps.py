@@ -1,0 +1,73 @@
+"""What a saga is made of: steps, their undos, their outcomes."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from saga_app.saga.messages import Message, Slip
+from saga_app.saga.retry import Retry
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The step has happened; `facts` is what it found out."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The step will not happen, for a reason that a person understands. The saga goes back."""
+
+    reason: str
+
+
+Outcome = Done | Denied
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a saga: the topic on which it is asked for, the service that does it, how, and what undoes it."""
+
+    name: str
+    topic: str
+    service: str
+    act: Callable[[Message, Any], Awaitable[Outcome]]
+    undo: str | None = None  #: the topic of the step that undoes this one
+    lag: bool = True  #: whether the mock world takes its time over it
+    deadline: float = 60.0  #: seconds after which a saga that waits for this step is overdue
+    retry: Retry = field(default_factory=Retry)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A saga: the steps in order, and the steps that undo them."""
+
+    name: str
+    steps: tuple[Step, ...]
+    undos: tuple[Step, ...]
+    _by_topic: dict[str, Step] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._by_topic.update({step.topic: step for step in self.steps + self.undos})
+        known = {undo.topic for undo in self.undos}
+        for step in self.steps:
+            if step.undo and step.undo not in known:
+                raise ValueError(f"saga {self.name}: step {step.name} names the undo {step.undo}, which is no step")
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics of all steps, in the order of the plan, undos last."""
+        return tuple(step.topic for step in self.steps + self.undos)
+
+    def of(self, service: str) -> tuple[Step, ...]:
+        """The steps that a service does."""
+        return tuple(step for step in self.steps + self.undos if step.service == service)
+
+    def on(self, topic: str) -> Step | None:
+        """The step that is asked for on a topic."""
+        return self._by_topic.get(topic)
+
+    def slip(self) -> Slip:
+        """The routing slip with which a saga begins."""
+        return Slip(ahead=[step.topic for step in self.steps[1:]], back=[])

@@ -1,0 +1,161 @@
+"""One saga's story, told from the records themselves, and the sentence that says why it is where it is."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, Body, Message, Parked, Row, Signal, Visit
+from saga_app.saga.steps import Plan
+from saga_app.saga.times import between, epoch
+
+
+@dataclass(slots=True)
+class Record:
+    """A decoded record and where it stands: the proof of what the timeline says."""
+
+    topic: str
+    partition: int
+    offset: int
+    at: str
+    body: Body
+
+    @property
+    def id(self) -> str | None:
+        """The saga that it belongs to; None for a dead letter that nobody could read."""
+        return self.body.letter.id if isinstance(self.body, Parked) else self.body.id
+
+
+@dataclass(slots=True)
+class Entry:
+    """One line of a saga's timeline."""
+
+    at: str
+    topic: str
+    partition: int
+    offset: int
+    service: str
+    step: str
+    kind: str
+    attempt: int
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def entries(plan: Plan, record: Record) -> list[Entry]:
+    """What a record tells: how the step before it ended, and what it asks for.
+
+    A changelog record tells something only when its saga has ended.
+    """
+    body = record.body
+    if isinstance(body, Signal):
+        data = {"next_at": body.next_at, "reason": body.reason, "attempts": body.attempts, "by": body.by}
+        return [_entry(record, body.at, body.service, body.step, body.kind, body.attempt, data)]
+    if isinstance(body, Parked):
+        letter = body.letter
+        data = {
+            "reason": letter.reason,
+            "error": letter.error,
+            "from": f"{letter.topic}[{letter.partition}]@{letter.offset}",
+        }
+        return [_entry(record, letter.at, letter.service, letter.step, "parked", letter.attempts, data)]
+    if isinstance(body, Row):
+        return _ending(record, body) if body.ended else []
+    return [*_outcome(record, body.history, body.facts), _request(plan, record, body)]
+
+
+def _entry(record: Record, at: str, service: str, step: str, kind: str, attempt: int, data: dict[str, Any]) -> Entry:
+    return Entry(at, record.topic, record.partition, record.offset, service, step, kind, attempt, data)
+
+
+def _outcome(record: Record, history: list[Visit], facts: dict[str, Any]) -> list[Entry]:
+    """How the step before this record ended."""
+    if not history:
+        return []
+    last = history[-1]
+    data = {"started_at": last.started_at, "received_at": last.received_at, "facts": facts, "reason": last.reason}
+    return [_entry(record, last.ended_at, last.service, last.step, last.outcome, last.attempts, data)]
+
+
+def _request(plan: Plan, record: Record, message: Message) -> Entry:
+    step = plan.on(record.topic)
+    service, name = (step.service, step.name) if step else ("", record.topic)
+    return _entry(record, record.at, service, name, "requested", message.attempt, {})
+
+
+def _ending(record: Record, row: Row) -> list[Entry]:
+    at = row.ended_at or row.updated_at
+    data = {"duration": between(row.started_at, at), "reason": row.reason, "facts": row.facts}
+    service = row.history[-1].service if row.history else ""
+    return [_entry(record, at, service, row.step, row.state, row.attempt, data)]
+
+
+def story(plan: Plan, records: Iterable[Record]) -> list[Entry]:
+    """The whole timeline in causal order; a record read twice, or sent twice, is told once."""
+    records = list(records)
+    depths = {_step_asked(plan, r): len(r.body.history) for r in records if isinstance(r.body, Message)}
+    told: dict[tuple[Any, ...], Entry] = {}
+    for record in sorted(records, key=lambda record: _place(record, depths)):
+        for entry in entries(plan, record):
+            told.setdefault(_sameness(record, entry), entry)
+    return list(told.values())
+
+
+def _step_asked(plan: Plan, record: Record) -> str:
+    step = plan.on(record.topic)
+    return step.name if step else record.topic
+
+
+def _place(record: Record, depths: dict[str, int]) -> tuple[float, str, int]:
+    """Causal order: the history that a record carries grows with every step; among equals the time decides."""
+    body = record.body
+    if isinstance(body, Row):
+        return (math.inf, body.updated_at, record.offset)
+    if isinstance(body, Signal):
+        return (depths.get(body.step, math.inf), body.at, record.offset)
+    if isinstance(body, Parked):
+        return (depths.get(body.letter.step, math.inf), body.letter.at, record.offset)
+    return (len(body.history), record.at, record.offset)
+
+
+def _sameness(record: Record, entry: Entry) -> tuple[Any, ...]:
+    """Two entries that say the same: of duplicates only the first counts, but every signal is news."""
+    if record.topic in (SIGNALS, DLQ):
+        return (record.topic, record.partition, record.offset)
+    if record.topic == CHANGELOG:
+        return (record.topic, entry.kind)
+    return (record.topic, entry.kind, entry.step, entry.attempt)
+
+
+ENDINGS = {
+    "completed": "completed in {duration} s",
+    "rolled-back": "rolled back: {reason}",
+    "rollback-incomplete": "the rollback is incomplete: {reason}",
+}
+
+
+def why(plan: Plan, row: Row, now: str) -> str:
+    """One sentence: what the saga waits for, or how it has ended. `now` is an ISO time."""
+    if row.ended:
+        duration = between(row.started_at, row.ended_at or row.updated_at)
+        return ENDINGS[row.state].format(duration=f"{duration:.1f}", reason=row.reason or "no reason given")
+    if row.state == "parked":
+        return f"parked at {row.step}: {row.reason or 'no reason given'}; it waits for somebody"
+    return _trouble(row, now) or _waiting(plan, row, now)
+
+
+def _waiting(plan: Plan, row: Row, now: str) -> str:
+    service = next((s.service for s in plan.steps + plan.undos if s.name == row.step), "somebody").capitalize()
+    since = max(0.0, between(row.history[-1].ended_at if row.history else row.started_at, now))
+    back = f"rolling back ({row.reason}), " if row.state == "rolling-back" else ""
+    late = "overdue, " if row.overdue else ""
+    return f"{late}{back}waits for the {service} to {row.step}, for {since:.1f} s"
+
+
+def _trouble(row: Row, now: str) -> str | None:
+    signal = row.trouble
+    if signal is None or signal.kind != "failed" or signal.step != row.step or signal.next_at is None:
+        return None
+    wait = max(0.0, epoch(signal.next_at) - epoch(now))
+    nth = f"attempt {signal.attempt + 1} of {signal.attempts}"
+    late = "overdue, " if row.overdue else ""
+    return f"{late}the {signal.service.capitalize()} tries again in {wait:.0f} s ({nth}): {signal.reason}"

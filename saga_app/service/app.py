@@ -1,0 +1,131 @@
+"""The only place that builds a faust.App: the settings that experience with Faust has left us.
+
+Each reason is short here; what was seen is in docs/decisions/.
+"""
+
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import faust
+import structlog
+from faust.app.base import BootStrategy
+from mode import Service
+from yarl import URL
+
+from saga_app.service import log, topics
+from saga_app.settings import Settings
+from saga_app.stream import Transport, embedded, quiet
+
+logger = structlog.get_logger()
+
+#: No rebalance because of slow steps: the watchdog looks after a loop that stands still.
+A_YEAR_S = 365 * 24 * 3600.0
+
+#: Records taken and not finished, in one worker.
+MAX_INFLIGHT = 10_000
+
+
+class BrokerGate(Service):
+    """Starts before everything that talks to Kafka: waits for the broker and the topics, and says why it waits."""
+
+    def __init__(self, app: "App", **kwargs: Any) -> None:
+        self.app = app
+        self.waits_for: str | None = "starting"
+        super().__init__(**kwargs)
+
+    async def on_start(self) -> None:
+        """Returns when the topics are there; a wrong partition count ends the process with one line."""
+        settings, said = self.app.settings, None
+        bootstrap = bootstrap_of(settings)
+        try:
+            async for reason in topics.ensure(
+                bootstrap, settings.partitions, settings.replication, embedded=settings.embedded
+            ):
+                self.waits_for = reason
+                if reason != said:
+                    logger.warning("waiting", reason=reason)
+                said = reason
+        except topics.WrongPartitions as error:
+            raise SystemExit(str(error)) from None
+        self.waits_for = None
+
+
+class Boot(BootStrategy):
+    """The web server first, so that it can say what the service waits for; then the gate; then Kafka."""
+
+    def server(self) -> Iterable[Any]:
+        """Services in the order of their start."""
+        kafka = [self.kafka_producer(), self.kafka_consumer(), self.agents(), self.kafka_conductor(), self.tables()]
+        return self._chain(self.sensors(), self.web_server(), [cast("App", self.app).gate], *kafka)
+
+
+class App(faust.App):
+    """A service: a Faust app that waits for its broker, reads in batches, and is watched over."""
+
+    BootStrategy = Boot
+    settings: Settings
+    gate: BrokerGate
+    #: What else has to be ready: each says why it is not, or None.
+    checks: tuple[Callable[[], str | None], ...] = ()
+
+    async def on_started(self) -> None:
+        """Recovered and assigned."""
+        await super().on_started()
+        structlog.get_logger("saga_app").info("ready", web=str(self.conf.canonical_url))
+
+
+def bootstrap_of(settings: Settings) -> str:
+    """`host:port,…` for clients other than Faust."""
+    return ",".join(part.removeprefix("kafka://") for part in settings.broker.replace(";", ",").split(","))
+
+
+def build(name: str, settings: Settings, web_port: int) -> App:
+    """The app of a service: its name is the consumer group, the changelog's prefix and the unit of scaling."""
+    host = "127.0.0.1" if settings.bind.startswith("127.") else socket.gethostname()
+    values: dict[str, Any] = {
+        "broker": settings.broker.replace(",", ";"),
+        "store": settings.store,
+        "datadir": datadir(name, settings),
+        "autodiscover": False,  # it swallows import errors
+        "logging_config": log.config(name, settings.log),
+        "web_bind": settings.bind,
+        "web_port": web_port,
+        "canonical_url": URL(f"http://{host}:{web_port}"),
+        "web_tables_enabled": False,  # Faust's own pages show personal data to anyone
+        "web_router_enabled": False,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "topic_partitions": settings.partitions,
+        "table_standby_replicas": 0,
+        "broker_session_timeout": 10.0,
+        "broker_heartbeat_interval": 2.0,
+        "broker_request_timeout": 30.0,
+        "broker_rebalance_timeout": 60.0,
+        "broker_max_poll_interval": A_YEAR_S,
+        "broker_max_poll_records": 1000,
+        "broker_commit_interval": 1.0,
+        "consumer_metadata_max_age_ms": 5000,
+        "consumer_group_instance_id": f"{name}-{settings.instance}" if settings.instance else None,
+        "producer_acks": -1,
+        "producer_request_timeout": 20.0,
+        "stream_wait_empty": True,
+    }
+    if settings.embedded:
+        values |= embedded.SETTINGS
+    app = App(name, **values)
+    app.settings = settings
+    app.gate = BrokerGate(app, beacon=app.beacon)
+    Transport.install(app, max_inflight=MAX_INFLIGHT)
+    if settings.embedded:
+        embedded.adapt(app)
+    quiet.install()
+    return app
+
+
+def datadir(name: str, settings: Settings) -> Path:
+    """A directory for each worker; its parent must exist before Faust starts."""
+    path = Path(settings.datadir) / f"{name}-{settings.instance or 'worker'}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

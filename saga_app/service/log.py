@@ -1,0 +1,48 @@
+"""Logs: structured, one line an event, for people on a terminal and as JSON everywhere else."""
+
+import sys
+from typing import Any
+
+import structlog
+
+TIMESTAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
+#: Their lines at info level are of use to their own developers only: every service object that starts, every request.
+CHATTY = ("aiokafka", "aiohttp.access", "faust", "mode", "saga_app.stream", "saga_app.service.app")
+
+SHARED: list[Any] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, TIMESTAMP]
+
+
+def config(service: str, form: str = "console", level: str = "INFO") -> dict[str, Any]:
+    """A `logging.config.dictConfig` for a service; `form` is console or json. Makes structlog use it."""
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    renderer: Any = structlog.processors.JSONRenderer()
+    if form == "console":
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+
+    def named(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+        event["service"] = service
+        return event
+
+    formatter = {
+        "()": structlog.stdlib.ProcessorFormatter,
+        "foreign_pre_chain": SHARED,
+        "processors": [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            named,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": formatter},
+        "handlers": {"line": {"class": "logging.StreamHandler", "formatter": "line", "level": level}},
+        "root": {"handlers": ["line"], "level": level},
+        "loggers": {name: {"level": "WARNING"} for name in CHATTY},
+    }

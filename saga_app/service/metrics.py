@@ -1,0 +1,10 @@
+"""What a service counts, for Prometheus."""
+
+from prometheus_client import Counter, Histogram
+
+STEPS = Counter("saga_steps_total", "Steps that came to an outcome", ["step", "outcome"])
+SECONDS = Histogram("saga_step_seconds", "Time from taking a request to its outcome, in seconds", ["step"])
+FAILURES = Counter("saga_attempts_failed_total", "Attempts that failed, tried again or not", ["step", "error"])
+PARKED = Counter("saga_dead_letters_total", "Records sent to the dlq", ["step", "error"])
+DUPLICATES = Counter("saga_duplicates_total", "Messages that were known already and changed nothing", ["topic"])
+FORWARDED = Counter("saga_forwarded_total", "Messages sent on to their id's partition", ["topic"])

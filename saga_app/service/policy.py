@@ -1,0 +1,51 @@
+"""Departments and their policy: read from YAML once, at the start."""
+
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class Department(BaseModel):
+    """What the people of a department get."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    device: str = Field(pattern=r"^[A-Z]{1,8}$")
+    authorizations: list[str] = Field(min_length=1)
+
+
+class Departments(BaseModel):
+    """The policy file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    departments: dict[str, Department]
+
+
+def load(path: Path | None = None) -> dict[str, Department]:
+    """The departments of a policy file, or of the one in the package.
+
+    A file that is missing or wrong ends the process (exit code 2) with one line that says what is allowed.
+    """
+    source = path or files("saga_app.service") / "policy.yaml"
+    try:
+        return Departments.model_validate(yaml.safe_load(source.read_text("utf-8"))).departments
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        _stop(path, f"{place}: {first['msg']}")
+    except OSError as error:
+        _stop(path, error.strerror or type(error).__name__)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        _stop(path, str(error))
+
+
+def _stop(path: Path | None, why: str) -> NoReturn:
+    words = " ".join(why.split())  # what YAML says has several lines
+    print(
+        f"SAGA_POLICY={path} is wrong; allowed: a YAML file like saga_app/service/policy.yaml ({words})",
+        file=sys.stderr,
+    )
+    raise SystemExit(2) from None

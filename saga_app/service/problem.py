@@ -1,0 +1,117 @@
+"""Errors over HTTP as problem+json (RFC 9457): what is wrong, in words for the caller; never a stack trace."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, TypedDict
+
+import orjson
+import structlog
+from aiohttp import web
+
+log = structlog.get_logger()
+
+CONTENT_TYPE = "application/problem+json"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Fault(TypedDict):
+    """What is wrong with one field of one entry; index and field are None where they do not apply."""
+
+    index: int | None
+    field: str | None
+    message: str
+
+
+class Problem(Exception):
+    """Raise it in a handler; the middleware answers with it. `more` are further members of the answer."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str = "",
+        *,
+        errors: Sequence[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.errors = status, detail, list(errors)
+        self.headers, self.more = dict(headers or {}), more
+
+    def body(self, instance: str) -> dict[str, Any]:
+        """The members of RFC 9457; `instance` is the path that was asked."""
+        status = HTTPStatus(self.status)
+        body: dict[str, Any] = {"type": "about:blank", "title": status.phrase, "status": self.status}
+        body |= {"detail": self.detail or status.description, "instance": instance}
+        if self.errors:
+            body["errors"] = self.errors
+        return body | self.more
+
+    def response(self, request: web.Request) -> web.Response:
+        """The answer."""
+        if self.status == 503:
+            self.headers.setdefault("Retry-After", "2")
+        return web.Response(
+            status=self.status, body=self.encoded(request.path), content_type=CONTENT_TYPE, headers=self.headers
+        )
+
+    def encoded(self, instance: str) -> bytes:
+        """The body as JSON. A header that is quoted in it may have been no UTF-8."""
+        body = self.body(instance)
+        return orjson.dumps(body | {"detail": body["detail"].encode(errors="replace").decode()})
+
+
+@web.middleware
+async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns whatever a handler raises into an answer; what nobody foresaw is logged and says no more than 500."""
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return problem.response(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return _known(request, error).response(request)
+    except web.RequestPayloadError as error:
+        request.content.feed_eof()  # or aiohttp tries to read the rest, and logs a traceback
+        packed = request.headers.get("Content-Encoding")
+        log.debug("a body could not be read", path=request.path, error=str(error))
+        detail = f"the body cannot be read: it is not {packed}, or damaged" if packed else "the body cannot be read"
+        return Problem(400, detail, headers={"Connection": "close"}).response(request)
+    except Exception as error:
+        if request.transport is None or request.transport.is_closing():
+            raise  # nobody is there to be answered
+        log.exception("a request failed", method=request.method, path=request.path, error=type(error).__name__)
+        return Problem(500, "something is wrong in this service; its log says what").response(request)
+
+
+def _known(request: web.Request, error: web.HTTPException) -> Problem:
+    """aiohttp's own errors: no such path, no such method."""
+    match error:
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            return Problem(405, f"{request.method} is not possible here; {allowed} is", headers={"Allow": allowed})
+        case web.HTTPNotFound():
+            return Problem(404, f"there is nothing at {request.path}")
+    return Problem(error.status, "" if error.reason == HTTPStatus(error.status).phrase else error.reason)
+
+
+async def _translate(request: web.Request, response: web.StreamResponse) -> None:
+    """aiohttp's own errors that come before any middleware, such as a 417.
+
+    What it refuses while it parses (a malformed request line, no Host, a Content-Encoding that it cannot unpack) comes
+    before any hook and stays text/plain.
+    """
+    if isinstance(response, web.HTTPException) and response.status >= 400:
+        problem = Problem(response.status, response.text or "")
+        response.body = problem.encoded(request.path)
+        response.headers["Content-Type"] = CONTENT_TYPE
+        response.headers["Content-Length"] = str(len(response.body))
+
+
+def install(app: web.Application) -> None:
+    """Make this application answer with problems; may be called again."""
+    if middleware not in app.middlewares:
+        app.middlewares.insert(0, middleware)
+        app.on_response_prepare.append(_translate)

@@ -1,0 +1,24 @@
+"""What the services need of the stream layer: a record as it was fetched, and a receipt to send with."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Receipt(Protocol):
+    """Everything sent with it is acknowledged before the record counts as done."""
+
+    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Any = None) -> None: ...
+
+
+class Record(Protocol):
+    """A record as it was fetched."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int  #: milliseconds since 1970
+    key: bytes | None
+    value: bytes | None
+    headers: Headers

@@ -1,0 +1,109 @@
+"""The topics: names, partitions, configs; making sure that they exist before anything reads them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+
+from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS
+from saga_app.saga.onboarding import ONBOARDING
+
+log = structlog.get_logger()
+
+#: The broker's clock, not the senders': what the trace shows is then comparable.
+BROKER_TIME = {"message.timestamp.type": "LogAppendTime"}
+
+#: A dead letter holds its original byte for byte and a header more, and it is kept until somebody has dealt with it.
+DEAD_LETTERS = BROKER_TIME | {"retention.ms": "-1", "max.message.bytes": "2097152"}
+
+#: Compact only, never delete: it is the table.
+COMPACT = BROKER_TIME | {"cleanup.policy": "compact"}
+
+#: Name of each topic and its configs.
+TOPICS: Mapping[str, Mapping[str, str]] = {
+    **dict.fromkeys(ONBOARDING.topics, BROKER_TIME),
+    SIGNALS: BROKER_TIME,
+    DLQ: DEAD_LETTERS,
+    CHANGELOG: COMPACT,
+}
+
+
+class WrongPartitions(RuntimeError):
+    """A topic has another number of partitions than `SAGA_PARTITIONS` says; nothing may start on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What is not there yet, for the person who waits for it."""
+
+    reason: str
+
+
+async def check(admin: AIOKafkaAdminClient, partitions: int) -> Missing | None:
+    """None when every topic exists, has a leader everywhere, and the right number of partitions.
+
+    Raises `WrongPartitions`.
+    """
+    have = set(await admin.list_topics())  # asking for an absent topic by name might create it
+    if absent := [name for name in TOPICS if name not in have]:
+        return Missing(f"topics are missing: {', '.join(absent)}")
+    found = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(list(TOPICS))}
+    for name, held in found.items():
+        if held and len(held) != partitions:
+            raise WrongPartitions(
+                f"topic {name} has {len(held)} partitions, SAGA_PARTITIONS is {partitions}: "
+                f"set SAGA_PARTITIONS={len(held)} for all services, or use another broker"
+            )
+    leaderless = [name for name, held in found.items() if not held or any(p["leader"] < 0 for p in held)]
+    return Missing(f"topics have no leader yet: {', '.join(leaderless)}") if leaderless else None
+
+
+async def create(admin: AIOKafkaAdminClient, partitions: int, replication: int) -> None:
+    """Create what is missing; any number of services may race."""
+    have = set(await admin.list_topics())
+    new = [
+        NewTopic(name, partitions, replication, topic_configs=dict(configs))
+        for name, configs in TOPICS.items()
+        if name not in have
+    ]
+    if new:
+        try:
+            await admin.create_topics(new)
+        except TopicAlreadyExistsError:
+            pass
+        log.info("topics created", topics=[topic.name for topic in new], partitions=partitions)
+
+
+async def ensure(bootstrap: str, partitions: int, replication: int, embedded: bool = False) -> AsyncIterator[str]:
+    """Wait for the broker and for the topics, making them if they are missing; yields why it still waits.
+
+    Ends when all is there. Raises `WrongPartitions`. The embedded broker makes its topics itself.
+    """
+    delay = 0.1
+    while True:
+        try:
+            async with _admin(bootstrap) as admin:
+                if not embedded:
+                    await create(admin, partitions, replication)
+                if (missing := await check(admin, partitions)) is None:
+                    return
+            reason = missing.reason
+        except (KafkaError, OSError, TimeoutError) as error:
+            reason = f"no broker at {bootstrap}: {error!r}"
+        yield reason
+        await asyncio.sleep(delay)
+        delay = min(delay * 1.5, 2.0)
+
+
+@asynccontextmanager
+async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000)
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()

@@ -1,0 +1,114 @@
+"""The outside world behind the steps: clock, lag, dice, stock, policy, mail. Mocks by default, real ones by setting.
+
+The mock dice are a hash of (seed, saga, step, what for, attempt): a redelivered message falls the same way, and a test
+can choose how it falls.
+"""
+
+import asyncio
+from base64 import b32encode
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from time import time
+
+import structlog
+
+from saga_app.saga.messages import Message
+from saga_app.saga.outside import Mail, Policy, Stock
+from saga_app.saga.retry import Permanent, Transient
+from saga_app.saga.steps import Denied, Step
+from saga_app.saga.times import iso
+from saga_app.service.policy import Department
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Mischief:
+    """How the mock world behaves: seconds of lag from-to, and rates between 0 and 1."""
+
+    lag: tuple[float, float] = (0.0, 0.0)
+    flaky: float = 0.0
+    error: float = 0.0
+    deny: float = 0.0
+
+
+class World:
+    """Everything that a step and its loop ask of the outside."""
+
+    def __init__(
+        self,
+        stock: Stock,
+        policy: Policy,
+        mail: Mail,
+        mischief: Mischief = Mischief(),
+        seed: int = 0,
+        clock: Callable[[], float] = time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.stock, self.policy, self.mail = stock, policy, mail
+        self.mischief, self.seed = mischief, seed
+        self.clock, self.sleep = clock, sleep
+
+    def now(self) -> str:
+        """The time, ISO 8601 UTC with milliseconds."""
+        return iso(self.clock())
+
+    def dice(self, key: str, purpose: str, attempt: int = 0) -> float:
+        """Between 0 and 1, always the same for the same question."""
+        question = f"{self.seed}:{key}:{purpose}:{attempt}".encode()
+        return int.from_bytes(blake2b(question, digest_size=6).digest()) / 2**48
+
+    async def pretend(self, step: Step, request: Message, attempt: int) -> Denied | None:
+        """The mock world's part in an attempt: it takes its time, and at the rates set it fails or says no."""
+        key, mischief = request.key(step.name), self.mischief
+        if not step.lag:
+            return None
+        least, most = mischief.lag
+        if most:
+            await self.sleep(least + (most - least) * self.dice(key, "lag", attempt))
+        if self.dice(key, "error") < mischief.error:
+            raise Permanent(f"the mock {step.service} fails for good (SAGA_ERROR_RATE)")
+        if self.dice(key, "flaky", attempt) < mischief.flaky:
+            raise Transient(f"the mock {step.service} did not answer (SAGA_FLAKY_RATE)")
+        undoing = request.slip is not None and request.slip.undoing
+        if not undoing and self.dice(key, "deny") < mischief.deny:
+            return Denied(f"the mock {step.service} says no (SAGA_DENY_RATE)")
+        return None
+
+
+class MockStock:
+    """Devices without end; the id follows from the key, so the same key gets the same device."""
+
+    def __init__(self, departments: Mapping[str, Department]) -> None:
+        self.departments = departments
+
+    async def assign(self, key: str, department: str) -> str:
+        model = self.departments[department].device if department in self.departments else "PC"
+        serial = b32encode(blake2b(key.encode(), digest_size=5).digest()).decode()
+        return f"{model}-{serial}"
+
+    async def take_back(self, key: str, device_id: str) -> None:
+        """Nothing to do: a device that is not assigned is free."""
+
+
+class FilePolicy:
+    """Grants what the policy file says; it keeps no accounts, so there is nothing to take away."""
+
+    def __init__(self, departments: Mapping[str, Department]) -> None:
+        self.departments = departments
+
+    async def grant(self, key: str, department: str) -> list[str] | None:
+        found = self.departments.get(department)
+        return found.authorizations if found else None
+
+    async def revoke(self, key: str) -> None:
+        """Nothing is granted any more."""
+
+
+class LogMail:
+    """Says in the log that a mail would have gone out; the address only at debug level."""
+
+    async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
+        log.debug("mail", idempotency_key=key, to=to, subject=subject)
+        return None

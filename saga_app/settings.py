@@ -1,0 +1,273 @@
+"""The settings: environment variables, read once at the edge; the rest of the program is handed values.
+
+`load()` for a program that starts; `describe()` for the person who wants to know what there is to set.
+"""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "SAGA_"
+
+Network = IPv4Network | IPv6Network
+
+
+class Lag(NamedTuple):
+    """How long a mocked step takes: seconds, from-to."""
+
+    least: float
+    most: float
+
+    def __str__(self) -> str:
+        return f"{self.least:g}" if self.least == self.most else f"{self.least}-{self.most}"
+
+
+class Mail(NamedTuple):
+    """Where mail goes: the scheme is log or smtp."""
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+
+    def __str__(self) -> str:
+        return "log:" if self.scheme == "log" else f"smtp://{self.host}:{self.port}"
+
+
+def _lag(value: Any) -> Lag:
+    if isinstance(value, tuple):
+        return Lag(*value)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)(?:-(\d+(?:\.\d+)?|\.\d+))?", str(value).strip())
+    if found is None:
+        raise ValueError
+    lag = Lag(float(found[1]), float(found[2] or found[1]))
+    if lag.least > lag.most:
+        raise ValueError
+    return lag
+
+
+def _mail(value: Any) -> Mail:
+    if isinstance(value, tuple):
+        return Mail(*value)
+    if value == "log:":
+        return Mail("log")
+    url = urlsplit(str(value))
+    if url.scheme != "smtp" or not url.hostname or url.path.strip("/") or url.query:
+        raise ValueError
+    return Mail("smtp", url.hostname, url.port or 25)
+
+
+def _networks(value: Any) -> tuple[Network, ...]:
+    if not isinstance(value, str):
+        return tuple(value)
+    return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+
+def _broker(value: Any) -> str:
+    """One spelling for several brokers: kafka://a:9092,kafka://b:9092."""
+    parts = re.split(r"[,;]", str(value))
+    if not parts[0].startswith("kafka://"):
+        raise ValueError
+    hosts = [urlsplit("kafka://" + part.strip().removeprefix("kafka://")) for part in parts]
+    if any(not host.hostname or host.path.strip("/") for host in hosts):
+        raise ValueError
+    return ",".join(f"kafka://{_bracketed(host.hostname or '')}:{host.port or 9092}" for host in hosts)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _bind(value: Any) -> str:
+    return str(ip_address("127.0.0.1" if value == "localhost" else value))
+
+
+def _index(value: Any) -> str:
+    if not re.match(r"(sqlite(\+\w+)?:///|postgresql(\+\w+)?://\S)", str(value)):
+        raise ValueError
+    return str(value)
+
+
+def _setting(default: Any, meaning: str, allowed: str, **limits: Any) -> Any:
+    return Field(default, description=meaning, json_schema_extra={"allowed": allowed}, **limits)
+
+
+RATE = {"ge": 0, "le": 1, "allow_inf_nan": False}
+PORT = {"ge": 1, "le": 65535}
+
+
+class Settings(BaseSettings):
+    """What can be set, with its default; the variable is the field's name in capitals after SAGA_."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    broker: Annotated[str, BeforeValidator(_broker)] = _setting(
+        "kafka://127.0.0.1:9092", "the Kafka to use", "kafka://HOST:PORT, several separated by commas"
+    )
+    partitions: int = _setting(
+        12,
+        "partitions of every topic; the most workers a service can have",
+        "a whole number from 1 to 1000",
+        ge=1,
+        le=1000,
+    )
+    replication: int = _setting(1, "copies of every topic", "a whole number from 1 to 10", ge=1, le=10)
+    lag: Annotated[Lag, NoDecode, BeforeValidator(_lag)] = _setting(
+        Lag(0.5, 2.0), "how long a mocked step takes, in seconds", "seconds, such as 0 or 0.5-2.0"
+    )
+    seed: int = _setting(0, "the seed of the mocks' dice", "a whole number, 0 or more", ge=0)
+    flaky_rate: float = _setting(
+        0.0, "how often an attempt of a mocked step fails; the next may not", "a number from 0 to 1", **RATE
+    )
+    error_rate: float = _setting(0.0, "how often a mocked step fails for good", "a number from 0 to 1", **RATE)
+    deny_rate: float = _setting(0.0, "how often a mocked step says no", "a number from 0 to 1", **RATE)
+    deadline: float = _setting(
+        60.0,
+        "when an unfinished saga counts as overdue, in seconds (nothing marks it yet)",
+        "seconds, more than 0",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    store: Literal["memory://", "rocksdb://"] = _setting(
+        "rocksdb://",
+        "where a worker keeps its table (saga up with the embedded broker: memory://)",
+        "memory:// or rocksdb://",
+    )
+    datadir: Path = _setting(Path(".saga"), "where tables and indexes are kept", "a directory")
+    instance: str | None = _setting(
+        None,
+        "this worker's own name (static group membership: quick restarts); no two live workers of a service share one",
+        "up to 100 letters, digits and . _ -",
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+    )
+    index: Annotated[str, BeforeValidator(_index)] = _setting(
+        "",
+        "the console's index (rebuilt from Kafka when it is gone); default: sqlite in SAGA_DATADIR",
+        "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE",
+    )
+    bind: Annotated[str, BeforeValidator(_bind)] = _setting(
+        "127.0.0.1", "the address that the services listen on", "an IP address of this machine"
+    )
+    console_port: int = _setting(8080, "the console's port: page and API", "a port from 1 to 65535", **PORT)
+    provisioner_port: int = _setting(6066, "the Provisioner's port", "a port from 1 to 65535", **PORT)
+    authorizer_port: int = _setting(6067, "the Authorizer's port", "a port from 1 to 65535", **PORT)
+    notifier_port: int = _setting(6068, "the Notifier's port", "a port from 1 to 65535", **PORT)
+    embedded_port: int = _setting(19092, "the embedded broker's port", "a port from 1 to 65535", **PORT)
+    embedded: bool = _setting(False, "the broker is the embedded one, in memory (saga up sets it)", "1 or 0")
+    mail: Annotated[Mail, NoDecode, BeforeValidator(_mail)] = _setting(
+        Mail("log"), "where mail goes", "log: or smtp://HOST:PORT"
+    )
+    token: SecretStr | None = _setting(
+        None,
+        "with it (Authorization: Bearer …) clients outside the trusted networks may change things",
+        "8 to 200 characters",
+        min_length=8,
+        max_length=200,
+    )
+    trusted: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = _setting(
+        (ip_network("127.0.0.0/8"), ip_network("::1")),
+        "networks whose clients may change things without the token",
+        "networks separated by commas, such as 127.0.0.0/8,::1",
+    )
+    policy: Path | None = _setting(
+        None, "departments and what they get; default: the file in the package", "a YAML file"
+    )
+    log: Literal["console", "json"] = _setting(
+        None, "the form of the log; default: console on a terminal, else json", "console or json"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_that_depend(cls, given: dict[str, Any]) -> dict[str, Any]:
+        given.setdefault("index", f"sqlite:///{given.get('datadir') or '.saga'}/index.sqlite")
+        given.setdefault("log", "console" if sys.stderr.isatty() else "json")
+        return given
+
+
+class Described(NamedTuple):
+    """A setting, for a person. The value of a secret is masked."""
+
+    variable: str
+    value: str
+    default: str
+    meaning: str
+    allowed: str
+
+
+def load() -> Settings:
+    """The settings of this process. A wrong value ends it (exit code 2) with one line that says what is allowed."""
+    for line in unknown(os.environ):
+        print(f"warning: {line}", file=sys.stderr)
+    try:
+        return Settings()
+    except ValidationError as error:
+        for line in _wrong(error):
+            print(line, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def unknown(environment: Mapping[str, str]) -> Iterator[str]:
+    """A line for every SAGA_ variable that means nothing."""
+    known = [variable(name) for name in Settings.model_fields]
+    for name in environment:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            yield f"unknown variable {name}" + (f", did you mean {near[0]}?" if near else "; `saga settings` lists all")
+
+
+def describe(settings: Settings) -> list[Described]:
+    """Every setting, in the order of the class."""
+    return [
+        Described(
+            variable(name),
+            _shown(name, getattr(settings, name)),
+            _shown(name, field.default),
+            field.description or "",
+            _allowed(field),
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+def _wrong(error: ValidationError) -> Iterator[str]:
+    for name in dict.fromkeys(str(problem["loc"][0]) for problem in error.errors()):
+        value = os.environ.get(variable(name), "")
+        shown = "***" if name == "token" else _without_password(value)
+        yield f"{variable(name)}={shown} is wrong; allowed: {_allowed(Settings.model_fields[name])}"
+
+
+def _allowed(field: FieldInfo) -> str:
+    return str((field.json_schema_extra or {})["allowed"])  # type: ignore[index]
+
+
+def _shown(name: str, value: Any) -> str:
+    match value:
+        case None | "":
+            return ""
+        case bool():
+            return str(int(value))
+        case float():
+            return f"{value:g}"
+        case SecretStr():
+            return "***"
+        case tuple() if name == "trusted":
+            return ",".join(str(network) for network in value)
+    return _without_password(str(value))
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"(://[^:/@]*:)[^@/]*@", r"\1***@", text)

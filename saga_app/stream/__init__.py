@@ -1,0 +1,36 @@
+"""What Faust lacks; it knows no saga.
+
+The promises of this layer:
+
+- an offset is committed only when all records before it in its partition are done, and a record is
+  done when its handler has returned and everything it sent, table rows included, is acknowledged;
+- work in flight is bounded, runs a task a record, and is drained before a rebalance or a stop;
+- a table's store is at every moment a prefix of its changelog, and a worker which its group
+  has given up on writes no rows any more;
+- a worker that can no longer consume ends, so that its supervisor starts it again.
+
+At least once: after a crash a record may be handled again, and must send its outputs again.
+"""
+
+from saga_app.stream.batch import Batch
+from saga_app.stream.lease import Fenced
+from saga_app.stream.partition import partition_of
+from saga_app.stream.pool import Pool
+from saga_app.stream.receipt import Headers, Receipt
+from saga_app.stream.sender import Message, NotAcknowledged, Sender
+from saga_app.stream.table import Table
+from saga_app.stream.transport import Transport
+
+__all__ = [
+    "Batch",
+    "Fenced",
+    "Headers",
+    "Message",
+    "NotAcknowledged",
+    "Pool",
+    "Receipt",
+    "Sender",
+    "Table",
+    "Transport",
+    "partition_of",
+]

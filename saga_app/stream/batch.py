@@ -1,0 +1,74 @@
+"""A fetched run of records of one partition, travelling through Faust as one message."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+
+
+def _nobody(count: int) -> None:
+    """Before a ledger has taken the batch."""
+
+
+class Batch(ConsumerMessage):
+    """Records, the tasks that work on them, and which of them are done.
+
+    `topic`, `partition` and `tp` say where it comes from; `offset` is that of its last record.
+    """
+
+    __slots__ = ("_done", "_head", "left", "live", "on_finish", "records", "tasks")
+
+    def __init__(self, tp: TP, records: list[Any], generation: int) -> None:
+        last = records[-1]
+        super().__init__(
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=last.offset,
+            timestamp=last.timestamp / 1000.0,
+            timestamp_type=last.timestamp_type,
+            headers=None,
+            key=None,
+            value=b"",
+            checksum=None,
+            tp=tp,
+            # The stream silently drops what is not of the current generation.
+            generation_id=generation,
+        )
+        self.records = records
+        self.tasks: list[asyncio.Future[Any]] = []  # the only strong references to the work
+        self.live = True  # False once the partition was revoked or sought: what is done then counts for nothing
+        self.left = len(records)
+        self.on_finish: Callable[[int], None] = _nobody
+        self._done = bytearray(len(records))
+        self._head = 0
+
+    @property
+    def idle(self) -> bool:
+        """Nobody has begun to work on it."""
+        return bool(self.left) and not self.tasks
+
+    def finish(self, index: int) -> None:
+        """Record number `index` is done, and everything it sent is acknowledged."""
+        if not self._done[index]:
+            self._done[index] = 1
+            self._finished(1)
+
+    def finish_all(self) -> None:
+        """Every record is done."""
+        self._done[:] = b"\1" * len(self._done)
+        self._finished(self.left)
+
+    def _finished(self, count: int) -> None:
+        self.left -= count
+        if self.live:
+            self.on_finish(count)
+
+    def committable(self) -> int:
+        """Offset of the first unfinished record; one past the last if there is none."""
+        if not self.left:
+            return self.offset + 1
+        self._head = self._done.index(0, self._head)
+        offset: int = self.records[self._head].offset
+        return offset

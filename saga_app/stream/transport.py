@@ -1,0 +1,95 @@
+"""The Faust transport of this layer: `Transport.install(app)` before the app starts."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from faust.transport.drivers import aiokafka as driver
+from faust.types import AppT
+
+from saga_app.stream import quiet
+from saga_app.stream.consumer import Consumer
+from saga_app.stream.lease import Lease
+from saga_app.stream.outbox import Outbox
+from saga_app.stream.producer import Producer
+from saga_app.stream.receipt import Receipt
+
+
+class Transport(driver.Transport):
+    """The settings of the lane.
+
+    max_inflight: records taken and not finished; fetch_wait_ms: long poll of the broker;
+    drain_s: how long a rebalance or a stop waits for work in flight (well under broker_rebalance_timeout);
+    stall_s: how long the fetch loop may stand still before the worker is restarted;
+    send_s: how long an output may wait for its acknowledgement: the longest outage of the broker that a worker
+    lives through without a restart (less than the pool's ack_s);
+    librdkafka: further settings of its producers (security and the like).
+
+    Rows have a producer of their own, because librdkafka's Python client has one delivery timeout
+    for all topics, and that of rows is the fence (see lease.py).
+    """
+
+    Consumer = Consumer
+    Producer = Producer
+
+    def __init__(
+        self,
+        app: AppT,
+        *,
+        max_inflight: int = 4000,
+        fetch_wait_ms: int = 500,
+        drain_s: float = 5.0,
+        stall_s: float = 60.0,
+        send_s: float = 55.0,
+        librdkafka: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(app.conf.broker_consumer, app)
+        self.max_inflight = max_inflight
+        self.fetch_wait_ms = fetch_wait_ms
+        self.drain_s = drain_s
+        self.stall_s = stall_s
+        self.send_s = send_s
+        self.librdkafka = dict(librdkafka or {})
+        self.lease = Lease(app.conf.broker_session_timeout, app.conf.broker_heartbeat_interval)
+        self.outbox: Outbox
+        self.rows: Outbox
+        self.outboxes: tuple[Outbox, ...] = ()
+
+    @classmethod
+    def install(cls, app: AppT, **settings: Any) -> Self:
+        """Make this the transport of the app."""
+        transport = cls(app, **settings)
+        app.transport = app.producer_transport = transport
+        quiet.install()
+        return transport
+
+    @property
+    def bootstrap(self) -> str:
+        """`host:port,…` for librdkafka."""
+        return ",".join(driver.server_list(self.app.conf.broker, self.default_port))
+
+    def open_outboxes(self) -> None:
+        """Inside the running loop."""
+        self.outbox = Outbox(self.bootstrap, self.send_s, **self.librdkafka)
+        self.rows = Outbox(self.bootstrap, self.lease.row_timeout_s, self.lease.holds, **self.librdkafka)
+        self.outboxes = self.rows, self.outbox
+
+    async def close_outboxes(self) -> None:
+        """Rows first: nothing that follows from a row may go out without it. Nothing if they were never opened."""
+        for outbox in self.outboxes:
+            await outbox.close()
+
+    def receipt(self) -> Receipt:
+        """For a batch, or for one run of a coroutine handler."""
+        return Receipt(self.outbox)
+
+    @property
+    def inflight(self) -> int:
+        """How many records were fetched and are not finished."""
+        consumer: Any = self.app.consumer
+        inflight: int = consumer.ledger.inflight
+        return inflight
+
+    @property
+    def full(self) -> bool:
+        """Whether messages wait that librdkafka cannot take: do not begin anything new."""
+        return self.outbox.full or self.rows.full

@@ -1,0 +1,70 @@
+"""Each service as Faust sees it: its agents, its table, its command line. No broker is needed to look."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from saga_app.saga.onboarding import ONBOARDING
+
+SERVICES = ("provisioner", "authorizer", "notifier")
+
+
+def faust(service: str, command: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`faust -A agents.<service> <command>`, from anywhere."""
+    return subprocess.run(
+        [sys.executable, "-m", "faust", "-A", f"agents.{service}", command],
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", **settings},
+        cwd=cwd,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_faust_agents_says_what_each_step_does_and_on_which_topic(service: str, tmp_path: Path) -> None:
+    listed = faust(service, "agents", tmp_path).stdout
+    for step in ONBOARDING.of(service):
+        [line] = [line for line in listed.splitlines() if f"@{step.name} " in line]
+        assert f" {step.topic} " in line
+        assert (step.act.__doc__ or "").split(".", maxsplit=1)[0] in line
+
+
+def test_faust_tables_says_what_the_table_holds(tmp_path: Path) -> None:
+    assert "The state of every saga, by user id." in faust("provisioner", "tables", tmp_path).stdout
+
+
+def test_services_without_a_table_list_none(tmp_path: Path) -> None:
+    assert "sagas" not in faust("authorizer", "tables", tmp_path).stdout
+
+
+def test_a_wrong_setting_stops_a_service_with_one_line(tmp_path: Path) -> None:
+    done = faust("notifier", "agents", tmp_path, SAGA_LAG="fast")
+    assert done.returncode == 2
+    assert done.stderr.strip() == "SAGA_LAG=fast is wrong; allowed: seconds, such as 0 or 0.5-2.0"
+
+
+def test_a_policy_file_that_is_wrong_stops_a_service_with_the_place(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("departments:\n  Sales: {device: TB}\n")
+    done = faust("authorizer", "agents", tmp_path, SAGA_POLICY=str(tmp_path / "policy.yaml"))
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert "is wrong; allowed: a YAML file" in line
+    assert "departments.Sales.authorizations: Field required" in line
+
+
+@pytest.mark.parametrize(("content", "why"), [(None, "No such file"), (b"a: [", "parsing"), (b"\xff", "byte")])
+def test_a_policy_file_that_cannot_be_read_stops_a_service_with_one_line(
+    content: bytes | None, why: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "policy.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    done = faust("authorizer", "agents", tmp_path, SAGA_POLICY=str(path))
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"SAGA_POLICY={path} is wrong; allowed: a YAML file")
+    assert why in line

@@ -1,0 +1,36 @@
+"""The real supervisor with stub services: [broker] PORT[:ignore-term] …"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from saga_app.local.broker import Broker
+from saga_app.local.child import Service
+from saga_app.local.supervisor import Supervisor
+from saga_app.local.voice import Voice
+
+STUB = Path(__file__).with_name("stub_service.py")
+
+
+def service(number: int, argument: str) -> Service:
+    port, *habits = argument.split(":")
+    return Service(f"stub{number}", (sys.executable, str(STUB), port, *habits), dict(os.environ), int(port))
+
+
+async def main() -> None:
+    arguments = sys.argv[1:]
+    broker = None
+    if arguments[0] == "broker":
+        arguments, broker = arguments[1:], lambda: Broker(topics={"t": 1})
+    services = [service(number, argument) for number, argument in enumerate(arguments)]
+    voice = Voice(each.name for each in services)
+
+    async def ready() -> None:
+        voice.plain("ready: all")
+
+    await Supervisor(services, voice, broker=broker, ready=ready).run()
+    voice.say("stopped")
+
+
+asyncio.run(main())

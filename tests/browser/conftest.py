@@ -1,0 +1,77 @@
+"""A browser, and a system that all tests of the page share."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.browser.user import User
+from tests.system import System
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+DESKTOP = {"width": 1440, "height": 900}
+PATIENCE_MS = 15_000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs a browser."""
+    for item in items:
+        if "/browser/" in item.path.as_posix():
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="package")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A running `saga up` whose steps take long enough to be seen."""
+    system = System(tmp_path_factory.mktemp("company"), lag="0.15-0.4")
+    try:
+        system.ready()
+        yield system
+    finally:
+        system.end()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium. Of one module only: its event loop must be gone before the next asynchronous test."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., User]]:
+    """Open the page of a system: `visit(url, trace="off", viewport=…)`. It fails the test when a script fails."""
+    contexts: list[BrowserContext] = []
+    broken: list[str] = []
+
+    def open_page(url: str, at: str = "", trace: str | None = None, **options: Any) -> User:
+        context = browser.new_context(**({"viewport": DESKTOP} | options))
+        context.set_default_timeout(PATIENCE_MS)
+        contexts.append(context)
+        page: Page = context.new_page()
+        page.on("pageerror", lambda error: broken.append(str(error)))
+        page.on("console", lambda message: broken.append(message.text) if "Content Security" in message.text else None)
+        if trace:
+            page.add_init_script(f"localStorage.getItem('saga.trace') ?? localStorage.setItem('saga.trace', '{trace}')")
+        page.goto(f"{url}/{at}")
+        return User(page)
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not broken, f"the page's scripts failed: {broken}"
+
+
+@pytest.fixture
+def user(visit: Callable[..., User], company: System) -> User:
+    """Somebody who looks at the shared system's page, with the trace on."""
+    return visit(company.url, trace="on").connected()

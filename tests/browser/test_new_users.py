@@ -1,0 +1,87 @@
+"""The ways to onboard somebody from the page, and what it says when something is wrong."""
+
+from collections.abc import Callable
+
+from playwright.sync_api import expect
+
+from tests.browser.user import User
+from tests.system import System
+
+
+def test_n_on_the_keyboard_is_new_user(user: User) -> None:
+    user.page.keyboard.press("n")
+    user.sees_arrival(user.accepted())
+
+
+def test_n_in_a_text_field_is_just_a_letter(user: User) -> None:
+    user.button("Form").click()
+    user.page.keyboard.type("Nanna")
+    expect(user.page.locator("#f-name")).to_have_value("Nanna")
+    expect(user.page.locator("#new-answer .accepted")).to_have_count(0)
+
+
+def test_the_form_onboards_whom_it_names(user: User) -> None:
+    user.fill_form(name="Ada Lovelace", email="ada@example.com", department="Engineering")
+    id = user.accepted()
+    expect(user.sees_arrival(id)).to_contain_text("Ada Lovelace")
+    expect(user.page.locator("#f-name")).to_be_focused()
+
+
+def test_a_wrong_field_is_named_where_it_is_and_nothing_is_sent(user: User) -> None:
+    before = user.ask("/api/sagas?limit=1")["total"]
+    user.fill_form(name="Ada Lovelace", email="not an address", department="Engineering")
+    expect(user.page.locator("#f-email-error")).to_be_visible()
+    expect(user.page.locator("#f-email")).to_have_attribute("aria-invalid", "true")
+    expect(user.page.locator("#f-email")).to_be_focused()
+    expect(user.page.locator("#f-name-error")).to_be_hidden()
+    assert user.ask("/api/sagas?limit=1")["total"] == before
+    user.fill_form(email="ada@example.com")
+    user.accepted()
+    expect(user.page.locator("#f-email-error")).to_be_hidden()
+
+
+def test_a_csv_file_onboards_everybody_in_it(user: User) -> None:
+    user.choose_csv("name,email,department\nCsv One,one@example.com,Sales\nCsv Two,two@example.com,People\n")
+    expect(user.page.locator("#new-answer")).to_contain_text("2 users of people.csv")
+    expect(user.page.locator(".arrival", has_text="Csv One")).to_be_visible(timeout=30_000)
+    expect(user.page.locator(".arrival", has_text="Csv Two")).to_be_visible(timeout=30_000)
+
+
+def test_a_csv_file_may_be_dropped_on_the_page(user: User) -> None:
+    user.page.evaluate(
+        """() => {
+            const data = new DataTransfer();
+            data.items.add(new File(["name,email,department\\nDropped,d@example.com,Sales\\n"], "drop.csv"));
+            const fire = type => dispatchEvent(new DragEvent(type, {dataTransfer: data, cancelable: true}));
+            fire("dragenter");
+            window.hint = !document.querySelector("#drop").hidden;
+            fire("drop");
+        }"""
+    )
+    assert user.page.evaluate("window.hint") is True
+    expect(user.page.locator("#drop")).to_be_hidden()
+    expect(user.page.locator("#new-answer")).to_contain_text("1 users of drop.csv")
+
+
+def test_a_csv_file_with_bad_entries_names_every_one_and_sends_nothing(user: User) -> None:
+    before = user.ask("/api/sagas?limit=1")["total"]
+    user.choose_csv("name,email,department\nGood,good@example.com,Sales\n,bad,Sales\nAlso,worse,Sales\n")
+    answer = user.page.locator("#new-answer .refused")
+    expect(answer).to_contain_text("entry 2, name")
+    expect(answer).to_contain_text("entry 2, email")
+    expect(answer).to_contain_text("entry 3, email")
+    assert user.ask("/api/sagas?limit=1")["total"] == before
+    answer.get_by_role("button", name="Dismiss").click()
+    expect(answer).to_have_count(0)
+
+
+def test_a_refusal_by_the_server_is_shown_where_the_button_is(visit: Callable[..., User], company: System) -> None:
+    user = visit(company.url, trace="on").connected()
+    problem = '{"title": "The broker is away", "status": 503, "detail": "Nothing was accepted."}'
+    user.page.route(
+        "**/api/users",
+        lambda route: route.fulfill(status=503, content_type="application/problem+json", body=problem),
+    )
+    user.page.locator("#new-user").click()
+    expect(user.page.locator("#new-answer .refused")).to_contain_text("The broker is away")
+    expect(user.page.locator("#new-answer .refused")).to_contain_text("Nothing was accepted.")

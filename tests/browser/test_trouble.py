@@ -1,0 +1,72 @@
+"""What the page shows when things go wrong: dead letters, a console that dies."""
+
+import json
+import re
+import urllib.request
+from collections.abc import Callable
+
+from playwright.sync_api import expect
+
+from tests.browser.user import SAGA_MS, User
+from tests.system import System
+
+
+def test_a_parked_saga_is_said_on_its_row_and_listed_under_errors(
+    visit: Callable[..., User], start_system: Callable[..., System]
+) -> None:
+    user = visit(start_system(lag="0.1-0.2", error_rate=1).url, trace="on").connected()
+    id = user.press_new_user()
+    expect(user.row(id)).to_have_attribute("data-state", "parked", timeout=SAGA_MS)
+    expect(user.row(id)).to_contain_text("parked")
+    expect(user.page.locator("#error-count")).to_have_text("1")
+    user.go("Errors")
+    line = user.page.locator(".errors-table tbody tr")
+    expect(line).to_have_count(1)
+    expect(line).to_contain_text("provision")
+    expect(line).to_contain_text(re.compile(r"new-user\[\d+\]@\d+"))
+    line.get_by_role("link").click()
+    expect(user.drawer()).to_contain_text("Parked")
+    expect(user.drawer()).to_contain_text("waits for somebody")
+
+
+def test_a_step_that_fails_at_first_is_said_to_be_tried_again(
+    visit: Callable[..., User], start_system: Callable[..., System]
+) -> None:
+    user = visit(start_system(lag="0.3-0.5", flaky_rate=0.6, seed=7).url, trace="on").connected()
+    user.button("Ten new users").click()
+    expect(user.page.locator(".run.retrying").first).to_contain_text(re.compile(r"(2nd|3rd|\dth) try of \d"))
+
+
+def test_a_page_that_lost_its_server_says_so_comes_back_and_has_missed_nothing(
+    visit: Callable[..., User], start_system: Callable[..., System]
+) -> None:
+    system = start_system(lag="0.2-0.4")
+    user = visit(system.url, trace="on").connected()
+    before = user.press_new_user()
+    user.sees_arrival(before)
+
+    system.child("agents.console").kill()
+    line = user.page.locator("#connection")
+    expect(line).to_contain_text(re.compile(r"Connection lost at \d\d:\d\d:\d\d"))
+    expect(line).to_contain_text(re.compile("Trying"))
+    meanwhile = onboard_at_the_provisioner(system, "Missed Nobody")
+
+    expect(line).to_contain_text("Connected again.", timeout=60_000)
+    expect(user.sees_arrival(meanwhile)).to_contain_text("Missed Nobody")
+    expect(user.arrival(before)).to_have_count(1)
+    expect(line).to_be_hidden()
+    after = user.press_new_user()
+    expect(user.row(after)).to_be_visible()
+    user.sees_arrival(after)
+
+
+def onboard_at_the_provisioner(system: System, name: str) -> str:
+    """The id of a user onboarded while the console is away."""
+    body = {"name": name, "email": "missed@example.com", "department": "People"}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{system.settings['provisioner_port']}/users",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return str(json.load(answer)["id"])

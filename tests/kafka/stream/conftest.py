@@ -1,0 +1,16 @@
+"""A lane of its own for each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.kafka.stream.lane import Lane, lane
+
+
+@pytest.fixture
+def relay(kafka: str, tmp_path: Path) -> Iterator[Lane]:
+    """A lane on the broker that all tests share."""
+    with lane(kafka, f"relay-{uuid4().hex[:8]}", tmp_path) as made:
+        yield made

@@ -1,0 +1,100 @@
+"""The rows of a table, in memory and in RocksDB."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Producer
+
+from saga_app.stream import partition_of
+from tests.kafka.stream.lane import PARTITIONS, Lane, key_of, lane
+from tests.wait import until
+
+MILLION = 1_000_000
+
+
+def rows_of(relay: Lane, label: str) -> dict[str, int]:
+    """What the one worker of this lane has in its table."""
+    path = relay.directory / label / "rows.json"
+    path.unlink(missing_ok=True)
+    relay.load([(b"dump", {"n": 0})])
+    until(path.exists, 15, "the rows were dumped")
+    found: dict[str, int] = json.loads(path.read_text())
+    return found
+
+
+def test_memory_and_rocksdb_have_the_same_rows_live_and_recovered(relay: Lane) -> None:
+    """Live, after a restart with what is on disk, and from nothing."""
+    wanted = {key_of(n % 700).decode(): n for n in range(5000)}
+    worker = relay.worker("rocks", store="rocksdb://", instance="one").ready()
+    relay.load((key_of(n % 700), {"n": n}) for n in range(3000))
+    relay.all_committed()
+    worker.kill()
+    seen = {}
+    for label, store in (("memory", "memory://"), ("rocks", "rocksdb://"), ("fresh", "rocksdb://")):
+        worker = relay.worker(label, store=store, instance="one").ready()
+        relay.load((key_of(n % 700), {"n": n}) for n in range(3000, 5000))
+        relay.all_committed()
+        seen[label] = rows_of(relay, label)
+        worker.stop()
+    assert seen == dict.fromkeys(("memory", "rocks", "fresh"), wanted)
+
+
+def test_a_row_that_a_frozen_worker_has_overwritten_is_written_again(relay: Lane) -> None:
+    """By hand, because the real thing takes a freeze between two instructions."""
+    worker = relay.worker("owner", instance="one").ready()
+    key = key_of(0, partition=1)
+    relay.load([(key, {"n": 7})])
+    relay.all_committed()
+    stray = Producer({"bootstrap.servers": relay.bootstrap, "log_level": 0})
+    stray.produce(relay.changelog, b'{"n":3}', key, 1)
+    assert stray.flush(10) == 0
+    assert relay.rows()[key] == 3
+    relay.load([(key_of(1, partition=1), {"n": 8})])  # with its next row the owner sees it
+    until(lambda: relay.rows()[key] == 7, 15, "the newer row stands in the changelog again")
+    worker.kill()
+    relay.worker("heir", instance="one").ready()
+    assert rows_of(relay, "heir")[key.decode()] == 7
+
+
+@pytest.mark.parametrize("store", ["memory://", "rocksdb://"])
+def test_a_million_rows_are_back_in_under_ten_seconds(million: Lane, store: str) -> None:
+    began = time.monotonic()
+    worker = million.worker(store.split(":", maxsplit=1)[0], store=store).ready(within_s=30)
+    took = time.monotonic() - began
+    print(f"\n{store}: {MILLION:,} rows of 300 bytes back {took:.1f} s after the start of the process")
+    assert took < 10
+    assert len(rows_of(million, store.split(":", maxsplit=1)[0])) == MILLION
+    worker.stop()
+
+
+@pytest.fixture(scope="module")
+def million(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lane]:
+    """A lane whose changelog is long already."""
+    with lane(kafka, "million", tmp_path_factory.mktemp("million")) as made:
+        fill(made)
+        yield made
+        made.forget()
+
+
+def fill(relay: Lane) -> None:
+    producer = Producer(
+        {
+            "bootstrap.servers": relay.bootstrap,
+            "linger.ms": 20,
+            "batch.size": 1_000_000,
+            "queue.buffering.max.messages": 200_000,
+            "log_level": 0,
+        }
+    )
+    value = b'{"n":1,"padding":"%s"}' % (b"x" * 280)
+    for number in range(MILLION):
+        key = b"key-%d" % number
+        while True:
+            try:
+                producer.produce(relay.changelog, value, key, partition_of(key, PARTITIONS))
+                break
+            except BufferError:
+                producer.poll(0.05)
+    assert producer.flush(60) == 0

@@ -1,0 +1,85 @@
+"""Reading and writing topics in tests, with a client that is not ours."""
+
+import json
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from saga_app.saga.messages import CHANGELOG, Row, decode
+
+
+@dataclass(frozen=True)
+class Read:
+    """A record as librdkafka gives it."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes]
+
+
+def read(bootstrap: str, topic: str) -> Iterator[Read]:
+    """Everything that stands on a topic now."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody", "enable.auto.commit": False})
+    try:
+        partitions = list(consumer.list_topics(topic, 10).topics[topic].partitions)
+        ends = {p: _ends(consumer, TopicPartition(topic, p)) for p in partitions}
+        left = {p: high for p, (low, high) in ends.items() if high > low}
+        consumer.assign([TopicPartition(topic, p, ends[p][0]) for p in left])
+        while left:
+            message = consumer.poll(10)
+            assert message is not None, f"{topic}: nothing came, wanted up to {left}"
+            assert message.error() is None, message.error()
+            yield Read(
+                message.partition(), message.offset(), message.key(), message.value(), dict(message.headers() or [])
+            )
+            if message.offset() + 1 >= left.get(message.partition(), 0):
+                left.pop(message.partition(), None)
+    finally:
+        consumer.close()
+
+
+def _ends(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
+    """First and next offset; a broker that has just started needs a moment to lead its partitions."""
+    for _ in range(50):
+        try:
+            found: tuple[int, int] = consumer.get_watermark_offsets(place, 10)
+            return found
+        except KafkaException as error:
+            last = error
+            consumer.poll(0.1)
+    raise last
+
+
+def rows(bootstrap: str) -> dict[str, list[Row]]:
+    """All versions of every saga's row, by id, as the changelog has them."""
+    found: dict[str, list[Row]] = {}
+    for record in read(bootstrap, CHANGELOG):
+        row = decode(Row, record.value)
+        found.setdefault(row.id, []).append(row)
+    return found
+
+
+def send(bootstrap: str, topic: str, records: Iterable[tuple[bytes | None, bytes | None]], **settings: Any) -> None:
+    """Keys and values, acknowledged when this returns."""
+    producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 2_000_000, **settings})
+    for key, value in records:
+        producer.produce(topic, value, key)
+    assert producer.flush(30) == 0
+
+
+def user(id: str, department: str = "Sales") -> bytes:
+    """What any client may send to new-user."""
+    about = {"name": f"User {id}", "email": f"{id}@example.com", "department": department}
+    return json.dumps({"v": 1, "id": id, "user": about}).encode()
+
+
+def kcat(bootstrap: str, topic: str, lines: str) -> None:
+    """Produce with Debian's kcat: id:value a line; librdkafka's own partitioner, which is not murmur2."""
+    subprocess.run(
+        ["kcat", "-b", bootstrap, "-t", topic, "-P", "-K", "|"], input=lines, text=True, check=True, timeout=30
+    )

@@ -1,0 +1,302 @@
+"""The console's HTTP, on a real index."""
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import jsonschema
+import pytest
+from aiohttp import web
+
+from saga_app.console import api, contracts, files, schemas
+from saga_app.console.hub import Hub
+from saga_app.console.query import Queries
+from saga_app.console.trace import Trace
+from saga_app.saga.messages import Row, User, parse
+from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.timeline import Entry, Record, story
+from saga_app.saga.times import iso
+from saga_app.service.start import Starter
+from saga_app.stream.sender import Message as Outgoing
+from tests.unit.console.indexed import Reading
+from tests.unit.console.logs import Logs, Raw
+from tests.unit.makers import NO, at
+from tests.unit.web import problem_of, serving
+
+
+class Room:
+    """The API with its index; what is posted goes straight into the logs, and from there into the index."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading, self.logs = reading, Logs()
+        self.waits_for: str | None = None
+        self.swallow = False
+        queries = Queries(reading.index, lambda: at(60))
+        self.hub = Hub(queries.changed_after, lambda: at(60))
+        self.hub.publish(reading.index.epoch, 0, [])
+        self.starter = Starter(self, "console", known=queries.users)
+        self.api = api.Api(
+            starter=self.starter,
+            queries=queries,
+            hub=self.hub,
+            trace=self,  # type: ignore[arg-type]
+            stats=self.stats,
+            not_ready=lambda: self.waits_for,
+            now=lambda: at(60),
+        )
+
+    def add_routes(self, app: web.Application) -> None:
+        """As the console does."""
+        api.add_routes(app, self.api.calls())
+        contracts.add_routes(app, self.api.calls())
+        files.add_routes(app, files.load())
+
+    async def send_all(self, messages: Sequence[Outgoing]) -> None:
+        """The sender: every saga runs through at once."""
+        for message in messages:
+            body = parse(message.topic, message.value, ())
+            if not self.swallow:
+                self.add(message.key.decode() if message.key else "", body.user)  # type: ignore[union-attr]
+
+    def add(self, id: str, user: User | None = None, **how: Any) -> None:
+        """A saga in the logs and in the index."""
+        mark = len(self.logs.written)
+        self.logs.saga(id, *([user] if user else []), **how)
+        changes = self.reading.read(self.logs.written[mark:])
+        self.hub.publish(self.reading.index.epoch, self.reading.fold.seq, changes.events)
+
+    async def of(self, row: Row) -> tuple[list[Entry], dict[tuple[str, int, int], Raw]]:
+        """The trace: out of the logs."""
+        raws = [raw for raw in self.logs.records if raw.key == row.id.encode()]
+        records = [
+            Record(r.topic, r.partition, r.offset, iso(r.timestamp / 1000), parse(r.topic, r.value, r.headers))
+            for r in raws
+        ]
+        return story(ONBOARDING, records), {(raw.topic, raw.partition, raw.offset): raw for raw in raws}
+
+    def stats(self) -> dict[str, Any]:
+        """The figures, with what the console adds to them."""
+        return self.reading.fold.figures.snapshot(self.logs.start) | {
+            "errors": self.reading.index.errors,
+            "services": {"notifier": {"up": True, "workers": 1, "lag": 0, "reason": None}},
+            "broker": {"embedded": True, "up": True, "fill": 0.1},
+            "departments": ["Sales"],
+            "lag": "0",
+            "not_ready": None,
+        }
+
+
+@pytest.fixture
+async def room(on_sqlite: Reading) -> AsyncIterator[Any]:
+    """Open, with a client in it."""
+    made = Room(on_sqlite)
+    async with serving(made.add_routes) as client:
+        made.client = client  # type: ignore[attr-defined]
+        yield made
+        made.hub.stop()
+
+
+async def get(room: Any, path: str, status: int = 200) -> Any:
+    """An answer that is as expected."""
+    answer = await room.client.get(path)
+    if status >= 400:
+        return await problem_of(answer, status)
+    assert answer.status == status, await answer.text()
+    return await answer.json()
+
+
+async def test_a_posted_user_is_listed_shown_and_traced(room: Any) -> None:
+    answer = await room.client.post("/api/users", json={"name": "Ada", "email": "a@b.c", "department": "Sales"})
+    assert answer.status == 202
+    url = (await answer.json())["url"]
+    shown = await get(room, url)
+    assert (shown["user"]["name"], shown["state"]) == ("Ada", "completed")
+    assert shown["why"] == "completed in 4.0 s"
+    assert (await get(room, "/api/sagas?q=Ada"))["total"] == 1
+    entries = (await get(room, f"{url}/trace"))["entries"]
+    steps = [(entry["step"], entry["kind"]) for entry in entries]
+    assert steps == [
+        ("provision", "requested"),
+        ("provision", "done"),
+        ("authorize", "requested"),
+        ("authorize", "done"),
+        ("notify", "requested"),
+        ("notify", "done"),
+        ("complete", "requested"),
+        ("complete", "completed"),
+    ]
+    assert all(isinstance(entry["offset"], int) and entry["topic"] for entry in entries)
+
+
+async def test_the_raw_record_is_shown_on_demand(room: Any) -> None:
+    room.add("ada")
+    first = (await get(room, "/api/sagas/ada/trace?raw=true"))["entries"][0]
+    assert first["raw"]["key"] == "ada"
+    assert json.loads(first["raw"]["value"])["user"]["name"] == "Ada Lovelace"
+
+
+async def test_a_user_who_was_just_accepted_is_waited_for(room: Any) -> None:
+    room.swallow = True
+    answer = await room.client.post("/api/users", json={"id": "ada", "name": "Ada", "email": "a@b", "department": "x"})
+    assert answer.status == 202
+    asking = asyncio.ensure_future(get(room, "/api/sagas/ada"))
+    await asyncio.sleep(0)
+    room.add("ada")
+    assert (await asking)["id"] == "ada"
+
+
+async def test_a_csv_and_a_list_are_accepted(room: Any) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows([["name", "email", "department"], *([f"N{n}", f"n{n}@b", "Sales"] for n in range(30))])
+    answer = await room.client.post("/api/users", data=text.getvalue(), headers={"Content-Type": "text/csv"})
+    assert (await answer.json())["accepted"] == 30
+    assert (await get(room, "/api/sagas?limit=10"))["total"] == 30
+
+
+async def test_an_existing_id_is_a_conflict_that_says_where_it_is(room: Any) -> None:
+    room.add("ada")
+    answer = await room.client.post("/api/users", json={"id": "ada", "name": "x", "email": "a@b", "department": "y"})
+    assert (await problem_of(answer, 409))["url"] == "/api/sagas/ada"
+
+
+async def test_pages_follow_each_other_and_carry_where_to_resume_the_stream(room: Any) -> None:
+    for number in range(5):
+        room.add(f"s{number}", begin=number)
+    first = await get(room, "/api/sagas?limit=3&sort=started_at")
+    second = await get(room, f"/api/sagas?limit=3&sort=started_at&cursor={first['next']}")
+    assert [item["id"] for item in first["items"] + second["items"]] == [f"s{number}" for number in range(5)]
+    assert second["next"] is None
+    assert first["cursor_event"] == room.hub.cursor
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/api/sagas?limit=0", "limit"),
+        ("/api/sagas?limit=501", "limit"),
+        ("/api/sagas?limit=²", "limit"),
+        ("/api/sagas?sort=colour", "sort"),
+        ("/api/sagas?state=happy", "state"),
+        ("/api/sagas?overdue=perhaps", "overdue"),
+        ("/api/sagas?cursor=%00", "cursor"),
+        ("/api/sagas?cursor=eyJ9", "cursor"),
+        ("/api/sagas?departement=Sales", "departement"),
+        ("/api/errors?limit=x", "limit"),
+        ("/api/errors?cursor=!", "cursor"),
+        ("/api/errors?servise=notifier", "servise"),
+        ("/api/stream?trace=2", "trace"),
+    ],
+)
+async def test_a_wrong_parameter_is_named(room: Any, path: str, field: str) -> None:
+    body = await get(room, path, 422)
+    assert [error["field"] for error in body["errors"]] == [field]
+
+
+async def test_what_is_not_there_is_a_404_and_while_the_index_is_read_a_503(room: Any) -> None:
+    for path in ("/api/sagas/nobody", "/api/sagas/nobody/trace", "/api/nothing", "/nothing.js"):
+        await get(room, path, 404)
+    room.waits_for = "the index is being read"
+    assert "is being read" in (await get(room, "/api/sagas/nobody", 503))["detail"]
+
+
+async def test_a_wrong_method_is_a_405(room: Any) -> None:
+    for method, path in (("DELETE", "/api/sagas/x"), ("POST", "/api/sagas"), ("GET", "/api/users"), ("PUT", "/")):
+        await problem_of(await room.client.request(method, path), 405)
+
+
+async def test_dead_letters_are_listed_and_grouped(room: Any) -> None:
+    room.add("ada", steps=1)
+    room.logs.park(room.logs.written[-2], 5)
+    room.reading.read(room.logs.written[-1:])
+    page = await get(room, "/api/errors")
+    assert (page["total"], page["items"][0]["id"], page["items"][0]["topic"]) == (1, "ada", "authorize")
+    assert (await get(room, "/api/errors?group=true"))["items"][0]["count"] == 1
+    assert "parked at authorize" in (await get(room, "/api/sagas/ada"))["why"]
+
+
+async def test_the_figures_are_there(room: Any) -> None:
+    room.add("ada")
+    room.add("bob", steps=1)
+    stats = await get(room, "/api/stats")
+    assert (stats["counts"]["completed"], stats["in_flight"]) == (1, 1)
+    assert stats["steps"]["authorize"]["waiting"] == 1
+    assert stats["duration"]["p50"] == 4.0
+
+
+async def test_answers_are_as_the_contract_says(room: Any) -> None:
+    room.add("ada")
+    room.add("denied", outcomes={"authorize": NO})
+    room.add("late", steps=1)
+    room.logs.failed("late", "authorize", "authorizer", 3)
+    room.logs.park(Raw("notify", 1, 7, 0, b"?", b"garbage"), 1, error="BadMessage")
+    room.reading.read(room.logs.written[-2:])
+    for path, model in (
+        ("/api/sagas", schemas.SagaPage),
+        ("/api/sagas/late", schemas.SagaNow),
+        ("/api/sagas/denied/trace?raw=true", schemas.Timeline),
+        ("/api/errors", schemas.DeadLetterPage),
+        ("/api/errors?group=true", schemas.DeadLetterPage),
+        ("/api/stats", schemas.Stats),
+    ):
+        answer = await get(room, path)
+        contract = await get(room, "/openapi.json")
+        jsonschema.validate(answer, {"$ref": f"#/components/schemas/{model.__name__}", **contract})
+
+
+async def test_the_contracts_refer_to_nothing_that_is_missing(room: Any) -> None:
+    for path in ("/openapi.json", "/asyncapi.json"):
+        contract = await get(room, path)
+        for reference in _references(contract):
+            found: Any = contract
+            for name in reference.removeprefix("#/").split("/"):
+                found = found[name]
+    openapi = await get(room, "/openapi.json")
+    assert set(openapi["paths"]) == {call.path for call in room.api.calls()}
+    for call in openapi["paths"].values():
+        for operation in call.values():
+            assert operation["summary"].endswith((".", "reset."))
+    for schema in openapi["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def _references(part: Any) -> list[str]:
+    if isinstance(part, dict):
+        own = [part["$ref"]] if isinstance(part.get("$ref"), str) else []
+        return own + [found for value in part.values() for found in _references(value)]
+    return [found for value in part for found in _references(value)] if isinstance(part, list) else []
+
+
+async def test_the_page_loads_nothing_from_elsewhere_and_is_checked_by_its_etag(room: Any) -> None:
+    answer = await room.client.get("/")
+    assert answer.status == 200
+    assert answer.content_type == "text/html"
+    assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    again = await room.client.get("/", headers={"If-None-Match": answer.headers["ETag"]})
+    assert (again.status, await again.read()) == (304, b"")
+    script = await room.client.get("/page/app.js")
+    assert script.content_type == "text/javascript"
+
+
+@pytest.mark.parametrize(
+    "path", ["/../api.py", "/%2e%2e/api.py", "/page/../api.py", "/./index.html/../../api.py", "/__pycache__"]
+)
+async def test_only_the_pages_own_files_are_given_away(room: Any, path: str) -> None:
+    assert (await room.client.get(path)).status == 404
+
+
+async def test_too_many_traces_at_once_are_refused(room: Any) -> None:
+    trace = Trace("127.0.0.1:1", 3, False)
+    trace.asking = 1000
+    room.api.trace = trace
+    room.add("ada")
+    await get(room, "/api/sagas/ada/trace", 429)
+
+
+async def test_a_trace_without_a_broker_is_a_503(room: Any) -> None:
+    room.api.trace = Trace("127.0.0.1:1", 3, False)
+    room.add("ada")
+    await get(room, "/api/sagas/ada/trace", 503)

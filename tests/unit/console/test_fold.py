@@ -1,0 +1,187 @@
+"""What is read from the topics, in whatever order, becomes the same rows."""
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saga_app.saga.messages import Message, Row, decode, encode
+from saga_app.saga.steps import Denied
+from tests.unit.console.indexed import Reading
+from tests.unit.console.logs import Logs, Raw
+from tests.unit.makers import ADA, NO
+
+
+def eventful() -> Logs:
+    """Sagas of every kind."""
+    logs = Logs()
+    logs.saga("done")
+    logs.saga("under-way", begin=0.2, steps=2)
+    logs.saga("denied", begin=0.4, outcomes={"authorize": NO})
+    logs.saga("undone", begin=0.5, pace=0.3, outcomes={"notify": Denied("refused")})
+    logs.saga("stuck", begin=0.6, steps=1)
+    logs.park(next(raw for raw in logs.written if raw.topic == "authorize" and raw.key == b"stuck"), 5)
+    logs.saga("late", begin=0.7, steps=1)
+    logs.failed("late", "authorize", "authorizer", 3)
+    logs.overdue("late", 9)
+    return logs
+
+
+def rows(reading: Reading) -> dict[str, Row]:
+    """All rows in the index, by id."""
+    with reading.index.database.engine.connect() as connection:
+        found = connection.exec_driver_sql("select id, row from sagas").all()
+    return {id: decode(Row, row) for id, row in found}
+
+
+def told(row: Row) -> object:
+    """What must not depend on the order of reading; while a saga is under way, the time of its news may."""
+    if row.ended:
+        return encode(row)
+    return row.state, row.step, row.started_at, row.facts, row.history, row.overdue, row.trouble
+
+
+ORDERED = eventful().records
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.permutations(ORDERED), st.lists(st.sampled_from(ORDERED), max_size=20), st.integers(1, 40))
+def test_any_order_of_reading_and_any_duplicates_give_the_same_rows(
+    shuffled: list[Raw], twice: list[Raw], batch: int
+) -> None:
+    with TemporaryDirectory() as folder:
+        expected = Reading(f"sqlite:///{folder}/ordered.sqlite")
+        expected.read(ORDERED)
+        got = Reading(f"sqlite:///{folder}/shuffled.sqlite", live=False)
+        records = shuffled + twice
+        for start in range(0, len(records), batch):
+            got.read(records[start : start + batch])
+        assert {id: told(row) for id, row in rows(got).items()} == {id: told(row) for id, row in rows(expected).items()}
+        assert got.index.counts() == expected.index.counts()
+        assert {state: n for state, n in got.fold.figures.counts.items() if n} == got.index.counts()
+        assert got.index.errors == expected.index.errors == 1
+        for each in (got, expected):
+            each.close()
+
+
+def test_a_restart_in_the_middle_changes_nothing(tmp_path: Path) -> None:
+    for cut in range(0, len(ORDERED), 5):
+        reading = Reading(f"sqlite:///{tmp_path}/{cut}.sqlite")
+        reading.read(ORDERED[:cut])
+        seq = reading.fold.seq
+        reading.restart()
+        assert reading.fold.seq == seq
+        changes = reading.read(ORDERED[cut:])
+        assert [event.seq for event in changes.events] == list(range(seq + 1, reading.fold.seq + 1))
+        assert reading.index.counts() == {"completed": 1, "running": 2, "rolled-back": 2, "parked": 1}
+        reading.close()
+
+
+def test_every_step_of_a_saga_is_told_once_and_its_end_last(on_sqlite: Reading) -> None:
+    logs = Logs()
+    logs.saga("ada")
+    events = on_sqlite.read([*logs.records, *logs.records]).events
+    kinds = [event.entry.kind if event.entry else "the saga" for event in events]
+    assert kinds == ["requested", *["done", "requested"] * 3, "completed", "the saga"]
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].row.state == "completed"
+
+
+def test_a_saga_that_ended_is_told_nothing_of_again_after_a_restart(on_sqlite: Reading) -> None:
+    logs = Logs()
+    logs.saga("ada")
+    on_sqlite.read(logs.records)
+    on_sqlite.restart()
+    assert on_sqlite.read(logs.records).events == []
+
+
+def test_who_finishes_first_has_overtaken_those_who_started_earlier(on_sqlite: Reading) -> None:
+    logs = Logs()
+    logs.saga("slow", begin=0.0, pace=2.0)
+    logs.saga("slower", begin=0.1, pace=3.0)
+    logs.saga("quick", begin=0.2, pace=0.5)
+    on_sqlite.read(logs.records)
+    overtook = {id: tracked.overtook for id, tracked in on_sqlite.fold.recent.items()}
+    assert overtook == {"quick": 2, "slow": 0, "slower": 0}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 30), st.booleans()), min_size=1, max_size=30))
+def test_after_a_rebuild_everybody_has_overtaken_as_many_as_when_it_happened(
+    lives: list[tuple[int, int, bool]],
+) -> None:
+    logs = Logs()
+    for number, (begin, pace, ends) in enumerate(lives):
+        logs.saga(f"s{number}", begin=begin, pace=pace, steps=100 if ends else 1)
+    spans = {
+        f"s{n}": (begin, f"s{n}", begin + 4 * pace if ends else 9e9) for n, (begin, pace, ends) in enumerate(lives)
+    }
+    with TemporaryDirectory() as folder:
+        reading = Reading(f"sqlite:///{folder}/index.sqlite", live=False)
+        for topic in {raw.topic for raw in logs.records}:
+            reading.read([raw for raw in logs.records if raw.topic == topic])
+        assert reading.settle() == sum(ends for _, _, ends in lives)
+        with reading.index.database.engine.connect() as connection:
+            found = dict(connection.exec_driver_sql("select id, overtook from sagas where ended_at is not null").all())
+        reading.close()
+    for id, count in found.items():
+        start, name, end = spans[id]
+        least = sum(1 for s, n, e in spans.values() if (s, n) < (start, name) and e > end)
+        most = sum(1 for s, n, e in spans.values() if (s, n) < (start, name) and e >= end)
+        assert least <= count <= most  # of two that end in the same millisecond either may be first
+
+
+def test_a_dead_letter_is_open_until_its_saga_goes_on(on_sqlite: Reading) -> None:
+    logs = Logs()
+    logs.saga("ada", steps=1)
+    asked = logs.written[-2]
+    logs.park(asked, 3)
+    on_sqlite.read(logs.records)
+    assert on_sqlite.index.errors == 1
+    later = Logs(logs.start + 10)
+    later.saga("ada")
+    on_sqlite.read(later.records)
+    assert on_sqlite.index.errors == 0
+
+
+def test_garbage_in_the_dlq_stays_open_and_belongs_to_no_saga(on_sqlite: Reading) -> None:
+    logs = Logs()
+    logs.park(Raw("notify", 1, 7, 0, b"\xff\xfe", b"\x00not json"), 1, error="BadMessage")
+    logs.park(Raw("notify", 1, 7, 0, b"\xff\xfe", b"\x00not json"), 2, error="BadMessage")
+    on_sqlite.read(logs.records)
+    assert on_sqlite.index.errors == 1
+    assert on_sqlite.index.counts() == {}
+
+
+def test_what_cannot_be_read_disturbs_nothing(on_sqlite: Reading) -> None:
+    logs = Logs()
+    for topic in ("new-user", "authorize", "saga-signals", "dlq", "provisioner-sagas-changelog"):
+        for value in (b"", b"\xff", b"{}", b'{"v":2}', b"null", b"[1]"):
+            logs.write(topic, "ada", value, 0)
+    logs.saga("ada", begin=1)
+    on_sqlite.read(logs.records)
+    assert on_sqlite.index.counts() == {"completed": 1}
+
+
+def test_a_record_without_a_key_is_seen_too_and_starts_no_saga_anew(on_sqlite: Reading) -> None:
+    logs = Logs()
+    logs.saga("ada")
+    on_sqlite.read(logs.records)
+    on_sqlite.restart()
+    keyless = [replace(raw, key=None) for raw in logs.records if raw.topic == "new-user"]
+    assert on_sqlite.read(keyless).events == []
+    other = Logs()
+    other.saga("bob", steps=0)
+    on_sqlite.read([replace(raw, key=None) for raw in other.records])
+    assert on_sqlite.index.counts() == {"completed": 1, "running": 1}
+
+
+def test_what_no_step_would_work_on_is_no_saga() -> None:
+    logs = Logs()
+    logs.write("authorize", "ghost", encode(Message(v=1, id="ghost", user=ADA)), 0)  # without a slip
+    with TemporaryDirectory() as folder:
+        reading = Reading(f"sqlite:///{folder}/index.sqlite")
+        reading.read(logs.records)
+        assert rows(reading) == {}

@@ -1,0 +1,265 @@
+"""The index: pages, search, and what happens to its database. On SQLite, and on PostgreSQL where there is one."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from saga_app.console.database import InUse
+from saga_app.console.index import Index
+from saga_app.console.parameters import ErrorQuery, SagaQuery
+from saga_app.console.query import Queries
+from saga_app.saga.messages import User
+from saga_app.service.problem import Problem
+from tests.unit.console.indexed import Reading
+from tests.unit.console.logs import Logs, Raw
+from tests.unit.makers import NO, at
+
+MakeReading = Callable[..., Reading]
+
+SORTS = ("started_at", "ended_at", "duration", "name")
+
+
+def queries(reading: Reading) -> Queries:
+    """As the API asks."""
+    return Queries(reading.index, lambda: at(60))
+
+
+def crowd(count: int, dice: random.Random, prefix: str = "s") -> Logs:
+    """Sagas of which many share a name, a start and a duration, and of which some have not ended."""
+    logs = Logs()
+    for number in range(count):
+        name = dice.choice(["Ada", "Bob", "Cem", "Dea"])
+        user = User(name, f"{name}{number}@example.com", dice.choice(["Sales", "Finance"]))
+        steps = dice.choice([1, 100, 100])
+        logs.saga(f"{prefix}{number}", user, dice.randrange(5), dice.choice([0.5, 1.0]), steps=steps)
+    return logs
+
+
+async def all_pages(asked: Queries, query: SagaQuery, between: Callable[[], object] = lambda: None) -> list[str]:
+    """The ids of all pages, one after the other."""
+    ids: list[str] = []
+    cursor = None
+    for _ in range(1000):
+        answer = await asked.sagas(query.model_copy(update={"cursor": cursor}))
+        ids += [item["id"] for item in answer["items"]]
+        cursor = answer["next"]
+        if cursor is None:
+            return ids
+        between()
+    raise AssertionError("pages without end")
+
+
+@pytest.mark.parametrize("sort", [sign + name for name in SORTS for sign in ("", "-")])
+async def test_the_pages_hold_every_saga_exactly_once(reading: MakeReading, sort: str) -> None:
+    made, dice = reading(), random.Random(sort)
+    made.read(crowd(60, dice).records)
+    asked = queries(made)
+    for limit in (1, 7, 20, 60, 500):
+        ids = await all_pages(asked, SagaQuery(sort=sort, limit=limit))
+        assert sorted(ids) == sorted(f"s{number}" for number in range(60))
+
+
+@pytest.mark.parametrize("sort", ["started_at", "-started_at", "name", "-name"])
+async def test_sagas_that_come_while_somebody_pages_make_none_appear_twice_or_vanish(
+    reading: MakeReading, sort: str
+) -> None:
+    made, dice = reading(), random.Random(sort)
+    made.read(crowd(50, dice).records)
+    rounds = iter(range(1000))
+
+    def more() -> None:
+        made.read(crowd(3, dice, prefix=f"new{next(rounds)}-").records)
+
+    ids = await all_pages(queries(made), SagaQuery(sort=sort, limit=6), more)
+    assert len(ids) == len(set(ids))
+    assert {f"s{number}" for number in range(50)} <= set(ids)
+
+
+async def test_the_list_is_in_order_and_those_without_a_value_come_last(reading: MakeReading) -> None:
+    made = reading()
+    made.read(crowd(40, random.Random(1)).records)
+    asked = queries(made)
+    for sort in ("ended_at", "-ended_at", "duration", "-duration"):
+        values = [item[sort.lstrip("-")] for item in (await asked.sagas(SagaQuery(sort=sort, limit=500)))["items"]]
+        ended = [value for value in values if value is not None]
+        assert ended == sorted(ended, reverse=sort.startswith("-"))
+        assert values == ended + [None] * (40 - len(ended))
+
+
+async def test_filters_narrow_the_list_and_the_total(reading: MakeReading) -> None:
+    made, logs = reading(), Logs()
+    logs.saga("a", User("Ada", "ada@example.com", "Sales"))
+    logs.saga("b", User("Bob", "bob@example.com", "Sales"), begin=1, steps=1)
+    logs.saga("c", User("Cem", "cem@example.com", "Nowhere"), begin=2, outcomes={"authorize": NO})
+    logs.overdue("b", 9)
+    made.read(logs.records)
+    asked = queries(made)
+
+    async def ids(**filters: object) -> list[str]:
+        answer = await asked.sagas(SagaQuery.model_validate({"sort": "started_at", **filters}))
+        assert answer["total"] == len(answer["items"])
+        return [item["id"] for item in answer["items"]]
+
+    assert await ids() == ["a", "b", "c"]
+    assert await ids(state="running") == ["b"]
+    assert await ids(state="completed,rolled-back") == ["a", "c"]
+    assert await ids(department="Sales") == ["a", "b"]
+    assert await ids(department="Sales", state="completed") == ["a"]
+    assert await ids(overdue="true") == ["b"]
+    assert await ids(overdue="false") == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("q", "found"),
+    [
+        ("love", ["a"]),
+        ("LOVE", ["a"]),
+        ("example.com", ["a", "b"]),
+        ("o", ["a", "b"]),
+        ("Bo", ["b"]),
+        ("id-of-b", ["b"]),
+        ("lt-1", ["a"]),
+        ("100%", ["b"]),
+        ("%", ["b"]),
+        ("_", []),
+        ('"', []),
+        ("' OR 1=1 --", []),
+        ("Łukasz", ["b"]),
+        ("  love  ", ["a"]),
+        ("nobody at all", []),
+    ],
+)
+async def test_a_search_finds_parts_of_names_addresses_and_ids_and_beginnings_of_devices(
+    reading: MakeReading, q: str, found: list[str]
+) -> None:
+    made, logs = reading(), Logs()
+    logs.saga("a", User("Ada Lovelace", "ada@example.com", "Sales"))
+    logs.saga("id-of-b", User("Bob 100% Łukasz", "bob@example.com", "Sales"), begin=1, steps=0)
+    made.read(logs.records)
+    answer = await queries(made).sagas(SagaQuery(q=q, sort="started_at"))
+    assert [item["id"].removeprefix("id-of-") for item in answer["items"]] == found
+
+
+async def test_a_cursor_of_another_order_or_made_up_is_refused(reading: MakeReading) -> None:
+    made = reading()
+    made.read(crowd(5, random.Random(2)).records)
+    asked = queries(made)
+    cursor = (await asked.sagas(SagaQuery(sort="name", limit=2)))["next"]
+    for wrong in (SagaQuery(sort="-name", cursor=cursor), SagaQuery(cursor="abc"), SagaQuery(cursor="WzFd")):
+        with pytest.raises(Problem) as refused:
+            await asked.sagas(wrong)
+        assert refused.value.status == 422
+
+
+async def test_dead_letters_are_listed_newest_first_filtered_and_grouped(reading: MakeReading) -> None:
+    made, logs = reading(), Logs()
+    for number in range(7):
+        logs.saga(f"s{number}", begin=number, steps=1)
+        logs.park(logs.written[-2], 10 + number, error="Permanent" if number < 5 else "Timeout")
+    logs.park(Raw("notify", 0, 9, 0, b"?", b"garbage"), 30, error="BadMessage")
+    made.read(logs.records)
+    asked = queries(made)
+    first = await asked.errors(ErrorQuery(limit=3))
+    rest = await asked.errors(ErrorQuery(limit=9, cursor=first["next"]))
+    items = first["items"] + rest["items"]
+    assert first["total"] == 8
+    assert [item["at"] for item in items] == sorted((item["at"] for item in items), reverse=True)
+    assert items[0]["id"] is None
+    assert items[0]["topic"] == "notify"
+    assert items[0]["offset"] == 9
+    assert {item["topic"] for item in items[1:]} == {"authorize"}
+    assert (await asked.errors(ErrorQuery(error="Timeout")))["total"] == 2
+    assert (await asked.errors(ErrorQuery(since=at(14), until=at(16))))["total"] == 2
+    assert (await asked.errors(ErrorQuery(q="s3")))["total"] == 1
+    assert (await asked.errors(ErrorQuery(open=False)))["total"] == 0
+    grouped = await asked.errors(ErrorQuery(group=True))
+    assert [(group["error"], group["count"]) for group in grouped["items"]] == [
+        ("Permanent", 5),
+        ("Timeout", 2),
+        ("BadMessage", 1),
+    ]
+
+
+def test_what_was_read_and_how_far_stand_together(reading: MakeReading) -> None:
+    made, logs = reading(), Logs()
+    logs.saga("ada")
+    made.read(logs.records)
+    assert made.index.offsets() == logs.ends
+    epoch, seq = made.index.epoch, made.index.seq
+    made.close()
+    made.index.open()
+    assert (made.index.epoch, made.index.seq, made.index.offsets()) == (epoch, seq, logs.ends)
+
+
+def test_a_rebuild_forgets_everything_and_begins_another_epoch(reading: MakeReading) -> None:
+    made, logs = reading(), Logs()
+    logs.saga("ada")
+    made.read(logs.records)
+    epoch = made.index.epoch
+    made.index.rebuild("other")
+    assert made.index.epoch != epoch
+    assert (made.index.counts(), made.index.offsets(), made.index.seq) == ({}, {}, 0)
+    made.restart()
+    made.read(logs.records)
+    assert made.index.counts() == {"completed": 1}
+    assert asyncio.run(queries(made).sagas(SagaQuery(q="Lovelace")))["total"] == 1
+
+
+def test_an_index_belongs_to_one_cluster(reading: MakeReading) -> None:
+    index = reading().index
+    assert index.belongs_to("test")
+    assert not index.belongs_to("another")
+
+
+def test_a_second_console_is_kept_out_of_an_index_in_use(reading: MakeReading, url: str) -> None:
+    made = reading()
+    second = Index(url)
+    with pytest.raises(InUse):
+        second.open()
+    made.close()
+    second.open()
+    second.close()
+
+
+def test_a_deleted_index_is_noticed_and_made_anew(tmp_path: Path) -> None:
+    made = Reading(f"sqlite:///{tmp_path}/index.sqlite")
+    epoch = made.index.epoch
+    assert not made.index.database.gone()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    assert made.index.database.gone()
+    made.index.rebuild("")
+    assert not made.index.database.gone()
+    assert made.index.epoch != epoch
+    made.close()
+
+
+@pytest.mark.parametrize("left", [b"", b"no database at all, but long enough to look like a file of some kind" * 20])
+def test_a_file_that_is_no_index_is_made_one(tmp_path: Path, left: bytes) -> None:
+    path = tmp_path / "index.sqlite"
+    path.write_bytes(left)
+    made = Reading(f"sqlite:///{path}")
+    assert made.index.counts() == {}
+    made.close()
+
+
+def test_nobody_else_on_the_machine_can_read_the_index(tmp_path: Path) -> None:
+    made = Reading(f"sqlite:///{tmp_path}/index.sqlite")
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
+    made.close()
+
+
+def test_an_index_of_another_schema_is_read_anew(tmp_path: Path) -> None:
+    made, logs = Reading(f"sqlite:///{tmp_path}/index.sqlite"), Logs()
+    logs.saga("ada")
+    made.read(logs.records)
+    with made.index.database.engine.begin() as connection:
+        connection.exec_driver_sql("update meta set value = '0' where name = 'schema'")
+    made.close()
+    again = Reading(f"sqlite:///{tmp_path}/index.sqlite")
+    assert again.index.counts() == {}
+    assert again.index.offsets() == {}
+    again.close()

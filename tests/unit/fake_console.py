@@ -1,0 +1,144 @@
+"""A console that answers from memory, over real HTTP, for the tests of the command line."""
+
+import asyncio
+import json
+import threading
+from typing import Any
+
+from aiohttp import web
+
+ENTRY = {
+    "at": "2030-01-02T03:04:05.678Z",
+    "topic": "authorize",
+    "partition": 3,
+    "offset": 17,
+    "service": "authorizer",
+    "step": "authorize",
+    "kind": "requested",
+    "attempt": 1,
+    "data": {"facts": {"device_id": "LT-ABC"}, "started_at": "2030-01-02T03:04:05.000Z", "reason": None},
+}
+
+
+def row(id: str, state: str = "completed", **other: Any) -> dict[str, Any]:
+    """A saga as the API shows it."""
+    step = {"step": "provision", "service": "provisioner", "attempts": 1, "outcome": "done", "reason": None}
+    times = {"received_at": ENTRY["at"], "started_at": ENTRY["at"], "ended_at": ENTRY["at"]}
+    return {
+        "id": id,
+        "user": {"name": "Ada Lovelace", "email": "ada@example.com", "department": "Engineering"},
+        "state": state,
+        "step": "complete",
+        "device_id": "LT-ABC",
+        "authorizations": ["git", "ci"],
+        "started_at": ENTRY["at"],
+        "updated_at": "2999-01-01T00:00:00.000Z",
+        "ended_at": ENTRY["at"],
+        "duration": 1.25,
+        "overdue": False,
+        "why": "completed in 1.25 s",
+        "history": [step | times],
+    } | other
+
+
+class FakeConsole:
+    """Runs in a thread; keeps what it was asked in `asked` and what it was sent in `sent`."""
+
+    def __init__(self) -> None:
+        self.rows = [row(f"user-{n}") for n in range(250)]
+        self.sent: list[tuple[str, bytes]] = []
+        self.asked: list[str] = []
+        self.tokens: list[str | None] = []
+        self.events = [("step", {"entry": ENTRY, "saga": row("user-1")}), ("stats", {}), ("saga", row("user-1"))]
+        self.refuse: tuple[int, dict[str, Any]] | None = None
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "FakeConsole":
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._start())
+        self._loop.run_forever()
+
+    async def _start(self) -> None:
+        app = web.Application(middlewares=[self._note])
+        app.add_routes(
+            [
+                web.post("/api/users", self._users),
+                web.get("/api/sagas", self._sagas),
+                web.get("/api/sagas/{id}", self._saga),
+                web.get("/api/sagas/{id}/trace", self._trace),
+                web.get("/api/errors", self._errors),
+                web.get("/api/stream", self._stream),
+            ]
+        )
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.port: int = runner.addresses[0][1]
+        self._ready.set()
+
+    @web.middleware
+    async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.asked.append(request.path_qs)
+        self.tokens.append(request.headers.get("Authorization"))
+        if self.refuse:
+            status, problem = self.refuse
+            return web.json_response(problem, status=status, content_type="application/problem+json")
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    async def _users(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        self.sent.append((request.content_type, body))
+        if request.content_type == "application/json" and isinstance(user := json.loads(body), dict):
+            id = user.get("id", "made-up")
+            return web.json_response({"id": id, "url": f"/api/sagas/{id}"}, status=202)
+        count = len(json.loads(body)) if request.content_type == "application/json" else body.count(b"\n") - 1
+        return web.json_response({"accepted": count, "ids": [f"id-{n}" for n in range(count)]}, status=202)
+
+    async def _sagas(self, request: web.Request) -> web.Response:
+        start, limit = int(request.query.get("cursor", 0)), int(request.query["limit"])
+        end = start + limit
+        more = str(end) if end < len(self.rows) else None
+        return web.json_response({"items": self.rows[start:end], "next": more, "total": len(self.rows)})
+
+    async def _saga(self, request: web.Request) -> web.Response:
+        for each in self.rows:
+            if each["id"] == request.match_info["id"]:
+                return web.json_response(each)
+        problem = {"title": "Not Found", "detail": "no saga nobody"}
+        return web.json_response(problem, status=404, content_type="application/problem+json")
+
+    async def _trace(self, request: web.Request) -> web.Response:
+        return web.json_response({"id": request.match_info["id"], "entries": [ENTRY]})
+
+    async def _errors(self, _request: web.Request) -> web.Response:
+        letter = {
+            "id": "user-9",
+            "service": "notifier",
+            "step": "notify",
+            "error": "Permanent",
+            "reason": "no",
+            "attempts": 3,
+        }
+        return web.json_response({"items": [letter], "next": None, "total": 1})
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        """Ends after its events, as if the connection were lost; then goes on after the last id."""
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        first = int(request.query.get("last_event_id", 0))
+        for number, (name, data) in enumerate(self.events[first:], start=first + 1):
+            await answer.write(f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode())
+        return answer

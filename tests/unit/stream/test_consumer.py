@@ -1,0 +1,229 @@
+"""Nothing is fetched, sent or committed in the wrong phase of a rebalance."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import faust
+import pytest
+from faust.types import TP
+
+from saga_app.stream import Receipt, Table, Transport
+from saga_app.stream.commits import Commits
+from saga_app.stream.consumer import Consumer
+from saga_app.stream.ledger import Ledger
+from saga_app.stream.outbox import Outbox
+from saga_app.stream.phase import Phase
+from tests.unit.stream.fakes import FakeProducer, batch, record
+
+IN, CHANGELOG = TP("in", 0), TP("unit-rows-changelog", 0)
+
+
+@pytest.fixture
+async def transport(tmp_path: Path) -> AsyncIterator[Transport]:
+    app = faust.App("unit", broker="kafka://127.0.0.1:1", store="memory://", datadir=str(tmp_path))
+    made = Transport.install(app)
+    app.consumer_generation_id = 1
+    Table(app, name="rows", partitions=4)
+    made.rows = Outbox("nowhere:1", 4.0, producer=FakeProducer)
+    yield made
+    await made.rows.close()
+
+
+@pytest.fixture
+def consumer(transport: Transport) -> Consumer:
+    """A consumer that has two partitions, and a broker that says yes to everything."""
+
+    async def nothing(*args: Any, **kwargs: Any) -> None:
+        return None
+
+    made = Consumer(transport, nothing, nothing, nothing)
+
+    async def committed() -> dict[TP, int]:
+        return {IN: 0}
+
+    made.seek_to_committed = committed  # type: ignore[method-assign, assignment]
+    return made
+
+
+async def assigned(consumer: Consumer) -> None:
+    await consumer.on_partitions_assigned({IN, CHANGELOG}, 1)
+
+
+async def streaming(consumer: Consumer) -> None:
+    await assigned(consumer)
+    await consumer.perform_seek()
+    consumer.resume_flow()
+
+
+async def test_before_the_seek_only_changelogs_are_fetched_and_streams_only_after_the_resume_that_follows_it(
+    consumer: Consumer,
+) -> None:
+    assert consumer.fetchable() == frozenset()
+    await assigned(consumer)
+    consumer.resume_flow()
+    assert consumer.fetchable() == {CHANGELOG}
+    await consumer.perform_seek()
+    assert consumer.fetchable() == {CHANGELOG}, "the queues of the agents are not yet cleared"
+    consumer.resume_flow()
+    assert consumer.fetchable() == {IN, CHANGELOG}
+
+
+async def test_a_rebalance_that_begins_during_the_seek_of_the_last_one_is_not_overlooked(consumer: Consumer) -> None:
+    await assigned(consumer)
+
+    async def slow() -> dict[TP, int]:
+        await consumer.on_partitions_revoked({IN, CHANGELOG})
+        return {}
+
+    consumer.seek_to_committed = slow  # type: ignore[method-assign, assignment]
+    await consumer.perform_seek()
+    consumer.resume_flow()
+    assert consumer.phase is Phase.REVOKED
+    assert consumer.fetchable() == frozenset()
+
+
+async def test_what_was_taken_before_a_seek_counts_for_nothing(consumer: Consumer) -> None:
+    await streaming(consumer)
+    made = consumer.ledger.add(batch([0, 1]))
+    await consumer.perform_seek()
+    assert (made.live, consumer.ledger.inflight) == (False, 0)
+
+
+async def test_rows_that_the_drain_has_not_waited_for_are_not_let_out_under_the_next_assignment(
+    consumer: Consumer, transport: Transport
+) -> None:
+    await streaming(consumer)
+    receipt = Receipt(transport.rows)
+    receipt.send("rows", b"k", b"v")
+    await consumer.on_partitions_revoked({IN, CHANGELOG})
+    await assigned(consumer)
+    with pytest.raises(Exception, match="_PURGE_QUEUE"):
+        await receipt.settled()
+    producer: Any = transport.rows._producer
+    assert not producer.taken
+
+
+async def test_a_new_assignment_is_a_new_lease(consumer: Consumer, transport: Transport) -> None:
+    transport.lease.lost = True
+    await assigned(consumer)
+    assert transport.lease.holds()
+
+
+async def test_a_fetched_run_is_one_message_and_a_changelog_goes_straight_to_its_table(consumer: Consumer) -> None:
+    await streaming(consumer)
+    run = [record(offset) for offset in range(5)]
+    fetched = {IN: run, CHANGELOG: run}
+
+    async def getmany(active: Any, timeout: float) -> dict[TP, Any]:
+        return fetched
+
+    consumer._getmany = getmany  # type: ignore[method-assign, assignment]
+    messages = {tp: message async for tp, message in consumer.getmany(0.1)}
+    assert messages[IN].records == run
+    assert messages[CHANGELOG].offset == 4
+    assert consumer.ledger.inflight == 5
+    table: Any = consumer._table(CHANGELOG)
+    assert table.read(0, b"k") == b"v"
+
+
+async def test_what_was_fetched_before_partitions_are_taken_away_is_not_handed_out_any_more(
+    consumer: Consumer,
+) -> None:
+    await streaming(consumer)
+
+    async def getmany(active: Any, timeout: float) -> dict[TP, Any]:
+        return {IN: [record(0)], TP("in", 1): [record(0)]}
+
+    consumer._getmany = getmany  # type: ignore[method-assign, assignment]
+    seen = []
+    async for tp, _ in consumer.getmany(0.1):
+        seen.append(tp)
+        consumer.app.consumer_generation_id = 2
+    assert seen == [IN]
+    assert consumer.ledger.inflight == 1
+
+
+class FakeClient:
+    """aiokafka's consumer; notes where it was sent."""
+
+    def __init__(self) -> None:
+        self.sought: dict[TP, int] = {}
+
+    def seek(self, tp: TP, offset: int) -> None:
+        self.sought[tp] = offset
+
+
+async def test_what_arrives_too_late_is_put_back_where_it_was_taken(consumer: Consumer) -> None:
+    """Without a committed offset no later seek would bring it back."""
+    await assigned(consumer)
+    client: Any = FakeClient()
+    records = {IN: [record(7), record(8)], CHANGELOG: [record(3)]}
+    consumer._new_consumer_thread()._put_back(client, records)
+    assert client.sought == {IN: 7}
+    assert list(records) == [CHANGELOG], "the streams must wait, the changelog not"
+
+
+class Broker:
+    """The consumer, as far as commits look at it."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger(100)
+        self.app = SimpleNamespace(monitor=SimpleNamespace(on_tp_commit=lambda offsets: None))
+        self.log = SimpleNamespace(warning=lambda *args: None)
+        self._thread = SimpleNamespace(should_stop=False)
+        self.answers = True
+        self.asked: list[dict[TP, int]] = []
+
+    def assignment(self) -> set[TP]:
+        return {IN}
+
+    async def _commit(self, offsets: dict[TP, int]) -> bool:
+        self.asked.append(offsets)
+        return self.answers
+
+
+async def test_what_is_finished_is_committed_once_and_what_failed_to_commit_again() -> None:
+    broker = Broker()
+    commits = Commits(broker)
+    broker.ledger.add(batch([0, 1])).finish(0)
+    broker.answers = False
+    assert not await commits.commit()
+    broker.answers = True
+    assert await commits.commit()
+    assert not await commits.commit()
+    assert broker.asked == [{IN: 1}, {IN: 1}]
+
+
+async def test_partitions_that_went_away_are_not_committed() -> None:
+    broker = Broker()
+    broker.ledger.add(batch([0], partition=3)).finish_all()
+    assert not await Commits(broker).commit()
+    assert broker.asked == []
+
+
+async def test_a_drain_waits_for_work_and_cancels_what_takes_too_long() -> None:
+    broker = Broker()
+    quick, slow = broker.ledger.add(batch([0])), broker.ledger.add(batch([1]))
+
+    async def work(seconds: float, made: Any) -> None:
+        await asyncio.sleep(seconds)
+        made.finish_all()
+
+    quick.tasks.append(asyncio.create_task(work(0.02, quick)))
+    slow.tasks.append(asyncio.create_task(work(60, slow)))
+    await Commits(broker).drain(0.1)
+    assert slow.tasks[0].cancelled()
+    assert broker.asked == [{IN: 1}]
+
+
+async def test_after_a_crash_nothing_is_waited_for() -> None:
+    broker = Broker()
+    broker._thread.should_stop = True
+    made = broker.ledger.add(batch([0]))
+    made.tasks.append(asyncio.create_task(asyncio.sleep(60)))
+    async with asyncio.timeout(1):
+        await Commits(broker).drain(60)
+    assert made.tasks[0].cancelled()

@@ -1,0 +1,157 @@
+"""An offset is committed only when all records before it are done, in whatever order they finish."""
+
+from typing import Any
+
+import pytest
+from faust.types import TP
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saga_app.stream.batch import Batch
+from saga_app.stream.ledger import Ledger
+from tests.unit.stream.fakes import batch
+
+#: Steps of a life: fetch a run with these gaps between offsets, finish one, a batch, commit, lose or seek a partition.
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("fetch"), st.integers(0, 2), st.lists(st.integers(1, 4), min_size=1, max_size=6)),
+        st.tuples(st.just("finish"), st.integers(0, 50), st.integers(0, 50)),
+        st.tuples(st.just("finish_all"), st.integers(0, 50), st.none()),
+        st.tuples(st.just("commit"), st.booleans(), st.none()),
+        st.tuples(st.just("forget"), st.integers(0, 3), st.none()),
+    ),
+    max_size=60,
+)
+
+
+class Life:
+    """A ledger beside a plain account of what was fetched and finished."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger(limit=1000)
+        self.next = dict.fromkeys(range(3), 0)
+        self.committed = dict.fromkeys(range(3), 0)
+        self.batches: list[Batch] = []
+        self.undone: dict[int, set[int]] = {p: set() for p in range(3)}
+        self.offsets: dict[int, list[int]] = {}
+
+    def fetch(self, partition: int, gaps: list[int]) -> None:
+        offsets = []
+        for gap in gaps:
+            offsets.append(self.next[partition] + gap - 1)
+            self.next[partition] = offsets[-1] + 1
+        made = self.ledger.add(batch(offsets, partition))
+        self.offsets[id(made)] = offsets
+        self.batches.append(made)
+        self.undone[partition] |= set(offsets)
+
+    def finish(self, which: int, index: int) -> None:
+        if self.batches:
+            made = self.batches[which % len(self.batches)]
+            offsets = self.offsets[id(made)]
+            left = made.left
+            made.finish(index % len(offsets))
+            if made.live and made.left < left:
+                self.undone[made.partition].discard(offsets[index % len(offsets)])
+
+    def finish_all(self, which: int, _: Any) -> None:
+        if self.batches:
+            made = self.batches[which % len(self.batches)]
+            left = made.left
+            made.finish_all()
+            if made.live and left:
+                self.undone[made.partition] -= set(self.offsets[id(made)])
+
+    def commit(self, succeeds: bool, _: Any) -> None:
+        moved = self.ledger.committable()
+        for tp, offset in moved.items():
+            assert offset > self.committed[tp.partition], "an offset never moves back"
+            assert offset <= min(self.undone[tp.partition], default=self.next[tp.partition]), "nothing undone is passed"
+        if succeeds:
+            self.ledger.committed(moved)
+            self.committed.update((tp.partition, offset) for tp, offset in moved.items())
+
+    def forget(self, partition: int, _: Any) -> None:
+        """Revoked (3: all of them); it comes back at its committed offset."""
+        gone = range(3) if partition == 3 else [partition]
+        self.ledger.forget(None if partition == 3 else {TP("in", partition)})
+        for p in gone:
+            self.undone[p] = set()
+            self.next[p] = self.committed[p]
+
+
+@given(STEPS)
+@settings(max_examples=300, deadline=None)
+def test_no_unfinished_record_is_ever_committed_past(steps: list[tuple[str, Any, Any]]) -> None:
+    life = Life()
+    for name, first, second in steps:
+        getattr(life, name)(first, second)
+        assert life.ledger.inflight == sum(map(len, life.undone.values()))
+    for made in life.batches:
+        made.finish_all()
+    life.undone = {p: set() for p in range(3)}
+    life.commit(True, None)
+    assert life.ledger.inflight == 0
+    assert not life.ledger.committable(), "when all is done and committed there is nothing left to commit"
+
+
+def test_when_all_is_done_all_is_committed() -> None:
+    ledger = Ledger(limit=100)
+    first, second = ledger.add(batch([3, 4, 9])), ledger.add(batch([12, 13]))
+    second.finish_all()
+    assert ledger.committable() == {}
+    first.finish(0)
+    first.finish(2)
+    assert ledger.committable() == {TP("in", 0): 4}
+    first.finish(1)
+    assert ledger.committable() == {TP("in", 0): 14}
+
+
+def test_a_failed_commit_is_tried_again() -> None:
+    ledger = Ledger(limit=100)
+    ledger.add(batch([0])).finish_all()
+    assert ledger.committable() == ledger.committable() == {TP("in", 0): 1}
+    ledger.committed(ledger.committable())
+    assert ledger.committable() == {}
+
+
+def test_what_finishes_after_its_partition_was_revoked_counts_for_nothing() -> None:
+    ledger = Ledger(limit=100)
+    old = ledger.add(batch([0, 1]))
+    ledger.forget()
+    new = ledger.add(batch([0, 1]))
+    old.finish_all()
+    assert (ledger.inflight, ledger.committable()) == (2, {})
+    new.finish(0)
+    assert (ledger.inflight, ledger.committable()) == (1, {TP("in", 0): 1})
+
+
+def test_a_record_that_is_finished_twice_counts_once() -> None:
+    ledger = Ledger(limit=100)
+    made = ledger.add(batch([0, 1]))
+    made.finish(0)
+    made.finish(0)
+    assert ledger.inflight == 1
+
+
+async def test_fetching_stops_at_the_limit_and_goes_on_when_an_eighth_is_free() -> None:
+    ledger = Ledger(limit=16)
+    made = ledger.add(batch(range(16)))
+    assert not await ledger.wait_for_room(0.01)
+    made.finish(5)
+    assert ledger.room == 0
+    made.finish(0)
+    assert ledger.room == 2
+    assert await ledger.wait_for_room(0.01)
+
+
+@pytest.mark.parametrize("taken", ["tasks", "finished"])
+def test_a_batch_that_was_overtaken_is_noticed(taken: str) -> None:
+    ledger = Ledger(limit=100)
+    first, second = ledger.add(batch([0])), ledger.add(batch([1]))
+    assert ledger.lost() is None, "nobody has taken anything yet"
+    if taken == "finished":
+        second.finish_all()
+    else:
+        second.tasks.append(object())  # type: ignore[arg-type]
+    assert ledger.lost() is first

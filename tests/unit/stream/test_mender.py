@@ -1,0 +1,82 @@
+"""Rows that somebody else has put between ours are looked at, and ours written again."""
+
+import asyncio
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saga_app.stream.mender import Mender
+
+
+class Changelog:
+    """Says which keys stand at which offsets, and keeps what was asked and mended."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.mended: list[tuple[int, bytes]] = []
+        self.mender = Mender(self.keys_at, lambda partition, key: self.mended.append((partition, key)))
+
+    async def keys_at(self, partition: int, offsets: Sequence[int]) -> set[bytes]:
+        self.asked += offsets
+        return {b"key-%d" % offset for offset in offsets}
+
+    async def looked(self) -> None:
+        while self.mender._work:
+            await asyncio.gather(*self.mender._work)
+
+
+async def test_rows_that_follow_one_another_are_all_ours() -> None:
+    log = Changelog()
+    log.mender.check(0, have=9, own=[10, 11])
+    log.mender.check(0, have=11, own=[12])
+    await log.looked()
+    assert log.asked == []
+
+
+async def test_a_foreign_row_is_mended_once() -> None:
+    log = Changelog()
+    log.mender.check(0, have=9, own=[10, 12])
+    log.mender.check(0, have=9, own=[13])
+    await log.looked()
+    assert (log.asked, log.mended) == ([11], [(0, b"key-11")])
+
+
+async def test_after_a_rebalance_the_recovery_knows_the_changelog() -> None:
+    log = Changelog()
+    log.mender.check(0, have=9, own=[10])
+    log.mender.forget()
+    log.mender.check(0, have=20, own=[21])
+    await log.looked()
+    assert log.asked == []
+
+
+async def test_a_broker_that_does_not_answer_is_survived() -> None:
+    async def away(_partition: int, _offsets: Sequence[int]) -> set[bytes]:
+        raise TimeoutError
+
+    mender = Mender(away, lambda partition, key: None)
+    mender.check(0, have=0, own=[2])
+    await asyncio.gather(*mender._work)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=8), max_size=10))
+def test_exactly_the_foreign_rows_before_our_last_one_are_asked_for(bursts: list[list[bool]]) -> None:
+    async def main() -> None:
+        log, offset, foreign, pending = Changelog(), 0, set[int](), set[int]()
+        for burst in bursts:
+            own = []
+            for ours in burst:
+                if ours:
+                    own.append(offset)
+                    foreign |= pending
+                    pending = set()
+                else:
+                    pending.add(offset)
+                offset += 1
+            if own:
+                log.mender.check(0, -1, own)
+        await log.looked()
+        assert sorted(log.asked) == sorted(foreign)
+
+    asyncio.run(main())

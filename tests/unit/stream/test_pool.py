@@ -1,0 +1,206 @@
+"""A record is done when its handler has returned and everything it sent is acknowledged."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from saga_app.stream import Batch, Pool, Receipt
+from saga_app.stream.ledger import Ledger
+from saga_app.stream.outbox import Outbox
+from tests.unit.stream.fakes import FakeProducer, batch
+
+
+class FakeApp:
+    """An app that notes why it was crashed."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.should_stop = False
+        self.crashes: list[BaseException] = []
+        self.log = SimpleNamespace(error=lambda *args, **kwargs: None)
+        self.transport = SimpleNamespace(receipt=lambda: Receipt(outbox), full=False)
+
+    async def crash(self, error: BaseException) -> None:
+        self.should_stop = True
+        self.crashes.append(error)
+
+
+class FakeStream:
+    """A stream of these batches; notes which were acknowledged to Faust."""
+
+    def __init__(self, *batches: Batch) -> None:
+        self._batches = batches
+        self.acked: list[Batch] = []
+
+    def noack(self) -> "FakeStream":
+        return self
+
+    async def events(self) -> AsyncIterator[Any]:
+        for made in self._batches:
+            yield SimpleNamespace(message=made)
+
+    async def ack(self, event: Any) -> None:
+        self.acked.append(event.message)
+
+
+class Bench:
+    """A pool, and everything around it."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox("nowhere:1", 5.0, producer=FakeProducer)
+        self.producer: Any = self.outbox._producer
+        self.app = FakeApp(self.outbox)
+        self.ledger = Ledger(100)
+
+    def batch(self, *offsets: int) -> Batch:
+        return self.ledger.add(batch(offsets))
+
+    async def run(self, handler: Any, *batches: Batch, **settings: float) -> FakeStream:
+        """Hand the batches to the pool; the handlers go on afterwards."""
+        stream, app = FakeStream(*batches), self.app
+        await Pool(app, handler, **settings).run(stream)  # type: ignore[arg-type]
+        return stream
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    yield made
+    await made.outbox.close()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(2):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def send(receipt: Receipt, batch: Batch, record: Any) -> None:
+    receipt.send("out", record.key, b"%d" % record.offset)
+
+
+async def send_too(receipt: Receipt, batch: Batch, record: Any) -> None:
+    send(receipt, batch, record)
+
+
+class Callable_:
+    async def __call__(self, receipt: Receipt, batch: Batch, record: Any) -> None:
+        send(receipt, batch, record)
+
+
+@pytest.mark.parametrize("handler", [send, send_too, Callable_()])
+async def test_records_are_done_when_what_they_sent_is_acknowledged(bench: Bench, handler: Any) -> None:
+    made = bench.batch(0, 1, 2)
+    stream = await bench.run(handler, made)
+    await until(lambda: len(bench.producer.taken) == 3)
+    assert [message[2] for message in bench.producer.taken] == [b"0", b"1", b"2"], "in the order of the records"
+    assert (made.left, stream.acked) == (3, [])
+    bench.producer.acknowledge()
+    await until(lambda: stream.acked == [made])
+    assert (made.left, bench.ledger.inflight, bench.app.crashes) == (0, 0, [])
+
+
+async def test_a_slow_record_holds_up_no_other(bench: Bench) -> None:
+    bench.producer.automatic = True
+    slow = asyncio.Event()
+
+    async def handler(receipt: Receipt, batch: Batch, record: Any) -> None:
+        if record.offset == 0:
+            await slow.wait()
+
+    first, second = bench.batch(0, 1, 2), bench.batch(3)
+    stream = await bench.run(handler, first, second)
+    await until(lambda: (first.left, second.left) == (1, 0))
+    assert bench.ledger.committable() == {}
+    slow.set()
+    await until(lambda: first in stream.acked)
+    assert list(bench.ledger.committable().values()) == [4]
+
+
+async def test_a_handler_may_settle_in_between_and_send_more(bench: Bench) -> None:
+    bench.producer.automatic = True
+    told = []
+
+    async def handler(receipt: Receipt, batch: Batch, record: Any) -> None:
+        send(receipt, batch, record)
+        await receipt.settled()
+        told.append(record.offset)
+        send(receipt, batch, record)
+
+    stream = await bench.run(handler, made := bench.batch(0))
+    await until(lambda: stream.acked == [made])
+    assert told == [0]
+
+
+async def fail(receipt: Receipt, batch: Batch, record: Any) -> None:
+    raise ValueError("unexpected")
+
+
+def fail_inline(receipt: Receipt, batch: Batch, record: Any) -> None:
+    raise ValueError("unexpected")
+
+
+@pytest.mark.parametrize("handler", [fail, fail_inline])
+async def test_an_unexpected_error_crashes_the_worker_and_leaves_the_record_undone(bench: Bench, handler: Any) -> None:
+    stream = await bench.run(handler, made := bench.batch(0, 1))
+    await until(lambda: bench.app.crashes)
+    assert str(bench.app.crashes[0]) == "unexpected"
+    assert (made.left, stream.acked, bench.ledger.committable()) == (2, [], {})
+
+
+async def test_a_handler_has_its_time_and_the_acknowledgements_have_theirs(bench: Bench) -> None:
+    async def slow(receipt: Receipt, batch: Batch, record: Any) -> None:
+        await asyncio.sleep(0.05)
+        send(receipt, batch, record)
+
+    stream = await bench.run(slow, made := bench.batch(0), timeout_s=5, ack_s=0.02)
+    await until(lambda: bench.app.crashes)
+    assert isinstance(bench.app.crashes[0], TimeoutError), "it was not acknowledged in time, though the handler was"
+    assert (made.left, stream.acked) == (1, [])
+
+
+async def test_a_handler_that_hangs_crashes_the_worker_when_its_time_is_over(bench: Bench) -> None:
+    async def hang(receipt: Receipt, batch: Batch, record: Any) -> None:
+        await asyncio.Event().wait()
+
+    await bench.run(hang, bench.batch(0), timeout_s=0.02)
+    await until(lambda: bench.app.crashes)
+    assert isinstance(bench.app.crashes[0], TimeoutError)
+
+
+async def test_records_of_a_revoked_batch_are_left_to_the_new_owner(bench: Bench) -> None:
+    made = bench.batch(0)
+    bench.ledger.forget()
+    stream = await bench.run(fail, made)
+    await asyncio.sleep(0.02)
+    assert (bench.app.crashes, made.tasks, stream.acked) == ([], [], [])
+
+
+@pytest.mark.parametrize("handler", [send, send_too])
+async def test_what_fails_because_its_partition_was_revoked_is_no_reason_to_crash(bench: Bench, handler: Any) -> None:
+    stream = await bench.run(handler, made := bench.batch(0))
+    await until(lambda: bench.producer.taken)
+    bench.outbox.purge()
+    bench.ledger.forget()
+    await until(lambda: all(task.done() for task in made.tasks))
+    assert (bench.app.crashes, stream.acked) == ([], [])
+
+
+async def test_nothing_new_begins_while_librdkafka_is_full(bench: Bench) -> None:
+    bench.app.transport.full = True
+    running = asyncio.create_task(bench.run(send_too, made := bench.batch(0)))
+    await asyncio.sleep(0.03)
+    assert made.idle
+    bench.app.transport.full = False
+    await running
+    assert not made.idle
+
+
+async def test_two_agents_on_one_topic_are_refused(bench: Bench) -> None:
+    made = bench.batch(0)
+    made.incref(2)
+    with pytest.raises(RuntimeError, match="2 agents"):
+        await bench.run(send, made)
+    assert bench.app.crashes

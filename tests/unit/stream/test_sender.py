@@ -1,0 +1,37 @@
+"""Outside of a worker too, sent means acknowledged."""
+
+import socket
+import time
+
+import pytest
+
+from saga_app.stream import Message, NotAcknowledged, Sender
+
+
+@pytest.fixture
+def nobody() -> str:
+    """The address of a broker that is not there."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    return f"127.0.0.1:{port}"
+
+
+async def test_a_broker_that_is_away_is_told_within_the_time_given(nobody: str) -> None:
+    async with Sender(nobody, timeout_s=1.0, log_level=0) as sender:
+        began = time.monotonic()
+        with pytest.raises(NotAcknowledged, match="1 of 1 messages were not acknowledged") as told:
+            await sender.send("a", b"k", b"v")
+        assert time.monotonic() - began < 3
+    assert told.value.failed == [0]
+
+
+async def test_every_message_that_was_not_acknowledged_is_named(nobody: str) -> None:
+    async with Sender(nobody, timeout_s=0.5, log_level=0) as sender:
+        with pytest.raises(NotAcknowledged) as told:
+            await sender.send_all([Message("a", b"k", b"v")] * 10_000)
+    assert told.value.failed == list(range(10_000))
+
+
+async def test_nothing_to_send_needs_no_broker(nobody: str) -> None:
+    async with Sender(nobody) as sender:
+        await sender.send_all([])

@@ -1,0 +1,322 @@
+"""A row reaches the store when its changelog has acknowledged it, and not before."""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import faust
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from faust.types import TP
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saga_app.stream import Receipt, Table, Transport
+from saga_app.stream.mender import Mender
+from saga_app.stream.outbox import Outbox
+from saga_app.stream.rows import NOTHING, RowStore
+from tests.unit.stream.fakes import FakeProducer
+
+TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
+
+
+def make_table(directory: Path, store: str = "memory://") -> Table:
+    """A table of an app that was never started."""
+    app = faust.App("unit", broker="kafka://127.0.0.1:1", store=store, datadir=str(directory))
+    Transport.install(app)
+    app.consumer_generation_id = 1
+    return Table(app, name="rows", partitions=4)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    return make_table(tmp_path)
+
+
+@pytest.fixture
+async def rows(table: Table) -> Any:
+    """librdkafka, as the table's changelog sees it."""
+    transport = cast(Transport, table.app.transport)
+    transport.rows = Outbox("nowhere:1", 4.0, producer=FakeProducer)
+    yield transport.rows._producer
+    await transport.rows.close()
+
+
+@pytest.fixture
+async def receipt(table: Table, rows: FakeProducer) -> Receipt:
+    return Receipt(cast(Transport, table.app.transport).rows)
+
+
+def offset(table: Table) -> int:
+    return table.store.persisted_offset(TP("unit-rows-changelog", 0))
+
+
+async def sent(rows: FakeProducer, count: int) -> None:
+    async with asyncio.timeout(2):
+        while len(rows.taken) < count:
+            await asyncio.sleep(0.001)
+
+
+async def test_a_write_is_read_at_once_and_stored_when_acknowledged(
+    table: Table, rows: FakeProducer, receipt: Receipt
+) -> None:
+    table.write(receipt, 0, b"k", b"1")
+    await sent(rows, 1)
+    assert table.read(0, b"k") == b"1"
+    assert list(table.rows()) == []
+    rows.acknowledge()
+    await receipt.settled()
+    assert list(table.rows()) == [(0, b"k", b"1")]
+    assert offset(table) == 0
+    assert not table._pending
+
+
+async def test_of_several_writes_of_a_key_the_last_one_stays(
+    table: Table, rows: FakeProducer, receipt: Receipt
+) -> None:
+    for value in (b"1", None, b"3"):
+        table.write(receipt, 0, b"k", value)
+    await sent(rows, 3)
+    rows.acknowledge(1)
+    await asyncio.sleep(0.02)
+    assert table.read(0, b"k") == b"3"
+    rows.acknowledge()
+    await receipt.settled()
+    assert (table.read(0, b"k"), offset(table)) == (b"3", 2)
+
+
+async def test_a_deleted_row_is_gone(table: Table, rows: FakeProducer, receipt: Receipt) -> None:
+    rows.automatic = True
+    table.write(receipt, 0, b"k", b"1")
+    await receipt.settled()
+    table.write(receipt, 0, b"k", None)
+    await receipt.settled()
+    assert table.read(0, b"k") is None
+    assert list(table.rows()) == []
+
+
+async def test_a_row_that_timed_out_and_is_still_the_newest_is_put_again(
+    table: Table, rows: FakeProducer, receipt: Receipt
+) -> None:
+    table.write(receipt, 0, b"k", b"1")
+    await sent(rows, 1)
+    rows.acknowledge(error=TIMED_OUT)
+    await sent(rows, 1)
+    rows.acknowledge()
+    await receipt.settled()
+    assert list(table.rows()) == [(0, b"k", b"1")]
+
+
+async def test_a_row_that_timed_out_behind_a_newer_one_is_not_put_again_and_is_done_when_that_is(
+    table: Table, rows: FakeProducer, receipt: Receipt
+) -> None:
+    table.write(receipt, 0, b"k", b"1")
+    newer = Receipt(cast(Transport, table.app.transport).rows)
+    table.write(newer, 0, b"k", b"2")
+    await sent(rows, 2)
+    rows.acknowledge(1, error=TIMED_OUT)
+    await asyncio.sleep(0.02)
+    assert receipt.open == 1
+    rows.acknowledge()
+    await newer.settled()
+    await receipt.settled()
+    assert list(table.rows()) == [(0, b"k", b"2")]
+
+
+async def test_two_rows_of_a_key_that_both_timed_out_are_done_when_the_newer_is_put_again(
+    table: Table, rows: FakeProducer, receipt: Receipt
+) -> None:
+    table.write(receipt, 0, b"k", b"1")
+    table.write(receipt, 0, b"k", b"2")
+    await sent(rows, 2)
+    rows.acknowledge(2, error=TIMED_OUT)
+    await sent(rows, 1)
+    rows.acknowledge()
+    await receipt.settled()
+    assert list(table.rows()) == [(0, b"k", b"2")]
+
+
+async def test_a_row_that_waits_for_a_newer_one_fails_in_a_rebalance(
+    table: Table, rows: FakeProducer, receipt: Receipt
+) -> None:
+    table.write(receipt, 0, b"k", b"1")
+    table.write(Receipt(cast(Transport, table.app.transport).rows), 0, b"k", b"2")
+    await sent(rows, 2)
+    rows.acknowledge(1, error=TIMED_OUT)
+    await asyncio.sleep(0.02)
+    await table.on_rebalance(set(), set(), set(), 2)
+    with pytest.raises(KafkaException):
+        await receipt.settled()
+
+
+async def test_a_row_that_timed_out_after_its_partition_was_given_away_is_not_put_again(
+    table: Table, rows: FakeProducer, receipt: Receipt
+) -> None:
+    table.write(receipt, 0, b"k", b"1")
+    await sent(rows, 1)
+    table.app.consumer_generation_id = 2
+    rows.acknowledge(error=TIMED_OUT)
+    with pytest.raises(KafkaException):
+        await receipt.settled()
+    assert not rows.taken
+
+
+async def test_a_row_acknowledged_after_its_partition_was_given_away_is_not_stored(
+    table: Table, rows: FakeProducer, receipt: Receipt
+) -> None:
+    table.write(receipt, 0, b"k", b"1")
+    await sent(rows, 1)
+    table.app.consumer_generation_id = 2
+    rows.acknowledge()
+    await receipt.settled()
+    assert (list(table.rows()), offset(table)) == ([], NOTHING)
+
+
+async def test_a_row_that_somebody_else_has_overwritten_is_written_again_and_left_to_the_next_recovery(
+    table: Table, rows: FakeProducer, receipt: Receipt
+) -> None:
+    async def keys_at(_partition: int, offsets: Sequence[int]) -> set[bytes]:
+        assert list(offsets) == [1]
+        return {b"k", b"unknown"}
+
+    table._mender = Mender(keys_at, table._write_again)
+    transport = cast(Transport, table.app.transport)
+    transport.outbox = transport.rows
+    rows.automatic = True
+    table.write(receipt, 0, b"k", b"1")
+    await receipt.settled()
+    rows.skip("unit-rows-changelog", 0)
+    table.write(receipt, 0, b"other", b"2")
+    await receipt.settled()
+    async with asyncio.timeout(2):
+        while rows._offsets["unit-rows-changelog", 0] < 4:
+            await asyncio.sleep(0.001)
+    assert table.read(0, b"k") == b"1"
+    assert offset(table) == 0, "what follows is read again, the foreign row included"
+
+
+async def test_what_was_never_acknowledged_is_forgotten_in_a_rebalance(
+    table: Table, rows: FakeProducer, receipt: Receipt
+) -> None:
+    table.write(receipt, 0, b"k", b"1")
+    await table.on_rebalance(set(), set(), set(), 2)
+    assert table.read(0, b"k") is None
+
+
+async def test_recovery_skips_what_the_store_has(table: Table) -> None:
+    def run(*offsets: int) -> list[Any]:
+        return [SimpleNamespace(key=b"k%d" % n, value=b"%d" % n, offset=n) for n in offsets]
+
+    table.restore(0, run(0, 1, 2))
+    table.store.apply(0, [(b"k2", b"newer")], 3)
+    table.restore(0, run(1, 2, 3, 5))
+    assert (table.read(0, b"k2"), table.read(0, b"k5"), offset(table)) == (b"newer", b"5", 5)
+
+
+@pytest.mark.parametrize("scheme", ["memory://", "rocksdb://"])
+def test_rows_are_read_in_portions_without_missing_or_repeating_one(tmp_path: Path, scheme: str) -> None:
+    table = make_table(tmp_path, scheme)
+    for partition in (2, 0):
+        table.store.apply(partition, [(b"k%d" % n, b"v") for n in range(5)], 4)
+    everything, seen = list(table.rows()), []
+    after: tuple[int, bytes] | None = None
+    while portion := list(islice(table.rows(after), 3)):
+        seen += portion
+        after = portion[-1][:2]
+    assert seen == everything == [(p, b"k%d" % n, b"v") for p in (0, 2) for n in range(5)]
+
+
+def test_the_dictionary_way_of_writing_is_refused(table: Table) -> None:
+    with pytest.raises(TypeError, match=r"table\.write"):
+        table[b"k"] = b"v"
+    with pytest.raises(TypeError, match=r"table\.write"):
+        del table[b"k"]
+
+
+async def test_a_locked_row_keeps_others_of_its_key_out_and_leaves_nothing_behind(
+    table: Table, rows: FakeProducer, receipt: Receipt
+) -> None:
+    async def add_one() -> None:
+        async with table.locked(0, b"k") as row:
+            await asyncio.sleep(0.001)
+            table.write(receipt, 0, b"k", b"%d" % (int(row or 0) + 1))
+
+    await asyncio.gather(*(add_one() for _ in range(20)))
+    assert table.read(0, b"k") == b"20"
+    assert not table._locks
+
+
+#: Runs of writes to four keys on two partitions, and partitions given away in between.
+LIFE = st.lists(
+    st.one_of(
+        st.tuples(
+            st.integers(0, 1),
+            st.lists(
+                st.tuples(st.sampled_from([b"a", b"b", b"c", b"d"]), st.none() | st.binary(max_size=5)), max_size=5
+            ),
+        ),
+        st.integers(0, 1),
+    ),
+    max_size=25,
+)
+
+
+@given(LIFE)
+@settings(max_examples=40, deadline=None)
+def test_memory_and_rocksdb_hold_the_same_rows(
+    tmp_path_factory: pytest.TempPathFactory, life: list[int | tuple[int, list[tuple[bytes, bytes | None]]]]
+) -> None:
+    stores: list[RowStore] = [
+        make_table(tmp_path_factory.mktemp("store"), scheme).store for scheme in ("memory://", "rocksdb://")
+    ]
+    plain: dict[int, dict[bytes, bytes]] = {0: {}, 1: {}}
+    for at, step in enumerate(life):
+        if isinstance(step, int):
+            plain[step] = {}
+            for store in stores:
+                asyncio.run(give_away(store, step))
+            continue
+        partition, writes = step
+        for key, value in writes:
+            plain[partition].pop(key, None)
+            if value is not None:
+                plain[partition][key] = value
+        for store in stores:
+            store.apply(partition, iter(writes), at)
+    for store in stores:
+        for partition, wanted in plain.items():
+            assert list(store.rows(partition)) == sorted(wanted.items())
+            assert list(store.rows(partition, after=b"b")) == sorted(row for row in wanted.items() if row[0] > b"b")
+            assert all(store.read(partition, key) == wanted.get(key) for key in (b"a", b"b", b"c", b"d", b"e"))
+    memory, rocks = ({p: store.persisted_offset(TP("unit-rows-changelog", p)) for p in (0, 1)} for store in stores)
+    assert memory == rocks
+
+
+async def give_away(store: Any, partition: int) -> None:
+    """The partition goes to another worker, which empties it; memory forgets, RocksDB gets to know it in recovery."""
+    tp = TP("unit-rows-changelog", partition)
+    if hasattr(store, "_dbs"):
+        store.apply(partition, [(key, None) for key, _ in list(store.rows(partition))], NOTHING)
+    else:
+        await store.on_rebalance(set(), {tp}, set())
+
+
+def test_a_partition_that_is_not_here_has_no_rows_and_is_not_made(tmp_path: Path) -> None:
+    store: Any = make_table(tmp_path, "rocksdb://").store
+    assert store.read(3, b"k") is None
+    assert list(store.rows(3)) == []
+    assert not store._dbs
+
+
+def test_rocksdb_is_tuned_unless_the_table_says_otherwise(tmp_path: Path) -> None:
+    tuned: Any = make_table(tmp_path, "rocksdb://").store
+    assert tuned.rocksdb_options.write_buffer_size == 16 * 2**20
+    assert tuned.rocksdb_options.block_cache_size == 32 * 2**20
+    assert tuned.rocksdb_options.max_open_files == 200
+    app = faust.App("unit", broker="kafka://127.0.0.1:1", store="rocksdb://", datadir=str(tmp_path))
+    own: Any = Table(app, name="rows", options={"max_open_files": 10}).store
+    assert own.rocksdb_options.max_open_files == 10
+    assert own.rocksdb_options.write_buffer_size == 16 * 2**20

@@ -1,0 +1,129 @@
+"""Every record on the wire, and what is said of one that does not fit."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saga_app.saga import machine
+from saga_app.saga.messages import (
+    BadMessage,
+    DeadLetter,
+    Message,
+    Parked,
+    Row,
+    Signal,
+    decode,
+    encode,
+    parse,
+)
+from saga_app.saga.onboarding import ONBOARDING
+from tests.unit.makers import ADA, NO, at, journey
+
+ASKED = b'{"v":1,"id":"ada","user":{"name":"Ada","email":"ada@example.com","department":"Sales"}}'
+
+
+def test_any_client_may_ask_with_id_and_user_alone() -> None:
+    message = decode(Message, ASKED)
+    assert (message.id, message.user.department, message.slip) == ("ada", "Sales", None)
+
+
+def test_fields_of_a_newer_service_are_ignored() -> None:
+    assert decode(Message, ASKED[:-1] + b',"mood":"good"}').id == "ada"
+
+
+@pytest.mark.parametrize("path", [journey(), journey({"notify": NO})])
+def test_every_message_and_row_of_a_saga_survives_the_wire(path: list) -> None:
+    for stop in path:
+        if isinstance(stop, machine.End):
+            row = machine.ended(stop, at(9))
+            assert decode(Row, encode(row)) == row
+        else:
+            assert decode(Message, encode(stop[1])) == stop[1]
+            row = machine.asked(ONBOARDING, *stop, at(1))
+            row.origin = (3, 4)
+            assert decode(Row, encode(row)) == row
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (None, "no value"),
+        (b"", "not JSON"),
+        (b"hello", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[]", "object"),
+        (b"{}", "Field required"),
+        (b'{"v":2,"id":"ada","user":{"name":"A","email":"a@b","department":"S"}}', "unknown version"),
+        (ASKED.replace(b'"ada"', b"7"), "id: Input should be a valid string"),
+        (ASKED.replace(b'"ada"', b'".."'), "id: String should match"),
+        (ASKED[:-1] + b',"attempt":100000000000000000000}', "attempt: Input should be less than"),
+        (ASKED[:-1] + b',"facts":{"n":[100000000000000000000]}}', "facts: cannot be sent on: Integer exceeds 64-bit"),
+        (ASKED.replace(b'"ada"', b'"a b"'), "id: String should match"),
+        (ASKED.replace(b'"Ada"', b'""'), "user.name: String should have at least 1 character"),
+        (ASKED.replace(b'"Ada"', b'"Ada\\r\\nBcc: eve@example.com"'), "user.name: String should match"),
+        (ASKED.replace(b'"Ada"', b"null"), "user.name: Input should be a valid string"),
+        (ASKED.replace(b"ada@example.com", b"nowhere"), "user.email: String should match"),
+        (ASKED[:-1] + b',"slip":{"ahead":"x","back":[]}}', "slip.ahead: Input should be a valid array"),
+        (b"x" * 1_000_000, "not JSON"),
+    ],
+)
+def test_garbage_is_told_apart_with_a_sentence(value: bytes | None, says: str) -> None:
+    with pytest.raises(BadMessage, match=says):
+        decode(Message, value)
+
+
+@given(
+    st.binary()
+    | st.recursive(
+        st.none() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["v", "id", "user", "slip", "x"]), inner),
+    ).map(lambda value: orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_SUBCLASS) if not _too_big(value) else b"1")
+)
+def test_no_bytes_at_all_raise_anything_else(value: bytes) -> None:
+    try:
+        message = decode(Message, value)
+    except BadMessage as error:
+        assert str(error)  # noqa: PT017
+    else:
+        assert encode(message), "what was let in can be sent on"
+
+
+def _too_big(value: object) -> bool:
+    """Whether orjson would refuse it: integers over 64 bits, and surrogates."""
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return True
+    return False
+
+
+def test_the_sentence_never_repeats_what_was_in_the_message() -> None:
+    with pytest.raises(BadMessage) as caught:
+        decode(Message, ASKED.replace(b"ada@example.com", b"secret place"))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_dead_letter_carries_the_original_bytes_and_its_saga_if_it_has_one() -> None:
+    letter = DeadLetter(1, "new-user", 2, 7, "provisioner", "provision", "BadMessage", "not JSON", 1, at(0), at(1))
+    body = parse("dlq", b"garbage", [("dead-letter", encode(letter))])
+    assert body == Parked(letter, None, b"garbage")
+    letter.id = "ada"
+    body = parse("dlq", ASKED, [("dead-letter", encode(letter))])
+    assert isinstance(body, Parked)
+    assert body.message is not None
+    assert body.message.user.name == "Ada"
+
+
+def test_a_dead_letter_of_somebody_else_is_no_message_of_ours() -> None:
+    with pytest.raises(BadMessage):
+        parse("dlq", b"garbage", [])
+
+
+def test_a_signal_survives_the_wire() -> None:
+    signal = Signal(1, "ada", "onboarding", "failed", "authorize", "authorizer", at(1), 2, 5, at(9), "timed out")
+    assert parse("saga-signals", encode(signal), []) == signal
+
+
+def test_the_idempotency_key_names_saga_id_and_step() -> None:
+    assert Message(v=1, id="ada", user=ADA).key("notify") == "onboarding:ada:notify"

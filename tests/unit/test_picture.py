@@ -1,0 +1,20 @@
+"""What the documents draw is what the plan says."""
+
+from pathlib import Path
+
+from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.picture import picture
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_picture_names_every_topic_of_the_plan_in_order() -> None:
+    there, _, back = picture(ONBOARDING).splitlines()
+    places = [there.index(f" {step.topic} ") for step in ONBOARDING.steps]
+    assert places == sorted(places)
+    assert all(undo.topic in back for undo in ONBOARDING.undos)
+
+
+def test_the_readme_shows_the_picture_that_the_code_prints() -> None:
+    for line in picture(ONBOARDING).splitlines():
+        assert line in (ROOT / "README.md").read_text("utf-8")

@@ -1,0 +1,141 @@
+"""Settings: what is said when one is wrong, and what a person can read about them."""
+
+import os
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from saga_app import settings
+from saga_app.settings import Lag, Mail, Settings
+
+OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
+
+WRONG = {
+    "SAGA_BROKER": ["localhost:9092", "kafka://", "kafka://a:x", "http://a:9092"],
+    "SAGA_PARTITIONS": ["0", "many", "1001", "1.5"],
+    "SAGA_REPLICATION": ["0", "11"],
+    "SAGA_LAG": ["x", "-1", "2-1", "1-", "0.5-2.0-3", "nan"],
+    "SAGA_SEED": ["-1", "seed"],
+    "SAGA_FLAKY_RATE": ["2", "-0.1", "nan", "often"],
+    "SAGA_ERROR_RATE": ["2"],
+    "SAGA_DENY_RATE": ["2"],
+    "SAGA_DEADLINE": ["0", "-1", "inf", "soon"],
+    "SAGA_STORE": ["rocksdb", "redis://"],
+    "SAGA_INSTANCE": ["a b", "a/b", "x" * 101],
+    "SAGA_INDEX": ["mysql://u@h/d", "index.sqlite"],
+    "SAGA_BIND": ["everywhere", "300.0.0.1"],
+    "SAGA_CONSOLE_PORT": ["0", "65536", "http"],
+    "SAGA_PROVISIONER_PORT": ["0"],
+    "SAGA_AUTHORIZER_PORT": ["0"],
+    "SAGA_NOTIFIER_PORT": ["0"],
+    "SAGA_EMBEDDED_PORT": ["0"],
+    "SAGA_EMBEDDED": ["perhaps"],
+    "SAGA_MAIL": ["mail", "smtp://", "smtp://h:x", "http://h"],
+    "SAGA_TOKEN": ["short"],
+    "SAGA_TRUSTED": ["everybody", "10.0.0.0/99"],
+    "SAGA_LOG": ["xml"],
+}
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("SAGA_"):
+            monkeypatch.delenv(name)
+
+
+def test_defaults_are_those_that_are_documented() -> None:
+    loaded = settings.load()
+    assert (loaded.broker, loaded.partitions, loaded.replication) == ("kafka://127.0.0.1:9092", 12, 1)
+    assert (loaded.lag, loaded.deadline, loaded.store) == (Lag(0.5, 2.0), 60, "rocksdb://")
+    ports = (loaded.console_port, loaded.provisioner_port, loaded.authorizer_port, loaded.notifier_port)
+    assert (*ports, loaded.embedded_port) == (8080, 6066, 6067, 6068, 19092)
+    assert (loaded.bind, loaded.instance, loaded.token, loaded.policy) == ("127.0.0.1", None, None, None)
+    assert loaded.trusted == (ip_network("127.0.0.0/8"), ip_network("::1"))
+    assert loaded.index == "sqlite:///.saga/index.sqlite"
+    assert not loaded.embedded
+
+
+@pytest.mark.parametrize(("variable", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_wrong_value_is_one_line_with_variable_value_and_what_is_allowed(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit) as ended:
+        settings.load()
+    said = capsys.readouterr().err.splitlines()
+    shown = "***" if variable == "SAGA_TOKEN" else value
+    assert ended.value.code == 2
+    assert len(said) == 1
+    assert said[0].startswith(f"{variable}={shown} is wrong; allowed: ")
+
+
+def test_every_setting_that_can_be_wrong_is_tried_above() -> None:
+    anything_goes = {"SAGA_DATADIR", "SAGA_POLICY"}
+    assert set(WRONG) | anything_goes == {settings.variable(name) for name in Settings.model_fields}
+
+
+def test_a_misspelt_variable_is_named_with_the_one_that_was_meant(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SAGA_FLAKY_RAT", "0.5")
+    assert settings.load().flaky_rate == 0
+    assert capsys.readouterr().err == "warning: unknown variable SAGA_FLAKY_RAT, did you mean SAGA_FLAKY_RATE?\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "lag"), [("0", Lag(0, 0)), ("1.5", Lag(1.5, 1.5)), ("0.5-2.0", Lag(0.5, 2)), (" 1-3 ", Lag(1, 3))]
+)
+def test_a_lag_is_a_number_or_a_range_of_seconds(text: str, lag: Lag, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGA_LAG", text)
+    assert settings.load().lag == lag
+
+
+def test_several_brokers_have_one_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGA_BROKER", "kafka://a, b:9093;kafka://c:1")
+    assert settings.load().broker == "kafka://a:9092,kafka://b:9093,kafka://c:1"
+
+
+def test_a_mail_server_has_a_host_and_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGA_MAIL", "smtp://mail.example.com:2525")
+    assert settings.load().mail == Mail("smtp", "mail.example.com", 2525)
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGA_SEED", "")
+    monkeypatch.setenv("SAGA_INSTANCE", "")
+    monkeypatch.setenv("SAGA_INDEX", "")
+    loaded = settings.load()
+    assert (loaded.seed, loaded.instance) == (0, None)
+    assert loaded.index
+
+
+def test_the_index_lives_with_the_other_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGA_DATADIR", "/var/lib/saga")
+    assert settings.load().index == "sqlite:////var/lib/saga/index.sqlite"
+
+
+def test_secrets_are_masked_for_whoever_reads_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGA_TOKEN", "sesame-open")
+    monkeypatch.setenv("SAGA_INDEX", "postgresql://saga:hush@db/saga")
+    loaded = settings.load()
+    shown = {each.variable: each.value for each in settings.describe(loaded)}
+    assert shown["SAGA_TOKEN"] == "***"
+    assert shown["SAGA_INDEX"] == "postgresql://saga:***@db/saga"
+    assert loaded.token is not None
+    assert loaded.token.get_secret_value() == "sesame-open"
+    assert "sesame-open" not in repr(loaded)
+
+
+def test_a_shown_value_can_be_set_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = settings.load()
+    for each in settings.describe(before):
+        monkeypatch.setenv(each.variable, each.value)
+    assert settings.load() == before
+
+
+def test_the_operating_page_lists_every_setting_as_the_program_does() -> None:
+    page = OPERATING.read_text("utf-8")
+    for each in settings.describe(Settings()):
+        assert f"| `{each.variable}` | {each.default or '–'} | {each.meaning} | {each.allowed} |" in page

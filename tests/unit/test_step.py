@@ -1,0 +1,218 @@
+"""The loop of a step: whatever comes in, something comes out, and the worker goes on."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+import pytest
+
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, decode, encode
+from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.retry import Permanent, Transient
+from saga_app.service import policy
+from saga_app.service.headers import headers_for
+from saga_app.service.room import ChangelogRoom
+from saga_app.service.rows import Rows
+from saga_app.service.step import StepLoop
+from saga_app.service.world import FilePolicy, MockStock, World
+from saga_app.stream import partition_of
+from tests.bus import FakeRecord
+from tests.unit.makers import at, journey
+
+PARTITIONS = 12
+ASKED = b'{"v":1,"id":"ada","user":{"name":"Ada","email":"ada@example.com","department":"Sales"}}'
+
+
+@dataclass
+class Sent:
+    """A receipt that keeps what was sent."""
+
+    messages: list[tuple[str, bytes | None, bytes | None, Any]] = field(default_factory=list)
+
+    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Any = None) -> None:
+        self.messages.append((topic, key, value, headers))
+
+    @property
+    def topics(self) -> list[str]:
+        return [message[0] for message in self.messages]
+
+
+class Rowbook:
+    """A table in a dict."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[int, bytes], bytes] = {}
+
+    def read(self, partition: int, key: bytes) -> bytes | None:
+        return self.held.get((partition, key))
+
+    def write(self, _receipt: Any, partition: int, key: bytes, value: bytes | None) -> None:
+        assert value is not None
+        self.held[partition, key] = value
+
+    def row(self, id: str) -> Row:
+        return decode(Row, self.held[partition_of(id.encode(), PARTITIONS), id.encode()])
+
+
+class Mail:
+    """Fails so often, then says what it says."""
+
+    def __init__(self, failures: int = 0, error: Exception | None = None, refused: str | None = None) -> None:
+        self.failures, self.error, self.refused = failures, error or Transient("timed out"), refused
+
+    async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise self.error
+        return self.refused
+
+
+def world(mail: Any = None) -> World:
+    departments = policy.load()
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    outside = World(MockStock(departments), FilePolicy(departments), mail or Mail(), sleep=sleep)
+    outside.slept = slept  # type: ignore[attr-defined]
+    return outside
+
+
+def handle(topic: str, value: bytes | None, **about: Any) -> tuple[Sent, Rowbook]:
+    """One record through the loop of its topic."""
+    step, sent, table = ONBOARDING.on(topic), Sent(), about.get("table") or Rowbook()
+    assert step is not None
+    rows = Rows(table) if step.service == "provisioner" else None
+    loop = StepLoop(ONBOARDING, step, world(about.get("mail")), PARTITIONS, rows)
+    partition = about.get("partition", partition_of(b"ada", PARTITIONS))
+    offset, headers = about.get("offset", 7), about.get("headers", [])
+    record = FakeRecord(topic, partition, offset, 1_700_000_000_000, about.get("key", b"ada"), value, headers)
+    asyncio.run(loop.handle(sent, None, record))
+    return sent, table
+
+
+def on(topic: str) -> bytes:
+    """The message of Ada's saga on a topic."""
+    return encode(dict(stop for stop in journey() if isinstance(stop, tuple))[topic])
+
+
+def test_a_new_user_gets_a_device_a_row_and_a_request_to_the_authorizer() -> None:
+    sent, table = handle("new-user", ASKED)
+    assert sent.topics == ["authorize"]
+    assert decode(Message, sent.messages[0][2]).facts["device_id"].startswith("TB-")
+    assert (table.row("ada").state, table.row("ada").step) == ("running", "authorize")
+
+
+def test_the_embedded_broker_refuses_new_users_before_it_drops_anything() -> None:
+    room = ChangelogRoom(PARTITIONS)
+    row = handle("new-user", ASKED)[1].row("ada")
+    taken = 0
+    while room.refuse(1) is None:
+        row = replace(row, id=f"u{taken}", state="completed")
+        for _ in range(3):  # as many rows as a saga writes
+            room.wrote(partition_of(row.id.encode(), PARTITIONS), row, encode(row))
+        taken += 1
+        assert room.capacity.fill < 1
+    assert taken > 5_000
+    assert "drops silently" in (room.refuse(1) or "")
+
+
+def test_a_record_that_is_delivered_again_sends_the_same_request_again() -> None:
+    first, table = handle("new-user", ASKED)
+    again, _ = handle("new-user", ASKED, table=table)
+    assert again.topics == ["authorize"]
+    assert dict(again.messages[0][3])["ce_id"] == dict(first.messages[0][3])["ce_id"]
+
+
+def test_a_second_request_for_the_same_user_does_nothing() -> None:
+    _, table = handle("new-user", ASKED)
+    again, _ = handle("new-user", ASKED, table=table, offset=8)
+    assert again.topics == []
+
+
+def test_the_last_message_completes_the_row_and_sends_nothing() -> None:
+    sent, table = handle("notified", on("notified"))
+    assert sent.topics == []
+    assert table.row("ada").state == "completed"
+
+
+@pytest.mark.parametrize("key", [None, b"ada", b"somebody else"])
+def test_a_message_on_a_wrong_partition_is_sent_on_as_it_is_and_not_worked_on(key: bytes | None) -> None:
+    wrong = (partition_of(b"ada", PARTITIONS) + 1) % PARTITIONS
+    sent, table = handle("new-user", ASKED, partition=wrong, key=key, headers=[("x", b"y")])
+    assert sent.messages == [("new-user", b"ada", ASKED, [("x", b"y")])]
+    assert table.held == {}
+
+
+GARBAGE = [
+    (None, "no value"),
+    (b"\xff\x00", "not JSON"),
+    (b'{"v":1,"id":7}', "id: Input should be a valid string"),
+    (ASKED.replace(b'"v":1', b'"v":9'), "unknown version"),
+    (b"x" * 1_000_000, "not JSON"),
+    (ASKED[:-1] + b',"attempt":100000000000000000000}', "attempt: Input should be less than"),
+    (ASKED[:-1] + b',"facts":{"n":100000000000000000000}}', "facts: cannot be sent on"),
+]
+
+
+@pytest.mark.parametrize(("value", "says"), GARBAGE)
+@pytest.mark.parametrize("topic", ONBOARDING.topics)
+def test_garbage_of_every_kind_goes_to_the_dlq_with_its_bytes_and_its_reason(
+    topic: str, value: bytes, says: str
+) -> None:
+    sent, table = handle(topic, value, key=b"k", headers=[("x", b"y")])
+    [(to, key, kept, headers)] = sent.messages
+    assert (to, key, kept) == (DLQ, b"k", value)
+    letter = decode(DeadLetter, dict(headers)[DEAD_LETTER])
+    assert says in letter.reason
+    assert (letter.topic, letter.offset, letter.error) == (topic, 7, "BadMessage")
+    assert dict(headers)["x"] == b"y"
+    assert table.held == {}
+
+
+def test_a_slip_that_names_an_unknown_topic_goes_to_the_dlq() -> None:
+    forged = orjson.loads(on("authorize"))
+    forged["slip"]["ahead"] = ["nowhere"]
+    sent, _ = handle("authorize", orjson.dumps(forged))
+    assert sent.topics == [DLQ]
+    assert "unknown topic nowhere" in decode(DeadLetter, dict(sent.messages[0][3])[DEAD_LETTER]).reason
+
+
+def test_a_step_that_is_asked_without_a_slip_says_so() -> None:
+    sent, _ = handle("notify", ASKED)
+    assert "slip: missing" in decode(DeadLetter, dict(sent.messages[0][3])[DEAD_LETTER]).reason
+
+
+def test_a_mail_server_that_comes_back_costs_two_signals_and_the_saga_goes_on() -> None:
+    sent, _ = handle("notify", on("notify"), mail=Mail(failures=2))
+    assert sent.topics == [SIGNALS, SIGNALS, "notified"]
+    assert decode(Message, sent.messages[-1][2]).history[-1].attempts == 3
+
+
+def test_a_mail_server_that_stays_away_parks_the_saga_under_its_id() -> None:
+    sent, _ = handle("notify", on("notify"), mail=Mail(failures=99))
+    assert sent.topics == [SIGNALS] * 4 + [DLQ]
+    letter = decode(DeadLetter, dict(sent.messages[-1][3])[DEAD_LETTER])
+    assert (letter.id, letter.attempts, letter.error, letter.reason) == ("ada", 5, "Transient", "timed out")
+    assert sent.messages[-1][1] == b"ada"
+
+
+@pytest.mark.parametrize("error", [Permanent("gone"), KeyError("a bug")])
+def test_what_will_never_work_and_what_is_a_bug_is_parked_at_once(error: Exception) -> None:
+    sent, _ = handle("notify", on("notify"), mail=Mail(failures=99, error=error))
+    assert sent.topics == [DLQ]
+
+
+def test_a_refused_mail_turns_the_saga_round() -> None:
+    sent, _ = handle("notify", on("notify"), mail=Mail(refused="550 no such user"))
+    assert sent.topics == ["revoke"]
+
+
+def test_the_trace_context_of_the_client_is_carried_on_and_made_when_there_is_none() -> None:
+    theirs = [("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]
+    sent, _ = handle("new-user", ASKED, headers=theirs)
+    assert theirs[0] in sent.messages[0][3]
+    ours = dict(headers_for(decode(Message, ASKED), "authorize", "provisioner", at(0)))["traceparent"]
+    assert len(ours) == 55

@@ -1,0 +1,109 @@
+"""The Provisioner's views: what is asked wrongly is named, and who is there already is not onboarded twice."""
+
+from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from yarl import URL
+
+from saga_app.saga.messages import Row, User, encode
+from saga_app.service.rows import Rows
+from saga_app.service.views import add_routes
+from saga_app.settings import Settings
+from saga_app.stream import partition_of
+from tests.unit.web import problem_of, serving
+
+ADA = {"name": "Ada", "email": "ada@example.com", "department": "Sales"}
+NOW = "2026-01-01T10:00:00.000Z"
+
+
+class FakeTable:
+    """The rows of all partitions, in memory."""
+
+    name, changelog_topic_name = "sagas", "changelog"
+
+    def __init__(self, *ids: str) -> None:
+        self.held = {id.encode(): encode(_row(id)) for id in ids}
+
+    def read(self, _partition: int, key: bytes) -> bytes | None:
+        return self.held.get(key)
+
+    def write(self, receipt: Any, partition: int, key: bytes, value: bytes | None) -> None:
+        raise AssertionError("a view writes nothing")
+
+    def rows(self, after: tuple[int, bytes] | None = None) -> Iterator[tuple[int, bytes, bytes]]:
+        placed = sorted((partition_of(key, 12), key, value) for key, value in self.held.items())
+        return (row for row in placed if after is None or row[:2] > after)
+
+
+def _row(id: str) -> Row:
+    return Row(1, id, "onboarding", User(**ADA), "running", "provision", 1, NOW, NOW)
+
+
+class FakeRouter:
+    """One worker has everything."""
+
+    def table_metadata(self, _name: str) -> dict[str, dict[str, list[int]]]:
+        return {"http://127.0.0.1:1": {"changelog": list(range(12))}}
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Any]:
+    """Of a Provisioner that has three rows."""
+    table = FakeTable("ada", "bob", "zoë")
+
+    def routes(web_app: Any) -> None:
+        app = SimpleNamespace(
+            settings=Settings(partitions=12),
+            conf=SimpleNamespace(canonical_url=URL("http://127.0.0.1:1"), broker_session_timeout=10.0),
+            gate=SimpleNamespace(waits_for=None),
+            should_stop=False,
+            checks=(),
+            agents={},
+            router=FakeRouter(),
+            web=SimpleNamespace(web_app=web_app),
+        )
+        add_routes(app, table, Rows(table))  # type: ignore[arg-type]
+
+    async with serving(routes) as client:
+        yield client
+
+
+async def test_a_user_whose_id_has_a_row_here_exists_already(client: Any) -> None:
+    body = await problem_of(await client.post("/users", json=ADA | {"id": "ada"}), 409)
+    assert body["url"] == "/sagas/ada"
+
+
+async def test_the_rows_come_in_pages(client: Any) -> None:
+    seen: list[str] = []
+    after: str | None = ""
+    while after is not None and len(seen) < 4:
+        page = await (await client.get("/sagas/", params={"limit": 1, "after": after, "state": "running"})).json()
+        seen += [item["id"] for item in page["items"]]
+        after = page["next"]
+    assert sorted(seen) == ["ada", "bob", "zoë"]
+    assert (await (await client.get("/sagas/?state=completed")).json())["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("limit", "²"),
+        ("limit", "0"),
+        ("limit", "1001"),
+        ("limit", "many"),
+        ("limit", "9" * 5000),
+        ("after", "².a"),
+        ("after", "1"),
+        ("after", "1."),
+        ("after", ".a"),
+        ("after", "9" * 5000 + ".a"),
+        ("state", "asleep"),
+        ("colour", "blue"),
+    ],
+)
+async def test_a_parameter_that_does_not_fit_is_named(client: Any, name: str, value: str) -> None:
+    body = await problem_of(await client.get("/sagas/", params={name: value}), 422)
+    assert [error["field"] for error in body["errors"]] == [name]
+    assert len(body["detail"]) < 300
