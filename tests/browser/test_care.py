@@ -5,13 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.user import User
 from tests.system import System
 
 VIEWS = ("live", "users", "errors", "order", "system")
 PHONE = {"width": 390, "height": 844}
+ENDLESS = "W" + "e" * 180 + "k"
 
 #: Every text whose contrast against what is behind it is under 4.5 : 1 (WCAG 2.2, 1.4.3), as "ratio text".
 FAINT = """() => {
@@ -66,7 +67,7 @@ def test_a_name_that_looks_like_markup_is_only_text(user: User) -> None:
 
 
 def test_names_of_every_script_and_length_fit(user: User) -> None:
-    names = ["محمد الخوارزمي", "👩‍🚀 Astro 🚀", "李小龍", "W" + "e" * 180 + "k"]
+    names = ["محمد الخوارزمي", "👩‍🚀 Astro 🚀", "李小龍", ENDLESS]
     user.choose_csv("name,email,department\n" + "\n".join(f"{name},far@example.com,People" for name in names))
     for where in (".run", ".arrival"):
         for name in names:
@@ -127,6 +128,27 @@ def test_on_a_phone_nothing_scrolls_sideways(visit: Callable[..., User], company
     user.page.locator(".arrival a").first.click()
     expect(user.drawer().locator(".timeline")).to_be_visible()
     assert not user.scrolls_sideways()
+
+
+def test_on_a_phone_an_endless_name_breaks_in_every_view(visit: Callable[..., User], company: System) -> None:
+    user = visit(company.url, trace="off", viewport=PHONE, has_touch=True).connected()
+    user.button("Ten new users").click()
+    expect(user.page.locator(".arrival").nth(9)).to_be_visible(timeout=30_000)
+    user.page.route(re.compile("/api/sagas"), endless_names)
+    user.page.goto(f"{company.url}/#/users")
+    user.page.reload()
+    for view in VIEWS:
+        user.page.goto(f"{company.url}/#/{view}")
+        expect(user.page.locator(f".view.{view}")).to_be_visible()
+        if view in ("users", "order"):
+            expect(user.page.locator(f".view.{view}").get_by_text(ENDLESS).first).to_be_visible()
+        assert not user.scrolls_sideways(), view
+
+
+def endless_names(route: Route) -> None:
+    """Answer as the server does, but that everybody has a name of 182 letters and no space."""
+    answer = route.fetch()
+    route.fulfill(response=answer, body=re.sub(r'"name":"[^"]*"', f'"name":"{ENDLESS}"', answer.text()))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
