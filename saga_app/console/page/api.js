@@ -19,6 +19,8 @@ const UNREACHABLE = {
   detail: "Nothing was sent. The page keeps trying to reach it.",
 };
 
+const BROKEN_OFF = { title: "The answer broke off", detail: "What the console answered could not be read. Try again." };
+
 async function call(path, options = {}) {
   let response;
   try {
@@ -28,8 +30,9 @@ async function call(path, options = {}) {
     throw new Problem(0, UNREACHABLE);
   }
   learn(response.headers.get("Date"));
-  const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Problem(response.status, body);
+  const body = await response.json().catch(() => null);
+  if (!response.ok) throw new Problem(response.status, body ?? {});
+  if (body === null) throw new Problem(response.status, BROKEN_OFF);
   return body;
 }
 
