@@ -11,10 +11,11 @@ from tables.sagas import sagas
 app = build.service("provisioner", lambda settings: settings.provisioner_port)
 table = sagas(app)
 settings = app.settings
-rows = Rows(table, ChangelogRoom(settings.partitions) if settings.embedded else None)
+room = ChangelogRoom(settings.partitions) if settings.embedded else None
+rows = Rows(table, *([room.wrote] if room else []))
 observer = Observer(ONBOARDING, rows, settings.partitions)
 
 build.serve_steps(app, rows)
 build.listen(app, DLQ, "Note that a saga is parked and waits for somebody.", "parked", observer.handle)
 build.listen(app, SIGNALS, "Note what went wrong with a saga, and who intervened.", "signals", observer.handle)
-views.add_routes(app, table, rows)
+views.add_routes(app, table, rows, room)

@@ -8,7 +8,8 @@ when all before it are done, and a crash loses everything that is not in a log.
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +75,7 @@ class Bus:
         if partition is None:
             partition = self.dice.randrange(self.partitions) if key is None else partition_of(key, self.partitions)
         log = self.logs[topic, partition]
-        for _ in range(1 + (self.dice.random() < self.duplicate_rate and topic != CHANGELOG)):
+        for _ in range(1 + (self.dice.random() < self.duplicate_rate and not topic.endswith("-changelog"))):
             log.append(
                 FakeRecord(topic, partition, len(log), int(self.clock() * 1000), key, value, list(headers or ()))
             )
@@ -113,9 +114,10 @@ class FakeReceipt:
 class FakeTable:
     """Rows by partition; a crash leaves only what its changelog holds."""
 
-    def __init__(self, bus: Bus) -> None:
-        self.bus = bus
+    def __init__(self, bus: Bus, changelog: str = CHANGELOG) -> None:
+        self.bus, self.changelog = bus, changelog
         self.rows: dict[tuple[int, bytes], bytes] = {}
+        self.locks: dict[tuple[int, bytes], asyncio.Lock] = {}
         self.last_write = 0.0
 
     def read(self, partition: int, key: bytes) -> bytes | None:
@@ -125,13 +127,18 @@ class FakeTable:
         self.rows[partition, key] = value
         now = self.bus.clock()  # writes reach the changelog in the order of the calls
         self.last_write = max(self.last_write + 1e-4, now + self.bus.dice.uniform(0, 0.05))
-        receipt.later(lambda: self.bus.append(CHANGELOG, key, value, partition=partition), self.last_write - now)
+        receipt.later(lambda: self.bus.append(self.changelog, key, value, partition=partition), self.last_write - now)
+
+    @asynccontextmanager
+    async def locked(self, partition: int, key: bytes) -> AsyncIterator[None]:
+        async with self.locks.setdefault((partition, key), asyncio.Lock()):
+            yield
 
     def recover(self) -> None:
         """From the changelog."""
-        self.rows = {}
+        self.rows, self.locks = {}, {}
         for (topic, partition), log in self.bus.logs.items():
-            if topic == CHANGELOG:
+            if topic == self.changelog:
                 self.rows |= {(partition, record.key): record.value for record in log}
 
 

@@ -31,10 +31,14 @@ class Run(NamedTuple):
     end: int
 
 
-def windows(row: Row) -> list[Window]:
-    """The times around which the saga's steps were asked for, in their order, the near ones joined."""
+def windows(row: Row, others: Iterable[float] = ()) -> list[Window]:
+    """The times around which the saga's steps were asked for and done, in their order, the near ones joined.
+
+    `others`: when else something happened to it (seconds since 1970).
+    """
     last = row.ended_at or row.updated_at
-    moments = sorted(epoch(at) for at in (row.started_at, *(visit.ended_at for visit in row.history), last))
+    visits = [at for visit in row.history for at in (visit.received_at, visit.ended_at)]
+    moments = sorted([*(epoch(at) for at in (row.started_at, *visits, last)), *others])
     found: list[Window] = []
     for moment in moments:
         begin, end = moment - SLACK_S, moment + SLACK_S
@@ -51,20 +55,26 @@ def whole(row: Row) -> list[Window]:
 
 async def everything(consumer: AIOKafkaConsumer, partition: int) -> list[Run]:
     """All that a partition of every topic holds: where the broker knows no times."""
-    places = [TopicPartition(topic, partition) for topic in topics.TOPICS]
+    places = [TopicPartition(topic, partition) for topic in topics.READ]
     first, end = await asyncio.gather(consumer.beginning_offsets(places), consumer.end_offsets(places))
     return [Run(place, first[place], end[place]) for place in places if first[place] < end[place]]
 
 
-async def around(consumer: AIOKafkaConsumer, partition: int, row: Row) -> list[Run]:
-    """What was written while the saga's steps were asked for."""
-    places = [TopicPartition(topic, partition) for topic in topics.TOPICS]
-    dense = [place for place in places if place.topic not in SPARSE]
-    sparse = [place for place in places if place.topic in SPARSE]
+async def sparse(consumer: AIOKafkaConsumer, partition: int, row: Row) -> list[Run]:
+    """The signals and the dead letters of the time in which the saga ran."""
+    return await _within(consumer, [TopicPartition(topic, partition) for topic in SPARSE], whole(row))
+
+
+async def dense(consumer: AIOKafkaConsumer, partition: int, row: Row, others: Iterable[float] = ()) -> list[Run]:
+    """What was written while the saga's steps were asked for; `others`: and at these times (seconds since 1970)."""
+    places = [TopicPartition(topic, partition) for topic in topics.READ if topic not in SPARSE]
+    return await _within(consumer, places, windows(row, others))
+
+
+async def _within(consumer: AIOKafkaConsumer, places: list[TopicPartition], asked: list[Window]) -> list[Run]:
     ends = await consumer.end_offsets(places)
-    asked = [_runs(consumer, dense, window, ends) for window in windows(row)]
-    asked += [_runs(consumer, sparse, window, ends) for window in whole(row)]
-    return [run for runs in await asyncio.gather(*asked) for run in runs]
+    found = await asyncio.gather(*(_runs(consumer, places, window, ends) for window in asked))
+    return [run for runs in found for run in runs]
 
 
 async def _runs(

@@ -28,7 +28,7 @@ class Source:
 
     def __init__(self, bootstrap: str, partitions: int, embedded: bool) -> None:
         self.bootstrap, self.partitions = bootstrap, partitions
-        self.places = [TopicPartition(topic, number) for topic in topics.TOPICS for number in range(partitions)]
+        self.places = [TopicPartition(topic, number) for topic in topics.READ for number in range(partitions)]
         self.consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
             group_id=None,

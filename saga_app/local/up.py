@@ -16,9 +16,8 @@ from saga_app.local.broker import Broker, BrokerFailed
 from saga_app.local.child import Service
 from saga_app.local.supervisor import Supervisor
 from saga_app.local.voice import Voice
-from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS
-from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import policy
+from saga_app.service.topics import TOPICS
 from saga_app.settings import Settings
 
 #: The second worker of a service listens this many ports further on, and so forth.
@@ -74,8 +73,7 @@ def _embedded_broker(settings: Settings, data: Path) -> Broker:
     """A new one, and nothing on disk that an earlier one may have left behind."""
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
-    topics = dict.fromkeys([*ONBOARDING.topics, SIGNALS, DLQ, CHANGELOG], settings.partitions)
-    return Broker(port=settings.embedded_port, topics=topics)
+    return Broker(port=settings.embedded_port, topics=dict.fromkeys(TOPICS, settings.partitions))
 
 
 def _ports(settings: Settings, embedded: bool, workers: int) -> dict[str, int]:

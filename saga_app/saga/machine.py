@@ -1,6 +1,7 @@
 """What follows what. Pure functions: a service decides with them, and its loop acts.
 
-`first` turns a client's request into a saga, `following` says where it goes after a step, and `apply` keeps the row.
+`first` turns a client's request into a saga, `following` says where it goes after a step, `directed` what an operator's
+signal leads to, and `apply` keeps the row.
 A row is not counted forward but chosen: of all that is known about a saga, the state that is furthest along. So
 messages may come twice, late, and in any order; the row is the same in the end.
 """
@@ -8,8 +9,8 @@ messages may come twice, late, and in any order; the row is the same in the end.
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from saga_app.saga.messages import ENDED, BadMessage, Message, Parked, Row, Signal, Slip, State, Visit
-from saga_app.saga.steps import Denied, Done, Outcome, Plan, Step
+from saga_app.saga.messages import Answer, BadMessage, Message, Parked, Row, Signal, Slip, State, Visit
+from saga_app.saga.steps import Denied, Outcome, Plan, Step
 from saga_app.saga.times import between
 
 #: How far a clock may be ahead of ours before we do not believe it (seconds).
@@ -55,7 +56,7 @@ def admit(plan: Plan, topic: str, message: Message, at: str) -> Message:
     return message
 
 
-def visit(
+def answer(
     step: Step,
     outcome: Outcome,
     attempts: int,
@@ -63,10 +64,10 @@ def visit(
     started_at: str,
     ended_at: str,
     failed: bool = False,
-) -> Visit:
-    """The line that a step adds to the saga's history; `failed`: the "no" is not the world's but our own giving up."""
+) -> Answer:
+    """What a step adds to its saga: a line of history, and facts; `failed`: the "no" is our own giving up."""
     no: Literal["failed", "denied"] = "failed" if failed else "denied"
-    return Visit(
+    line = Visit(
         step=step.name,
         service=step.service,
         attempts=attempts,
@@ -74,19 +75,18 @@ def visit(
         started_at=started_at,
         ended_at=ended_at,
         outcome=no if isinstance(outcome, Denied) else "done",
-        reason=outcome.reason if isinstance(outcome, Denied) else None,
+        reason=outcome.reason if isinstance(outcome, Denied) else outcome.remark,
     )
+    return Answer(line, {} if isinstance(outcome, Denied) else outcome.facts)
 
 
-def following(request: Message, step: Step, outcome: Outcome, done: Visit) -> Next | End:
-    """Done moves one place ahead; Denied turns the saga round, so that ahead becomes back."""
+def following(request: Message, step: Step, answer: Answer) -> Next | End:
+    """Done moves one place ahead; denied turns the saga round, so that ahead becomes back."""
     slip = request.slip or Slip([], [])
-    message = replace(request, attempt=1, history=[*request.history, done])
-    if isinstance(outcome, Done):
-        message.facts = request.facts | outcome.facts
+    message = replace(request, attempt=1, history=[*request.history, answer.visit], facts=request.facts | answer.facts)
     if slip.undoing:
         ahead, back, undoing = slip.ahead, slip.back, True
-    elif isinstance(outcome, Denied):
+    elif answer.visit.outcome != "done":
         ahead, back, undoing = slip.back, [], True
     else:
         ahead, back, undoing = slip.ahead, [step.undo, *slip.back] if step.undo else slip.back, False
@@ -145,9 +145,12 @@ def _row(message: Message, state: State, step: str, at: str) -> Row:
     )
 
 
-def rank(row: Row) -> tuple[bool, int, int, bool]:
-    """How far along a saga is: ended, then steps behind it, then attempts (redrives), then parked."""
-    return row.state in ENDED, len(row.history), row.attempt, row.state == "parked"
+def rank(row: Row) -> tuple[bool, bool, int, int, bool]:
+    """How far along a saga is: ended, then on its way back, then steps behind it, then redrives, then parked.
+
+    On its way back goes before the steps: when an operator turns a saga round, it may go forward unheard of.
+    """
+    return row.ended, row.state == "rolling-back", len(row.history), row.attempt, row.state == "parked"
 
 
 def apply(row: Row | None, news: Row) -> Row:
@@ -160,8 +163,10 @@ def apply(row: Row | None, news: Row) -> Row:
         news,
         started_at=min(row.started_at, news.started_at),
         overdue=row.overdue or news.overdue,
-        origin=row.origin or news.origin,
+        due_at=row.due_at or news.due_at,
+        origin=news.origin if news.attempt > row.attempt else row.origin or news.origin,
         trouble=row.trouble,
+        order=news.order or row.order,
     )
 
 
@@ -170,13 +175,96 @@ def passed(row: Row, request: Message) -> bool:
 
     A saga that is just one step further may have been noted without its message having been sent: do it again.
     """
-    return row.ended or len(row.history) > len(request.history) + 1
+    if row.ended or row.state != "rolling-back":
+        return row.ended or len(row.history) > len(request.history) + 1
+    return not is_undoing(request) or len(row.history) > len(request.history) + 1
+
+
+def is_undoing(request: Message) -> bool:
+    """Whether a request is on the way back."""
+    return request.slip is not None and request.slip.undoing
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What an operator's signal leads to: the row as it is from now on, and the message that sends the saga on."""
+
+    row: Row
+    onward: Next | None  #: None if there is nothing to undo
+
+
+def directed(plan: Plan, row: Row, signal: Signal) -> Turn | None:
+    """What an operator asked for, if it still applies; the same again if this very signal has led to the row.
+
+    A parked saga is redriven with the attempt that follows its own. A saga that is running or parked is turned round.
+    """
+    if row.order == signal and _is_turn(row, signal):
+        return Turn(row, Next(_topic(plan, row.step), _request(row)))
+    if signal.kind == "redriven" and row.state == "parked" and signal.attempt == row.attempt + 1:
+        return _turn(plan, signal, Next(_topic(plan, row.step), replace(_request(row), attempt=signal.attempt)))
+    if signal.kind == "cancelled" and row.state in ("running", "parked"):
+        return _turn(plan, signal, _back(plan, row, signal))
+    return None
+
+
+def _is_turn(row: Row, signal: Signal) -> bool:
+    """Whether a row is what this signal has made of it, and nothing has been heard since."""
+    if signal.kind == "redriven":
+        return row.state == "running" and row.attempt == signal.attempt
+    return row.state == "rolling-back" and row.history[-1].outcome == "cancelled"
+
+
+def _turn(plan: Plan, signal: Signal, onward: Next | End) -> Turn:
+    if isinstance(onward, End):
+        return Turn(replace(ended(onward, signal.at), order=signal), None)
+    return Turn(replace(asked(plan, onward.topic, onward.message, signal.at), order=signal), onward)
+
+
+def _back(plan: Plan, row: Row, signal: Signal) -> Next | End:
+    """The way back from anywhere: the step that is waited for and those ahead may have been done unheard of."""
+    slip = row.slip or plan.slip()
+    maybe = [plan.on(topic) for topic in reversed([_topic(plan, row.step), *slip.ahead])]
+    back = [step.undo for step in maybe if step and step.undo] + slip.back
+    step = plan.named(row.step)
+    line = Visit(
+        step=row.step,
+        service=step.service if step else signal.service,
+        attempts=1,
+        received_at=row.updated_at,
+        started_at=row.updated_at,
+        ended_at=signal.at,
+        outcome="cancelled",
+        reason=f"rolled back by {signal.by or 'somebody'}",
+    )
+    message = replace(_request(row), attempt=1, history=[*row.history, line], slip=Slip(back[1:], [], undoing=True))
+    return Next(back[0], message) if back else End("rolled-back", message)
+
+
+def _request(row: Row) -> Message:
+    """The request that a saga waits for, as its row has it."""
+    return Message(
+        v=1,
+        id=row.id,
+        user=row.user,
+        saga=row.saga,
+        attempt=row.attempt,
+        started_at=row.started_at,
+        facts=row.facts,
+        slip=row.slip,
+        history=row.history,
+    )
+
+
+def _topic(plan: Plan, name: str) -> str:
+    step = plan.named(name)
+    return step.topic if step else name
 
 
 def mark(row: Row, signal: Signal) -> Row:
     """A signal changes no state; it is kept as the latest trouble, and `overdue` as a mark."""
     overdue = row.overdue or signal.kind == "overdue"
+    due_at = row.due_at or signal.due_at
     newer = row.trouble is None or signal.at > row.trouble.at
-    if row.ended or not (newer or overdue != row.overdue):
+    if row.ended or not (newer or (overdue, due_at) != (row.overdue, row.due_at)):
         return row
-    return replace(row, overdue=overdue, trouble=signal if newer else row.trouble)
+    return replace(row, overdue=overdue, due_at=due_at, trouble=signal if newer else row.trouble)

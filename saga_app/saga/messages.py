@@ -27,6 +27,8 @@ TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]+$", max_length=249)]
 State = Literal["running", "completed", "rolling-back", "rolled-back", "parked", "rollback-incomplete"]
 #: Topics that are no step's.
 DLQ, SIGNALS, CHANGELOG = "dlq", "saga-signals", "provisioner-sagas-changelog"
+#: What the other services remember; nobody else reads it.
+EFFECTS = {service: f"{service}-effects-changelog" for service in ("authorizer", "notifier")}
 #: The states in which nothing more will happen by itself or by anybody.
 ENDED: frozenset[str] = frozenset({"completed", "rolled-back", "rollback-incomplete"})
 
@@ -63,7 +65,8 @@ class Visit:
     received_at: Time
     started_at: Time
     ended_at: Time
-    outcome: Literal["done", "denied", "failed"]
+    #: failed: we gave up; cancelled: an operator turned the saga round while it was here.
+    outcome: Literal["done", "denied", "failed", "cancelled"]
     reason: str | None = None
 
 
@@ -102,6 +105,8 @@ class Signal:
     next_at: Time | None = None
     reason: str | None = None
     by: str | None = None
+    #: The deadline that was missed (kind overdue).
+    due_at: Time | None = None
 
 
 @dataclass(slots=True)
@@ -119,12 +124,16 @@ class Row:
     updated_at: Time
     ended_at: Time | None = None
     overdue: bool = False
+    #: The deadline that was missed, if one was.
+    due_at: Time | None = None
     reason: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     slip: Slip | None = None
     history: list[Visit] = field(default_factory=list)
     #: The latest signal about it, if any.
     trouble: Signal | None = None
+    #: The operator's signal that it follows, if any.
+    order: Signal | None = None
     #: Partition and offset of the `new-user` record that began it: tells a redelivery from a second request.
     origin: tuple[Offset, Offset] | None = None
 
@@ -132,6 +141,25 @@ class Row:
     def ended(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.state in ENDED
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a step has answered: the line of history and what it found out. Sent again as it is, not found out again."""
+
+    visit: Visit
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a service remembers of a saga: the answers that must not be found out twice, and what has been undone."""
+
+    v: Literal[1]
+    id: Id
+    answers: dict[str, Answer] = field(default_factory=dict)
+    #: Steps that must not act any more (tombstones): their undo has come.
+    undone: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -169,11 +197,12 @@ class Parked:
 Headers = Sequence[tuple[str, bytes]]
 Body = Message | Row | Signal | Parked
 
-T = TypeVar("T", Message, Row, Signal, DeadLetter)
-_READERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (Message, Row, Signal, DeadLetter)}
+T = TypeVar("T", Message, Row, Signal, Effects, DeadLetter)
+_KINDS = (Message, Row, Signal, Effects, DeadLetter)
+_READERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _KINDS}
 
 
-def encode(record: Message | Row | Signal | DeadLetter) -> bytes:
+def encode(record: Message | Row | Signal | Effects | DeadLetter) -> bytes:
     """JSON as UTF-8."""
     return orjson.dumps(record)
 

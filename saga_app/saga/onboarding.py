@@ -1,8 +1,8 @@
 """The onboarding of a user, as a choreographed saga. Read this first.
 
   New User ─► new-user ─► PROVISIONER ─► authorize ─► AUTHORIZER ─► notify ─► NOTIFIER ─► notified ─► PROVISIONER (complete)
-                                ▲                         │ ▲                    │
-                                └────── deprovision ◄─────┘ └───── revoke ◄──────┘
+                                ▲                         │ ▲                    │ ▲                      │
+                                └────── deprovision ◄─────┘ └───── revoke ◄──────┘ └────── retract ◄──────┘
 
 A step gets the request and the world, and answers `Done` with what it found out, or `Denied` with a reason.
 It raises only when it could not find out. It may be called again for the same saga: the key makes the effect once.
@@ -39,6 +39,13 @@ async def complete(request: Message, world: World) -> Outcome:
     return Done()
 
 
+async def retract(request: Message, world: World) -> Outcome:
+    """Tell the user in a second e-mail that the first is void: a mail cannot be unsent."""
+    text = "Your onboarding was cancelled. Please disregard our earlier mail.\n"
+    refused = await world.mail.send(request.key("retract"), request.user.email, "Your onboarding was cancelled", text)
+    return Denied(f"the mail was refused: {refused}") if refused else Done()
+
+
 async def revoke(request: Message, world: World) -> Outcome:
     """Take back what was granted."""
     await world.policy.revoke(request.key("authorize"))
@@ -47,9 +54,7 @@ async def revoke(request: Message, world: World) -> Outcome:
 
 async def deprovision(request: Message, world: World) -> Outcome:
     """Take the device back."""
-    device = request.facts.get("device_id")
-    if device is not None:  # none was assigned when the Provisioner itself said no
-        await world.stock.take_back(request.key("provision"), device)
+    await world.stock.take_back(request.key("provision"), request.facts.get("device_id"))
     return Done()
 
 
@@ -58,11 +63,12 @@ ONBOARDING = Plan(
     steps=(
         Step("provision", "new-user", "provisioner", provision, undo="deprovision"),
         Step("authorize", "authorize", "authorizer", authorize, undo="revoke", retry=Retry(attempts=5)),
-        Step("notify", "notify", "notifier", notify, retry=Retry(attempts=5, cap=10.0)),  # a mail cannot be unsent
+        Step("notify", "notify", "notifier", notify, undo="retract", noted=True, retry=Retry(attempts=5, cap=10.0)),
         Step("complete", "notified", "provisioner", complete, lag=False),
     ),
     undos=(
         Step("deprovision", "deprovision", "provisioner", deprovision, retry=Retry(attempts=8)),
         Step("revoke", "revoke", "authorizer", revoke, retry=Retry(attempts=8)),
+        Step("retract", "retract", "notifier", retract, noted=True, retry=Retry(attempts=8)),
     ),
 )

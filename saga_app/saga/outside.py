@@ -13,15 +13,15 @@ class Stock(Protocol):
     async def assign(self, key: str, department: str) -> str:
         """The id of a device for this department; the same one for the same key."""
 
-    async def take_back(self, key: str, device_id: str) -> None:
-        """The device is free again; nothing happens if it was."""
+    async def take_back(self, key: str, device_id: str | None) -> None:
+        """What was assigned with this key is free again; nothing happens if it was. The id may not be known."""
 
 
 class Policy(Protocol):
     """What a department may use."""
 
     async def grant(self, key: str, department: str) -> list[str] | None:
-        """The authorizations granted, or None when there is no policy for this department."""
+        """The authorizations granted, the same for the same key, or None when the department has no policy."""
 
     async def revoke(self, key: str) -> None:
         """Nothing is granted any more."""

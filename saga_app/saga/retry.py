@@ -26,6 +26,7 @@ class Retry:
     attempts: int = 5
     base: float = 0.5
     cap: float = 8.0
+    timeout: float = 10.0
 
     def delay(self, attempt: int, error: BaseException, dice: float) -> float | None:
         """Seconds to wait after attempt number `attempt` (1 is the first) has failed; None to give up.

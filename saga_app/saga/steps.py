@@ -10,9 +10,10 @@ from saga_app.saga.retry import Retry
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The step has happened; `facts` is what it found out."""
+    """The step has happened; `facts` is what it found out, `remark` what a person may want to know."""
 
     facts: dict[str, Any] = field(default_factory=dict)
+    remark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Step:
     act: Callable[[Message, Any], Awaitable[Outcome]]
     undo: str | None = None  #: the topic of the step that undoes this one
     lag: bool = True  #: whether the mock world takes its time over it
+    noted: bool = False  #: whether its answer is remembered, because the world does not: a mail sent twice is two mails
     deadline: float = 60.0  #: seconds after which a saga that waits for this step is overdue
     retry: Retry = field(default_factory=Retry)
 
@@ -54,6 +56,14 @@ class Plan:
         for step in self.steps:
             if step.undo and step.undo not in known:
                 raise ValueError(f"saga {self.name}: step {step.name} names the undo {step.undo}, which is no step")
+
+    def named(self, name: str) -> Step | None:
+        """The step of this name."""
+        return next((step for step in self.steps + self.undos if step.name == name), None)
+
+    def undone_by(self, topic: str) -> tuple[Step, ...]:
+        """The steps that the step of this topic undoes."""
+        return tuple(step for step in self.steps if step.undo == topic)
 
     @property
     def topics(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from saga_app import settings as settings_
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import guard, health, policy, problem
 from saga_app.service.app import App, build
+from saga_app.service.effects import Effects
 from saga_app.service.mail import SmtpMail
 from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
@@ -41,11 +42,11 @@ def service(name: str, web_port: Callable[[Settings], int]) -> App:
     return app
 
 
-def serve_steps(app: App, rows: Rows | None = None) -> None:
+def serve_steps(app: App, rows: Rows | None = None, effects: Effects | None = None) -> None:
     """An agent for each step that the plan gives to this service; its help is the step's own first line."""
     outside = world(app.settings)
     for step in ONBOARDING.of(app.conf.id):
-        loop = StepLoop(ONBOARDING, step, outside, app.settings.partitions, rows)
+        loop = StepLoop(ONBOARDING, step, outside, app.settings.partitions, rows, effects)
         listen(app, step.topic, step.act.__doc__ or "", step.name, loop.handle)
 
 

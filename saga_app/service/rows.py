@@ -1,12 +1,13 @@
 """The saga rows in the Provisioner's table: read, apply, write."""
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import structlog
 
 from saga_app.saga import machine
 from saga_app.saga.messages import BadMessage, Row, decode, encode
-from saga_app.service.room import ChangelogRoom
 
 log = structlog.get_logger()
 
@@ -16,13 +17,22 @@ class RawTable(Protocol):
 
     def read(self, partition: int, key: bytes) -> bytes | None: ...
     def write(self, receipt: Any, partition: int, key: bytes, value: bytes | None) -> None: ...
+    def locked(self, partition: int, key: bytes) -> AbstractAsyncContextManager[Any]: ...
+
+
+#: Told of every row that is written, with its partition and its bytes.
+Watcher = Callable[[int, Row, bytes], None]
 
 
 class Rows:
-    """One row a saga, on the partition of its id."""
+    """One row a saga, on the partition of its id; `watchers` are told of every row that is written."""
 
-    def __init__(self, table: RawTable, room: ChangelogRoom | None = None) -> None:
-        self.table, self.room = table, room
+    def __init__(self, table: RawTable, *watchers: Watcher) -> None:
+        self.table, self.watchers = table, watchers
+
+    def locked(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
+        """Keep other requests of this saga out: they wait until what this one does can be seen."""
+        return self.table.locked(partition, id.encode())
 
     def get(self, partition: int, id: str) -> Row | None:
         """The row, or None. One that cannot be read counts as none: the messages carry all that it held."""
@@ -51,5 +61,5 @@ class Rows:
     def _write(self, receipt: Any, partition: int, row: Row) -> None:
         value = encode(row)
         self.table.write(receipt, partition, row.id.encode(), value)
-        if self.room is not None:
-            self.room.wrote(partition, row, value)
+        for watcher in self.watchers:
+            watcher(partition, row, value)

@@ -6,16 +6,19 @@ can be wrong with a message or with the outside world is met here.
 """
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any
 
 import structlog
 
 from saga_app.saga import machine
-from saga_app.saga.messages import SIGNALS, BadMessage, Message, Signal, Visit, decode, encode
-from saga_app.saga.steps import Denied, Outcome, Plan, Step
+from saga_app.saga.messages import SIGNALS, Answer, BadMessage, Message, Signal, decode, encode
+from saga_app.saga.messages import Effects as Remembered
+from saga_app.saga.steps import Denied, Done, Outcome, Plan, Step
 from saga_app.saga.times import epoch, iso
 from saga_app.service import metrics
 from saga_app.service.deadletters import GaveUp, park
+from saga_app.service.effects import Effects
 from saga_app.service.headers import headers_for
 from saga_app.service.placement import misplaced
 from saga_app.service.record import Receipt, Record
@@ -24,16 +27,29 @@ from saga_app.service.world import World
 
 log = structlog.get_logger()
 
-#: How long one attempt at a step may take, the mock world's lag not counted (seconds).
-ATTEMPT_S = 30.0
+#: Where nothing is kept.
+NOTHING = Remembered(1, "-")
 
 
 class StepLoop:
-    """One step of a saga, run for every request on its topic."""
+    """One step of a saga, run for every request on its topic.
 
-    def __init__(self, plan: Plan, step: Step, world: World, partitions: int, rows: Rows | None = None) -> None:
-        self.plan, self.step, self.world, self.partitions, self.rows = plan, step, world, partitions, rows
+    `rows`: the Provisioner's table, which knows what each saga has come to. `effects`: what another service remembers.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        step: Step,
+        world: World,
+        partitions: int,
+        rows: Rows | None = None,
+        effects: Effects | None = None,
+    ) -> None:
+        self.plan, self.step, self.world, self.partitions = plan, step, world, partitions
+        self.rows, self.effects = rows, effects
         self.begins = step is plan.steps[0]
+        self.undoes = plan.undone_by(step.topic)
 
     async def handle(self, receipt: Receipt, _batch: Any, record: Record) -> None:
         """One record, from its bytes to everything that it leads to."""
@@ -44,18 +60,45 @@ class StepLoop:
             return park(receipt, record, None, self.step, GaveUp(error, 1), received_at, self.world.now())
         if misplaced(receipt, record, request.id, self.partitions):
             return None
+        memory = self.rows or self.effects
+        async with memory.locked(record.partition, request.id) if memory else nullcontext():
+            await self.work(receipt, record, request, received_at)
+
+    async def work(self, receipt: Receipt, record: Record, request: Message, received_at: str) -> None:
+        """One request, while no other of the same saga is worked on here."""
         if self.rows is not None and not self.take(receipt, record, request, self.rows):
-            metrics.DUPLICATES.labels(record.topic).inc()
-            return None
+            return self.absorbed(record, request)
+        try:
+            remembered = self.effects.get(record.partition, request.id) if self.effects else NOTHING
+        except BadMessage as error:
+            return park(receipt, record, request, self.step, GaveUp(error, 1), received_at, self.world.now())
+        if self.step.name in remembered.undone:
+            return self.absorbed(record, request)
+        if answer := remembered.answers.get(self.step.name):  # it may not have been sent on
+            return self.proceed(receipt, record, request, answer)
+        self.bury(receipt, record, request)
         started_at = self.world.now()
-        answer, attempts = await self.act(receipt, request)
-        if failed := isinstance(answer, GaveUp):
-            if not (request.slip and request.slip.undoing):
-                return park(receipt, record, request, self.step, answer, received_at, self.world.now())
-            answer = Denied(f"{type(answer.error).__name__}: {answer.error}")  # the other undos must go on
-        done = machine.visit(self.step, answer, attempts, received_at, started_at, self.world.now(), failed)
-        self.proceed(receipt, record, request, answer, done)
-        return None
+        outcome, attempts = await self.find_out(receipt, request, remembered)
+        ended_at = self.world.now()
+        if failed := isinstance(outcome, GaveUp):
+            if not machine.is_undoing(request):
+                return park(receipt, record, request, self.step, outcome, received_at, ended_at)
+            outcome = Denied(f"{type(outcome.error).__name__}: {outcome.error}")  # the other undos must go on
+        answer = machine.answer(self.step, outcome, attempts, received_at, started_at, ended_at, failed)
+        if self.step.noted and self.effects is not None and not failed:
+            self.effects.answered(receipt, record.partition, request.id, self.step.name, answer)
+        return self.proceed(receipt, record, request, answer)
+
+    def absorbed(self, record: Record, request: Message) -> None:
+        """A request whose effect is there already, or must not be any more: there is nothing to do."""
+        metrics.DUPLICATES.labels(record.topic).inc()
+        log.info("absorbed", saga=request.id, step=self.step.name, offset=record.offset)
+
+    def bury(self, receipt: Receipt, record: Record, request: Message) -> None:
+        """Before an undo: the steps that it undoes must not act any more, though they may come later."""
+        if self.effects is not None:
+            for step in self.undoes:
+                self.effects.undone(receipt, record.partition, request.id, step.name)
 
     def read(self, record: Record) -> Message:
         """The request, or `BadMessage`."""
@@ -68,7 +111,6 @@ class StepLoop:
         row = rows.get(record.partition, request.id)
         if row is not None:
             if origin and row.origin and origin != row.origin and request.attempt <= row.attempt:
-                log.info("duplicate absorbed", saga=request.id, step=self.step.name, offset=record.offset)
                 return False
             if machine.passed(row, request):
                 return False
@@ -78,6 +120,15 @@ class StepLoop:
             rows.note(receipt, record.partition, news)
         return True
 
+    async def find_out(
+        self, receipt: Receipt, request: Message, remembered: Remembered
+    ) -> tuple[Outcome | GaveUp, int]:
+        """The outcome and the number of attempts; an undo of what certainly has not been done need not act."""
+        noted = [step.name for step in self.undoes if step.noted]
+        if noted and not any(name in remembered.answers or was_at(request, name) for name in noted):
+            return Done(remark=f"nothing to take back: {', '.join(noted)} was not done"), 1
+        return await self.act(receipt, request)
+
     async def act(self, receipt: Receipt, request: Message) -> tuple[Outcome | GaveUp, int]:
         """The outcome and the number of attempts; every failed attempt that is tried again is a signal."""
         attempt = 0
@@ -85,7 +136,7 @@ class StepLoop:
             attempt += 1
             try:
                 denied = await self.world.pretend(self.step, request, attempt)
-                async with asyncio.timeout(ATTEMPT_S):
+                async with asyncio.timeout(self.step.retry.timeout):
                     return denied or await self.step.act(request, self.world), attempt
             except Exception as error:  # a bug in a step parks its saga, it does not stop the others
                 metrics.FAILURES.labels(self.step.name, type(error).__name__).inc()
@@ -115,11 +166,14 @@ class StepLoop:
         log.warning("attempt failed", saga=request.id, step=self.step.name, attempt=attempt, next_in_s=round(delay, 3))
         receipt.send(SIGNALS, request.id.encode(), encode(signal))
 
-    def proceed(self, receipt: Receipt, record: Record, request: Message, outcome: Outcome, done: Visit) -> None:
+    def proceed(self, receipt: Receipt, record: Record, request: Message, answer: Answer) -> None:
         """Send the saga where it goes next, or note how it has ended."""
+        done = answer.visit
         metrics.STEPS.labels(self.step.name, done.outcome).inc()
         metrics.SECONDS.labels(self.step.name).observe(epoch(done.ended_at) - epoch(done.received_at))
-        after = machine.following(request, self.step, outcome, done)
+        if self.rows is not None and self.turned(record, request, self.rows):
+            return self.absorbed(record, request)
+        after = machine.following(request, self.step, answer)
         if isinstance(after, machine.Next):
             headers = headers_for(after.message, after.topic, self.step.service, done.ended_at, record.headers)
             receipt.send(after.topic, request.id.encode(), encode(after.message), headers)
@@ -129,3 +183,14 @@ class StepLoop:
         if self.rows is not None:
             self.rows.note(receipt, record.partition, news)
         log.debug("step", saga=request.id, step=self.step.name, outcome=done.outcome, attempts=done.attempts)
+        return None
+
+    def turned(self, record: Record, request: Message, rows: Rows) -> bool:
+        """Whether an operator has turned the saga round while the step acted: its undo is on the way."""
+        row = rows.get(record.partition, request.id)
+        return row is not None and row.state == "rolling-back" and not machine.is_undoing(request)
+
+
+def was_at(request: Message, step: str) -> bool:
+    """Whether a saga has been at a step, and may have done it."""
+    return any(line.step == step for line in request.history)

@@ -9,7 +9,7 @@ import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 
-from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS
+from saga_app.saga.messages import CHANGELOG, DLQ, EFFECTS, SIGNALS
 from saga_app.saga.onboarding import ONBOARDING
 
 log = structlog.get_logger()
@@ -23,12 +23,16 @@ DEAD_LETTERS = BROKER_TIME | {"retention.ms": "-1", "max.message.bytes": "209715
 #: Compact only, never delete: it is the table.
 COMPACT = BROKER_TIME | {"cleanup.policy": "compact"}
 
+#: Where everything that happens to a saga can be read.
+READ = (*ONBOARDING.topics, SIGNALS, DLQ, CHANGELOG)
+
 #: Name of each topic and its configs.
 TOPICS: Mapping[str, Mapping[str, str]] = {
     **dict.fromkeys(ONBOARDING.topics, BROKER_TIME),
     SIGNALS: BROKER_TIME,
     DLQ: DEAD_LETTERS,
     CHANGELOG: COMPACT,
+    **dict.fromkeys(EFFECTS.values(), COMPACT),
 }
 
 

@@ -17,8 +17,9 @@ from saga_app.saga.view import view
 from saga_app.service import health, newcomers, query, start
 from saga_app.service.app import bootstrap_of
 from saga_app.service.problem import Problem
+from saga_app.service.room import ChangelogRoom
 from saga_app.service.rows import Rows
-from saga_app.service.start import Starter, endless
+from saga_app.service.start import Room, Starter, endless
 from saga_app.stream import Sender, Table, partition_of
 
 #: A forwarded request is not forwarded again: two workers that each think it the other's would play ping-pong.
@@ -50,9 +51,9 @@ class RowsQuery(BaseModel):
 class Views:
     """What the Provisioner answers over HTTP."""
 
-    def __init__(self, app: Any, table: Table, rows: Rows) -> None:
+    def __init__(self, app: Any, table: Table, rows: Rows, room: Room) -> None:
         self.app, self.table, self.rows = app, table, rows
-        sender, room = Sender(bootstrap_of(app.settings)), rows.room.refuse if rows.room else endless
+        sender = Sender(bootstrap_of(app.settings))
         self.starter = Starter(sender, "provisioner", known=self.known, room=room, url="/sagas/{}")
 
     async def new_user(self, request: web.Request) -> web.Response:
@@ -151,9 +152,9 @@ def _json(body: Any) -> web.Response:
     return web.Response(body=orjson.dumps(body), content_type="application/json")
 
 
-def add_routes(app: Any, table: Table, rows: Rows) -> None:
+def add_routes(app: Any, table: Table, rows: Rows, room: ChangelogRoom | None = None) -> None:
     """To the Provisioner's web server."""
-    views = Views(app, table, rows)
+    views = Views(app, table, rows, room.refuse if room else endless)
     router = app.web.web_app.router
     router.add_post("/users", views.new_user)
     router.add_get("/sagas/", views.list)

@@ -88,7 +88,7 @@ class MockStock:
         serial = b32encode(blake2b(key.encode(), digest_size=5).digest()).decode()
         return f"{model}-{serial}"
 
-    async def take_back(self, key: str, device_id: str) -> None:
+    async def take_back(self, key: str, device_id: str | None) -> None:
         """Nothing to do: a device that is not assigned is free."""
 
 

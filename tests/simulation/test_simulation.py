@@ -7,9 +7,10 @@ from collections import Counter, defaultdict
 import pytest
 
 from saga_app.saga import machine
-from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, Parked, Row, Signal, decode, parse
+from saga_app.saga.messages import CHANGELOG, DLQ, EFFECTS, SIGNALS, Parked, Row, Signal, decode, parse
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import policy
+from saga_app.service.effects import Effects
 from saga_app.service.observer import Observer
 from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
@@ -55,15 +56,15 @@ class System:
             {**self._steps("provisioner", rows), DLQ: observer.handle, SIGNALS: observer.handle},
             self.table,
         )
-        self.workers = [
-            self.provisioner,
-            Worker(self.bus, self._steps("authorizer")),
-            Worker(self.bus, self._steps("notifier")),
-        ]
+        self.workers = [self.provisioner, self._worker("authorizer"), self._worker("notifier")]
 
-    def _steps(self, service: str, rows: Rows | None = None) -> dict[str, object]:
+    def _worker(self, service: str) -> Worker:
+        table = FakeTable(self.bus, EFFECTS[service])
+        return Worker(self.bus, self._steps(service, effects=Effects(table)), table)
+
+    def _steps(self, service: str, rows: Rows | None = None, effects: Effects | None = None) -> dict[str, object]:
         return {
-            step.topic: StepLoop(ONBOARDING, step, self.world, PARTITIONS, rows).handle
+            step.topic: StepLoop(ONBOARDING, step, self.world, PARTITIONS, rows, effects).handle
             for step in ONBOARDING.of(service)
         }
 
@@ -195,6 +196,8 @@ def folded(records: list) -> dict[str, Row]:
     """The console's view: every topic, in any order."""
     rows: dict[str, Row] = {}
     for record in records:
+        if record.topic in EFFECTS.values():
+            continue
         body = parse(record.topic, record.value, record.headers)
         if isinstance(body, Signal):
             continue

@@ -33,8 +33,8 @@ def journey(outcomes: dict[str, Outcome] | None = None, id: str = "ada") -> list
         step = ONBOARDING.on(topic)
         assert step is not None
         outcome = (outcomes or {}).get(step.name) or Done(FACTS.get(step.name, {}))
-        done = machine.visit(step, outcome, 1, at(second), at(second), at(second + 1))
-        after = machine.following(message, step, outcome, done)
+        answer = machine.answer(step, outcome, 1, at(second), at(second), at(second + 1))
+        after = machine.following(message, step, answer)
         if isinstance(after, machine.End):
             return [*path, after]
         topic, message = after.topic, after.message

@@ -1,15 +1,16 @@
 """What follows what: the way there, the way back, and a row that is the same in whatever order the news comes."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from saga_app.saga import machine
-from saga_app.saga.messages import BadMessage, DeadLetter, Message, Parked, Row, Signal
+from saga_app.saga.messages import BadMessage, DeadLetter, Message, Parked, Row, Signal, encode
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.steps import Denied
+from saga_app.saga.steps import Denied, Done
 from tests.unit.makers import ADA, NO, at, journey, requested, topics
 
 
@@ -58,8 +59,7 @@ def test_what_the_steps_found_out_travels_with_the_saga() -> None:
 def test_a_saga_under_way_finishes_by_the_slip_with_which_it_began() -> None:
     request = replace(requested(), slip=machine.Slip(ahead=["notified"], back=[]))
     step = ONBOARDING.steps[0]
-    done = machine.visit(step, machine.Done(), 1, at(0), at(0), at(1))
-    after = machine.following(request, step, machine.Done(), done)
+    after = machine.following(request, step, machine.answer(step, Done(), 1, at(0), at(0), at(1)))
     assert isinstance(after, machine.Next)
     assert after.topic == "notified"
 
@@ -158,3 +158,80 @@ def test_a_request_is_late_only_when_what_follows_it_has_been_answered() -> None
     assert not machine.passed(news[1], first), "the row may have been written and the message not sent"
     assert machine.passed(news[2], first)
     assert machine.passed(news[-1], first)
+
+
+def order(kind: str, attempt: int = 2, **other: Any) -> Signal:
+    """What an operator wants."""
+    return Signal(1, "ada", "onboarding", kind, "authorize", "authorizer", at(50), attempt, by="ana", **other)  # type: ignore[arg-type]
+
+
+def stuck_at(topic: str) -> Row:
+    """Ada's saga, waiting for somebody."""
+    message = dict(stop for stop in journey() if isinstance(stop, tuple))[topic]
+    step = ONBOARDING.on(topic)
+    assert step is not None
+    letter = DeadLetter(1, topic, 0, 1, step.service, step.name, "Permanent", "gone", 1, at(9), at(9), "ada")
+    row = machine.parked(ONBOARDING, Parked(letter, message, b""))
+    assert row is not None
+    return row
+
+
+def led(row: Row, signal: Signal) -> machine.Turn:
+    """What the operator's signal leads to; it must."""
+    turn = machine.directed(ONBOARDING, row, signal)
+    assert turn is not None
+    assert turn.onward is not None
+    return machine.Turn(machine.apply(row, turn.row), turn.onward)
+
+
+def test_a_parked_saga_is_redriven_once_however_often_it_is_asked_for() -> None:
+    turn = led(stuck_at("authorize"), order("redriven"))
+    assert (turn.row.state, turn.row.attempt) == ("running", 2)
+    assert (turn.onward.topic, turn.onward.message.attempt) == ("authorize", 2)  # type: ignore[union-attr]
+    assert machine.directed(ONBOARDING, turn.row, replace(order("redriven"), at=at(51))) is None
+
+
+def test_an_operators_signal_that_is_delivered_again_sends_the_same_again() -> None:
+    for kind in ("redriven", "cancelled"):
+        turn = led(stuck_at("authorize"), order(kind))
+        again = led(turn.row, order(kind))
+        assert encode(again.onward.message) == encode(turn.onward.message)  # type: ignore[union-attr]
+        assert again.row == turn.row
+
+
+@pytest.mark.parametrize("topic", ["new-user", "authorize", "notify", "notified"])
+def test_a_rollback_undoes_whatever_may_have_been_done_newest_first(topic: str) -> None:
+    turn = led(stuck_at(topic), order("cancelled"))
+    assert turn.onward is not None
+    slip = turn.onward.message.slip
+    assert slip is not None
+    assert [turn.onward.topic, *slip.ahead] == ["retract", "revoke", "deprovision"]
+    assert (turn.row.state, turn.row.reason) == ("rolling-back", "rolled back by ana")
+
+
+def test_a_saga_that_was_turned_round_takes_no_notice_of_what_still_goes_forward() -> None:
+    turn = led(rows(journey())[1], order("cancelled"))
+    late = journey()[3]
+    assert machine.passed(turn.row, late[1])  # type: ignore[index]
+    assert machine.apply(turn.row, machine.asked(ONBOARDING, *late, at(60))) is turn.row  # type: ignore[misc]
+
+
+def test_a_saga_that_has_ended_is_neither_redriven_nor_rolled_back() -> None:
+    for kind in ("redriven", "cancelled"):
+        assert machine.directed(ONBOARDING, rows(journey())[-1], order(kind)) is None
+
+
+def test_a_turned_saga_ends_rolled_back_when_all_undos_are_done() -> None:
+    onward: machine.Next | machine.End | None = led(stuck_at("notify"), order("cancelled")).onward
+    while isinstance(onward, machine.Next):
+        step = ONBOARDING.on(onward.topic)
+        assert step is not None
+        onward = machine.following(onward.message, step, machine.answer(step, Done(), 1, at(60), at(60), at(61)))
+    assert isinstance(onward, machine.End)
+    assert onward.state == "rolled-back"
+
+
+def test_a_missed_deadline_is_a_mark_that_stays() -> None:
+    row = machine.mark(rows(journey())[1], order("overdue", 1, due_at=at(40)))
+    assert (row.overdue, row.due_at, row.state) == (True, at(40), "running")
+    assert machine.apply(row, rows(journey())[-1]).due_at == at(40)

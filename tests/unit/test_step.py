@@ -1,16 +1,32 @@
 """The loop of a step: whatever comes in, something comes out, and the worker goes on."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 import pytest
 
-from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, decode, encode
+from saga_app.saga import machine
+from saga_app.saga.messages import (
+    DEAD_LETTER,
+    DLQ,
+    SIGNALS,
+    DeadLetter,
+    Message,
+    Row,
+    Signal,
+    Slip,
+    Visit,
+    decode,
+    encode,
+)
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.retry import Permanent, Transient
 from saga_app.service import policy
+from saga_app.service.effects import Effects
 from saga_app.service.headers import headers_for
 from saga_app.service.room import ChangelogRoom
 from saga_app.service.rows import Rows
@@ -51,6 +67,10 @@ class Rowbook:
         assert value is not None
         self.held[partition, key] = value
 
+    @asynccontextmanager
+    async def locked(self, _partition: int, _key: bytes) -> AsyncIterator[None]:
+        yield
+
     def row(self, id: str) -> Row:
         return decode(Row, self.held[partition_of(id.encode(), PARTITIONS), id.encode()])
 
@@ -85,7 +105,8 @@ def handle(topic: str, value: bytes | None, **about: Any) -> tuple[Sent, Rowbook
     step, sent, table = ONBOARDING.on(topic), Sent(), about.get("table") or Rowbook()
     assert step is not None
     rows = Rows(table) if step.service == "provisioner" else None
-    loop = StepLoop(ONBOARDING, step, world(about.get("mail")), PARTITIONS, rows)
+    effects = Effects(table) if step.service != "provisioner" else None
+    loop = StepLoop(ONBOARDING, step, world(about.get("mail")), PARTITIONS, rows, effects)
     partition = about.get("partition", partition_of(b"ada", PARTITIONS))
     offset, headers = about.get("offset", 7), about.get("headers", [])
     record = FakeRecord(topic, partition, offset, 1_700_000_000_000, about.get("key", b"ada"), value, headers)
@@ -216,3 +237,74 @@ def test_the_trace_context_of_the_client_is_carried_on_and_made_when_there_is_no
     assert theirs[0] in sent.messages[0][3]
     ours = dict(headers_for(decode(Message, ASKED), "authorize", "provisioner", at(0)))["traceparent"]
     assert len(ours) == 55
+
+
+def test_a_mail_is_sent_once_though_its_request_comes_twice_and_the_answer_is_the_same() -> None:
+    mail = Mail()
+    first, table = handle("notify", on("notify"), mail=mail)
+    again, _ = handle("notify", on("notify"), mail=Mail(error=Permanent("a second mail"), failures=1), table=table)
+    assert again.topics == first.topics == ["notified"]
+    assert again.messages[0][2] == first.messages[0][2]
+
+
+def turned(topic: str, was_at: str = "authorize") -> bytes:
+    """The request of an undo, after an operator has turned Ada's saga round."""
+    request = decode(Message, on("authorize"))
+    line = replace(request.history[0], step=was_at, outcome="cancelled", reason="rolled back by ana")
+    return encode(replace(request, history=[*request.history, line], slip=Slip(["deprovision"], [], undoing=True)))
+
+
+@pytest.mark.parametrize(("undo", "step"), [("revoke", "authorize"), ("retract", "notify")])
+def test_an_undo_that_comes_before_its_step_keeps_the_step_from_acting(undo: str, step: str) -> None:
+    undone, table = handle(undo, turned(undo))
+    late, _ = handle(step, on(step), mail=Mail(error=Permanent("a mail after the rollback"), failures=1), table=table)
+    assert undone.topics == ["deprovision"]
+    assert late.topics == []
+
+
+def test_the_follow_up_mail_goes_only_to_whom_the_first_may_have_gone() -> None:
+    nobody = Mail(error=Permanent("nobody knows of this"), failures=1)
+    assert "nothing to take back" in (undo_line(handle("retract", turned("retract"), mail=nobody)[0]).reason or "")
+    _, table = handle("notify", on("notify"))
+    for sent in (
+        handle("retract", turned("retract"), mail=(certain := Mail()), table=table)[0],
+        handle("retract", turned("retract", was_at="notify"), mail=(perhaps := Mail()))[0],
+    ):
+        assert (undo_line(sent).outcome, undo_line(sent).reason) == ("done", None)
+    assert certain.failures == perhaps.failures == -1, "each was asked to send one mail"
+
+
+def undo_line(sent: Sent) -> Visit:
+    """What an undo adds to the history."""
+    return decode(Message, sent.messages[-1][2]).history[-1]
+
+
+def test_what_is_remembered_and_cannot_be_read_parks_the_saga_and_does_nothing_twice() -> None:
+    table = Rowbook()
+    table.held[partition_of(b"ada", PARTITIONS), b"ada"] = b"?"
+    sent, _ = handle("notify", on("notify"), table=table)
+    assert sent.topics == [DLQ]
+
+
+def test_a_step_that_was_turned_round_while_it_acted_sends_nothing_on() -> None:
+    table = Rowbook()
+    rows = Rows(table)
+
+    outside = world()
+    assign = outside.stock.assign
+
+    async def turn_and_assign(key: str, department: str) -> str:
+        row = table.row("ada")
+        order = Signal(1, "ada", "onboarding", "cancelled", row.step, "provisioner", at(5), by="ana")
+        turn = machine.directed(ONBOARDING, row, order)
+        assert turn is not None
+        rows.note(Sent(), partition_of(b"ada", PARTITIONS), turn.row)
+        return await assign(key, department)
+
+    outside.stock.assign = turn_and_assign  # type: ignore[method-assign]
+    sent = Sent()
+    loop = StepLoop(ONBOARDING, ONBOARDING.steps[0], outside, PARTITIONS, rows)
+    record = FakeRecord("new-user", partition_of(b"ada", PARTITIONS), 7, 1_700_000_000_000, b"ada", ASKED)
+    asyncio.run(loop.handle(sent, None, record))
+    assert sent.topics == []
+    assert table.row("ada").state == "rolling-back"

@@ -83,9 +83,9 @@ class Logs:
             step = ONBOARDING.on(topic)
             assert step is not None
             outcome = (outcomes or {}).get(step.name) or Done(FACTS.get(step.name, {}))
-            done = machine.visit(step, outcome, 1, self._iso(now), self._iso(now), self._iso(now + pace))
+            answer = machine.answer(step, outcome, 1, self._iso(now), self._iso(now), self._iso(now + pace))
             now += pace
-            after = machine.following(message, step, outcome, done)
+            after = machine.following(message, step, answer)
             if isinstance(after, machine.End):
                 return self._note(row, machine.ended(after, self._iso(now)), now)
             message, topic = after.message, after.topic

@@ -1,0 +1,60 @@
+"""What a service remembers of a saga, where the outside world does not: answers, and what has been undone.
+
+A mail that was sent must not be sent again by a request that comes twice; and a step whose undo has come first must not
+act any more: the undo leaves a tombstone. Both are acknowledged before their record counts as done.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import structlog
+
+from saga_app.saga.messages import Answer, BadMessage, decode, encode
+from saga_app.saga.messages import Effects as Remembered
+
+log = structlog.get_logger()
+
+
+class RawTable(Protocol):
+    """What is needed of the stream layer's table."""
+
+    def read(self, partition: int, key: bytes) -> bytes | None: ...
+    def write(self, receipt: Any, partition: int, key: bytes, value: bytes | None) -> None: ...
+    def locked(self, partition: int, key: bytes) -> AbstractAsyncContextManager[Any]: ...
+
+
+class Effects:
+    """One row a saga, on the partition of its id; a saga of which nothing is remembered has none."""
+
+    def __init__(self, table: RawTable) -> None:
+        self.table = table
+
+    def locked(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
+        """Keep other requests of this saga out: they wait until what this one does can be seen."""
+        return self.table.locked(partition, id.encode())
+
+    def get(self, partition: int, id: str) -> Remembered:
+        """What is remembered. Raises `BadMessage` if it cannot be read: without it a thing might be done twice."""
+        value = self.table.read(partition, id.encode())
+        if value is None:
+            return Remembered(1, id)
+        try:
+            return decode(Remembered, value)
+        except BadMessage as error:
+            raise BadMessage(f"what is remembered of this saga cannot be read: {error}") from None
+
+    def answered(self, receipt: Any, partition: int, id: str, step: str, answer: Answer) -> None:
+        """Remember what a step has answered."""
+        row = self.get(partition, id)
+        row.answers[step] = answer
+        self._write(receipt, partition, row)
+
+    def undone(self, receipt: Any, partition: int, id: str, step: str) -> None:
+        """From now on this step of this saga must not act."""
+        row = self.get(partition, id)
+        if step not in row.undone:
+            row.undone.append(step)
+            self._write(receipt, partition, row)
+
+    def _write(self, receipt: Any, partition: int, row: Remembered) -> None:
+        self.table.write(receipt, partition, row.id.encode(), encode(row))
