@@ -1,8 +1,12 @@
-"""The Provisioner: assigns a device and starts the saga, takes the device back, and notes how it ended."""
+"""The Provisioner: assigns a device and starts the saga, takes the device back, and notes how it ended.
+
+It keeps the row of every saga, so it is the one who says what is overdue, and who decides on what an operator wants.
+"""
 
 from saga_app.saga.messages import DLQ, SIGNALS
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import build, views
+from saga_app.service.deadlines import Deadlines, Timer
 from saga_app.service.observer import Observer
 from saga_app.service.room import ChangelogRoom
 from saga_app.service.rows import Rows
@@ -12,10 +16,12 @@ app = build.service("provisioner", lambda settings: settings.provisioner_port)
 table = sagas(app)
 settings = app.settings
 room = ChangelogRoom(settings.partitions) if settings.embedded else None
-rows = Rows(table, *([room.wrote] if room else []))
+deadlines = Deadlines(ONBOARDING, settings.deadline)
+rows = Rows(table, deadlines.wrote, *([room.wrote] if room else []))
 observer = Observer(ONBOARDING, rows, settings.partitions)
 
 build.serve_steps(app, rows)
 build.listen(app, DLQ, "Note that a saga is parked and waits for somebody.", "parked", observer.handle)
 build.listen(app, SIGNALS, "Note what went wrong with a saga, and who intervened.", "signals", observer.handle)
+app.service(Timer(app, table, rows, deadlines))  # type: ignore[arg-type]  # an instance is fine
 views.add_routes(app, table, rows, room)

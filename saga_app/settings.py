@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -32,15 +32,30 @@ class Lag(NamedTuple):
         return f"{self.least:g}" if self.least == self.most else f"{self.least}-{self.most}"
 
 
+#: Who a mail is from, when nothing else is set.
+SENDER = "onboarding@localhost"
+_ATOM = r"""[^\s\x00-\x1f\x7f-\x9f"(),.:;<>@\[\\\]\ud800-\udfff]+"""
+#: An address that needs no quoting in an envelope or a header, in any script, and that nobody takes for an encoded one.
+ADDRESS = re.compile(rf"(?!.*=\?){_ATOM}(\.{_ATOM})*@{_ATOM}(\.{_ATOM})*")
+
+
 class Mail(NamedTuple):
-    """Where mail goes: the scheme is log or smtp."""
+    """Where mail goes: the scheme is log, smtp or smtps (TLS from the first byte)."""
 
     scheme: str
     host: str = ""
     port: int = 0
+    user: str | None = None
+    password: SecretStr | None = None
+    sender: str = SENDER
 
     def __str__(self) -> str:
-        return "log:" if self.scheme == "log" else f"smtp://{self.host}:{self.port}"
+        """As it is set, without the password."""
+        if self.scheme == "log":
+            return "log:"
+        user = "" if self.user is None else quote(self.user, "") + (":***@" if self.password else "@")
+        sender = "" if self.sender == SENDER else f"?from={quote(self.sender, '')}"
+        return f"{self.scheme}://{user}{_bracketed(self.host)}:{self.port}{sender}"
 
 
 def _lag(value: Any) -> Lag:
@@ -61,9 +76,15 @@ def _mail(value: Any) -> Mail:
     if value == "log:":
         return Mail("log")
     url = urlsplit(str(value))
-    if url.scheme != "smtp" or not url.hostname or url.path.strip("/") or url.query:
+    query = parse_qs(url.query, keep_blank_values=True, strict_parsing=True) if url.query else {}
+    sender = query.pop("from", [SENDER])[-1]
+    if url.scheme not in ("smtp", "smtps") or not url.hostname or url.path.strip("/") or url.fragment or query:
         raise ValueError
-    return Mail("smtp", url.hostname, url.port or 25)
+    if not ADDRESS.fullmatch(sender) or (url.password and not url.username):
+        raise ValueError
+    user = unquote(url.username) if url.username else None
+    password = SecretStr(unquote(url.password)) if url.password else None
+    return Mail(url.scheme, url.hostname, url.port or (465 if url.scheme == "smtps" else 25), user, password, sender)
 
 
 def _networks(value: Any) -> tuple[Network, ...]:
@@ -132,7 +153,7 @@ class Settings(BaseSettings):
     deny_rate: float = _setting(0.0, "how often a mocked step says no", "a number from 0 to 1", **RATE)
     deadline: float = _setting(
         60.0,
-        "when an unfinished saga counts as overdue, in seconds (nothing marks it yet)",
+        "when an unfinished saga counts as overdue, in seconds",
         "seconds, more than 0",
         gt=0,
         allow_inf_nan=False,
@@ -164,7 +185,7 @@ class Settings(BaseSettings):
     embedded_port: int = _setting(19092, "the embedded broker's port", "a port from 1 to 65535", **PORT)
     embedded: bool = _setting(False, "the broker is the embedded one, in memory (saga up sets it)", "1 or 0")
     mail: Annotated[Mail, NoDecode, BeforeValidator(_mail)] = _setting(
-        Mail("log"), "where mail goes", "log: or smtp://HOST:PORT"
+        Mail("log"), "where mail goes", "log:, or smtp(s)://[USER:PASSWORD@]HOST[:PORT][?from=ADDRESS]"
     )
     token: SecretStr | None = _setting(
         None,
@@ -270,4 +291,5 @@ def _shown(name: str, value: Any) -> str:
 
 
 def _without_password(text: str) -> str:
-    return re.sub(r"(://[^:/@]*:)[^@/]*@", r"\1***@", text)
+    """Up to the last @: a password that is not percent-encoded may hold anything."""
+    return re.sub(r"(://[^:/@]*:).*@", r"\1***@", text)

@@ -24,6 +24,12 @@ class Read:
 
 def read(bootstrap: str, topic: str) -> Iterator[Read]:
     """Everything that stands on a topic now."""
+    for message in everything(bootstrap, topic):
+        yield Read(message.partition(), message.offset(), message.key(), message.value(), dict(message.headers() or []))
+
+
+def everything(bootstrap: str, topic: str) -> Iterator[Any]:
+    """The same, as librdkafka's own messages."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody", "enable.auto.commit": False})
     try:
         partitions = list(consumer.list_topics(topic, 10).topics[topic].partitions)
@@ -34,9 +40,7 @@ def read(bootstrap: str, topic: str) -> Iterator[Read]:
             message = consumer.poll(10)
             assert message is not None, f"{topic}: nothing came, wanted up to {left}"
             assert message.error() is None, message.error()
-            yield Read(
-                message.partition(), message.offset(), message.key(), message.value(), dict(message.headers() or [])
-            )
+            yield message
             if message.offset() + 1 >= left.get(message.partition(), 0):
                 left.pop(message.partition(), None)
     finally:

@@ -48,7 +48,7 @@ def entries(plan: Plan, record: Record) -> list[Entry]:
     """
     body = record.body
     if isinstance(body, Signal):
-        data = {"next_at": body.next_at, "reason": body.reason, "attempts": body.attempts, "by": body.by}
+        data = {name: getattr(body, name) for name in ("next_at", "reason", "attempts", "by", "due_at")}
         return [_entry(record, body.at, body.service, body.step, body.kind, body.attempt, data)]
     if isinstance(body, Parked):
         letter = body.letter
@@ -137,10 +137,17 @@ def why(plan: Plan, row: Row, now: str) -> str:
     """One sentence: what the saga waits for, or how it has ended. `now` is an ISO time."""
     if row.ended:
         duration = between(row.started_at, row.ended_at or row.updated_at)
-        return ENDINGS[row.state].format(duration=f"{duration:.1f}", reason=row.reason or "no reason given")
+        told = ENDINGS[row.state].format(duration=f"{duration:.1f}", reason=row.reason or "no reason given")
+        return told + _late(row)
     if row.state == "parked":
-        return f"parked at {row.step}: {row.reason or 'no reason given'}; it waits for somebody"
+        late = "overdue, " if row.overdue else ""
+        return f"{late}parked at {row.step}: {row.reason or 'no reason given'}; it waits for somebody"
     return _trouble(row, now) or _waiting(plan, row, now)
+
+
+def _late(row: Row) -> str:
+    late = between(row.due_at, row.ended_at) if row.due_at and row.ended_at else 0.0
+    return f", {late:.1f} s late" if late > 0 else ""
 
 
 def _waiting(plan: Plan, row: Row, now: str) -> str:

@@ -29,6 +29,7 @@ def view(row: Row, now: str, overtook: int | None = None) -> dict[str, Any]:
         "ended_at": row.ended_at,
         "duration": between(row.started_at, row.ended_at) if row.ended_at else None,
         "overdue": row.overdue,
+        "due_at": row.due_at,
         "reason": row.reason,
         "why": why(ONBOARDING, row, now),
         "overtook": overtook,

@@ -1,0 +1,51 @@
+"""When a saga is overdue. A saga has a deadline as a whole, and each step that it waits for has one of its own."""
+
+from saga_app.saga.messages import Row, Signal
+from saga_app.saga.steps import Plan, Step
+from saga_app.saga.times import epoch, iso
+
+
+def due(plan: Plan, row: Row, seconds: float) -> float:
+    """The earlier of the two deadlines, in seconds since 1970; `seconds` is how long a whole saga may take.
+
+    Who keeps the rows hears of a saga again only when it comes back, so the steps until then are waited for together.
+    """
+    asked_at = row.history[-1].ended_at if row.history else row.started_at
+    return min(epoch(row.started_at) + seconds, epoch(asked_at) + sum(step.deadline for step in _unheard_of(plan, row)))
+
+
+def _unheard_of(plan: Plan, row: Row) -> list[Step]:
+    keeper, here = plan.steps[0].service, plan.named(row.step)
+    waited = [here] if here else []
+    for topic in row.slip.ahead if row.slip else []:
+        step = plan.on(topic)
+        if step is None or keeper in (step.service, waited[-1].service if waited else keeper):
+            break
+        waited.append(step)
+    return waited
+
+
+def missed(plan: Plan, row: Row, due_at: float, now: float) -> Signal:
+    """That a saga is overdue: the step that it waits for as far as is known, and why."""
+    step = plan.named(row.step)
+    return Signal(
+        v=1,
+        id=row.id,
+        saga=row.saga,
+        kind="overdue",
+        step=row.step,
+        service=step.service if step else "",
+        at=iso(now),
+        attempt=row.attempt,
+        reason=_reason(row),
+        due_at=iso(due_at),
+    )
+
+
+def _reason(row: Row) -> str:
+    if row.state == "parked":
+        return f"parked: {row.reason}"
+    if row.trouble and row.trouble.kind == "failed" and row.trouble.reason:
+        return row.trouble.reason
+    since = row.history[-1].ended_at if row.history else row.started_at
+    return f"nothing has been heard since {row.step} was asked for at {since}"
