@@ -150,6 +150,11 @@ def _late(row: Row) -> str:
     return f", {late:.1f} s late" if late > 0 else ""
 
 
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
 def _waiting(plan: Plan, row: Row, now: str) -> str:
     service = next((s.service for s in plan.steps + plan.undos if s.name == row.step), "somebody").capitalize()
     since = max(0.0, between(row.history[-1].ended_at if row.history else row.started_at, now))
@@ -163,6 +168,6 @@ def _trouble(row: Row, now: str) -> str | None:
     if signal is None or signal.kind != "failed" or signal.step != row.step or signal.next_at is None:
         return None
     wait = max(0.0, epoch(signal.next_at) - epoch(now))
-    nth = f"attempt {signal.attempt + 1} of {signal.attempts}"
+    nth = f"{_ordinal(signal.attempt + 1)} of {signal.attempts}"
     late = "overdue, " if row.overdue else ""
     return f"{late}the {signal.service.capitalize()} tries again in {wait:.0f} s ({nth}): {signal.reason}"

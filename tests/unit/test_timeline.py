@@ -92,7 +92,7 @@ def test_the_sentence_says_when_the_next_attempt_is_and_how_many_are_left() -> N
         1, "ada", "onboarding", "failed", "authorize", "authorizer", at(2), 2, 5, at(10), "policy service timed out"
     )
     assert why(ONBOARDING, machine.mark(row, signal), at(2)) == (
-        "the Authorizer tries again in 8 s (attempt 3 of 5): policy service timed out"
+        "the Authorizer tries again in 8 s (3rd of 5): policy service timed out"
     )
 
 
