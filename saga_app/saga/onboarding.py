@@ -63,7 +63,7 @@ ONBOARDING = Plan(
     steps=(
         Step("provision", "new-user", "provisioner", provision, undo="deprovision"),
         Step("authorize", "authorize", "authorizer", authorize, undo="revoke", retry=Retry(attempts=5)),
-        Step("notify", "notify", "notifier", notify, undo="retract", noted=True, retry=Retry(attempts=5, cap=10.0)),
+        Step("notify", "notify", "notifier", notify, undo="retract", noted=True, retry=Retry(attempts=5)),
         Step("complete", "notified", "provisioner", complete, lag=False),
     ),
     undos=(

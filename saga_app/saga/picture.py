@@ -26,5 +26,14 @@ def picture(plan: Plan, asker: str = "New User") -> str:
     return "\n".join("".join(line).rstrip() for line in (list(there), ends, back))
 
 
+def patience(plan: Plan) -> str:
+    """A table of the steps, as Markdown: who does it, what undoes it, and for how long it is tried (seconds)."""
+    lines = ["| step | who | undone by | deadline | attempts | retry budget |", "|---|---|---|---|---|---|"]
+    for step in plan.steps + plan.undos:
+        about = (step.name, step.service.capitalize(), step.undo or "–", f"{step.deadline:g} s")
+        lines.append(f"| {' | '.join(about)} | {step.retry.attempts} | {step.retry.budget:g} s |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    print(picture(ONBOARDING))
+    print(picture(ONBOARDING), patience(ONBOARDING), sep="\n\n")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.picture import picture
+from saga_app.saga.picture import patience, picture
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,3 +18,7 @@ def test_the_picture_names_every_topic_of_the_plan_in_order() -> None:
 def test_the_readme_shows_the_picture_that_the_code_prints() -> None:
     for line in picture(ONBOARDING).splitlines():
         assert line in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_operating_page_states_the_patience_of_every_step() -> None:
+    assert patience(ONBOARDING) in (ROOT / "docs" / "operating.md").read_text("utf-8")

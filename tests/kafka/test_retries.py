@@ -1,0 +1,66 @@
+"""A saga whose attempts fail waits by itself: others overtake it, and no commit is held back beyond the budget."""
+
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+from saga_app.saga.onboarding import ONBOARDING
+from saga_app.stream import partition_of
+from tests.kafka.test_saga import SERVICES, ask, listed
+from tests.system import System
+from tests.wait import until
+
+USERS = 500
+
+
+def held(system: System) -> float:
+    """The longest that a commit is being held back anywhere, in seconds."""
+    longest = 0.0
+    for service in SERVICES:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{system.settings[f'{service}_port']}/metrics", timeout=10
+        ) as page:
+            lines = page.read().decode().splitlines()
+        longest = max(longest, *(float(line.split()[-1]) for line in lines if line.startswith("saga_commit_held_s")))
+    return longest
+
+
+def test_a_failing_saga_holds_up_no_other_and_no_commit_beyond_its_budget(
+    kafka: str, start_system: Callable[..., System]
+) -> None:
+    system = start_system("--broker", f"kafka://{kafka}", lag="0", flaky_rate="0.35")
+    for start in range(0, USERS, 20):  # not all at once: what is to be seen is who waits for whom
+        users = [
+            {"id": f"f{n}", "name": f"N{n}", "email": "n@example.com", "department": "Sales"}
+            for n in range(start, start + 20)
+        ]
+        assert ask(f"{system.url}/api/users", users)[0] == 202
+    seen = [0.0]
+
+    def settled() -> bool:
+        seen.append(held(system))
+        counts = ask(f"{system.url}/api/stats")[1]["counts"]
+        return bool(counts["completed"] + counts["parked"] == USERS)
+
+    until(settled, 90, "all have completed or are parked", every_s=0.2)
+    done = listed(system, "&state=completed")
+    rough = [item for item in done if tries(item) > 2 and int(item["id"][1:]) < USERS * 3 // 4]
+    overtaken = [slow for slow in rough if any(overtook(item, slow) for item in done)]
+    print(
+        f"{len(overtaken)} of {len(rough)} that were tried thrice and more were overtaken in their partition; ", end=""
+    )
+    print(f"a commit was held back for {max(seen):.2f} s at most")
+    assert len(overtaken) > len(rough) / 2 > 0, "others have waited for them"
+    assert 0 < max(seen) <= max(step.retry.budget for step in ONBOARDING.steps)
+    until(lambda: held(system) < 1.0, 10, "the commits have caught up")
+
+
+def tries(item: dict[str, Any]) -> int:
+    """The most attempts that one of its steps has taken."""
+    return max(line["attempts"] for line in item["history"])
+
+
+def overtook(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether one has started later and ended earlier, in the same partition."""
+    together = partition_of(one["id"].encode(), 12) == partition_of(other["id"].encode(), 12)
+    return together and one["started_at"] > other["started_at"] and one["ended_at"] < other["ended_at"]
