@@ -58,17 +58,20 @@ async def deprovision(request: Message, world: World) -> Outcome:
     return Done()
 
 
+#: The mail server may look through a mail before it answers, and takes so many connections.
+MAIL, UNSEND, LINES = Retry(attempts=5, timeout=20.0), Retry(attempts=8, timeout=20.0), 8
+
 ONBOARDING = Plan(
     "onboarding",
     steps=(
         Step("provision", "new-user", "provisioner", provision, undo="deprovision"),
         Step("authorize", "authorize", "authorizer", authorize, undo="revoke", retry=Retry(attempts=5)),
-        Step("notify", "notify", "notifier", notify, undo="retract", noted=True, retry=Retry(attempts=5)),
+        Step("notify", "notify", "notifier", notify, undo="retract", noted=True, retry=MAIL, at_once=LINES),
         Step("complete", "notified", "provisioner", complete, lag=False),
     ),
     undos=(
         Step("deprovision", "deprovision", "provisioner", deprovision, retry=Retry(attempts=8)),
         Step("revoke", "revoke", "authorizer", revoke, retry=Retry(attempts=8)),
-        Step("retract", "retract", "notifier", retract, noted=True, retry=Retry(attempts=8)),
+        Step("retract", "retract", "notifier", retract, noted=True, retry=UNSEND, at_once=LINES),
     ),
 )

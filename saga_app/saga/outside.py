@@ -33,6 +33,9 @@ class Mail(Protocol):
     async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
         """Send once per key; returns why it was refused for good, or None."""
 
+    async def close(self) -> None:
+        """No more mails."""
+
 
 class World(Protocol):
     """All that a step of the onboarding may touch."""

@@ -4,7 +4,7 @@ Each reason is short here; what was seen is in docs/decisions/.
 """
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -69,11 +69,19 @@ class App(faust.App):
     gate: BrokerGate
     #: What else has to be ready: each says why it is not, or None.
     checks: tuple[Callable[[], str | None], ...] = ()
+    #: What is to be closed at the end.
+    closing: list[Callable[[], Awaitable[None]]]
 
     async def on_started(self) -> None:
         """Recovered and assigned."""
         await super().on_started()
         structlog.get_logger("saga_app").info("ready", web=str(self.conf.canonical_url))
+
+    async def on_shutdown(self) -> None:
+        """Everything has stopped."""
+        for close in self.closing:
+            await close()
+        await super().on_shutdown()
 
 
 def bootstrap_of(settings: Settings) -> str:
@@ -117,6 +125,7 @@ def build(name: str, settings: Settings, web_port: int) -> App:
     app = App(name, **values)
     app.settings = settings
     app.gate = BrokerGate(app, beacon=app.beacon)
+    app.closing = []
     Transport.install(app, max_inflight=MAX_INFLIGHT)
     if settings.embedded:
         embedded.adapt(app)

@@ -21,7 +21,7 @@ from saga_app.stream import Pool
 def world(settings: Settings) -> World:
     """The outside world by the settings."""
     departments = policy.load(settings.policy)
-    mail = LogMail() if settings.mail.scheme == "log" else SmtpMail(settings.mail.host, settings.mail.port)
+    mail = LogMail() if settings.mail.scheme == "log" else SmtpMail.at(settings.mail)
     mischief = Mischief(
         lag=(settings.lag.least, settings.lag.most),
         flaky=settings.flaky_rate,
@@ -45,6 +45,7 @@ def service(name: str, web_port: Callable[[Settings], int]) -> App:
 def serve_steps(app: App, rows: Rows | None = None, effects: Effects | None = None) -> None:
     """An agent for each step that the plan gives to this service; its help is the step's own first line."""
     outside = world(app.settings)
+    app.closing.append(outside.close)
     for step in ONBOARDING.of(app.conf.id):
         loop = StepLoop(ONBOARDING, step, outside, app.settings.partitions, rows, effects)
         listen(app, step.topic, step.act.__doc__ or "", step.name, loop.handle)

@@ -1,9 +1,12 @@
 """`/health/live`, `/health/ready` and `/metrics` of a service."""
 
+from time import monotonic
 from typing import Any
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from saga_app.service.metrics import HELD
 
 
 def not_ready(app: Any) -> str | None:
@@ -23,8 +26,16 @@ def not_ready(app: Any) -> str | None:
     return None
 
 
+def held_s(app: Any) -> float:
+    """How long the oldest unfinished record has held back a commit, in seconds."""
+    if app.gate.waits_for or not app.agents:
+        return 0.0
+    return float(app.consumer.ledger.oldest_s(monotonic()))
+
+
 def add_routes(app: Any) -> None:
     """To the web server of a Faust app."""
+    HELD.set_function(lambda: held_s(app))
 
     async def live(_request: web.Request) -> web.Response:
         return web.json_response({"status": "live"})

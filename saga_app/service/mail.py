@@ -1,43 +1,164 @@
-"""Real e-mail by SMTP."""
+"""Real e-mail by SMTP.
 
+A 4xx answer, a connection that fails and a server that is silent may be tried again; a 5xx answer to the mail is a
+refusal for good (RFC 5321 §4.2.1), and one to ourselves (greeting, login) parks the saga: it is not the user's fault.
+Where a second mail can still happen: docs/operating.md.
+"""
+
+import re
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.headerregistry import Address
 from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
+from email.policy import SMTPUTF8 as SMTPUTF8_POLICY
 from hashlib import blake2b
+from time import time
 
-import aiosmtplib
+from aiosmtplib import (
+    SMTP,
+    SMTPDataError,
+    SMTPException,
+    SMTPRecipientRefused,
+    SMTPResponseException,
+    SMTPSenderRefused,
+    SMTPServerDisconnected,
+    SMTPTimeoutError,
+)
 
-from saga_app.saga.retry import Transient
+from saga_app.saga.retry import Permanent, Transient
+from saga_app.service.smtp import Lines
+from saga_app.settings import ADDRESS, SENDER, Mail
 
-#: Seconds that the server may take for one command.
+#: Seconds that the server may take for the connection, and for one command.
 TIMEOUT_S = 10.0
+#: Seconds that it may take from the end of the mail to its answer: it may look through the mail before, and who does
+#: not wait mails twice (RFC 5321 §4.5.3.2.6). Less than the step's timeout, so that the reason is told.
+ANSWER_S = 15.0
+
+#: Answers to the mail, and not to ourselves.
+TO_THE_MAIL = (SMTPSenderRefused, SMTPRecipientRefused, SMTPDataError)
+#: Codes which say that we should have logged in, or have done it wrongly, whatever they answer to (RFC 4954 §6).
+LOGIN = frozenset({530, 534, 535, 538})
+
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+NO_ADDRESS = "this is no address that a mail can be sent to"
+NO_SMTPUTF8 = "the mail server takes no address with letters beyond ASCII (it does not offer SMTPUTF8)"
 
 
 class SmtpMail:
     """Sends by SMTP. The Message-ID is made from the idempotency key, so that a mail sent twice can be told as one.
 
-    A 4xx answer or a connection that fails may be tried again; a 5xx answer is a refusal for good (RFC 5321 §4.2.1).
+    `tls`: from the first byte (smtps). Otherwise STARTTLS when the server offers it, with any certificate: better than
+    none, and who could forge one could suppress the offer too (RFC 7435). With a user name TLS and a certificate that
+    holds are a must.
     """
 
-    def __init__(self, host: str, port: int, sender: str = "onboarding@localhost") -> None:
-        self.host, self.port, self.sender = host, port, sender
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        sender: str = SENDER,
+        user: str | None = None,
+        password: str = "",
+        tls: bool = False,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self.host, self.port, self.sender, self.tls = host, port, sender, tls
+        self.user, self.password, self.clock = user, password, clock
+        self.lines = Lines(self._client)
+
+    @classmethod
+    def at(cls, mail: Mail) -> "SmtpMail":
+        """The server that the settings name."""
+        password = mail.password.get_secret_value() if mail.password else ""
+        return cls(mail.host, mail.port, mail.sender, mail.user, password, mail.scheme == "smtps")
 
     async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
-        """Why the server refused it for good, or None. Raises `Transient` when trying again may help."""
-        message = EmailMessage()
-        message["From"], message["To"], message["Subject"] = self.sender, to, subject
-        message["Message-ID"] = f"<{blake2b(key.encode(), digest_size=16).hexdigest()}@saga>"
-        message.set_content(text)
+        """Why it was refused for good, or None. Raises `Transient` when trying again may help, `Permanent` when the
+        server does not want to hear of us."""
+        if not ADDRESS.fullmatch(to):
+            return NO_ADDRESS
         try:
-            await aiosmtplib.send(message, hostname=self.host, port=self.port, timeout=TIMEOUT_S)
-        except aiosmtplib.SMTPRecipientsRefused as error:
-            return _refused(error.recipients[0])
-        except aiosmtplib.SMTPResponseException as error:
-            return _refused(error)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            raise Transient(f"the mail server {self.host}:{self.port}: {error}") from error
+            async with self.lines.line() as client:
+                return await self._hand_over(client, to, self.letter(key, to, subject, text))
+        except SMTPResponseException as answer:
+            return self._refused(answer, to)
+        except (SMTPException, OSError) as error:
+            raise Transient(f"{self}: {_clean(str(error), to)}") from error
+
+    async def close(self) -> None:
+        """Close what is kept; call it when nothing is sent any more."""
+        await self.lines.close()
+
+    def letter(self, key: str, to: str, subject: str, text: str) -> EmailMessage:
+        """The mail; nothing that it is given can become a header of its own."""
+        message = EmailMessage()
+        message["From"], message["To"] = _address(self.sender), _address(to)
+        message["Subject"] = _one_line(subject)
+        message["Date"] = datetime.fromtimestamp(self.clock(), UTC)
+        domain = self.sender.rpartition("@")[2]
+        message["Message-ID"] = f"<{blake2b(key.encode(), digest_size=16).hexdigest()}@{domain}>"
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers, please
+        message.set_content(text, cte="quoted-printable")  # plain ASCII on the wire: any server takes it
+        return message
+
+    async def _hand_over(self, client: SMTP, to: str, letter: EmailMessage) -> str | None:
+        """One mail on a connection that is there."""
+        ascii_only = to.isascii() and self.sender.isascii()
+        if not ascii_only and not client.supports_extension("smtputf8"):
+            return NO_SMTPUTF8
+        encoding, options, policy = (
+            ("ascii", [], SMTP_POLICY) if ascii_only else ("utf-8", ["SMTPUTF8"], SMTPUTF8_POLICY)
+        )
+        await client.mail(self.sender, options=options, encoding=encoding)
+        await client.rcpt(to, encoding=encoding)
+        try:
+            await client.data(letter.as_bytes(policy=policy), timeout=ANSWER_S)
+        except (SMTPServerDisconnected, SMTPTimeoutError) as error:
+            raise Transient(f"{self} did not say whether it took the mail ({error.message}); it may have") from error
         return None
 
+    def _refused(self, answer: SMTPResponseException, to: str) -> str:
+        """The reason of a refusal for good."""
+        said = f"{answer.code} {_clean(answer.message, to)}"
+        if answer.code < 500:
+            raise Transient(f"{self} answered {said}") from answer
+        if not isinstance(answer, TO_THE_MAIL) or answer.code in LOGIN:
+            raise Permanent(f"{self} takes no mail from us: {said}") from answer
+        return said
 
-def _refused(answer: aiosmtplib.SMTPResponseException) -> str:
-    if answer.code < 500:
-        raise Transient(f"the mail server answered {answer.code} {answer.message}") from answer
-    return f"{answer.code} {answer.message}"
+    def _client(self) -> SMTP:
+        name = socket.gethostname()  # never the DNS: that can take longer than the whole mail
+        return SMTP(
+            hostname=self.host,
+            port=self.port,
+            username=self.user,
+            password=self.password if self.user else None,
+            use_tls=self.tls,
+            start_tls=True if self.user and not self.tls else None,
+            validate_certs=self.tls or self.user is not None,
+            local_hostname=name if "." in name and name.isascii() else "[127.0.0.1]",
+            timeout=TIMEOUT_S,
+        )
+
+    def __str__(self) -> str:
+        return f"the mail server {self.host}:{self.port}"
+
+
+def _one_line(text: str) -> str:
+    """A header's text; an encoded word in it would be decoded by the email package, line breaks and all."""
+    return CONTROLS.sub(" ", text).replace("=?", "= ?")
+
+
+def _address(text: str) -> Address:
+    user, _, domain = text.rpartition("@")
+    return Address(username=user, domain=domain)
+
+
+def _clean(text: str, to: str) -> str:
+    """What a server said, as one short line that can be sent on: its bytes may be anything, and it likes to repeat the
+    address, which nobody should find in a log."""
+    line = " ".join(CONTROLS.sub(" ", text).split())
+    return re.sub(re.escape(to), "(the address)", line, flags=re.IGNORECASE)[:300]

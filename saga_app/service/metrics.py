@@ -1,6 +1,6 @@
 """What a service counts, for Prometheus."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 STEPS = Counter("saga_steps_total", "Steps that came to an outcome", ["step", "outcome"])
 SECONDS = Histogram("saga_step_seconds", "Time from taking a request to its outcome, in seconds", ["step"])
@@ -8,3 +8,4 @@ FAILURES = Counter("saga_attempts_failed_total", "Attempts that failed, tried ag
 PARKED = Counter("saga_dead_letters_total", "Records sent to the dlq", ["step", "error"])
 DUPLICATES = Counter("saga_duplicates_total", "Messages that were known already and changed nothing", ["topic"])
 FORWARDED = Counter("saga_forwarded_total", "Messages sent on to their id's partition", ["topic"])
+HELD = Gauge("saga_commit_held_seconds", "Age of the oldest unfinished record, which holds its partition's commit back")

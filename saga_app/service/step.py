@@ -50,6 +50,7 @@ class StepLoop:
         self.rows, self.effects = rows, effects
         self.begins = step is plan.steps[0]
         self.undoes = plan.undone_by(step.topic)
+        self.room = asyncio.Semaphore(step.at_once)
 
     async def handle(self, receipt: Receipt, _batch: Any, record: Record) -> None:
         """One record, from its bytes to everything that it leads to."""
@@ -136,8 +137,7 @@ class StepLoop:
             attempt += 1
             try:
                 denied = await self.world.pretend(self.step, request, attempt)
-                async with asyncio.timeout(self.step.retry.timeout):
-                    return denied or await self.step.act(request, self.world), attempt
+                return denied or await self.attempt(request), attempt
             except Exception as error:  # a bug in a step parks its saga, it does not stop the others
                 metrics.FAILURES.labels(self.step.name, type(error).__name__).inc()
                 dice = self.world.dice(request.key(self.step.name), "retry", attempt)
@@ -146,6 +146,15 @@ class StepLoop:
                     return GaveUp(error, attempt), attempt
                 self.signal(receipt, request, attempt, delay, error)
             await self.world.sleep(delay)
+
+    async def attempt(self, request: Message) -> Outcome:
+        """One attempt. Raises what the step raises, and TimeoutError."""
+        async with self.room:
+            try:
+                async with asyncio.timeout(self.step.retry.timeout):
+                    return await self.step.act(request, self.world)
+            except TimeoutError as error:
+                raise TimeoutError(str(error) or f"no answer within {self.step.retry.timeout:g} s") from None
 
     def signal(self, receipt: Receipt, request: Message, attempt: int, delay: float, error: BaseException) -> None:
         """Say that an attempt failed, and when the next one is."""

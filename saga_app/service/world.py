@@ -50,6 +50,10 @@ class World:
         self.mischief, self.seed = mischief, seed
         self.clock, self.sleep = clock, sleep
 
+    async def close(self) -> None:
+        """Nothing more will be asked of it."""
+        await self.mail.close()
+
     def now(self) -> str:
         """The time, ISO 8601 UTC with milliseconds."""
         return iso(self.clock())
@@ -112,3 +116,6 @@ class LogMail:
     async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
         log.debug("mail", idempotency_key=key, to=to, subject=subject)
         return None
+
+    async def close(self) -> None:
+        """There is nothing to close."""

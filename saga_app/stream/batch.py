@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from faust.types import TP
@@ -18,7 +19,7 @@ class Batch(ConsumerMessage):
     `topic`, `partition` and `tp` say where it comes from; `offset` is that of its last record.
     """
 
-    __slots__ = ("_done", "_head", "left", "live", "on_finish", "records", "tasks")
+    __slots__ = ("_done", "_head", "left", "live", "on_finish", "records", "taken_at", "tasks")
 
     def __init__(self, tp: TP, records: list[Any], generation: int) -> None:
         last = records[-1]
@@ -37,6 +38,7 @@ class Batch(ConsumerMessage):
             generation_id=generation,
         )
         self.records = records
+        self.taken_at = monotonic()
         self.tasks: list[asyncio.Future[Any]] = []  # the only strong references to the work
         self.live = True  # False once the partition was revoked or sought: what is done then counts for nothing
         self.left = len(records)

@@ -82,6 +82,13 @@ class Ledger:
                 return batches[0]
         return None
 
+    def oldest_s(self, now: float) -> float:
+        """How long the first unfinished batch of any partition has been here, in seconds: so long is its partition's
+        commit held back.  `now` is monotonic; a batch has one age, that of its fetch.
+        """
+        first = (next((b for b in batches if b.left), None) for batches in self._open.values())
+        return max((now - batch.taken_at for batch in first if batch), default=0.0)
+
     def forget(self, tps: Iterable[TP] | None = None) -> None:
         """Drop the bookkeeping of revoked or sought partitions; their records will be fetched again."""
         for tp in list(self._open) if tps is None else tps:

@@ -31,7 +31,7 @@ WRONG = {
     "SAGA_NOTIFIER_PORT": ["0"],
     "SAGA_EMBEDDED_PORT": ["0"],
     "SAGA_EMBEDDED": ["perhaps"],
-    "SAGA_MAIL": ["mail", "smtp://", "smtp://h:x", "http://h"],
+    "SAGA_MAIL": ["mail", "smtp://", "smtp://h:x", "http://h", "smtp://h?from=ada", "smtp://h?to=a@b", "smtps://h/x"],
     "SAGA_TOKEN": ["short"],
     "SAGA_TRUSTED": ["everybody", "10.0.0.0/99"],
     "SAGA_LOG": ["xml"],
@@ -100,6 +100,32 @@ def test_several_brokers_have_one_spelling(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_mail_server_has_a_host_and_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGA_MAIL", "smtp://mail.example.com:2525")
     assert settings.load().mail == Mail("smtp", "mail.example.com", 2525)
+
+
+def test_a_mail_server_may_want_encryption_a_login_and_a_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGA_MAIL", "smtps://saga%40example.com:p%40ss@mail.example.com?from=hr@example.com")
+    mail = settings.load().mail
+    assert (mail.scheme, mail.host, mail.port) == ("smtps", "mail.example.com", 465)
+    assert (mail.user, mail.sender) == ("saga@example.com", "hr@example.com")
+    assert mail.password is not None
+    assert mail.password.get_secret_value() == "p@ss"
+
+
+@pytest.mark.parametrize("password", ["hush", "hu%40sh", "hu@sh", "hush/hush", "hu:sh", "hu?sh"])
+def test_the_mail_servers_password_is_never_shown(
+    password: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SAGA_MAIL", f"smtp://saga:{password}@mail.example.com:587?from=hr@example.com")
+    try:
+        loaded = settings.load()
+    except SystemExit:
+        shown = capsys.readouterr().err
+    else:
+        shown = next(each.value for each in settings.describe(loaded) if each.variable == "SAGA_MAIL")
+        assert shown == "smtp://saga:***@mail.example.com:587?from=hr%40example.com"
+        shown += repr(loaded) + str(loaded.mail)
+    assert "hu" not in shown
+    assert "sh@" not in shown
 
 
 def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

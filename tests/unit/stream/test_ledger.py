@@ -145,6 +145,22 @@ async def test_fetching_stops_at_the_limit_and_goes_on_when_an_eighth_is_free() 
     assert await ledger.wait_for_room(0.01)
 
 
+def test_what_holds_back_a_commit_has_an_age() -> None:
+    ledger = Ledger(limit=100)
+    assert ledger.oldest_s(50.0) == 0.0
+    first, second, other = (ledger.add(batch(*where)) for where in (([0, 1], 0), ([2], 0), ([0], 1)))
+    first.taken_at, second.taken_at, other.taken_at = 10.0, 20.0, 15.0
+    assert ledger.oldest_s(50.0) == 40.0
+    first.finish(0)
+    assert ledger.oldest_s(50.0) == 40.0, "its other record is not done"
+    first.finish(1)
+    assert ledger.oldest_s(50.0) == 35.0, "now the other partition is the one that is held back longest"
+    other.finish_all()
+    assert ledger.oldest_s(50.0) == 30.0
+    ledger.forget()
+    assert ledger.oldest_s(50.0) == 0.0
+
+
 @pytest.mark.parametrize("taken", ["tasks", "finished"])
 def test_a_batch_that_was_overtaken_is_noticed(taken: str) -> None:
     ledger = Ledger(limit=100)
