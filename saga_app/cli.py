@@ -163,6 +163,7 @@ def trace(url: str | None, id: str | None, follow: bool, since: float | None, as
 
 
 @main.command()
+@click.argument("name", required=False)
 @click.option("--service")
 @click.option("--step")
 @click.option("--error", help="The class of the error.")
@@ -172,6 +173,7 @@ def trace(url: str | None, id: str | None, follow: bool, since: float | None, as
 @click.pass_obj
 def errors(
     url: str | None,
+    name: str | None,
     service: str | None,
     step: str | None,
     error: str | None,
@@ -179,14 +181,117 @@ def errors(
     limit: int,
     as_json: bool,
 ) -> None:
-    """List the dead letters: what could not be handled, and why."""
-    from saga_app.printing import say_errors
+    """List the dead letters: what could not be handled, and why. With a NAME such as 'authorize[3]@42' show just this
+    one, with its bytes."""
+    from saga_app.printing import say_errors, say_letter
 
     async def command(console: "Console") -> None:
+        if name is not None:
+            return say_letter(await console.get(_letter_path(name)), as_json)
         query = {"service": service, "step": step, "error": error, "group": "true" if group else None}
-        say_errors(await _pages(console, "/api/errors", limit, query), as_json)
+        return say_errors(await _pages(console, "/api/errors", limit, query), as_json)
 
     _talk(_settings(), url, command)
+
+
+def _letter_path(name: str) -> str:
+    found = re.fullmatch(r"(.+)\[(\d+)\]@(\d+)", name)
+    if found is None:
+        raise click.UsageError(f"{name!r} is not the name of a dead letter, such as 'authorize[3]@42'")
+    return f"/api/errors/{_quoted(found[1])}/{found[2]}/{found[3]}"
+
+
+def _intervention(command: Callable[..., None]) -> Callable[..., None]:
+    """What `redrive` and `rollback` have in common."""
+    options = (
+        click.argument("ids", metavar="ID…", nargs=-1),
+        click.option("--all", "everything", is_flag=True, help="All dead letters that wait for somebody."),
+        click.option("--service", help="Those of this service."),
+        click.option("--step", help="Those of this step."),
+        click.option("--error", help="Those with this class of error."),
+        click.option("--rate", type=click.FloatRange(0, min_open=True), help="At most so many a second."),
+        click.option("--dry-run", is_flag=True, help="Only count."),
+        click.option("--by", help="Who does it, for the timeline (default: your login name)."),
+        click.option("--yes", "-y", is_flag=True, help="Do not ask."),
+        as_json,
+        click.pass_obj,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@_intervention
+def redrive(url: str | None, **given: Any) -> None:
+    """Try dead letters again. An ID is that of a saga, or the name of a dead letter such as 'authorize[3]@42'.
+
+    Doing it twice does nothing twice.
+    """
+    _intervene(url, "redrive", **given)
+
+
+@main.command()
+@_intervention
+def rollback(url: str | None, **given: Any) -> None:
+    """Undo what sagas have done. An ID is that of any saga that has not ended, or the name of a dead letter.
+
+    The filters and --all mean the sagas of dead letters.
+    """
+    _intervene(url, "rollback", **given)
+
+
+def _intervene(
+    url: str | None,
+    verb: str,
+    *,
+    ids: tuple[str, ...],
+    everything: bool,
+    by: str | None,
+    rate: float | None,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    **filters: str | None,
+) -> None:
+    from saga_app.operate import Order, carry_out, check
+
+    filter = {name: value for name, value in filters.items() if value is not None}
+    if not (ids or filter or everything):
+        raise click.UsageError("say which: IDs, or a filter such as --service, or --all")
+    if everything and (ids or filter):
+        raise click.UsageError("--all is all of them: give no IDs and no filter with it")
+    order = check(Order(verb, ids, filter, by or _login(), rate, dry_run, yes))
+    _talk(_settings(), url, lambda console: carry_out(console, order, as_json))
+
+
+def _login() -> str:
+    from getpass import getuser
+
+    try:
+        return getuser()[:64]
+    except (OSError, KeyError):  # a container may run us under a number without a name
+        return "somebody"
+
+
+@main.command()
+@click.option("--broker", metavar="kafka://HOST:PORT", help="The Kafka to read (default: SAGA_BROKER).")
+@click.option(
+    "--settle",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Count, but do not judge, sagas of which something was heard in the last so many seconds.",
+)
+@click.option("--examples", type=click.IntRange(0), default=5, show_default=True, help="Of each kind show so many.")
+@as_json
+def audit(broker: str | None, settle: float, examples: int, as_json: bool) -> None:
+    """Read all topics and say what does not add up, saga by saga: exit code 1 if anything does not."""
+    from saga_app.audit.run import run
+
+    if broker:
+        os.environ["SAGA_BROKER"] = broker
+    sys.exit(run(_settings().broker, settle, examples, as_json))
 
 
 @main.command()

@@ -107,10 +107,43 @@ def say_errors(page: Row, as_json: bool) -> None:
     if as_json:
         return say_json(page)
     items: Sequence[Row] = page["items"]
-    wanted = ("id", "service", "step", "error", "reason", "attempts", "count", "at", "topic", "partition", "offset")
+    wanted = ("name", "id", "service", "step", "error", "reason", "attempts", "at")
+    if items and "count" in items[0]:
+        wanted = ("service", "step", "error", "count", "first_at", "last_at", "reason", "example")
     columns = [name for name in wanted if any(name in item for item in items)]
     _table(columns, ([_short(item.get(name, "")) for name in columns] for item in items))
-    _count(page)
+    _count({**page, "total": len(items)} if "count" in columns else page)  # the total of groups is that of letters
+
+
+def say_letter(letter: Row, as_json: bool) -> None:
+    """One dead letter: what happened, and what stands in it."""
+    if as_json:
+        return say_json(letter)
+    names = ("name", "id", "service", "step", "error", "reason", "attempts", "at", "open", "key")
+    facts = {name: letter[name] for name in names if letter[name] is not None}
+    facts |= {f"header {name}": value for name, value in letter["headers"].items()}
+    _table((), [(Text(_harmless(name), "bold"), _harmless(_short(value))) for name, value in facts.items()])
+    if letter["value"] is not None:
+        click.echo(_harmless(letter["value"]))
+    else:
+        click.echo(f"base64: {letter['value_base64']}" if letter["value_base64"] is not None else "no value (null)")
+    return None
+
+
+def _harmless(text: str) -> str:
+    """Anybody may have written it: nothing in it may control the terminal."""
+    return "".join(each if each.isprintable() or each in "\n\t" else repr(each)[1:-1] for each in text)
+
+
+def say_ordered(verb: str, answer: Row, as_json: bool) -> None:
+    """How many an operator's order concerns, or has concerned; and what was left out, on stderr."""
+    if as_json:
+        return say_json(answer)
+    done = {"redrive": "redriven", "rollback": "on the way back"}[verb]
+    click.echo(str(answer["count"]) if answer["dry_run"] else f"{answer['count']} {done}")
+    for reason, count in answer.get("left_out", {}).items():
+        click.echo(f"{count} left out: {reason}", err=True)
+    return None
 
 
 def say_settings(settings: Iterable[Described], as_json: bool) -> None:

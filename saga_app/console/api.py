@@ -1,6 +1,7 @@
 """The console over HTTP: users in, sagas out."""
 
 import asyncio
+import base64
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
@@ -9,19 +10,23 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from saga_app.console import parameters, schemas
+from saga_app.console import orders, parameters, schemas
 from saga_app.console.calls import Call
 from saga_app.console.hub import Hub
+from saga_app.console.orders import Order
+from saga_app.console.places import Place, place_of
 from saga_app.console.query import Queries
+from saga_app.console.redrive import SOON_S, Operator
 from saga_app.console.trace import Trace, shown
-from saga_app.saga.messages import Row
+from saga_app.saga.messages import DLQ, Row
 from saga_app.saga.view import view
+from saga_app.service.newcomers import Newcomer
 from saga_app.service.problem import Problem
 from saga_app.service.query import read
 from saga_app.service.start import Starter
 
-#: How long an accepted user may take to come back from the topics, before a question about it is a 404 (seconds).
-SOON_S = 3.0
+#: What can be wrong with an order.
+ORDER_PROBLEMS = (400, 401, 403, 404, 413, 415, 422, 429, 503)
 
 
 class TraceQuery(BaseModel):
@@ -42,11 +47,13 @@ class Api:
         queries: Queries,
         hub: Hub,
         trace: Trace,
+        operator: Operator,
         stats: Callable[[], dict[str, Any]],
         not_ready: Callable[[], str | None],
         now: Callable[[], str],
     ) -> None:
         self.starter, self.queries, self.hub, self.trace = starter, queries, hub, trace
+        self.operator = operator
         self.get_stats, self.not_ready, self.now = stats, not_ready, now
 
     def calls(self) -> Sequence[Call]:
@@ -56,6 +63,7 @@ class Api:
                 "POST",
                 "/api/users",
                 self.post_users,
+                body=Newcomer,
                 answer=schemas.Accepted,
                 status=202,
                 problems=(400, 401, 403, 409, 413, 415, 422, 429, 503),
@@ -79,6 +87,29 @@ class Api:
                 parameters.ErrorQuery,
                 answer=schemas.DeadLetterPage,
                 problems=(422, 503),
+            ),
+            Call(
+                "GET",
+                "/api/errors/{topic}/{partition}/{offset}",
+                self.error,
+                answer=schemas.DeadLetterWhole,
+                problems=(404, 429, 503),
+            ),
+            Call(
+                "POST",
+                "/api/errors/redrive",
+                self.redrive,
+                body=Order,
+                answer=schemas.Ordered,
+                problems=ORDER_PROBLEMS,
+            ),
+            Call(
+                "POST",
+                "/api/errors/rollback",
+                self.rollback,
+                body=Order,
+                answer=schemas.Ordered,
+                problems=ORDER_PROBLEMS,
             ),
         )
 
@@ -137,12 +168,49 @@ class Api:
         """Dead letters, newest first, or counted by service, step and error."""
         return _json(await self.queries.errors(read(parameters.ErrorQuery, request)))
 
+    async def error(self, request: web.Request) -> web.Response:
+        """One dead letter with its bytes, from Kafka itself; by the place of the original."""
+        name = "{topic}[{partition}]@{offset}".format_map(request.match_info)
+        place = place_of(name)
+        letter = await self.queries.letter(place) if place else None
+        if letter is None:
+            raise self._no_letter(name)
+        at = Place(DLQ, letter["dlq_partition"], letter["dlq_offset"])
+        raw = (await self.operator.lookup.records([at])).get(at)
+        if raw is None:
+            raise Problem(404, f"the dead letter {name} is not in Kafka any more; it was {at.name}")
+        return _json(letter | _whole(raw))
+
+    def _no_letter(self, name: str) -> Problem:
+        if reason := self.not_ready():
+            return Problem(503, f"it is not known yet whether there is a dead letter {name}: {reason}")
+        return Problem(404, f"there is no dead letter {name}")
+
+    async def redrive(self, request: web.Request) -> web.Response:
+        """Try dead letters again: one, some, or all that a filter matches; answered when the broker has it."""
+        return _json(await self.operator.redrive(await orders.read(request)))
+
+    async def rollback(self, request: web.Request) -> web.Response:
+        """Undo what sagas have done: one, some, or all whose dead letters a filter matches."""
+        return _json(await self.operator.roll_back(await orders.read(request)))
+
 
 class StreamQuery(BaseModel):
     """`GET /api/stream`."""
 
     trace: str = Field("on", pattern="^(on|off)$", description="off: only the endings")
     last_event_id: str | None = Field(None, description="as the header Last-Event-ID, for the first connection")
+
+
+def _whole(raw: Any) -> dict[str, Any]:
+    """Bytes that are no text are shown as such only in base64."""
+    try:
+        text = None if raw.value is None else raw.value.decode()
+    except UnicodeDecodeError:
+        text = None
+    encoded = None if raw.value is None else base64.b64encode(raw.value).decode()
+    told = shown(raw)
+    return {"key": told["key"], "value": text, "value_base64": encoded, "headers": told["headers"]}
 
 
 def _json(body: Any) -> web.Response:

@@ -19,6 +19,7 @@ class Call:
     query: type[BaseModel] | None = None
     answer: type[BaseModel] | str | None = None  #: a model, or a media type
     status: int = 200
+    body: type[BaseModel] | None = None
     also: Mapping[str, type[BaseModel]] = field(default_factory=dict)  #: by media type of what was sent
     problems: tuple[int, ...] = ()
 

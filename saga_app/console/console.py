@@ -14,8 +14,10 @@ from saga_app.console import api, contracts, files, gauges
 from saga_app.console.fold import Event
 from saga_app.console.hub import Hub
 from saga_app.console.index import Index
+from saga_app.console.lookup import Lookup
 from saga_app.console.query import Queries
 from saga_app.console.reader import Reader
+from saga_app.console.redrive import Operator
 from saga_app.console.services import Services
 from saga_app.console.source import Source
 from saga_app.console.trace import Trace
@@ -52,9 +54,19 @@ class Console(Service):
         self.reader = Reader(self.index, source, self._publish, self._tick, self._died, settings.embedded)
         ports = {name: getattr(settings, f"{name}_port") for name in ("provisioner", "authorizer", "notifier")}
         self.services = Services(bootstrap, settings.partitions, settings.embedded, ports, self._cluster_seen)
-        self.trace = Trace(bootstrap, settings.partitions, settings.embedded)
+        self.lookup = Lookup(bootstrap)
+        self.trace = Trace(self.lookup, settings.partitions, settings.embedded)
         self.sender = Sender(bootstrap, timeout_s=8.0)
         self.starter = Starter(self.sender, "console", known=self.queries.users, room=self._room)
+        self.operator = Operator(
+            queries=self.queries,
+            sender=self.sender,
+            lookup=self.lookup,
+            not_ready=self.not_ready,
+            accepted=self.starter.accepted,
+            room=self._room,
+            now=now,
+        )
         self.departments = list(policy.load(settings.policy))
         self._ours: asyncio.AbstractEventLoop | None = None
 
@@ -65,6 +77,7 @@ class Console(Service):
             queries=self.queries,
             hub=self.hub,
             trace=self.trace,
+            operator=self.operator,
             stats=self.stats,
             not_ready=self.not_ready,
             now=now,
@@ -83,7 +96,7 @@ class Console(Service):
         """Let the clients go, then end the reader."""
         self.hub.stop()
         await self.reader.stop()
-        await self.trace.close()
+        await self.lookup.close()
         await self.sender.close()
         self.queries.close()
         if self._folder is not None:

@@ -68,10 +68,11 @@ def _operation(call: Call, known: Schemas) -> dict[str, Any]:
         "parameters": [*_in_path(call), *_in_query(call.query, known)],
         "responses": {str(call.status): _answer(call, known), **_problems(call, known)},
     }
-    if call.method == "POST":
-        operation["requestBody"] = _users(known)
-        operation["parameters"].append(_header(KEY_HEADER, "the same key, the same users: nobody starts twice"))
+    if call.body is not None:
+        operation["requestBody"] = _users(known) if call.body is Newcomer else _body(call.body, known)
         operation["security"] = [{}, {"token": []}]
+    if call.body is Newcomer:
+        operation["parameters"].append(_header(KEY_HEADER, "the same key, the same users: nobody starts twice"))
     return operation
 
 
@@ -101,6 +102,10 @@ def _header(name: str, description: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
+def _body(kind: type[BaseModel], known: Schemas) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": known.ref(kind)}}}
+
+
 def _users(known: Schemas) -> dict[str, Any]:
     one = known.ref(Newcomer)
     several = {"type": "array", "items": one, "minItems": 1, "maxItems": LIST_ENTRIES}
@@ -115,7 +120,7 @@ def _answer(call: Call, known: Schemas) -> dict[str, Any]:
     if call.answer is None:
         return {"description": call.summary}
     schema = known.ref(call.answer)
-    if call.method == "POST":
+    if call.body is Newcomer:
         schema = {"oneOf": [schema, known.ref(schemas.AcceptedList)]}
     return {"description": call.summary, "content": {"application/json": {"schema": schema}}}
 

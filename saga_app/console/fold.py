@@ -14,6 +14,7 @@ import structlog
 from sortedcontainers import SortedList
 
 from saga_app.console.figures import Figures
+from saga_app.console.places import Place, redriven_from
 from saga_app.saga import machine
 from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, BadMessage, Message, Parked, Row, Signal, parse
 from saga_app.saga.onboarding import ONBOARDING
@@ -77,7 +78,7 @@ class Event:
 
 @dataclass(slots=True)
 class Letter:
-    """A dead letter as it was read; `open` until its saga goes on."""
+    """A dead letter as it was read; `open` until its saga goes on, or until it has been sent again as it is."""
 
     parked: Parked
     partition: int
@@ -92,6 +93,7 @@ class Changes:
     sagas: dict[str, Tracked] = field(default_factory=dict)
     letters: dict[tuple[str, int, int], Letter] = field(default_factory=dict)  #: by the place of the original
     gone_on: set[str] = field(default_factory=set)  #: sagas whose earlier dead letters are dealt with
+    redriven: set[Place] = field(default_factory=set)  #: dead letters that were sent again as they are
     events: list[Event] = field(default_factory=list)
 
 
@@ -126,6 +128,8 @@ class Fold:
         self._look_up({raw.key.decode("utf-8", "replace") for raw in records if raw.key})
         changes = Changes()
         for raw in records:
+            if (letter_of := redriven_from(raw.headers)) is not None:  # whether it can be read now or not
+                changes.redriven.add(letter_of)
             if (record := self._decode(raw)) is not None:
                 self._take(changes, record)
         for letter in changes.letters.values():
@@ -158,7 +162,8 @@ class Fold:
     def _says_nothing_new(self, raw: Raw) -> bool:
         """Whether a row of the changelog is just what the topics have told already; seen without decoding it.
 
-        Every step writes one, and none but the last matters to somebody who reads the topics.
+        Every step writes one, and none but the last matters to somebody who reads the topics. Where an operator has
+        intervened, the number of steps does not tell who is further.
         """
         value, tracked = raw.value, self.open.get((raw.key or b"").decode("utf-8", "replace"))
         if value is None:
@@ -166,7 +171,8 @@ class Fold:
         if tracked is None or b'"ended_at":null' not in value or b'"state":"parked"' in value:
             return False
         row = tracked.row
-        return row.attempt == 1 and value.count(b'"outcome":') <= len(row.history) and b'"trouble":null' in value
+        untouched = b'"trouble":null' in value and b'"order":null' in value
+        return untouched and row.attempt == 1 and value.count(b'"outcome":') <= len(row.history)
 
     def _look_up(self, ids: Iterable[str]) -> None:
         """Ask the index, once a batch, about all sagas that are not known here."""
@@ -282,7 +288,7 @@ def _from_table(row: Row | None, theirs: Row) -> Row:
     if row.ended or row is theirs:
         return row
     if theirs.overdue and not row.overdue:
-        row = replace(row, overdue=True)
+        row = replace(row, overdue=True, due_at=row.due_at or theirs.due_at)
     return machine.mark(row, theirs.trouble) if theirs.trouble else row
 
 

@@ -7,13 +7,27 @@ from typing import Any, TypeVar
 
 import orjson
 import structlog
-from sqlalchemy import Connection, Dialect, Executable, Table, bindparam, delete, func, insert, inspect, select, update
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Executable,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    inspect,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from saga_app.console.database import Database, add_search
 from saga_app.console.fold import Changes, Letter, Tracked
-from saga_app.console.tables import SCHEMA, letters, meta, metadata, offsets, sagas
+from saga_app.console.tables import SCHEMA, letters, meta, metadata, offsets, redriven, sagas
 from saga_app.saga.messages import ENDED, Row, decode, encode
 from saga_app.saga.times import between
 
@@ -86,7 +100,7 @@ class Index:
             self.database.renew()
             self._create()
         with self.database.engine.begin() as connection:
-            for table in (sagas, letters, offsets):
+            for table in (sagas, letters, redriven, offsets):
                 connection.execute(delete(table))
             if self.has_search and self.database.sqlite:
                 connection.exec_driver_sql("INSERT INTO sagas_text(sagas_text) VALUES('delete-all')")
@@ -132,7 +146,7 @@ class Index:
         """All that a batch has led to, and how far it has been read, in one transaction."""
         with self.database.engine.begin() as connection:
             self._write_sagas(connection, changes.sagas.values())
-            if changes.gone_on or changes.letters:
+            if changes.gone_on or changes.letters or changes.redriven:
                 self._write_letters(connection, changes)
             upsert(connection, offsets, [{"topic": t, "partition": p, "next": after} for (t, p), after in read.items()])
             if seq != self.seq:
@@ -159,6 +173,10 @@ class Index:
         for some in chunks(list(changes.gone_on), MANY):
             connection.execute(update(letters).where(letters.c.id.in_(some)).values(open=False))
         upsert(connection, letters, [_letter_columns(place, letter) for place, letter in changes.letters.items()])
+        if changes.redriven:
+            connection.execute(_REDRIVEN[connection.dialect.name], [place._asdict() for place in changes.redriven])
+        if changes.redriven or any(letter.parked.message is None for letter in changes.letters.values()):
+            connection.execute(_CLOSE)
         self.errors = self._count_errors(connection)
 
     def _count_errors(self, connection: Connection) -> int:
@@ -216,6 +234,17 @@ _MOVE = (
 )
 
 
+_REDRIVEN = {
+    "sqlite": sqlite.insert(redriven).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(redriven).on_conflict_do_nothing(),
+}
+_CLOSE = (
+    update(letters)
+    .where(letters.c.open, exists().where(and_(*(letters.c[key.name] == key for key in redriven.primary_key))))
+    .values(open=False)
+)
+
+
 def _letter_columns(place: tuple[str, int, int], found: Letter) -> dict[str, Any]:
     letter, message = found.parked.letter, found.parked.message
     return {
@@ -230,8 +259,10 @@ def _letter_columns(place: tuple[str, int, int], found: Letter) -> dict[str, Any
         "error": letter.error,
         "reason": letter.reason,
         "attempts": letter.attempts,
+        "attempt": message.attempt if message else 1,
         "at": letter.at,
         "open": found.open,
+        "readable": message is not None,
         "dlq_partition": found.partition,
         "dlq_offset": found.offset,
     }

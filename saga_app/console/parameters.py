@@ -11,7 +11,7 @@ DEFAULT, MOST = 50, 500
 
 Limit = Annotated[int, Field(ge=1, le=MOST, description="rows on a page")]
 Cursor = Annotated[str | None, Field(max_length=1000, description="the `next` of the page before")]
-Text = Annotated[str | None, Field(max_length=200)]
+Text = Annotated[str | None, Field(min_length=1, max_length=200)]
 
 
 def _several(value: Any) -> Any:

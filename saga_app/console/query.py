@@ -6,14 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, func, or_, select, text
 
+from saga_app.console import letters
 from saga_app.console.database import SEARCHED
 from saga_app.console.hub import Kept
 from saga_app.console.index import MANY, Index, chunks
+from saga_app.console.letters import Held, escaped
 from saga_app.console.paging import Sort, page
 from saga_app.console.parameters import ErrorFilter, ErrorQuery, SagaFilter, SagaQuery
-from saga_app.console.tables import letters, sagas
+from saga_app.console.places import Place
+from saga_app.console.tables import sagas
 from saga_app.saga.messages import Row, User, decode
 from saga_app.saga.view import view
 
@@ -28,8 +31,6 @@ _SORTED_BY = {
     "duration": (sagas.c.duration, True),
     "name": (sagas.c.name, False),
 }
-
-_NEWEST = Sort("at", letters.c.at, (letters.c.dlq_partition, letters.c.dlq_offset), down=True)
 
 
 class Queries:
@@ -87,7 +88,7 @@ class Queries:
             quoted = '"' + q.replace('"', '""') + '"'
             return text("sagas.rowid IN (SELECT rowid FROM sagas_text WHERE sagas_text MATCH :q)").bindparams(q=quoted)  # type: ignore[return-value]
         like = "LIKE" if self.index.database.sqlite else "ILIKE"
-        return text(f"({SEARCHED}) {like} :q ESCAPE '!'").bindparams(q=f"%{_escaped(q)}%")  # type: ignore[return-value]
+        return text(f"({SEARCHED}) {like} :q ESCAPE '!'").bindparams(q=f"%{escaped(q)}%")  # type: ignore[return-value]
 
     async def saga(self, id: str) -> tuple[Row, int | None] | None:
         """A saga's row, and how many it overtook."""
@@ -124,59 +125,34 @@ class Queries:
 
         return await self._ask(question)
 
+    async def rows(self, ids: Sequence[str]) -> Mapping[str, Row]:
+        """The rows of those of these sagas that exist."""
+
+        def question(connection: Connection) -> dict[str, Row]:
+            found: dict[str, Row] = {}
+            for some in chunks(ids, MANY):
+                for id, row in connection.execute(select(sagas.c.id, sagas.c.row).where(sagas.c.id.in_(some))):
+                    found[id] = decode(Row, row)
+            return found
+
+        return await self._ask(question)
+
     async def errors(self, query: ErrorQuery) -> dict[str, Any]:
         """A page of dead letters: items, next and total; or what there is of each kind."""
-        conditions = error_conditions(query)
-        return await self._ask(lambda c: _grouped(c, conditions) if query.group else _letters(c, conditions, query))
+        return await self._ask(lambda connection: letters.listed(connection, query))
 
+    async def letter(self, place: Place) -> dict[str, Any] | None:
+        """The dead letter of the record at this place."""
+        return await self._ask(lambda connection: letters.one(connection, place))
 
-def error_conditions(given: ErrorFilter) -> list[ColumnElement[bool]]:
-    """A filter of dead letters as SQL."""
-    conditions = [letters.c.open == given.open]
-    for name in ("id", "saga", "service", "step", "error", "topic", "department"):
-        if (value := getattr(given, name)) is not None:
-            conditions.append(letters.c[name] == value)
-    if given.since is not None:
-        conditions.append(letters.c.at >= given.since)
-    if given.until is not None:
-        conditions.append(letters.c.at < given.until)
-    if given.q:
-        like = f"%{_escaped(given.q)}%"
-        conditions.append(or_(letters.c.reason.ilike(like, escape="!"), letters.c.id.ilike(like, escape="!")))
-    return conditions
+    async def letters_meant(self, given: ErrorFilter) -> Sequence[Held]:
+        """All that a filter matches, oldest first."""
+        return await self._ask(lambda connection: letters.meant(connection, given))
 
+    async def letters_named(self, places: Sequence[Place]) -> Sequence[Held]:
+        """The dead letters of the records at these places."""
+        return await self._ask(lambda connection: letters.named(connection, places))
 
-def _letters(connection: Connection, conditions: list[ColumnElement[bool]], query: ErrorQuery) -> dict[str, Any]:
-    rows, after = page(connection, select(letters).where(*conditions), _NEWEST, query.limit, query.cursor)
-    return {"items": [_plain(row) for row in rows], "next": after, "total": _count(connection, conditions)}
-
-
-def _plain(row: Any) -> dict[str, Any]:
-    """SQLAlchemy's names of columns are a kind of str that orjson does not take."""
-    return {str(name): value for name, value in row._mapping.items()}
-
-
-def _count(connection: Connection, conditions: list[ColumnElement[bool]]) -> int:
-    return connection.execute(select(func.count()).select_from(letters).where(*conditions)).scalar_one()
-
-
-def _grouped(connection: Connection, conditions: list[ColumnElement[bool]]) -> dict[str, Any]:
-    kinds = (letters.c.service, letters.c.step, letters.c.error)
-    query: Select[Any] = (
-        select(
-            *kinds,
-            func.count().label("count"),
-            func.min(letters.c.at).label("first_at"),
-            func.max(letters.c.at).label("last_at"),
-            func.max(letters.c.reason).label("reason"),
-        )
-        .where(*conditions)
-        .group_by(*kinds)
-        .order_by(func.count().desc(), *kinds)
-    )
-    items = [_plain(row) for row in connection.execute(query)]
-    return {"items": items, "next": None, "total": _count(connection, conditions)}
-
-
-def _escaped(q: str) -> str:
-    return q.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    async def letters_waiting(self, ids: Sequence[str]) -> Sequence[Held]:
+        """The dead letters for which these sagas wait."""
+        return await self._ask(lambda connection: letters.waiting(connection, ids))

@@ -37,6 +37,7 @@ class Saga(BaseModel):
     ended_at: str | None
     duration: float | None
     overdue: bool
+    due_at: str | None = Field(None, description="the deadline that was missed, if one was")
     reason: str | None
     why: str = Field(description="what it waits for or how it ended, in a sentence")
     overtook: int | None = Field(description="sagas that had started earlier and were unfinished when this one ended")
@@ -100,6 +101,7 @@ class Timeline(BaseModel):
 class DeadLetterItem(BaseModel):
     """A dead letter; topic, partition and offset are those of the original."""
 
+    name: str = Field(description="the place of the original, such as authorize[3]@42")
     id: str | None
     saga: str | None
     department: str | None
@@ -108,11 +110,13 @@ class DeadLetterItem(BaseModel):
     error: str
     reason: str
     attempts: int
+    attempt: int = Field(description="how often it has been tried, redrives included; a redrive is the next")
     at: str
     topic: str
     partition: int
     offset: int
-    open: bool
+    open: bool = Field(description="whether somebody has to deal with it")
+    readable: bool = Field(description="whether its saga is known; others are sent again as they are")
     dlq_partition: int
     dlq_offset: int
 
@@ -126,7 +130,25 @@ class DeadLetterGroup(BaseModel):
     count: int
     first_at: str
     last_at: str
-    reason: str
+    reason: str = Field(description="of the example")
+    example: str = Field(description="the name of the newest")
+
+
+class DeadLetterWhole(DeadLetterItem):
+    """A dead letter with what stands in the dlq: the original's bytes and headers, and the header dead-letter."""
+
+    key: str | None
+    value: str | None = Field(description="if it is UTF-8")
+    value_base64: str | None = Field(description="the bytes; null if the record has no value")
+    headers: dict[str, str | None]
+
+
+class Ordered(BaseModel):
+    """What the broker has acknowledged, or what it would be."""
+
+    count: int
+    dry_run: bool
+    left_out: dict[str, int] = Field({}, description="what does not apply, by the reason; absent if there is nothing")
 
 
 class DeadLetterPage(BaseModel):

@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 
 #: Another number here, and an index that was made by other code is thrown away and read anew.
-SCHEMA = 1
+SCHEMA = 2
 
 metadata = MetaData()
 
@@ -53,7 +53,8 @@ Index("sagas_department", sagas.c.department, sagas.c.started_at, sagas.c.id)
 Index("sagas_device", sagas.c.device_id)
 Index("sagas_seq", sagas.c.seq)
 
-#: Dead letters, by the place of the original: one that is read or sent twice is one. `open` until its saga goes on.
+#: Dead letters, by the place of the original: one that is read or sent twice is one. `open` until somebody has dealt
+#: with it. `readable`: its saga goes on with the attempt after `attempt`; others are sent again as they are.
 letters = Table(
     "letters",
     metadata,
@@ -68,13 +69,24 @@ letters = Table(
     Column("error", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
     Column("at", Text, nullable=False),
     Column("open", Boolean, nullable=False),
+    Column("readable", Boolean, nullable=False),
     Column("dlq_partition", Integer, nullable=False),
     Column("dlq_offset", BigInteger, nullable=False),
 )
 Index("letters_at", letters.c.open, letters.c.at, letters.c.dlq_partition, letters.c.dlq_offset)
 Index("letters_id", letters.c.id)
+
+#: Dead letters that were sent again as they are. The record that says so may be read before the dead letter itself.
+redriven = Table(
+    "redriven",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("offset", BigInteger, primary_key=True),
+)
 
 #: The next record to read, by topic and partition; written together with what was read before it.
 offsets = Table(

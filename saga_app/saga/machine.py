@@ -234,7 +234,7 @@ def _back(plan: Plan, row: Row, signal: Signal) -> Next | End:
         started_at=row.updated_at,
         ended_at=signal.at,
         outcome="cancelled",
-        reason=f"rolled back by {signal.by or 'somebody'}",
+        reason=f"cancelled by {signal.by or 'somebody'}",
     )
     message = replace(_request(row), attempt=1, history=[*row.history, line], slip=Slip(back[1:], [], undoing=True))
     return Next(back[0], message) if back else End("rolled-back", message)

@@ -68,8 +68,8 @@ def _entry(record: Record, at: str, service: str, step: str, kind: str, attempt:
 
 
 def _outcome(record: Record, history: list[Visit], facts: dict[str, Any]) -> list[Entry]:
-    """How the step before this record ended."""
-    if not history:
+    """How the step before this record ended; what an operator has cancelled is told by the signal."""
+    if not history or history[-1].outcome == "cancelled":
         return []
     last = history[-1]
     data = {"started_at": last.started_at, "received_at": last.received_at, "facts": facts, "reason": last.reason}

@@ -1,7 +1,7 @@
 """Keeps the rows true when something is wrong: what stands in the `dlq` and the `saga-signals` is noted.
 
 What an operator wants is an event, too: it is decided here, where each saga's row is, whether it still applies. So of
-two who redrive the same saga, or one who redrives and one who rolls back, the first is heard.
+two who redrive the same saga the first is heard, and nobody redrives what somebody has rolled back.
 """
 
 from typing import Any

@@ -72,7 +72,7 @@ class StepLoop:
         try:
             remembered = self.effects.get(record.partition, request.id) if self.effects else NOTHING
         except BadMessage as error:
-            return park(receipt, record, request, self.step, GaveUp(error, 1), received_at, self.world.now())
+            return self.give_up(receipt, record, request, GaveUp(error, 1), received_at, received_at)
         if self.step.name in remembered.undone:
             return self.absorbed(record, request)
         if answer := remembered.answers.get(self.step.name):  # it may not have been sent on
@@ -80,14 +80,22 @@ class StepLoop:
         self.bury(receipt, record, request)
         started_at = self.world.now()
         outcome, attempts = await self.find_out(receipt, request, remembered)
-        ended_at = self.world.now()
-        if failed := isinstance(outcome, GaveUp):
-            if not machine.is_undoing(request):
-                return park(receipt, record, request, self.step, outcome, received_at, ended_at)
-            outcome = Denied(f"{type(outcome.error).__name__}: {outcome.error}")  # the other undos must go on
-        answer = machine.answer(self.step, outcome, attempts, received_at, started_at, ended_at, failed)
-        if self.step.noted and self.effects is not None and not failed:
+        if isinstance(outcome, GaveUp):
+            return self.give_up(receipt, record, request, outcome, received_at, started_at)
+        answer = machine.answer(self.step, outcome, attempts, received_at, started_at, self.world.now())
+        if self.step.noted and self.effects is not None:
             self.effects.answered(receipt, record.partition, request.id, self.step.name, answer)
+        return self.proceed(receipt, record, request, answer)
+
+    def give_up(
+        self, receipt: Receipt, record: Record, request: Message, gave_up: GaveUp, received_at: str, started_at: str
+    ) -> None:
+        """Park it for somebody to look at; but on the way back the other undos must go on."""
+        now = self.world.now()
+        if not machine.is_undoing(request):
+            return park(receipt, record, request, self.step, gave_up, received_at, now)
+        no = Denied(f"{type(gave_up.error).__name__}: {gave_up.error}")
+        answer = machine.answer(self.step, no, gave_up.attempts, received_at, started_at, now, failed=True)
         return self.proceed(receipt, record, request, answer)
 
     def absorbed(self, record: Record, request: Message) -> None:
@@ -126,7 +134,7 @@ class StepLoop:
     ) -> tuple[Outcome | GaveUp, int]:
         """The outcome and the number of attempts; an undo of what certainly has not been done need not act."""
         noted = [step.name for step in self.undoes if step.noted]
-        if noted and not any(name in remembered.answers or was_at(request, name) for name in noted):
+        if noted and not any(has_done(remembered, name) or was_at(request, name) for name in noted):
             return Done(remark=f"nothing to take back: {', '.join(noted)} was not done"), 1
         return await self.act(receipt, request)
 
@@ -198,6 +206,12 @@ class StepLoop:
         """Whether an operator has turned the saga round while the step acted: its undo is on the way."""
         row = rows.get(record.partition, request.id)
         return row is not None and row.state == "rolling-back" and not machine.is_undoing(request)
+
+
+def has_done(remembered: Remembered, step: str) -> bool:
+    """Whether a step is remembered as done; what was denied has left nothing to take back."""
+    answer = remembered.answers.get(step)
+    return answer is not None and answer.visit.outcome == "done"
 
 
 def was_at(request: Message, step: str) -> bool:

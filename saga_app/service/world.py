@@ -64,14 +64,19 @@ class World:
         return int.from_bytes(blake2b(question, digest_size=6).digest()) / 2**48
 
     async def pretend(self, step: Step, request: Message, attempt: int) -> Denied | None:
-        """The mock world's part in an attempt: it takes its time, and at the rates set it fails or says no."""
+        """The mock world's part in an attempt: it takes its time, and at the rates set it fails or says no.
+
+        The dice fall anew when a saga is redriven: what has failed for good may work then.
+        """
         key, mischief = request.key(step.name), self.mischief
+        redriven = request.attempt - 1
+        attempt += redriven * 1000
         if not step.lag:
             return None
         least, most = mischief.lag
         if most:
             await self.sleep(least + (most - least) * self.dice(key, "lag", attempt))
-        if self.dice(key, "error") < mischief.error:
+        if self.dice(key, "error", redriven) < mischief.error:
             raise Permanent(f"the mock {step.service} fails for good (SAGA_ERROR_RATE)")
         if self.dice(key, "flaky", attempt) < mischief.flaky:
             raise Transient(f"the mock {step.service} did not answer (SAGA_FLAKY_RATE)")

@@ -1,6 +1,7 @@
 """The console on a real Kafka: time, lag, workers, outages, and topics that are made anew."""
 
 import asyncio
+import base64
 from pathlib import Path
 from time import time
 from typing import Any
@@ -12,7 +13,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from saga_app.service import topics
 from tests.console import running, write
 from tests.real_kafka import RealKafka
-from tests.unit.console.logs import PARTITIONS, Logs
+from tests.unit.console.logs import PARTITIONS, Logs, Raw
+from tests.unit.web import problem_of
 from tests.wait import eventually
 
 
@@ -71,6 +73,34 @@ async def test_a_trace_is_found_by_the_time_at_which_the_saga_ran_and_is_the_who
             assert {(e["topic"], e["partition"], e["offset"]) for e in entries} <= places
         kinds = [e["kind"] for e in (await console.get("/api/sagas/waits/trace"))["entries"]]
         assert kinds == ["requested", "done", "requested", "failed"]
+
+
+async def test_dead_letters_are_looked_up_wherever_they_stand_and_without_a_broker_it_says_so(
+    own_kafka: RealKafka, index: str
+) -> None:
+    bootstrap = own_kafka.bootstrap
+    await make_topics(bootstrap)
+    logs = crowd()
+    for number in range(600):
+        raw = Raw("notify", 0, number, 0, b"k", b"\xff%d" % number)
+        logs.park(raw, 0.001 * number, step="notify", error="BadMessage")
+    await write(bootstrap, logs)
+    async with running(bootstrap, index, embedded=False) as console:
+        await console.ready()
+        for number in (0, 17, 599):
+            whole = await console.get(f"/api/errors/notify/0/{number}")
+            assert base64.b64decode(whole["value_base64"]) == b"\xff%d" % number
+        async with console.client.post("/api/errors/redrive", json={"filter": {}}) as answer:
+            assert await answer.json() == {"count": 600, "dry_run": False}
+
+        async def all_are_dealt_with() -> bool:
+            return bool((await console.get("/api/errors"))["total"] == 0)
+
+        await eventually(all_are_dealt_with, 20, "all have been sent again")
+        await asyncio.to_thread(own_kafka.kill)
+        console.console.sender._timeout_s = 1.0
+        async with console.client.get("/api/errors/notify/0/0") as answer:
+            await problem_of(answer, 503)
 
 
 async def test_it_goes_on_by_itself_after_the_broker_was_away(own_kafka: RealKafka, index: str) -> None:

@@ -41,6 +41,33 @@ def row(id: str, state: str = "completed", **other: Any) -> dict[str, Any]:
     } | other
 
 
+def letter(offset: int) -> dict[str, Any]:
+    """A dead letter as the API lists it."""
+    return {
+        "name": f"notify[3]@{offset}",
+        "id": "user-9",
+        "service": "notifier",
+        "step": "notify",
+        "error": "Permanent",
+        "reason": "no",
+        "attempts": 3,
+        "at": ENTRY["at"],
+        "open": True,
+    }
+
+
+GROUP = {
+    "service": "notifier",
+    "step": "notify",
+    "error": "Permanent",
+    "count": 1,
+    "first_at": ENTRY["at"],
+    "last_at": ENTRY["at"],
+    "reason": "no",
+    "example": "notify[3]@0",
+}
+
+
 class FakeConsole:
     """Runs in a thread; keeps what it was asked in `asked` and what it was sent in `sent`."""
 
@@ -51,6 +78,9 @@ class FakeConsole:
         self.tokens: list[str | None] = []
         self.events = [("step", {"entry": ENTRY, "saga": row("user-1")}), ("stats", {}), ("saga", row("user-1"))]
         self.refuse: tuple[int, dict[str, Any]] | None = None
+        self.letters = [letter(number) for number in range(1)]
+        self.orders: list[tuple[str, dict[str, Any]]] = []  #: What was to be redriven and rolled back.
+        self.takes = 10**9  #: Ids that are taken before the broker is away.
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -78,6 +108,8 @@ class FakeConsole:
                 web.get("/api/sagas/{id}", self._saga),
                 web.get("/api/sagas/{id}/trace", self._trace),
                 web.get("/api/errors", self._errors),
+                web.get("/api/errors/{topic}/{partition}/{offset}", self._error),
+                web.post("/api/errors/{verb:redrive|rollback}", self._ordered),
                 web.get("/api/stream", self._stream),
             ]
         )
@@ -123,16 +155,30 @@ class FakeConsole:
     async def _trace(self, request: web.Request) -> web.Response:
         return web.json_response({"id": request.match_info["id"], "entries": [ENTRY]})
 
-    async def _errors(self, _request: web.Request) -> web.Response:
-        letter = {
-            "id": "user-9",
-            "service": "notifier",
-            "step": "notify",
-            "error": "Permanent",
-            "reason": "no",
-            "attempts": 3,
-        }
-        return web.json_response({"items": [letter], "next": None, "total": 1})
+    async def _errors(self, request: web.Request) -> web.Response:
+        if "group" in request.query:
+            return web.json_response({"items": [GROUP], "next": None, "total": 8})
+        start, limit = int(request.query.get("cursor", 0)), int(request.query["limit"])
+        more = str(start + limit) if start + limit < len(self.letters) else None
+        items = self.letters[start : start + limit]
+        return web.json_response({"items": items, "next": more, "total": len(self.letters)})
+
+    async def _error(self, request: web.Request) -> web.Response:
+        assert request.path == "/api/errors/notify/3/7"
+        stored = {"key": "user-9", "value": None, "value_base64": "/wA=", "headers": {"ce_id": "\x1b[2J"}}
+        return web.json_response(letter(7) | stored)
+
+    async def _ordered(self, request: web.Request) -> web.Response:
+        """Redrive or roll back: as many as there are ids, or dead letters."""
+        body = await request.json()
+        count = len(body.get("ids", self.letters))
+        if body.get("dry_run"):
+            return web.json_response({"count": count, "dry_run": True})
+        if sum(len(order["ids"]) for _, order in self.orders) + count > self.takes:
+            problem = {"title": "Service Unavailable", "detail": "nothing was sent: the broker is away"}
+            return web.json_response(problem, status=503, content_type="application/problem+json")
+        self.orders.append((request.match_info["verb"], body))
+        return web.json_response({"count": count - 1, "dry_run": False, "left_out": {"dealt with already": 1}})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """Ends after its events, as if the connection were lost; then goes on after the last id."""

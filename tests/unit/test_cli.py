@@ -1,6 +1,8 @@
 """The command line, as processes against a console that answers from memory."""
 
+import getpass
 import json
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.system import Process, saga
-from tests.unit.fake_console import FakeConsole
+from tests.unit.fake_console import ENTRY, FakeConsole, letter
 from tests.wait import free_port
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -126,8 +128,91 @@ def test_following_everything_goes_on_after_a_lost_connection(console: FakeConso
 
 
 def test_dead_letters_are_listed(run: Run) -> None:
-    done = run("errors")
-    assert done.stdout.split()[-6:] == ["user-9", "notifier", "notify", "Permanent", "no", "3"]
+    shown = run("errors").stdout.split()
+    assert shown[-8:] == ["notify[3]@0", "user-9", "notifier", "notify", "Permanent", "no", "3", ENTRY["at"]]
+
+
+def test_dead_letters_are_grouped_with_an_example(run: Run) -> None:
+    done = run("errors", "--group")
+    shown = done.stdout.split()
+    assert done.stderr == ""
+    assert shown[-8:] == ["notifier", "notify", "Permanent", "1", ENTRY["at"], ENTRY["at"], "no", "notify[3]@0"]
+
+
+def test_one_dead_letter_is_shown_with_its_bytes_and_cannot_control_the_terminal(run: Run) -> None:
+    done = run("errors", "notify[3]@7")
+    assert done.stdout.splitlines()[-1] == "base64: /wA="
+    assert "\x1b" not in done.stdout
+    assert json.loads(run("errors", "notify[3]@7", "--json").stdout)["name"] == "notify[3]@7"
+    assert run("errors", "notify-3-7").returncode == 2
+
+
+def test_an_id_is_redriven_at_once_and_it_is_said_by_whom(run: Run, console: FakeConsole) -> None:
+    done = run("redrive", "user-9", "user-8", "--by", "ana")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 redriven\n", "1 left out: dealt with already\n")
+    assert console.orders == [("redrive", {"ids": ["user-9", "user-8"], "by": "ana"})]
+
+
+def test_who_does_not_say_a_name_is_known_by_the_login(run: Run, console: FakeConsole) -> None:
+    run("rollback", "user-9")
+    assert console.orders == [("rollback", {"ids": ["user-9"], "by": getpass.getuser()})]
+
+
+def test_a_dry_run_prints_the_count_and_changes_nothing(run: Run, console: FakeConsole) -> None:
+    done = run("redrive", "--all", "--dry-run")
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    assert json.loads(run("rollback", "user-9", "--dry-run", "--json").stdout) == {"count": 1, "dry_run": True}
+    assert console.orders == []
+
+
+def test_all_that_match_are_counted_and_then_sent_in_portions_oldest_first(run: Run, console: FakeConsole) -> None:
+    console.letters = [letter(number) for number in range(1203)]
+    done = run("redrive", "--service", "notifier", "--error", "Permanent", "--yes", "--json")
+    assert json.loads(done.stdout) == {"count": 1200, "dry_run": False, "left_out": {"dealt with already": 3}}
+    assert [len(body["ids"]) for _, body in console.orders] == [500, 500, 203]
+    assert console.orders[0][1]["ids"][0] == "notify[3]@1202"
+    listed = [path for path in console.asked if path.startswith("/api/errors?")]
+    assert all("service=notifier" in path and "error=Permanent" in path for path in listed)
+
+
+def test_a_rate_is_kept_over_all_portions(run: Run, console: FakeConsole) -> None:
+    console.letters = [letter(number) for number in range(600)]
+    began = time.monotonic()
+    assert run("redrive", "--all", "--yes", "--rate", "500").returncode == 0
+    assert time.monotonic() - began >= 1
+    assert [(len(body["ids"]), body["rate"]) for _, body in console.orders] == [(500, 500.0), (100, 500.0)]
+
+
+def test_on_a_terminal_many_are_asked_for_and_a_no_leaves_everything_as_it_is(console: FakeConsole) -> None:
+    for answer, code, orders in ((b"n\n", 1, 0), (b"y\n", 0, 1)):
+        ours, theirs = os.openpty()
+        os.write(ours, answer)
+        command = [sys.executable, "-m", "saga_app", "--console", f"http://127.0.0.1:{console.port}"]
+        done = subprocess.run(
+            [*command, "rollback", "--all"], stdin=theirs, capture_output=True, timeout=30, check=False
+        )
+        os.close(ours)
+        os.close(theirs)
+        assert b"Roll back the sagas of one dead letter?" in done.stderr
+        assert (done.returncode, len(console.orders)) == (code, orders)
+
+
+def test_where_nobody_can_be_asked_many_need_a_yes(run: Run, console: FakeConsole) -> None:
+    done = run("rollback", "--step", "notify")
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
+    assert console.orders == []
+
+
+def test_who_breaks_off_midway_is_told_how_far_it_came(run: Run, console: FakeConsole) -> None:
+    console.letters = [letter(number) for number in range(700)]
+    console.takes = 500
+    done = run("redrive", "--all", "--yes")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "nothing was sent: the broker is away",
+        "499 had been sent before; the same command again does the rest",
+    ]
 
 
 def test_the_token_goes_with_every_call(run: Run, console: FakeConsole) -> None:
@@ -135,7 +220,7 @@ def test_the_token_goes_with_every_call(run: Run, console: FakeConsole) -> None:
     assert console.tokens == ["Bearer sesame-open"]
 
 
-@pytest.mark.parametrize("command", [["list"], ["new"], ["show", "x"], ["trace"], ["errors"]])
+@pytest.mark.parametrize("command", [["list"], ["new"], ["show", "x"], ["trace"], ["errors"], ["redrive", "x"]])
 def test_without_a_console_one_line_says_what_to_do(command: list[str]) -> None:
     done = saga(*command, env={"SAGA_CONSOLE_PORT": str(free_port())})
     assert done.returncode == 1
@@ -154,6 +239,11 @@ def test_without_a_console_one_line_says_what_to_do(command: list[str]) -> None:
         ["trace", "--since", "yesterday"],
         ["new", "--count", "3", "--name", "Ada"],
         ["new", "--csv", "no-such-file"],
+        ["redrive"],
+        ["redrive", "x", "--all"],
+        ["redrive", "--all", "--service", "notifier", "--yes"],
+        ["rollback", "x", "--step", "notify"],
+        ["rollback", "x", "--rate", "0"],
         ["up", "--workers", "0"],
         ["up", "--broker", "localhost:9092"],
     ],
@@ -164,7 +254,7 @@ def test_wrong_use_is_exit_code_2(command: list[str]) -> None:
     assert done.stderr
 
 
-@pytest.mark.parametrize("command", ["up", "new", "list", "show", "trace", "errors", "settings"])
+@pytest.mark.parametrize("command", ["up", "new", "list", "show", "trace", "errors", "redrive", "rollback", "settings"])
 def test_every_subcommand_explains_itself(command: str) -> None:
     done = saga(command, "--help")
     assert done.returncode == 0

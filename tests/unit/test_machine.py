@@ -206,7 +206,7 @@ def test_a_rollback_undoes_whatever_may_have_been_done_newest_first(topic: str) 
     slip = turn.onward.message.slip
     assert slip is not None
     assert [turn.onward.topic, *slip.ahead] == ["retract", "revoke", "deprovision"]
-    assert (turn.row.state, turn.row.reason) == ("rolling-back", "rolled back by ana")
+    assert (turn.row.state, turn.row.reason) == ("rolling-back", "cancelled by ana")
 
 
 def test_a_saga_that_was_turned_round_takes_no_notice_of_what_still_goes_forward() -> None:

@@ -250,7 +250,7 @@ def test_a_mail_is_sent_once_though_its_request_comes_twice_and_the_answer_is_th
 def turned(topic: str, was_at: str = "authorize") -> bytes:
     """The request of an undo, after an operator has turned Ada's saga round."""
     request = decode(Message, on("authorize"))
-    line = replace(request.history[0], step=was_at, outcome="cancelled", reason="rolled back by ana")
+    line = replace(request.history[0], step=was_at, outcome="cancelled", reason="cancelled by ana")
     return encode(replace(request, history=[*request.history, line], slip=Slip(["deprovision"], [], undoing=True)))
 
 

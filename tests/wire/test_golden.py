@@ -30,6 +30,15 @@ def records() -> dict[str, Message | Row | Signal | DeadLetter]:
     found["signal-failed"] = Signal(
         1, "ada", "onboarding", "failed", "authorize", "authorizer", at(1), 2, 5, at(9), "timed out"
     )
+    found["signal-redriven"] = Signal(
+        1, "ada", "onboarding", "redriven", "authorize", "authorizer", at(70), 2, by="ana"
+    )
+    found["signal-cancelled"] = Signal(
+        1, "ada", "onboarding", "cancelled", "authorize", "authorizer", at(80), 2, by="ana"
+    )
+    found["signal-overdue"] = Signal(
+        1, "ada", "onboarding", "overdue", "authorize", "authorizer", at(60), reason="it takes too long", due_at=at(60)
+    )
     found["dead-letter"] = DeadLetter(
         1, "authorize", 3, 14, "authorizer", "authorize", "Permanent", "gone", 1, at(1), at(2), "ada", "onboarding"
     )

@@ -1,6 +1,7 @@
 """The console's HTTP, on a real index."""
 
 import asyncio
+import base64
 import csv
 import io
 import json
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from saga_app.console import api, contracts, files, schemas
 from saga_app.console.hub import Hub
-from saga_app.console.query import Queries
+from saga_app.console.lookup import Lookup
 from saga_app.console.trace import Trace
 from saga_app.saga.messages import Row, User, parse
 from saga_app.saga.onboarding import ONBOARDING
@@ -21,6 +22,7 @@ from saga_app.saga.timeline import Entry, Record, story
 from saga_app.saga.times import iso
 from saga_app.service.start import Starter
 from saga_app.stream.sender import Message as Outgoing
+from tests.unit.console.desk import Desk, garbage, parked
 from tests.unit.console.indexed import Reading
 from tests.unit.console.logs import Logs, Raw
 from tests.unit.makers import NO, at
@@ -34,7 +36,8 @@ class Room:
         self.reading, self.logs = reading, Logs()
         self.waits_for: str | None = None
         self.swallow = False
-        queries = Queries(reading.index, lambda: at(60))
+        self.desk = Desk(reading, self.logs)
+        queries = self.desk.queries
         self.hub = Hub(queries.changed_after, lambda: at(60))
         self.hub.publish(reading.index.epoch, 0, [])
         self.starter = Starter(self, "console", known=queries.users)
@@ -43,6 +46,7 @@ class Room:
             queries=queries,
             hub=self.hub,
             trace=self,  # type: ignore[arg-type]
+            operator=self.desk.operator,
             stats=self.stats,
             not_ready=lambda: self.waits_for,
             now=lambda: at(60),
@@ -213,8 +217,77 @@ async def test_dead_letters_are_listed_and_grouped(room: Any) -> None:
     room.reading.read(room.logs.written[-1:])
     page = await get(room, "/api/errors")
     assert (page["total"], page["items"][0]["id"], page["items"][0]["topic"]) == (1, "ada", "authorize")
-    assert (await get(room, "/api/errors?group=true"))["items"][0]["count"] == 1
+    group = (await get(room, "/api/errors?group=true"))["items"][0]
+    assert (group["count"], group["example"]) == (1, page["items"][0]["name"])
     assert "parked at authorize" in (await get(room, "/api/sagas/ada"))["why"]
+
+
+async def test_a_dead_letter_is_shown_with_its_bytes_though_nobody_can_read_it(room: Any) -> None:
+    room.desk.write(lambda: garbage(room.logs, headers=[("ce_id", b"7")]))
+    (item,) = (await get(room, "/api/errors"))["items"]
+    assert (item["id"], item["readable"], item["open"]) == (None, False, True)
+    whole = await get(room, "/api/errors/{topic}/{partition}/{offset}".format_map(item))
+    assert item.items() <= whole.items()
+    assert whole["value"] is None
+    assert base64.b64decode(whole["value_base64"]) == b"\xff\x00 no message"
+    assert json.loads(whole["headers"]["dead-letter"])["error"] == "BadMessage"
+
+
+async def test_a_dead_letter_that_is_text_is_shown_as_text(room: Any) -> None:
+    room.desk.write(lambda: parked(room.logs, "ada"))
+    (item,) = (await get(room, "/api/errors"))["items"]
+    whole = await get(room, "/api/errors/{topic}/{partition}/{offset}".format_map(item))
+    assert (whole["key"], json.loads(whole["value"])["user"]["name"]) == ("ada", "Ada Lovelace")
+    assert base64.b64decode(whole["value_base64"]).decode() == whole["value"]
+
+
+async def test_a_dead_letter_that_is_not_there_is_a_404_and_without_a_broker_a_503(room: Any) -> None:
+    for path in ("authorize/0/99", "nothing/0/0", "a/b/c", "authorize/0/99999999999999999999"):
+        await get(room, f"/api/errors/{path}", 404)
+    room.desk.write(lambda: garbage(room.logs))
+    room.desk.operator.lookup = Lookup("127.0.0.1:1")
+    (item,) = (await get(room, "/api/errors"))["items"]
+    await get(room, "/api/errors/{topic}/{partition}/{offset}".format_map(item), 503)
+
+
+async def post(room: Any, path: str, body: Any, status: int = 200, **headers: str) -> Any:
+    """An answer that is as expected."""
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    answer = await room.client.post(path, data=data, headers={"Content-Type": "application/json"} | headers)
+    if status >= 400:
+        return await problem_of(answer, status)
+    assert answer.status == status, await answer.text()
+    return await answer.json()
+
+
+async def test_dead_letters_are_redriven_and_rolled_back_over_http(room: Any) -> None:
+    room.desk.write(lambda: parked(room.logs, "ada", "bob"))
+    everything = {"filter": {}, "dry_run": True}
+    assert await post(room, "/api/errors/redrive", everything) == {"count": 2, "dry_run": True}
+    assert await post(room, "/api/errors/redrive", {"ids": ["ada"], "by": "ana"}) == {"count": 1, "dry_run": False}
+    assert await post(room, "/api/errors/rollback", {"ids": ["bob"], "by": "ana"}) == {"count": 1, "dry_run": False}
+    assert [(s.id, s.kind, s.by) for s in room.desk.signals()] == [
+        ("ada", "redriven", "ana"),
+        ("bob", "cancelled", "ana"),
+    ]
+    await room.desk.provisioner()
+    assert (await get(room, "/api/errors"))["total"] == 0
+    assert (await get(room, "/api/sagas/bob"))["why"].startswith("rolling back (cancelled by ana)")
+    told = [(e["kind"], e["data"].get("by")) for e in (await get(room, "/api/sagas/ada/trace"))["entries"]]
+    assert told[-2:] == [("redriven", "ana"), ("requested", None)]
+
+
+@pytest.mark.parametrize("path", ["/api/errors/redrive", "/api/errors/rollback"])
+async def test_an_order_that_is_wrong_sends_nothing(room: Any, path: str) -> None:
+    room.desk.write(lambda: parked(room.logs, "ada"))
+    await post(room, path, b"{", 400)
+    await post(room, path, {"ids": ["ada"]}, 403, Origin="http://elsewhere.example")
+    await post(room, path, {"ids": ["ada", "nobody"]}, 404)
+    await post(room, path, {"ids": ["ada"]}, 415, **{"Content-Type": "text/plain"})
+    await post(room, path, b" " * (10 * 1024 * 1024 + 1), 413)
+    assert (await post(room, path, {"ids": []}, 422))["errors"][0]["field"] == "ids"
+    assert (await post(room, path, {"filter": {"x": "y"}}, 422))["errors"][0]["field"] == "filter.x"
+    assert room.desk.sent == []
 
 
 async def test_the_figures_are_there(room: Any) -> None:
@@ -231,7 +304,8 @@ async def test_answers_are_as_the_contract_says(room: Any) -> None:
     room.add("denied", outcomes={"authorize": NO})
     room.add("late", steps=1)
     room.logs.failed("late", "authorize", "authorizer", 3)
-    room.logs.park(Raw("notify", 1, 7, 0, b"?", b"garbage"), 1, error="BadMessage")
+    dead = Raw("notify", 1, 7, 0, b"?", b"garbage")
+    room.logs.park(dead, 1, error="BadMessage")
     room.reading.read(room.logs.written[-2:])
     for path, model in (
         ("/api/sagas", schemas.SagaPage),
@@ -239,6 +313,7 @@ async def test_answers_are_as_the_contract_says(room: Any) -> None:
         ("/api/sagas/denied/trace?raw=true", schemas.Timeline),
         ("/api/errors", schemas.DeadLetterPage),
         ("/api/errors?group=true", schemas.DeadLetterPage),
+        (f"/api/errors/notify/{dead.partition}/{dead.offset}", schemas.DeadLetterWhole),
         ("/api/stats", schemas.Stats),
     ):
         answer = await get(room, path)
@@ -289,14 +364,14 @@ async def test_only_the_pages_own_files_are_given_away(room: Any, path: str) -> 
 
 
 async def test_too_many_traces_at_once_are_refused(room: Any) -> None:
-    trace = Trace("127.0.0.1:1", 3, False)
-    trace.asking = 1000
+    trace = Trace(Lookup("127.0.0.1:1"), 3, False)
+    trace.lookup.asking = 1000
     room.api.trace = trace
     room.add("ada")
     await get(room, "/api/sagas/ada/trace", 429)
 
 
 async def test_a_trace_without_a_broker_is_a_503(room: Any) -> None:
-    room.api.trace = Trace("127.0.0.1:1", 3, False)
+    room.api.trace = Trace(Lookup("127.0.0.1:1"), 3, False)
     room.add("ada")
     await get(room, "/api/sagas/ada/trace", 503)

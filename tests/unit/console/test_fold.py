@@ -1,5 +1,6 @@
 """What is read from the topics, in whatever order, becomes the same rows."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,11 +8,16 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saga_app.saga.messages import Message, Row, decode, encode
+from saga_app.console import letters
+from saga_app.console.parameters import ErrorFilter
+from saga_app.console.places import REDRIVEN
+from saga_app.saga import machine
+from saga_app.saga.messages import CHANGELOG, SIGNALS, Message, Row, Signal, decode, encode
+from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.steps import Denied
 from tests.unit.console.indexed import Reading
 from tests.unit.console.logs import Logs, Raw
-from tests.unit.makers import ADA, NO
+from tests.unit.makers import ADA, NO, at, journey
 
 
 def eventful() -> Logs:
@@ -153,6 +159,56 @@ def test_garbage_in_the_dlq_stays_open_and_belongs_to_no_saga(on_sqlite: Reading
     on_sqlite.read(logs.records)
     assert on_sqlite.index.errors == 1
     assert on_sqlite.index.counts() == {}
+
+
+def test_garbage_that_was_sent_again_is_dealt_with_in_whatever_order_it_is_read(
+    reading: Callable[..., Reading],
+) -> None:
+    logs = Logs()
+    logs.park(Raw("notify", 1, 7, 0, None, b"\x00not json"), 1, error="BadMessage")
+    logs.park(Raw("notify", 1, 8, 0, None, b"\x00not json"), 1, error="BadMessage")
+    logs.write("notify", None, b"\x00not json", 2, [(REDRIVEN, b"notify[1]@7")])
+    made = reading()
+    for order in (logs.written, logs.written[::-1]):
+        made.index.rebuild("test")
+        for raw in [*order, *order]:
+            made.read([raw])
+        assert made.index.errors == 1
+        with made.index.database.engine.connect() as connection:
+            assert [held.place.offset for held in letters.meant(connection, ErrorFilter())] == [8]
+
+
+def test_a_saga_that_an_operator_turns_round_is_the_same_in_whatever_order_it_is_read(on_sqlite: Reading) -> None:
+    logs = Logs()
+    row = logs.saga("ada", steps=3)  # three steps further than its row says
+    before = machine.asked(ONBOARDING, "authorize", journey()[1][1], at(1))  # type: ignore[index]
+    signal = Signal(1, "ada", "onboarding", "cancelled", "authorize", "authorizer", at(9), by="ana")
+    turn = machine.directed(ONBOARDING, before, signal)
+    assert turn is not None
+    assert turn.onward is not None
+    assert row.state == "running"
+    logs.write(SIGNALS, "ada", encode(signal), 9)
+    logs.write(CHANGELOG, "ada", encode(turn.row), 9.1)
+    on_sqlite.read(logs.records)
+    assert rows(on_sqlite)["ada"].state == "rolling-back"
+    logs.write(turn.onward.topic, "ada", encode(turn.onward.message), 9.2)
+    on_sqlite.read(logs.written[-1:])
+    on_sqlite.read(logs.records)
+    got = rows(on_sqlite)["ada"]
+    assert (got.state, got.reason, got.step) == ("rolling-back", "cancelled by ana", turn.row.step)
+
+
+def test_an_overdue_saga_keeps_its_deadline(on_sqlite: Reading) -> None:
+    logs = Logs()
+    row = logs.saga("ada", steps=1)
+    signal = Signal(1, "ada", "onboarding", "overdue", "authorize", "authorizer", at(61), due_at=at(60))
+    logs.write(SIGNALS, "ada", encode(signal), 61)
+    logs.write(CHANGELOG, "ada", encode(machine.mark(row, signal)), 61.1)
+    for order in (logs.records, logs.records[-1:]):
+        on_sqlite.read(order)
+        assert (rows(on_sqlite)["ada"].overdue, rows(on_sqlite)["ada"].due_at) == (True, at(60))
+        on_sqlite.index.rebuild("test")
+        on_sqlite.restart()
 
 
 def test_what_cannot_be_read_disturbs_nothing(on_sqlite: Reading) -> None:

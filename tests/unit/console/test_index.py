@@ -9,7 +9,8 @@ import pytest
 
 from saga_app.console.database import InUse
 from saga_app.console.index import Index
-from saga_app.console.parameters import ErrorQuery, SagaQuery
+from saga_app.console.parameters import ErrorFilter, ErrorQuery, SagaQuery
+from saga_app.console.places import Place
 from saga_app.console.query import Queries
 from saga_app.saga.messages import User
 from saga_app.service.problem import Problem
@@ -181,6 +182,27 @@ async def test_dead_letters_are_listed_newest_first_filtered_and_grouped(reading
         ("Timeout", 2),
         ("BadMessage", 1),
     ]
+    newest = next(item for item in items if item["error"] == "Permanent")
+    assert (grouped["items"][0]["example"], grouped["items"][0]["last_at"]) == (newest["name"], newest["at"])
+
+
+async def test_dead_letters_are_found_by_filter_name_and_saga(reading: MakeReading) -> None:
+    made, logs = reading(), Logs()
+    for number in range(3):
+        logs.saga(f"s{number}", begin=number, steps=1)
+        logs.park(logs.written[-2], 10 + number)
+    made.read(logs.records)
+    asked = queries(made)
+    meant = await asked.letters_meant(ErrorFilter(service="authorizer"))
+    assert [(held.id, held.attempt, held.readable, held.open) for held in meant] == [
+        (f"s{number}", 1, True, True) for number in range(3)
+    ]
+    assert await asked.letters_named([meant[1].place, Place("authorize", 0, 99)]) == [meant[1]]
+    assert await asked.letters_waiting(["s2", "nobody"]) == [meant[2]]
+    shown = await asked.letter(meant[0].place)
+    assert shown is not None
+    assert shown["name"] == meant[0].place.name
+    assert set(await asked.rows(["s0", "nobody"])) == {"s0"}
 
 
 def test_what_was_read_and_how_far_stand_together(reading: MakeReading) -> None:

@@ -27,3 +27,12 @@ def test_a_saga_that_is_stuck_is_read_around_its_last_news_and_its_signals_until
     row = replace(Logs().saga("ada", steps=1), updated_at=iso(START + DAY))
     assert [begin + SLACK_S for begin, _ in windows(row)] == [START, START + DAY]
     assert whole(row) == [(START - SLACK_S, None)]
+
+
+def test_a_saga_that_was_redriven_days_later_is_read_then_too() -> None:
+    row = Logs().saga("ada")
+    redriven = [START + 2 * DAY, START + 9 * DAY]
+    assert windows(row, redriven) == [
+        (START - SLACK_S, START + 4 + SLACK_S),
+        *((moment - SLACK_S, moment + SLACK_S) for moment in redriven),
+    ]

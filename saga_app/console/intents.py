@@ -1,0 +1,108 @@
+"""What becomes of a dead letter or of a saga when an operator redrives it or rolls it back. Pure: it decides.
+
+A saga is only ever told, by a signal: whether that still applies is decided by the Provisioner, who owns its row. A
+dead letter from which no saga can be read is sent again as it was.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from saga_app.console.letters import Held
+from saga_app.saga.messages import Row, Signal
+from saga_app.saga.onboarding import ONBOARDING
+
+Kind = Literal["redriven", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Tell this saga."""
+
+    kind: Kind
+    id: str
+    saga: str
+    step: str
+    service: str
+    attempt: int
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Of two with the same key the second would change nothing: an attempt starts once, and a saga turns once."""
+        return self.kind, self.id, self.attempt if self.kind == "redriven" else 0
+
+    def signal(self, at: str, by: str) -> Signal:
+        """On the wire."""
+        return Signal(1, self.id, self.saga, self.kind, self.step, self.service, at, self.attempt, by=by)
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """Send this dead letter again as it was."""
+
+    held: Held
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Once is enough."""
+        return self.held.place
+
+
+Act = Intent | Resend
+
+#: What does not apply, in words.
+DEALT_WITH = "dealt with already"
+NOT_WAITING = "not waiting for anybody"
+ENDED = "ended or rolling back already"
+UNREADABLE = "no saga can be read from it"
+FOREIGN = "not from a topic of a step"
+JUST_ASKED = "asked for just now"
+GONE = "not in Kafka any more"
+
+
+@dataclass(slots=True)
+class Chosen:
+    """What there is to do, each thing once, in order; and how much is left out, by the reason."""
+
+    acts: dict[tuple[Any, ...], Act] = field(default_factory=dict)  #: by their keys
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def add(self, found: Iterable[Act | str]) -> "Chosen":
+        """Acts, or reasons why not."""
+        for each in found:
+            if isinstance(each, str):
+                self.left_out[each] += 1
+            else:
+                self.acts.setdefault(each.key, each)
+        return self
+
+
+def redrive(letter: Held) -> Act | str:
+    """A dead letter is tried again: its saga with its next attempt, or else its bytes."""
+    if not letter.open:
+        return DEALT_WITH
+    if letter.readable and letter.id is not None:
+        return _told("redriven", letter, letter.attempt + 1)
+    # Not a mistake of whoever asks, but of whoever wrote it: it must not keep the others of its kind from going on.
+    return Resend(letter) if letter.place.topic in ONBOARDING.topics else FOREIGN
+
+
+def roll_back(letter: Held) -> Act | str:
+    """The saga of a dead letter goes back."""
+    if not letter.open:
+        return DEALT_WITH
+    return _told("cancelled", letter, letter.attempt) if letter.readable and letter.id is not None else UNREADABLE
+
+
+def turn_round(row: Row) -> Act | str:
+    """A saga goes back, wherever it is."""
+    if row.state not in ("running", "parked"):
+        return ENDED
+    step = ONBOARDING.named(row.step)
+    service = step.service if step else ONBOARDING.steps[0].service
+    return Intent("cancelled", row.id, row.saga, row.step, service, row.attempt)
+
+
+def _told(kind: Kind, letter: Held, attempt: int) -> Intent:
+    return Intent(kind, letter.id or "", letter.saga or ONBOARDING.name, letter.step, letter.service, attempt)

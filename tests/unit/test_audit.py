@@ -1,0 +1,443 @@
+"""The auditor: of sagas that went as they must it says nothing, and of every other what does not add up."""
+
+import random
+import tracemalloc
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from saga_app.audit import audit_records
+from saga_app.audit.case import Seen
+from saga_app.audit.gather import Gathering
+from saga_app.audit.judge import judge
+from saga_app.saga import machine
+from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, Message, Row, Slip, decode
+from saga_app.saga.onboarding import ONBOARDING
+from tests.unit.audited import (
+    NO,
+    SOMEBODY_ELSE,
+    Topics,
+    cancelled_too_late,
+    completed,
+    parked_at_authorize,
+    refused,
+    visit,
+)
+from tests.unit.makers import START, at, journey, requested
+
+
+def redriven() -> Topics:
+    """A saga that was parked, and then went on."""
+    topics, row = parked_at_authorize()
+    topics.turn("redriven", row)
+    return topics
+
+
+def denied() -> Topics:
+    """A user without a policy."""
+    topics = Topics()
+    topics.saga(outcomes={"authorize": NO})
+    return topics
+
+
+def cancelled_when_parked() -> Topics:
+    """Nobody wanted to wait any more."""
+    topics, row = parked_at_authorize()
+    topics.turn("cancelled", row)
+    return topics
+
+
+def incomplete() -> Topics:
+    """An undo that failed for good, and says so."""
+    topics = Topics()
+    topics.saga(outcomes={"notify": NO, "revoke": NO})
+    return topics
+
+
+CLEAN = [completed, denied, refused, redriven, cancelled_when_parked, cancelled_too_late, incomplete]
+
+
+@pytest.mark.parametrize("history", CLEAN)
+@pytest.mark.parametrize("seed", range(5))
+def test_of_a_saga_that_went_as_it_must_nothing_is_said_in_whatever_order_it_is_read(history: Any, seed: int) -> None:
+    topics = history()
+    random.Random(seed).shuffle(topics.records)
+    assert topics.found() == {}
+
+
+@pytest.mark.parametrize("history", CLEAN)
+def test_everything_sent_twice_is_counted_and_nothing_is_said(history: Any) -> None:
+    topics = history()
+    for record in [each for each in topics.records if each.topic not in (CHANGELOG, SIGNALS)]:
+        topics.put(record.topic, "ada", record.value, record.headers)
+    report = topics.audit()
+    assert report.findings == []
+    assert report.counts["duplicates"] >= 3
+
+
+@pytest.mark.parametrize("history", CLEAN)
+def test_a_compacted_changelog_is_enough(history: Any) -> None:
+    topics = history()
+    last = topics.records[topics.place(CHANGELOG)]
+    topics.records = [each for each in topics.records if each.topic != CHANGELOG or each is last]
+    assert topics.found() == {}
+
+
+def test_the_summary_counts_what_an_operator_wants_to_know() -> None:
+    topics, row = parked_at_authorize()
+    topics.tell("redriven", row)
+    counts = topics.audit().counts
+    assert {"parked": 1, "redriven": 1, "signals_redriven": 1, "dead_letters": 1}.items() <= counts.items()
+    assert redriven().audit().counts["completed"] == 1
+    assert cancelled_too_late().audit().counts["cancelled"] == 1
+    assert completed().audit().counts["mails"] == 1
+
+
+def test_a_parked_saga_waits_for_somebody_and_is_no_finding() -> None:
+    topics, _ = parked_at_authorize()
+    assert topics.found() == {}
+
+
+# -- started and never ended
+
+
+def test_a_saga_whose_ending_was_never_noted_is_found_and_so_is_the_offset() -> None:
+    topics = completed()
+    topics.drop(CHANGELOG)
+    found = topics.found(now=int((START + 600) * 1000))
+    assert found.keys() == {"never-ended", "unfinished"}
+    assert "10 min ago" in found["never-ended"]
+    assert "its row waits for authorize" in found["never-ended"]
+    assert "the request to complete, and nothing came of it" in found["unfinished"]
+
+
+def test_an_overdue_saga_that_has_not_ended_is_said_to_be_overdue() -> None:
+    topics = completed()
+    topics.drop(CHANGELOG)
+    topics.change(Row, CHANGELOG, lambda row: replace(row, overdue=True))
+    assert "has not ended, overdue" in topics.found()["never-ended"]
+
+
+def test_a_request_that_nobody_has_taken_up_has_never_ended() -> None:
+    topics = Topics()
+    topics.put("new-user", "ada", requested())
+    report = audit_records(topics.records)
+    assert [each.kind for each in report.findings] == ["never-ended"]
+    assert "it has no row" in report.findings[0].sentence
+    assert report.findings[0].proof == ("new-user[0]@0",)
+
+
+def test_a_saga_of_which_something_was_just_heard_is_under_way_and_only_counted() -> None:
+    topics = completed()
+    topics.drop(CHANGELOG)
+    report = topics.audit(settle_s=60)
+    assert (report.findings, report.counts["under_way"]) == ([], 1)
+    assert topics.audit(settle_s=60, now=int((START + 600) * 1000)).findings
+
+
+# -- ended twice
+
+
+def ending(**otherwise: Any) -> Row:
+    """A second one."""
+    end = journey()[-1]
+    assert isinstance(end, machine.End)
+    return replace(machine.ended(end, at(99)), **otherwise)
+
+
+@pytest.mark.parametrize("state", ["completed", "rolled-back", "running"])
+def test_whatever_is_noted_after_the_ending_is_found(state: Any) -> None:
+    topics = completed()
+    topics.note(ending(state=state))
+    assert f"and after that {state} at" in topics.found()["ended-twice"]
+
+
+def test_an_ending_that_is_written_once_more_behind_an_old_row_has_mended_it() -> None:
+    topics = completed()
+    first, *_, last = [each for each in topics.records if each.topic == CHANGELOG]
+    topics.put(CHANGELOG, "ada", first.value)
+    assert "ended-twice" in topics.found()
+    topics.put(CHANGELOG, "ada", last.value)
+    report = topics.audit()
+    assert (report.findings, report.counts["mended_rows"]) == ([], 1)
+
+
+# -- two devices, and a row that disagrees
+
+
+def test_two_devices_are_found_and_both_are_named() -> None:
+    topics = completed()
+    topics.change(Message, "notify", lambda m: replace(m, facts=m.facts | {"device_id": "LT-2"}))
+    assert topics.found() == {"two-devices": "its messages name LT-1 and LT-2"}
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "says"),
+    [
+        ({"facts": {"device_id": "LT-9", "authorizations": ["git"]}}, "names the device LT-9, and the topics LT-1"),
+        ({"facts": {"device_id": "LT-1", "authorizations": ["root"]}}, "authorizations are not those of the topics"),
+        ({"facts": {}}, "it has no device"),
+        ({"user": SOMEBODY_ELSE}, "its user is not the one of the topics"),
+        ({"history": [visit("provision")]}, "its history is provision done"),
+        ({"state": "rolled-back"}, "nothing turned it round"),
+        ({"state": "parked"}, "there is no dead letter of it"),
+    ],
+)
+def test_a_row_that_says_something_else_than_the_topics_is_found(otherwise: dict[str, Any], says: str) -> None:
+    topics = completed()
+    topics.change(Row, CHANGELOG, lambda row: replace(row, **otherwise))
+    assert says in topics.found()["changelog"]
+    assert "Somebody Else" not in str(topics.audit()), "nothing personal in a report"
+
+
+def test_a_completed_saga_without_its_last_message_is_found() -> None:
+    topics = completed()
+    topics.drop("notified")
+    assert topics.found() == {"changelog": "its row says completed, but nothing on notified asks for complete"}
+
+
+def test_a_completed_saga_of_which_something_was_taken_back_is_found() -> None:
+    topics = completed()
+    topics.records += [each for each in refused().records if each.topic == "revoke"]
+    assert "its row says completed, but it was asked to revoke" in topics.found()["changelog"]
+
+
+def test_a_saga_that_services_have_worked_on_without_a_row_is_found() -> None:
+    topics = completed()
+    topics.records = [each for each in topics.records if each.topic != CHANGELOG]
+    assert "it was asked to authorize, but the changelog has no row of it" in topics.found()["changelog"]
+
+
+def test_a_row_that_cannot_be_read_is_found() -> None:
+    topics = completed()
+    topics.put(CHANGELOG, "ada", b"hello")
+    assert topics.found() == {"changelog": "a row cannot be read: not JSON: expected value at line 1 column 1"}
+
+
+# -- a step without its predecessor
+
+
+@pytest.mark.parametrize("topic", ["new-user", "authorize", "notify"])
+def test_a_request_that_is_missing_is_missed_by_the_next(topic: str) -> None:
+    topics = completed()
+    topics.drop(topic)
+    assert f"but nothing on {topic} asks for" in topics.found()["no-predecessor"]
+
+
+def test_a_step_that_was_skipped_is_found() -> None:
+    topics = completed()
+    topics.change(Message, "notify", lambda m: replace(m, history=m.history[:1]))
+    assert topics.found()["no-predecessor"].startswith("asked to notify without authorize done")
+
+
+def test_an_undo_that_comes_before_the_undo_of_a_newer_step_is_found() -> None:
+    topics = refused()
+    topics.change(Message, "deprovision", lambda m: replace(m, history=m.history[:-1]))
+    assert topics.found()["no-predecessor"].startswith("asked to deprovision without revoke before it")
+
+
+def test_an_undo_that_nothing_led_to_is_found() -> None:
+    topics = completed()
+    slip = Slip([], [], undoing=True)
+    topics.put("revoke", "ada", replace(requested(), slip=slip, history=[visit("provision"), visit("authorize")]))
+    assert 'asked to revoke without a "no" that turned it round' in topics.found()["no-predecessor"]
+
+
+# -- the way back
+
+
+def without(undo: str) -> Any:
+    """A message or a row as it would be if this had never been done."""
+    return lambda body: replace(body, history=[line for line in body.history if line.step != undo])
+
+
+@pytest.mark.parametrize(("undo", "step"), [("revoke", "authorize"), ("deprovision", "provision")])
+def test_an_undo_that_is_missing_is_found(undo: str, step: str) -> None:
+    topics = refused()
+    topics.drop(undo)
+    topics.rewrite(without(undo))
+    assert topics.found()["undo-missing"] == f"rolled back, but {step} was done, and {undo} was not"
+
+
+def test_an_undo_that_failed_is_not_rolled_back() -> None:
+    topics = incomplete()
+    topics.change(Row, CHANGELOG, lambda row: replace(row, state="rolled-back"))
+    assert "revoke was not" in topics.found()["undo-missing"]
+
+
+def test_a_step_that_was_done_after_its_undo_is_found() -> None:
+    topics = refused()
+    late = topics.drop("notify")
+    topics.rewrite(without("authorize"))  # nobody had heard of it
+    topics.second += 60
+
+    def much_later(message: Message) -> Message:
+        return replace(message, history=[replace(line, started_at=at(60)) for line in message.history])
+
+    topics.put("notify", "ada", much_later(decode(Message, late.value)))
+    assert topics.found()["undo-missing"] == "rolled back, but authorize was done after revoke"
+
+
+def test_a_mail_that_was_not_taken_back_is_found() -> None:
+    topics = cancelled_too_late()
+    topics.rewrite(without("retract"))
+    assert "notify was done, and retract was not" in topics.found()["mail-after-rollback"]
+
+
+def test_a_mail_that_its_undo_knew_nothing_of_is_found() -> None:
+    topics = cancelled_too_late()
+
+    def knew_nothing(body: Any) -> Any:
+        nothing = {"retract": "nothing to take back"}
+        return replace(body, history=[replace(line, reason=nothing.get(line.step)) for line in body.history])
+
+    topics.rewrite(knew_nothing)
+    assert "retract found nothing to take back" in topics.found()["mail-after-rollback"]
+
+
+# -- dead letters
+
+
+def test_a_dead_letter_that_no_row_knows_of_is_found() -> None:
+    topics, _ = parked_at_authorize()
+    topics.drop(CHANGELOG)
+    found = topics.found()
+    assert found["unnoted-dead-letter"] == (
+        "authorize[0]@0 is a dead letter (Permanent at authorize), but its row says running at authorize"
+    )
+    assert "a dead letter of it is Permanent at authorize" in found["never-ended"]
+
+
+def test_a_second_dead_letter_of_a_redriven_saga_must_be_noted_too() -> None:
+    topics, row = parked_at_authorize()
+    turn = topics.tell("redriven", row)
+    assert turn is not None
+    assert turn.onward is not None
+    topics.put("authorize", "ada", turn.onward.message)
+    topics.bury("authorize", turn.onward.message)
+    assert "authorize[0]@1 is a dead letter" in topics.found()["unnoted-dead-letter"]
+    topics.park("authorize", turn.onward.message)
+    assert topics.found() == {}
+
+
+def test_a_dead_letter_that_cannot_be_read_is_found() -> None:
+    topics = completed()
+    topics.put(DLQ, "ada", b"{}")
+    assert "a dead letter cannot be read" in topics.found()["unnoted-dead-letter"]
+
+
+# -- offsets committed past unfinished work
+
+
+@pytest.mark.parametrize(("topic", "next_topic"), [("authorize", "notify"), ("notify", "notified")])
+def test_a_request_of_which_nothing_came_is_found_once_it_is_committed(topic: str, next_topic: str) -> None:
+    topics = Topics()
+    topics.go_on("new-user", topics.ask("new-user", requested()), stop=next_topic)
+    assert "nothing came of it: no next message" in topics.found()["unfinished"]
+    committed = topics.committed()
+    for offsets in committed.values():
+        offsets.pop((topic, 0), None)
+    assert {each.kind for each in audit_records(topics.records, committed).findings} == {"never-ended"}
+
+
+def test_a_lost_undo_is_found_though_its_saga_is_rolling_back() -> None:
+    topics = refused()
+    topics.drop(CHANGELOG)
+    topics.drop(CHANGELOG)
+    topics.drop("deprovision")
+    assert "the authorizer has committed the request to revoke" in topics.found()["unfinished"]
+
+
+def test_garbage_must_become_a_dead_letter_before_its_offset_is_committed() -> None:
+    topics = completed()
+    topics.put("authorize", "ada", b"hello")
+    assert topics.found()["unfinished"] == (
+        "the authorizer has committed what is no message, and there is no dead letter: "
+        "not JSON: expected value at line 1 column 1"
+    )
+    topics.bury("authorize", None, b"hello")
+    assert topics.found() == {}
+
+
+def test_a_message_that_a_step_has_refused_makes_no_saga() -> None:
+    topics = completed()
+    topics.put("authorize", "eve", requested("eve"))
+    topics.bury("authorize", None, b"whatever")
+    report = topics.audit()
+    assert (report.findings, report.sagas) == ([], 1)
+
+
+def test_a_record_on_the_wrong_partition_must_have_been_sent_on() -> None:
+    topics = Topics()
+    topics.saga("u4")  # its home among three partitions is the first
+    stray = topics.put("new-user", "u4", requested("u4"), partition=2)
+    assert topics.found(partitions=3) == {}, "there is one on the right partition"
+    topics.drop("new-user", 0)
+    assert "belongs on partition 0, and has not sent it on" in topics.found(partitions=3)["unfinished"]
+    assert stray.partition == 2
+
+
+@pytest.mark.parametrize("kind", ["redriven", "cancelled"])
+def test_an_operator_who_was_not_heard_is_found(kind: str) -> None:
+    topics, row = parked_at_authorize()
+    topics.tell(kind, row)
+    assert f"the provisioner has committed the signal {kind}" in topics.found()["unfinished"]
+
+
+def test_a_signal_about_a_saga_that_nobody_knows_is_nothing() -> None:
+    topics, row = parked_at_authorize()
+    topics.records = []
+    topics.tell("cancelled", row)
+    report = topics.audit()
+    assert (report.findings, report.sagas) == ([], 0)
+
+
+# -- what is gone
+
+
+def test_what_was_deleted_long_ago_is_not_missed_and_the_report_says_so() -> None:
+    topics = completed()
+    for topic in ("new-user", "authorize", "notify"):
+        topics.drop(topic)
+    gathering = Gathering()
+    gathering.take_all(topics.records)
+    until = (START + 100) * 1000
+    lost = {(topic, 0): until for topic in ("new-user", "authorize", "notify")}
+    report = judge(gathering, Seen(gathering.newest, 1, topics.committed(), lost))
+    assert report.findings == []
+    assert report.counts["seen_in_part"] == 1
+    assert report.left_out[0] == (
+        f"new-user: records until {at(100)} are gone from 1 of 1 partitions; "
+        "sagas that began before were judged without what needs them"
+    )
+
+
+def test_a_topic_that_was_made_anew_is_found() -> None:
+    topics = completed()
+    gathering = Gathering()
+    gathering.take_all(topics.records)
+    seen = Seen(gathering.newest, 1, {"notifier": {("notify", 0): 41}}, ends={("notify", 0): 1})
+    [finding] = judge(gathering, seen).findings
+    assert "the notifier has committed offset 41, but the partition ends at 1" in finding.sentence
+
+
+def test_a_saga_takes_less_than_three_kilobytes() -> None:
+    topics = Topics()
+    for n in range(300):
+        topics.saga(f"user-with-an-id-{n}")
+    tracemalloc.start()
+    gathering = Gathering()
+    gathering.take_all(topics.records)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert judge(gathering, Seen(gathering.newest)).sagas == 300
+    assert taken / 300 < 3_000
+
+
+def test_the_plan_of_the_auditor_is_the_plan_of_the_services() -> None:
+    from saga_app.audit import plan
+
+    assert tuple(step.name for step in ONBOARDING.steps) == plan.STEPS
+    assert {step.name: step.undo for step in ONBOARDING.steps if step.undo} == plan.UNDO_OF
+    assert {step.name: step.topic for step in ONBOARDING.steps + ONBOARDING.undos} == plan.TOPIC_OF
