@@ -164,7 +164,7 @@ def apply(row: Row | None, news: Row) -> Row:
         started_at=min(row.started_at, news.started_at),
         overdue=row.overdue or news.overdue,
         due_at=row.due_at or news.due_at,
-        origin=news.origin if news.attempt > row.attempt else row.origin or news.origin,
+        origin=row.origin or news.origin,
         trouble=row.trouble,
         order=news.order or row.order,
     )

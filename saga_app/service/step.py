@@ -119,7 +119,8 @@ class StepLoop:
         origin = (record.partition, record.offset) if self.begins else None
         row = rows.get(record.partition, request.id)
         if row is not None:
-            if origin and row.origin and origin != row.origin and request.attempt <= row.attempt:
+            second = request.attempt == 1 or request.user != row.user  # else it is the same saga, redriven
+            if origin and row.origin and origin != row.origin and second:
                 return False
             if machine.passed(row, request):
                 return False
@@ -134,7 +135,7 @@ class StepLoop:
     ) -> tuple[Outcome | GaveUp, int]:
         """The outcome and the number of attempts; an undo of what certainly has not been done need not act."""
         noted = [step.name for step in self.undoes if step.noted]
-        if noted and not any(has_done(remembered, name) or was_at(request, name) for name in noted):
+        if noted and not any(may_be_done(remembered, request, name) for name in noted):
             return Done(remark=f"nothing to take back: {', '.join(noted)} was not done"), 1
         return await self.act(receipt, request)
 
@@ -208,10 +209,10 @@ class StepLoop:
         return row is not None and row.state == "rolling-back" and not machine.is_undoing(request)
 
 
-def has_done(remembered: Remembered, step: str) -> bool:
-    """Whether a step is remembered as done; what was denied has left nothing to take back."""
+def may_be_done(remembered: Remembered, request: Message, step: str) -> bool:
+    """Whether a step has been done, or nobody knows; what is noted as denied has left nothing to take back."""
     answer = remembered.answers.get(step)
-    return answer is not None and answer.visit.outcome == "done"
+    return was_at(request, step) if answer is None else answer.visit.outcome == "done"
 
 
 def was_at(request: Message, step: str) -> bool:
