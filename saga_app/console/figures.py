@@ -51,6 +51,7 @@ class Figures:
     def __init__(self, counts: dict[str, int]) -> None:
         self.counts = Counter(counts)
         self.overdue: set[str] = set()
+        self.parked: set[str] = set()
         #: By step, who waits for it and since when; in the order in which they came, so that the slowest is the first.
         self.waiting: dict[str, dict[str, str]] = {step: {} for step in STEPS}
         self.passed: dict[str, Window] = {step: Window() for step in STEPS}
@@ -79,6 +80,8 @@ class Figures:
     def _mark(self, row: Row) -> None:
         if row.overdue and row.state not in ENDED:
             self.overdue.add(row.id)
+        if row.state == "parked":
+            self.parked.add(row.id)
 
     def _end(self, row: Row, now: float) -> None:
         if row.step in self.passed:
@@ -95,6 +98,7 @@ class Figures:
 
     def _leave(self, row: Row) -> None:
         self.overdue.discard(row.id)
+        self.parked.discard(row.id)
         if row.step in self.waiting:
             self.waiting[row.step].pop(row.id, None)
 
@@ -110,6 +114,7 @@ class Figures:
         return {
             "counts": {state: self.counts[state] for state in STATES},
             "overdue": len(self.overdue),
+            "trouble": len(self.overdue | self.parked) + self.counts["rollback-incomplete"],
             "in_flight": self.counts["running"] + self.counts["rolling-back"],
             "rate": self.ended.rate(),
             "duration": self.durations.percentiles(),

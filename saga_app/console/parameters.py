@@ -30,6 +30,7 @@ class SagaFilter(BaseModel):
     department: Text = None
     q: Text = Field(None, description="part of a name, an e-mail address or an id, or the beginning of a device id")
     overdue: bool | None = None
+    trouble: bool | None = Field(None, description="parked, not rolled back completely, or overdue and under way")
 
 
 class SagaQuery(SagaFilter):

@@ -75,6 +75,10 @@ class Queries:
             conditions.append(sagas.c.department == given.department)
         if given.overdue is not None:
             conditions.append(sagas.c.overdue == given.overdue)
+        if given.trouble is not None:
+            late = sagas.c.overdue & sagas.c.ended_at.is_(None)
+            stuck = late | sagas.c.state.in_(("parked", "rollback-incomplete"))
+            conditions.append(stuck if given.trouble else ~stuck)
         if given.q and given.q.strip():
             conditions.append(self._search(given.q.strip()))
         return conditions

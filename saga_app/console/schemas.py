@@ -196,6 +196,7 @@ class Stats(BaseModel):
 
     counts: dict[State, int]
     overdue: int
+    trouble: int = Field(description="parked, not rolled back completely, or overdue and under way; each counted once")
     in_flight: int
     rate: float = Field(description="sagas that ended, a second, over the last 10 s")
     duration: Percentiles

@@ -4,6 +4,9 @@ from saga_app.saga.messages import Row, Signal
 from saga_app.saga.steps import Plan, Step
 from saga_app.saga.times import epoch, iso
 
+#: How long after its time an attempt may still be under way (seconds).
+TRYING_S = 30.0
+
 
 def due(plan: Plan, row: Row, seconds: float) -> float:
     """The earlier of the two deadlines, in seconds since 1970; `seconds` is how long a whole saga may take.
@@ -27,25 +30,28 @@ def _unheard_of(plan: Plan, row: Row) -> list[Step]:
 
 def missed(plan: Plan, row: Row, due_at: float, now: float) -> Signal:
     """That a saga is overdue: the step that it waits for as far as is known, and why."""
-    step = plan.named(row.step)
+    at, reason = _stuck(row, now)
+    step = plan.named(at)
     return Signal(
         v=1,
         id=row.id,
         saga=row.saga,
         kind="overdue",
-        step=row.step,
+        step=at,
         service=step.service if step else "",
         at=iso(now),
         attempt=row.attempt,
-        reason=_reason(row),
+        reason=reason,
         due_at=iso(due_at),
     )
 
 
-def _reason(row: Row) -> str:
+def _stuck(row: Row, now: float) -> tuple[str, str]:
+    """At which step, and why. A step that is being tried again is known from its signals, the others are not."""
     if row.state == "parked":
-        return f"parked: {row.reason}"
-    if row.trouble and row.trouble.kind == "failed" and row.trouble.reason:
-        return row.trouble.reason
+        return row.step, f"parked: {row.reason}"
+    trouble = row.trouble
+    if trouble and trouble.kind == "failed" and trouble.next_at and now < epoch(trouble.next_at) + TRYING_S:
+        return trouble.step, f"it is tried again and again: {trouble.reason}"
     since = row.history[-1].ended_at if row.history else row.started_at
-    return f"nothing has been heard since {row.step} was asked for at {since}"
+    return row.step, f"nothing has been heard since {row.step} was asked for at {since}"

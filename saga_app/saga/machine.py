@@ -200,7 +200,8 @@ def directed(plan: Plan, row: Row, signal: Signal) -> Turn | None:
     """
     if row.order == signal and _is_turn(row, signal):
         return Turn(row, Next(_topic(plan, row.step), _request(row)))
-    if signal.kind == "redriven" and row.state == "parked" and signal.attempt == row.attempt + 1:
+    here = (signal.step, signal.attempt) == (row.step, row.attempt + 1)  # each step counts its attempts
+    if signal.kind == "redriven" and row.state == "parked" and here:
         return _turn(plan, signal, Next(_topic(plan, row.step), replace(_request(row), attempt=signal.attempt)))
     if signal.kind == "cancelled" and row.state in ("running", "parked"):
         return _turn(plan, signal, _back(plan, row, signal))

@@ -129,7 +129,7 @@ def _sameness(record: Record, entry: Entry) -> tuple[Any, ...]:
 ENDINGS = {
     "completed": "completed in {duration} s",
     "rolled-back": "rolled back: {reason}",
-    "rollback-incomplete": "the rollback is incomplete: {reason}",
+    "rollback-incomplete": "the rollback is incomplete: {failed}; it was begun because of: {reason}",
 }
 
 
@@ -137,12 +137,20 @@ def why(plan: Plan, row: Row, now: str) -> str:
     """One sentence: what the saga waits for, or how it has ended. `now` is an ISO time."""
     if row.ended:
         duration = between(row.started_at, row.ended_at or row.updated_at)
-        told = ENDINGS[row.state].format(duration=f"{duration:.1f}", reason=row.reason or "no reason given")
+        reason = row.reason or "no reason given"
+        told = ENDINGS[row.state].format(duration=f"{duration:.1f}", reason=reason, failed=_failed(row))
         return told + _late(row)
     if row.state == "parked":
         late = "overdue, " if row.overdue else ""
         return f"{late}parked at {row.step}: {row.reason or 'no reason given'}; it waits for somebody"
     return _trouble(row, now) or _waiting(plan, row, now)
+
+
+def _failed(row: Row) -> str:
+    """The undos that have failed: what follows the first "no" is one."""
+    turn = next((place for place, line in enumerate(row.history) if line.outcome != "done"), len(row.history))
+    failed = [line for line in row.history[turn + 1 :] if line.outcome != "done"]
+    return " and ".join(f"{line.step} has failed ({line.reason})" for line in failed)
 
 
 def _late(row: Row) -> str:

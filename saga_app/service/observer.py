@@ -25,47 +25,55 @@ class Observer:
     def __init__(self, plan: Plan, rows: Rows, partitions: int) -> None:
         self.plan, self.rows, self.partitions = plan, rows, partitions
 
-    def handle(self, receipt: Receipt, _batch: Any, record: Record) -> None:
-        """One record of either topic; what cannot be read concerns no row."""
+    async def handle(self, receipt: Receipt, _batch: Any, record: Record) -> None:
+        """One record of either topic; what cannot be read concerns no row.
+
+        What an operator wants is decided before the first await, so in the order of the partition. The saga is sent on
+        when the row that says so is acknowledged: without it, a restart would decide anew, and perhaps otherwise.
+        """
         try:
             body = parse(record.topic, record.value, record.headers)
         except BadMessage as error:
-            log.warning(
-                "ignored", topic=record.topic, partition=record.partition, offset=record.offset, problem=str(error)
-            )
+            place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+            log.warning("ignored", **place, problem=str(error))
             return
+        turn = None
         if isinstance(body, Parked):
-            self.parked(receipt, record, body)
+            turn = self.parked(receipt, record, body)
         elif isinstance(body, Signal):
-            self.signalled(receipt, record, body)
+            turn = self.signalled(receipt, record, body)
+        if turn is not None and turn.onward is not None:
+            await receipt.settled()
+            topic, message = turn.onward.topic, turn.onward.message
+            headers = headers_for(message, topic, self.plan.steps[0].service, turn.row.updated_at)
+            receipt.send(topic, message.id.encode(), encode(message), headers)
 
-    def parked(self, receipt: Receipt, record: Record, letter: Parked) -> None:
-        """A saga waits for somebody."""
+    def parked(self, receipt: Receipt, record: Record, letter: Parked) -> machine.Turn | None:
+        """A saga waits for somebody; who redrove it may have been read before."""
         news = machine.parked(self.plan, letter)
         if news is None or misplaced(receipt, record, news.id, self.partitions):
-            return
+            return None
         row = self.rows.note(receipt, record.partition, news)
-        if row.trouble and row.trouble.kind == "redriven":  # it has been read before its dead letter
-            self.direct(receipt, record, row, row.trouble)
+        if row.trouble is None or row.trouble.kind != "redriven":
+            return None
+        return self.direct(receipt, record, row, row.trouble)
 
-    def signalled(self, receipt: Receipt, record: Record, signal: Signal) -> None:
+    def signalled(self, receipt: Receipt, record: Record, signal: Signal) -> machine.Turn | None:
         """Something was said about a saga; one that is not known yet is not made by it."""
         if misplaced(receipt, record, signal.id, self.partitions):
-            return
+            return None
         row = self.rows.get(record.partition, signal.id)
-        if row is None or self.direct(receipt, record, row, signal):
-            return
-        self.rows.mark(receipt, record.partition, row, machine.mark(row, signal))
-
-    def direct(self, receipt: Receipt, record: Record, row: Row, signal: Signal) -> bool:
-        """Do what an operator wants; False if it does not apply."""
-        turn = machine.directed(self.plan, row, signal)
+        if row is None:
+            return None
+        turn = self.direct(receipt, record, row, signal)
         if turn is None:
-            return False
-        self.rows.note(receipt, record.partition, turn.row)
-        if turn.onward is not None:
-            topic, message = turn.onward.topic, turn.onward.message
-            headers = headers_for(message, topic, self.plan.steps[0].service, signal.at)
-            receipt.send(topic, row.id.encode(), encode(message), headers)
-        log.info("turned", saga=row.id, step=row.step, kind=signal.kind, attempt=signal.attempt)
-        return True
+            self.rows.mark(receipt, record.partition, row, machine.mark(row, signal))
+        return turn
+
+    def direct(self, receipt: Receipt, record: Record, row: Row, signal: Signal) -> machine.Turn | None:
+        """What an operator wants, if it applies: the row says so from now on."""
+        turn = machine.directed(self.plan, row, signal)
+        if turn is not None:
+            self.rows.note(receipt, record.partition, turn.row)
+            log.info("turned", saga=row.id, step=row.step, kind=signal.kind, attempt=signal.attempt)
+        return turn

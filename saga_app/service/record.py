@@ -10,6 +10,7 @@ class Receipt(Protocol):
     """Everything sent with it is acknowledged before the record counts as done."""
 
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Any = None) -> None: ...
+    async def settled(self) -> None: ...
 
 
 class Record(Protocol):

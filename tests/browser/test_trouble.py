@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.user import SAGA_MS, User
 from tests.system import System
+from tests.wait import free_port
 
 
 def test_a_parked_saga_is_said_on_its_row_and_listed_under_errors(
@@ -20,9 +21,9 @@ def test_a_parked_saga_is_said_on_its_row_and_listed_under_errors(
     expect(user.row(id)).to_contain_text("parked")
     expect(user.page.locator("#error-count")).to_have_text("1")
     user.go("Errors")
-    line = user.page.locator(".errors-table tbody tr")
+    expect(user.page.locator(".group")).to_contain_text("Provisioner, provision")
+    line = user.page.locator(".errors-table tbody tr:not(.l-opened)")
     expect(line).to_have_count(1)
-    expect(line).to_contain_text("provision")
     expect(line).to_contain_text(re.compile(r"new-user\[\d+\]@\d+"))
     line.get_by_role("link").click()
     expect(user.drawer()).to_contain_text("Parked")
@@ -35,6 +36,41 @@ def test_a_step_that_fails_at_first_is_said_to_be_tried_again(
     user = visit(start_system(lag="0.3-0.5", flaky_rate=0.6, seed=7).url, trace="on").connected()
     user.button("Ten new users").click()
     expect(user.page.locator(".run.retrying").first).to_contain_text(re.compile(r"(2nd|3rd|\dth) try of \d"))
+
+
+def test_a_stuck_saga_counts_down_to_its_next_attempt_and_is_said_to_be_overdue(
+    visit: Callable[..., User], start_system: Callable[..., System]
+) -> None:
+    system = start_system(lag="0-0.1", deadline=1, mail=f"smtp://127.0.0.1:{free_port()}")
+    user = visit(system.url, trace="on").connected()
+    id = user.press_new_user()
+    expect(user.row(id)).to_contain_text(re.compile(r"(2nd|3rd|4th) try of 5 in \d s"))
+    user.page.goto(f"{system.url}/#/sagas/{id}")
+    story = user.drawer().locator(".timeline")
+    expect(story).to_contain_text(re.compile(r"The Notifier tries again in \d s \((2nd|3rd|4th|5th) of 5\): "))
+    expect(story).to_contain_text(re.compile("Overdue at (authorize|notify)"), timeout=SAGA_MS)
+    expect(story).to_contain_text("missed its deadline at")
+    expect(user.drawer().locator(".drawer-state")).to_contain_text(re.compile("Running, overdue|Parked"))
+    expect(story).to_contain_text("Parked at notify, after 5 attempts", timeout=SAGA_MS)
+
+
+def test_a_user_on_the_way_is_turned_round_and_seen_going_back(
+    visit: Callable[..., User], start_system: Callable[..., System]
+) -> None:
+    user = visit(start_system(lag="2-3").url, trace="on").connected()
+    id = user.press_new_user()
+    expect(user.row(id).locator(".lane-0 .fact")).to_have_text(re.compile(r"^[A-Z]{2}-"), timeout=SAGA_MS)
+    user.row(id).get_by_role("link").click()
+    user.drawer().get_by_role("button", name="Roll back…").click()
+    question = user.page.locator("dialog.ask")
+    expect(question).to_contain_text("Roll back the onboarding of")
+    question.get_by_role("button", name="Roll back").click()
+    expect(user.drawer().locator(".said")).to_contain_text("is being rolled back by somebody.")
+    user.page.keyboard.press("Escape")
+    expect(user.row(id).locator(".leg[data-outcome=cancelled]")).to_be_visible()
+    expect(user.row(id).locator(".below")).to_be_visible()
+    expect(user.row(id)).to_contain_text("cancelled by somebody")
+    expect(user.sees_arrival(id)).to_contain_text("rolled back")
 
 
 def test_a_page_that_lost_its_server_says_so_comes_back_and_has_missed_nothing(

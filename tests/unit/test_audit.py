@@ -191,6 +191,19 @@ def test_a_row_that_says_something_else_than_the_topics_is_found(otherwise: dict
     assert "Somebody Else" not in str(topics.audit()), "nothing personal in a report"
 
 
+def test_a_message_with_somebody_elses_data_is_found() -> None:
+    topics = completed()
+    topics.change(Message, "notify", lambda message: replace(message, user=SOMEBODY_ELSE))
+    assert topics.found() == {"changelog": "its row says completed, but its messages are of several users"}
+
+
+def test_a_saga_that_was_on_its_way_back_and_went_forward_again_is_found() -> None:
+    topics = refused()
+    topics.drop(CHANGELOG)
+    topics.put(CHANGELOG, "ada", topics.records[topics.place(CHANGELOG, 0)].value)
+    assert topics.found()["changelog"] == "its row says running, but it was on its way back before"
+
+
 def test_a_completed_saga_without_its_last_message_is_found() -> None:
     topics = completed()
     topics.drop("notified")

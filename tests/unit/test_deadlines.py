@@ -125,6 +125,13 @@ def test_the_index_finds_just_what_a_look_at_every_row_would_find(
     assert found == late
 
 
+def test_a_step_that_is_tried_again_is_named_though_the_provisioner_has_not_heard_of_it() -> None:
+    trouble = Signal(1, "ada", "onboarding", "failed", "notify", "notifier", at(58), 4, 5, at(62), "the server is gone")
+    signal = deadline.missed(ONBOARDING, replace(asked("authorize"), trouble=trouble), START + 60, START + 60)
+    assert (signal.step, signal.service) == ("notify", "notifier")
+    assert "the server is gone" in (signal.reason or "")
+
+
 def test_a_saga_that_completes_late_says_how_late() -> None:
     end = journey()[-1]
     assert isinstance(end, machine.End)

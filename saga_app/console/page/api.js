@@ -50,6 +50,17 @@ export const api = {
   trace: (id, signal) => call(`${saga(id)}/trace`, { signal }),
   stats: () => call("/api/stats"),
   errors: (filter, signal) => call(`/api/errors${query(filter)}`, { signal }),
+  letter: ({ topic, partition, offset }, signal) =>
+    call(`/api/errors/${encodeURIComponent(topic)}/${partition}/${offset}`, { signal }),
+
+  /** An operator's intent, "redrive" or "rollback": `{ids}` or `{filter}`, with `dry_run`, `by` and `rate` (a second). */
+  intervene: (intent, wanted, signal) =>
+    call(`/api/errors/${intent}`, {
+      method: "POST",
+      body: JSON.stringify(wanted),
+      headers: { "Content-Type": "application/json" },
+      signal,
+    }),
 
   /** One user, or a list of them. The key makes a repeated press of the same request harmless. */
   onboard: (users) => post(JSON.stringify(users), "application/json"),

@@ -1,17 +1,23 @@
 // One saga, from the right: who, state, why, the facts, and the timeline with its proof. `#/sagas/<id>`
 
+import { actions } from "./actions.js";
 import { api } from "./api.js";
+import { isAsking } from "./ask.js";
 import { chip } from "./chip.js";
+import { now } from "./clock.js";
+import { complaint } from "./complaint.js";
 import { $, h, icon, show, text } from "./dom.js";
 import { clockMs, duration, plural } from "./format.js";
 import { typing } from "./keys.js";
-import { hasEnded } from "./plan.js";
+import { hasEnded, inMotion, inTrouble } from "./plan.js";
 import { idsInView, sagaAddress, sagaInAddress, viewAddress } from "./router.js";
+import { retrying } from "./row.js";
 import { store, subscribe } from "./store.js";
-import { timeline } from "./timeline.js";
+import { tick, timeline } from "./timeline.js";
 
 const REFRESH_MS = 1000;
 const SETTLED_MS = 700;
+const COUNT_DOWN_MS = 250;
 const WIDE = new Set(["E-mail"]);
 
 export function drawer() {
@@ -22,10 +28,12 @@ export function drawer() {
   const close = button("close", "Close (Esc)", leave);
   const state = h("div", { class: "drawer-state" });
   const why = h("p", { class: "why" });
+  const what = actions(() => id !== null && refresh());
   const facts = h("dl", { class: "facts" });
   const broken = h("div", { class: "broken", role: "alert", hidden: true });
   const story = h("div", { class: "story" });
-  const body = h("div", { class: "drawer-body" }, state, why, broken, facts, h("h3", {}, "Timeline"), story);
+  const heading = h("h3", {}, "Timeline");
+  const body = h("div", { class: "drawer-body" }, state, why, what.element, broken, facts, heading, story);
   element.append(h("header", {}, title, h("div", { class: "buttons" }, previous, next, close)), body);
 
   let id = null;
@@ -33,6 +41,8 @@ export function drawer() {
   let timer = 0;
   let told = "";
   let rowTold = null;
+  let overdueTold = false;
+  let waits = false;
 
   function open(wanted) {
     if (id === null) opener = document.activeElement;
@@ -40,6 +50,7 @@ export function drawer() {
     id = wanted;
     told = "";
     rowTold = null;
+    waits = false;
     clearTimeout(timer);
     show(element, true);
     document.body.classList.add("with-drawer");
@@ -47,6 +58,8 @@ export function drawer() {
     show(broken, false);
     for (const part of [state, facts]) part.replaceChildren();
     text(why, "");
+    why.dataset.meaning = "";
+    what.paint(null);
     story.replaceChildren(...skeleton());
     element.scrollTop = 0;
     body.scrollTop = 0;
@@ -68,11 +81,11 @@ export function drawer() {
     const wanted = id;
     clearTimeout(timer);
     timer = 0;
-    const results = await Promise.allSettled([api.saga(wanted), api.trace(wanted)]);
+    const results = await Promise.allSettled([api.saga(wanted), waits ? null : api.trace(wanted)]);
     if (wanted !== id) return;
     const [row, trace] = results;
     if (row.status === "fulfilled") paint(row.value);
-    if (trace.status === "fulfilled") paintStory(trace.value.entries);
+    if (trace.value) paintStory(trace.value.entries);
     const failed = results.find((result) => result.status === "rejected");
     show(broken, Boolean(failed));
     if (failed) fail(failed.reason, row.status === "fulfilled");
@@ -80,22 +93,32 @@ export function drawer() {
     // A last look after the end: the ending itself may reach the trace a moment later than the row.
     if (!done) timer = setTimeout(refresh, REFRESH_MS);
     else if (rowTold !== row.value.updated_at) timer = setTimeout(refresh, SETTLED_MS);
-    if (row.status === "fulfilled") rowTold = row.value.updated_at;
+    if (row.status === "fulfilled") rest(row.value, failed);
+  }
+
+  /** A parked saga may wait for days: as long as its row says the same, its story is not read from Kafka again. */
+  function rest(row, failed) {
+    const same = row.updated_at === rowTold && Boolean(row.overdue) === overdueTold;
+    const woken = waits && !same;
+    waits = row.state === "parked" && same && !failed;
+    rowTold = row.updated_at;
+    overdueTold = Boolean(row.overdue);
+    if (woken) refresh();
   }
 
   function fail(problem, known) {
     if (!known) text(title, problem.status === 404 ? "No such saga" : "This saga could not be loaded");
     if (!story.querySelector("ol")) story.replaceChildren();
-    broken.replaceChildren(
-      icon("warn"),
-      h("div", {}, h("strong", {}, problem.title || "This could not be loaded"), h("p", {}, problem.message)),
-    );
+    broken.replaceChildren(...complaint(problem, "This could not be loaded"));
   }
 
   function paint(row) {
     title.replaceChildren(h("bdi", {}, row.user.name));
     state.replaceChildren(chip(row), h("code", { class: "id" }, row.id));
-    text(why, `${sentenceOf(row.why)}`);
+    text(why, sentenceOf(row.why));
+    const troubled = inTrouble(row) || (inMotion(row) && retrying(row, [], now()));
+    why.dataset.meaning = troubled ? "trouble" : "";
+    what.paint(row);
     facts.replaceChildren(
       ...Object.entries({
         "E-mail": row.user.email,
@@ -143,7 +166,7 @@ export function drawer() {
   }
 
   addEventListener("keydown", (event) => {
-    if (id === null || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (id === null || isAsking() || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape") return leave();
     if (typing(event.target)) return;
     const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
@@ -151,6 +174,7 @@ export function drawer() {
     event.preventDefault();
     step(by);
   });
+  setInterval(() => id !== null && tick(story, now()), COUNT_DOWN_MS);
   subscribe((changed) => {
     if (id === null || sagaInAddress() === null) return;
     if (changed.has("travellers") || changed.has("arrivals")) {

@@ -1,37 +1,24 @@
-// The Errors view: the dead letters, each with what happened and where the original record stands.
+// The Errors view: what the services could not handle, by kind, and how each is brought to an end.
 
 import { api } from "./api.js";
-import { h, icon, show } from "./dom.js";
-import { clock, plural, sentence } from "./format.js";
-import { sagaAddress } from "./router.js";
+import { ask, howMany } from "./ask.js";
+import { complaint } from "./complaint.js";
+import { h, icon, show, text } from "./dom.js";
+import { number, plural } from "./format.js";
+import { Group, keyOf } from "./group.js";
+import { signature } from "./operator.js";
 import { store, subscribe } from "./store.js";
-import { PAGE, Pages } from "./table.js";
 
-const HEADS = [
-  ["When", "c-at"],
-  ["Saga", "c-id"],
-  ["Step", "c-step"],
-  ["What went wrong", "c-reason"],
-  ["Attempts", "c-attempts"],
-  ["Record", "c-record"],
-];
+const FRESHEN_MS = 2000;
 
 export function errors() {
-  const body = h("tbody");
-  const table = h(
-    "table",
-    { class: "errors-table", "aria-label": "Dead letters" },
-    h(
-      "thead",
-      {},
-      h(
-        "tr",
-        {},
-        HEADS.map(([label, key]) => h("th", { scope: "col", class: key }, label)),
-      ),
-    ),
-    body,
-  );
+  const list = h("ul", { class: "groups", "aria-label": "Dead letters by kind" });
+  const intro = h("p", { class: "intro" });
+  const redrive = h("button", { type: "button", onclick: () => act("redrive") }, icon("retry"), "Redrive all…");
+  const rollback = h("button", { type: "button", onclick: () => act("rollback") }, icon("back"), "Roll back all…");
+  const tools = h("div", { class: "tools" }, redrive, rollback, signature("Signed as"));
+  const said = h("p", { class: "said", role: "status", tabindex: "-1" });
+  const broken = h("div", { class: "broken", role: "alert", hidden: true });
   const empty = h(
     "div",
     { class: "empty good", hidden: true },
@@ -39,72 +26,118 @@ export function errors() {
     h("p", { class: "big" }, "No errors."),
     h("p", {}, "What a service cannot handle comes here, with its reason, and waits for you."),
   );
-  const pages = new Pages({
-    fetch: (cursor, signal) => api.errors({ department: store.department, limit: PAGE, cursor }, signal),
-    draw: (items) => {
-      body.replaceChildren(...items.map(line));
-      show(table, items.length > 0);
-    },
-    empty,
-  });
-  const scroller = h(
-    "div",
-    { class: "table-scroll", tabindex: "0", role: "region", "aria-label": "Dead letters" },
-    table,
-    empty,
-  );
-  const intro = h(
-    "p",
-    { class: "intro" },
-    "Dead letters: records that a service could not handle. Each saga here is parked, and waits for somebody.",
-  );
-  const element = h("div", { class: "errors" }, intro, pages.broken, scroller, pages.pager);
-  pages.onstate = (state) => element.classList.toggle("loading", state === "loading");
+  const element = h("div", { class: "errors" }, intro, tools, said, broken, list, empty);
+  const groups = new Map();
+  /** The kinds that went away while they were open: they come back open. */
+  const opened = new Set();
   let visible = false;
   let seen = null;
+  let turn = 0;
+
+  const filter = () => (store.department ? { department: store.department } : {});
+
+  async function load(quietly = false) {
+    const mine = ++turn;
+    element.classList.toggle("loading", !quietly);
+    try {
+      const answer = await api.errors({ ...filter(), group: true });
+      if (mine === turn) draw(answer);
+    } catch (problem) {
+      if (mine === turn && !quietly) fail(problem);
+    }
+    element.classList.remove("loading");
+  }
+
+  function draw({ items, total }) {
+    const first = groups.size === 0;
+    const focused = list.contains(document.activeElement);
+    const keys = new Set(items.map(keyOf));
+    for (const [key, group] of groups) {
+      if (keys.has(key)) continue;
+      if (group.open) opened.add(key);
+      group.element.remove();
+      groups.delete(key);
+    }
+    for (const item of items) put(item);
+    show(broken, false);
+    show(empty, items.length === 0);
+    show(tools, items.length > 0);
+    show(intro, items.length > 0);
+    text(intro, waiting(total, items.length));
+    if (first && items.length === 1) groups.values().next().value.turn(true);
+    if (focused && !list.contains(document.activeElement)) said.focus();
+  }
+
+  /** A group keeps its place while one reads; a new kind comes last. */
+  function put(item) {
+    const group = groups.get(keyOf(item));
+    if (group) return group.update(item);
+    const fresh = new Group(item, filter, say);
+    groups.set(keyOf(item), fresh);
+    list.append(fresh.element);
+    if (opened.delete(keyOf(item))) fresh.turn(true);
+  }
+
+  function fail(problem) {
+    const again = h("button", { type: "button", onclick: () => load() }, "Try again");
+    broken.replaceChildren(...complaint(problem, "This could not be loaded", again));
+    show(broken, true);
+  }
+
+  function say(sentence) {
+    text(said, sentence);
+    load(true);
+  }
+
+  async function act(intent) {
+    const where = store.department ? ` in ${store.department}` : "";
+    const verb = intent === "redrive" ? "Redrive" : "Roll back";
+    const title = (count) => `${verb} ${count > 1 ? "all " : ""}${howMany(intent, count)}${where}?`;
+    const done = await ask({ intent, title, filter: filter() });
+    if (done) say(done);
+  }
 
   subscribe((changed) => {
     if (!visible) return;
-    if (changed.has("department")) pages.restart();
-    else if (changed.has("stats") && store.stats.errors !== seen) {
+    if (changed.has("department")) {
+      clear();
+      load();
+    } else if (changed.has("stats") && store.stats.errors !== seen) {
       seen = store.stats.errors;
-      pages.load(true);
+      load(true);
     }
   });
+
+  /** What fails again at once leaves the number as it was. */
+  function freshen() {
+    if (visible && !document.hidden && store.connection.state === "live") load(true);
+  }
+  setInterval(freshen, FRESHEN_MS);
+
+  function clear() {
+    groups.clear();
+    opened.clear();
+    list.replaceChildren();
+  }
 
   return {
     element,
     shown() {
       visible = true;
       seen = store.stats?.errors ?? null;
-      pages.restart();
+      text(said, "");
+      clear();
+      load();
     },
     hidden() {
       visible = false;
     },
-    ids: () => [...new Set(pages.items.map((item) => item.id).filter(Boolean))],
+    ids: () => [...new Set([...groups.values()].flatMap((group) => group.ids()))],
   };
 }
 
-function line(item) {
-  const record = `${item.topic}[${item.partition}]@${item.offset}`;
-  return h(
-    "tr",
-    {},
-    h("td", { class: "c-at" }, h("time", { datetime: item.at }, clock(item.at))),
-    h(
-      "th",
-      { scope: "row", class: "c-id mono" },
-      item.id ? h("a", { href: sagaAddress(item.id) }, item.id) : h("span", { class: "none" }, "unreadable"),
-    ),
-    h("td", { class: "c-step" }, sentence(item.service), h("span", { class: "sub" }, item.step)),
-    h(
-      "td",
-      { class: "c-reason" },
-      h("span", { class: "chip", "data-meaning": "trouble" }, icon("warn"), item.error),
-      h("span", { class: "sub" }, item.reason),
-    ),
-    h("td", { class: "c-attempts" }, plural(item.attempts, "attempt")),
-    h("td", { class: "c-record mono" }, record),
-  );
+/** "143 messages wait for somebody, of 3 kinds." */
+function waiting(total, kinds) {
+  const kind = kinds === 1 ? "all for the same reason" : `of ${number(kinds)} kinds`;
+  return `${plural(total, "message waits", "messages wait")} for somebody${total > 1 ? `, ${kind}` : ""}.`;
 }

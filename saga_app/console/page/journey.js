@@ -53,6 +53,20 @@ export function undone(row) {
   return new Map((row.history ?? []).filter((visit) => isUndo(visit.step)).map((visit) => [visit.step, visit]));
 }
 
+/**
+ * The lane from which a saga goes back, or null: the one in which it turned. When an operator turned it round, steps
+ * still ahead of it are undone too, for they may have been done unheard of; then it is the farthest of those.
+ */
+export function turnOf(row) {
+  const history = row.history ?? [];
+  const at = history.findIndex((visit) => TURNS.has(visit.outcome) && !isUndo(visit.step));
+  if (at < 0) return null;
+  const steps = [...history.slice(at).map((visit) => visit.step), row.step];
+  return Math.max(...steps.map(laneOf));
+}
+
+const TURNS = new Set(["denied", "failed", "cancelled"]);
+
 /** Since when the saga has been waiting for the step it is at. */
 export function askedAt(row) {
   const last = row.history?.at(-1);
@@ -83,8 +97,15 @@ export function stretches(leg, signals, usualWait) {
 /** Where the token is: `{lane, along 0..1, back: on the line below}`. */
 export function place(row, now, usual) {
   if (row.state === "completed") return { lane: 3, along: 1, back: false };
-  if (row.state === "rolled-back" || row.state === "rollback-incomplete") return { lane: 0, along: 0, back: true };
+  if (row.state === "rolled-back") return { lane: 0, along: 0, back: true };
+  if (row.state === "rollback-incomplete") return { lane: stuckIn(row), along: 0, back: true };
   const along = progress((inMotion(row) ? now : Date.parse(row.updated_at)) - askedAt(row), usual);
   const back = isUndo(row.step);
   return { lane: laneOf(row.step), along: back ? 1 - along : along, back };
+}
+
+/** The lane of the undo that failed for good; the others went on without it. */
+function stuckIn(row) {
+  const failed = (row.history ?? []).find((visit) => isUndo(visit.step) && visit.outcome !== "done");
+  return failed ? laneOf(failed.step) : 0;
 }

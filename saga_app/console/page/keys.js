@@ -1,12 +1,14 @@
 // The keys that work everywhere: n (new user), t (trace), / (search), Esc and the arrows in the drawer (see there).
 
+import { isAsking } from "./ask.js";
 import { $ } from "./dom.js";
 
 const KEYS = { n: () => $("#new-user").click(), t: () => $("#trace").click(), "/": search };
 
 export function keys() {
   addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || typing(event.target)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    if (typing(event.target) || isAsking()) return;
     const act = KEYS[event.key.toLowerCase()];
     if (!act) return;
     event.preventDefault();

@@ -11,7 +11,7 @@ export const STATIONS = [
     icon: "device",
   },
   { step: "authorize", undo: "revoke", service: "authorizer", label: "Authorizer", does: "grants access", icon: "key" },
-  { step: "notify", undo: null, service: "notifier", label: "Notifier", does: "sends the mail", icon: "mail" },
+  { step: "notify", undo: "retract", service: "notifier", label: "Notifier", does: "sends the mail", icon: "mail" },
   { step: "complete", undo: null, service: "provisioner", label: "Provisioner", does: "ends it", icon: "flag" },
 ];
 
@@ -37,6 +37,14 @@ export const stateOf = (row) => STATES[row.state] ?? { ...UNKNOWN, label: row.st
 export const hasEnded = (row) => ["completed", "rolled-back", "rollback-incomplete"].includes(row.state);
 export const inMotion = (row) => row.state === "running" || row.state === "rolling-back";
 
+/** What an operator can do about a saga: send a parked one to its step again, turn one round that goes forward. */
+export const canRedrive = (row) => row.state === "parked";
+export const canRollBack = (row) => row.state === "running" || row.state === "parked";
+
+/** Whether somebody ought to look at it. */
+export const inTrouble = (row) =>
+  row.state === "parked" || row.state === "rollback-incomplete" || (row.overdue && !hasEnded(row));
+
 /** What a step found out, in a few words. */
 export function finding(step, row) {
   if (step === "provision") return row.device_id ?? "";
@@ -51,15 +59,20 @@ export const DONE_WORDS = {
   authorize: "Access granted",
   notify: "Mail sent",
   complete: "Noted as complete",
+  retract: "Follow-up mail sent",
   revoke: "Access taken back",
   deprovision: "Device taken back",
 };
+
+/** What it says instead when there was nothing to undo. */
+export const NOT_NEEDED = { retract: "No follow-up mail needed" };
 
 export const ASK_WORDS = {
   provision: "New user: a device is asked for",
   authorize: "Access is asked for",
   notify: "The mail is asked for",
   complete: "The end is reported",
+  retract: "A follow-up mail is asked for",
   revoke: "Taking the access back is asked for",
   deprovision: "Taking the device back is asked for",
 };

@@ -2,10 +2,10 @@
 
 import { h, icon, name, show, text } from "./dom.js";
 import { duration, initials, ordinal } from "./format.js";
-import { askedAt, legs, place, undone } from "./journey.js";
+import { askedAt, legs, place, turnOf, undone } from "./journey.js";
 import { Leg } from "./leg.js";
 import { usualTime } from "./pace.js";
-import { STATIONS, inMotion, isUndo, laneOf, stateOf } from "./plan.js";
+import { STATIONS, inMotion, isUndo, stateOf } from "./plan.js";
 import { sagaAddress } from "./router.js";
 
 /** Half a token: its middle stops this far from the edges of a lane. Pixels. */
@@ -90,8 +90,7 @@ export class Row {
 
   /** The line below, on which a saga goes back from where it turned. */
   #line(row) {
-    const turn = (row.history ?? []).find((visit) => visit.outcome === "denied" || visit.outcome === "failed");
-    this.turn = turn ? laneOf(turn.step) : null;
+    this.turn = turnOf(row);
     this.element.classList.toggle("turned", this.turn != null);
   }
 
@@ -136,8 +135,9 @@ export class Row {
 /** "2nd of 5, again in 3 s" while a failed attempt waits for the next, or is at it. */
 export function retrying(row, signals, now) {
   const since = askedAt(row);
-  const last = signals.findLast((signal) => signal.step === row.step && Date.parse(signal.at) >= since - 1);
-  if (!last) return null;
+  const heard = [...signals, row.trouble].filter((signal) => signal && signal.kind !== "overdue");
+  const last = heard.findLast((signal) => signal.step === row.step && Date.parse(signal.at) >= since - 1);
+  if (!last?.next_at) return null;
   const nth = `${ordinal(last.attempt + 1)} try of ${last.attempts}`;
   const wait = (Date.parse(last.next_at) - now) / 1000;
   return wait > 0 ? `${nth} in ${Math.ceil(wait)} s` : nth;
@@ -146,7 +146,7 @@ export function retrying(row, signals, now) {
 function remark(row) {
   if (row.overdue && inMotion(row)) return `${row.user.department} · overdue`;
   if (row.state === "rolling-back" || row.state === "rolled-back") return row.reason ?? row.user.department;
-  if (row.state === "parked") return row.reason ?? "parked";
+  if (row.state === "parked") return `parked: ${row.reason ?? "it waits for somebody"}`;
   return row.user.department;
 }
 

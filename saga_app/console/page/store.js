@@ -96,6 +96,7 @@ function note(row, entry) {
   const traveller = store.travellers.get(row.id) ?? { row, signals: [], leavesAt: 0 };
   if (further(traveller.row, row)) traveller.row = row;
   if (entry?.kind === "failed") keepSignal(traveller.signals, entry);
+  if (entry?.kind === "redriven") traveller.signals = []; // its attempts are counted from one again
   if (traveller.leavesAt === 0 || inMotion(traveller.row)) traveller.leavesAt = leaving(traveller.row);
   store.travellers.set(row.id, traveller);
   if (traveller.leavesAt) settleSoon();

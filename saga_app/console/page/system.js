@@ -11,7 +11,7 @@ const DOES = {
   notifier: "sends the mail",
   console: "reads the topics, and shows this page",
 };
-const STEPS = [...STATIONS.map(({ step }) => step), "revoke", "deprovision"];
+const STEPS = [...STATIONS.map(({ step }) => step), ...STATIONS.map(({ undo }) => undo).reverse()];
 /** From here on the embedded broker is nearly full. */
 const NEARLY_FULL = 0.8;
 

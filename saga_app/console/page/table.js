@@ -1,5 +1,6 @@
 // What the tables of Users and Errors have in common: loading, a page at a time by cursor, empty, broken.
 
+import { complaint } from "./complaint.js";
 import { h, icon, show, text } from "./dom.js";
 import { number } from "./format.js";
 
@@ -42,14 +43,15 @@ export class Pages {
     try {
       const answer = await this.fetch(this.cursors.at(-1), abort.signal);
       if (abort.signal.aborted) return;
-      this.#show(answer);
+      this.show(answer);
     } catch (problem) {
       if (problem.name === "AbortError" || quietly) return;
       this.#fail(problem);
     }
   }
 
-  #show({ items, next, total }) {
+  /** A page that somebody has fetched. */
+  show({ items, next, total }) {
     this.items = items;
     this.following = next;
     show(this.broken, false);
@@ -65,11 +67,7 @@ export class Pages {
 
   #fail(problem) {
     const again = h("button", { type: "button", onclick: () => this.load() }, "Try again");
-    this.broken.replaceChildren(
-      icon("warn"),
-      h("div", {}, h("strong", {}, problem.title || "This could not be loaded"), h("p", {}, problem.message)),
-      again,
-    );
+    this.broken.replaceChildren(...complaint(problem, "This could not be loaded", again));
     show(this.broken, true);
     this.onstate?.("broken");
   }

@@ -1,8 +1,12 @@
 // The timeline of one saga: every record that belongs to it, what it says, and where it stands in Kafka.
 
-import { h, icon } from "./dom.js";
-import { clockMs, duration, ordinal, sentence } from "./format.js";
-import { ASK_WORDS, DONE_WORDS, STATES } from "./plan.js";
+import { now } from "./clock.js";
+import { h, icon, text } from "./dom.js";
+import { clockMs, duration, ordinal, plural, sentence } from "./format.js";
+import { ASK_WORDS, DONE_WORDS, NOT_NEEDED, STATES } from "./plan.js";
+
+/** The topic of what was said about a saga, by a service or by an operator. */
+const SIGNALS = "saga-signals";
 
 const KINDS = {
   requested: { icon: "running", meaning: "quiet" },
@@ -24,6 +28,16 @@ export function timeline(entries) {
   );
 }
 
+/** The attempts that are waited for count down. `now` is the server's time. */
+export function tick(element, now) {
+  for (const again of element.querySelectorAll("[data-next]")) text(again, nextTry(again.dataset.next, now));
+}
+
+function nextTry(at, now) {
+  const wait = (Date.parse(at) - now) / 1000;
+  return wait > 0 ? `tries again in ${Math.ceil(wait)} s` : `tried again at ${clockMs(at)}`;
+}
+
 function line(entry, first) {
   const kind = KINDS[entry.kind] ?? STATES[entry.kind] ?? { icon: "running", meaning: "quiet" };
   const words = saying(entry);
@@ -35,36 +49,43 @@ function line(entry, first) {
       "div",
       { class: "entry" },
       h("p", { class: "what" }, h("b", {}, words.title), h("span", { class: "spent" }, words.spent)),
-      words.detail ? h("p", { class: "detail" }, words.detail) : null,
+      words.detail.length ? h("p", { class: "detail" }, separated(words.detail)) : null,
       h(
         "div",
         { class: "when" },
         h("time", { datetime: entry.at }, clockMs(entry.at)),
         h("span", {}, `+${duration((Date.parse(entry.at) - first) / 1000)}`),
-        h("span", {}, sentence(entry.service)),
+        isOperators(entry) ? null : h("span", {}, sentence(entry.service)),
         raw(entry),
       ),
     ),
   );
 }
 
+/** What somebody wanted, not what a service said. */
+const isOperators = ({ topic, kind }) => topic === SIGNALS && (kind === "redriven" || kind === "cancelled");
+
+/** Everything with a dot between: texts and elements. */
+const separated = (parts) => parts.flatMap((part, place) => (place ? [" · ", part] : [part]));
+
 function saying(entry) {
-  const { step, kind, data = {} } = entry;
-  const title = {
+  return { title: title(entry), spent: spent(entry), detail: detail(entry) };
+}
+
+function title({ step, kind, attempt, topic, data = {} }) {
+  const words = {
     requested: ASK_WORDS[step] ?? `${sentence(step)} is asked for`,
-    done: DONE_WORDS[step] ?? `${sentence(step)} done`,
+    done: data.reason ? (NOT_NEEDED[step] ?? DONE_WORDS[step]) : DONE_WORDS[step],
     denied: `${sentence(step)} denied`,
-    failed: `${ordinal(entry.attempt)} attempt to ${step} failed`,
-    parked: `Parked at ${step}, after ${entry.attempt === 1 ? "1 attempt" : `${entry.attempt} attempts`}`,
+    failed: `${ordinal(attempt)} attempt to ${step} failed`,
+    parked: `Parked at ${step}, after ${plural(attempt, "attempt")}`,
     overdue: `Overdue at ${step}`,
-    redriven: `Sent again to ${step}`,
-    cancelled: "Cancelled",
-  }[kind];
-  return {
-    title: title ?? `Saga ${(STATES[kind]?.label ?? kind).toLowerCase()}`,
-    spent: spent(entry),
-    detail: detail(entry),
+    redriven: `Redriven by ${data.by ?? "somebody"}`,
+    cancelled: isOperators({ topic, kind }) ? `Cancelled by ${data.by ?? "somebody"}` : `${sentence(step)} given up`,
   };
+  if (kind === "failed" && !data.next_at) return `${sentence(step)} failed for good`;
+  if (kind === "done") return words.done ?? `${sentence(step)} done`;
+  return words[kind] ?? `Saga ${(STATES[kind]?.label ?? kind).toLowerCase()}`;
 }
 
 /** How long it was worked on; for the ending, how long the whole saga took. */
@@ -74,16 +95,24 @@ function spent({ kind, at, data = {} }) {
   return typeof data.duration === "number" ? duration(data.duration) : "";
 }
 
-function detail({ kind, step, attempt, data = {} }) {
+function detail({ kind, step, service, attempt, data = {} }) {
+  if (kind === "failed" && data.next_at) return [again(service, attempt, data)];
   const parts = [];
   if (data.reason) parts.push(data.reason);
-  if (kind === "failed" && data.next_at) parts.push(`next try at ${clockMs(data.next_at)}`);
+  if (kind === "overdue" && data.due_at) parts.push(`missed its deadline at ${clockMs(data.due_at)}`);
+  if (kind === "redriven") parts.push(`sent to ${step} again`);
   if (kind === "done" && step === "provision" && data.facts?.device_id) parts.push(data.facts.device_id);
   if (kind === "done" && step === "authorize" && data.facts?.authorizations)
     parts.push([data.facts.authorizations].flat().join(", "));
   if (kind === "done" && attempt > 1) parts.push(`at the ${ordinal(attempt)} attempt`);
-  if (data.by) parts.push(`by ${data.by}`);
-  return parts.join(" · ");
+  return parts;
+}
+
+/** "The Authorizer tries again in 8 s (3rd of 5): policy service timed out" */
+function again(service, attempt, { next_at: at, attempts, reason }) {
+  const nth = `(${ordinal(attempt + 1)} of ${attempts})`;
+  const when = h("span", { "data-next": at }, nextTry(at, now()));
+  return h("span", {}, `The ${sentence(service)} `, when, ` ${nth}${reason ? `: ${reason}` : ""}`);
 }
 
 function raw(entry) {

@@ -4,16 +4,17 @@ import { api } from "./api.js";
 import { chip } from "./chip.js";
 import { h, icon, name, show, text } from "./dom.js";
 import { clock, duration, plural } from "./format.js";
-import { STATES, hasEnded } from "./plan.js";
+import { STATES, hasEnded, inTrouble } from "./plan.js";
 import { remember, sagaAddress } from "./router.js";
+import { segments, stateQuery } from "./segments.js";
 import { store, subscribe } from "./store.js";
 import { PAGE, Pages, sortable } from "./table.js";
 
 const TYPING_MS = 180;
 const FRESHEN_MS = 2000;
 const DEFAULT_SORT = "-started_at";
-/** Not a state but a mark; here it is chosen like one. */
-const OVERDUE = "overdue";
+/** Not states, but here they are chosen like some. */
+const MORE = { pending: "Pending", trouble: "In trouble", overdue: "Overdue" };
 
 export function users() {
   const asked = { q: "", state: "", sort: DEFAULT_SORT };
@@ -31,7 +32,7 @@ export function users() {
     { "aria-label": "State" },
     h("option", { value: "" }, "Every state"),
     Object.entries(STATES).map(([value, { label }]) => h("option", { value }, label)),
-    h("option", { value: OVERDUE }, "Overdue"),
+    Object.entries(MORE).map(([value, label]) => h("option", { value }, label)),
   );
   const news = h("button", { type: "button", class: "held", hidden: true });
   const choose = (sort) => ask({ sort });
@@ -68,8 +69,12 @@ export function users() {
     table,
     empty,
   );
+  const quick = segments(
+    () => asked.state,
+    (state) => ask({ state }),
+  );
   const tools = h("div", { class: "tools" }, h("label", { class: "search" }, icon("search"), search), states, news);
-  const element = h("div", { class: "users" }, tools, pages.broken, scroller, pages.pager);
+  const element = h("div", { class: "users" }, quick.element, tools, pages.broken, scroller, pages.pager);
   pages.onstate = (state) => element.classList.toggle("loading", state === "loading");
 
   let visible = false;
@@ -77,9 +82,9 @@ export function users() {
   let timer = 0;
 
   function load(cursor, signal) {
-    const state = asked.state === OVERDUE ? { state: "", overdue: true } : {};
+    const { q, sort } = asked;
     return api
-      .sagas({ ...asked, ...state, department: store.department, limit: PAGE, cursor }, signal)
+      .sagas({ q, sort, ...stateQuery(asked.state), department: store.department, limit: PAGE, cursor }, signal)
       .then((answer) => {
         if (!cursor) total = count();
         return answer;
@@ -91,16 +96,31 @@ export function users() {
   function draw(rows) {
     body.replaceChildren(...rows.map(line));
     columns.forEach((column) => column.paint?.());
+    element.classList.toggle("troubled", asked.state === "trouble");
     show(news, false);
-    const filtered = asked.q || asked.state || store.department;
-    text(empty.firstChild, filtered ? "Nobody fits." : "Nobody has been onboarded yet.");
-    text(empty.lastChild, filtered ? "Search for something else, or take the filters away." : "Press New User, or n.");
+    const [big, small] = nobody();
+    text(empty.firstChild, big);
+    text(empty.lastChild, small);
+  }
+
+  function nobody() {
+    if (asked.state === "trouble" && !asked.q && !store.department)
+      return ["Nobody is in trouble.", "Who is parked, overdue or not rolled back completely comes here."];
+    if (asked.q || asked.state || store.department)
+      return ["Nobody fits.", "Search for something else, or take the filters away."];
+    return ["Nobody has been onboarded yet.", "Press New User, or n."];
   }
 
   function ask(change) {
     Object.assign(asked, change);
+    choices();
     remember("users", { ...asked, sort: asked.sort === DEFAULT_SORT ? "" : asked.sort });
     return pages.restart();
+  }
+
+  function choices() {
+    states.value = asked.state;
+    quick.paint();
   }
 
   /** Rows that are still under way change in place; new ones wait until they are asked for. */
@@ -110,8 +130,10 @@ export function users() {
     const more = total == null ? 0 : count() - total;
     show(news, more > 0 && !asked.q && !asked.state);
     text(news, `${plural(more, "more", "more")} since · show`);
-    if (pages.items.every(hasEnded)) return;
+    const troubled = asked.state === "trouble";
+    if (!troubled && pages.items.every(hasEnded)) return;
     const answer = await load(pages.cursors.at(-1)).catch(() => null);
+    if (answer && troubled && !body.contains(document.activeElement)) return pages.show(answer);
     const now = new Map((answer?.items ?? []).map((row) => [row.id, row]));
     pages.items = pages.items.map((row, place) => {
       const fresh = now.get(row.id);
@@ -140,7 +162,7 @@ export function users() {
         sort: query.get("sort") ?? DEFAULT_SORT,
       });
       search.value = asked.q;
-      states.value = asked.state;
+      choices();
       pages.restart();
     },
     hidden() {
@@ -149,6 +171,9 @@ export function users() {
     ids: () => pages.items.map((row) => row.id),
   };
 }
+
+/** Why, for those who need somebody. */
+const trouble = (row) => (inTrouble(row) ? h("span", { class: "sub" }, row.reason ?? row.why) : null);
 
 function line(row) {
   return h(
@@ -161,7 +186,7 @@ function line(row) {
       h("span", { class: "email" }, row.user.email),
     ),
     h("td", { class: "c-department" }, row.user.department),
-    h("td", { class: "c-state", title: row.why }, chip(row)),
+    h("td", { class: "c-state", title: row.why }, chip(row), trouble(row)),
     h("td", { class: "c-device mono" }, row.device_id ?? "–"),
     h("td", { class: "c-access" }, (row.authorizations ?? []).join(", ") || "–"),
     h("td", { class: "c-started" }, clock(row.started_at)),

@@ -1,0 +1,109 @@
+"""What the records say of one saga. Compact: a hundred thousand sagas and more are held at once."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+#: The steps that a record says are behind it, each with its outcome; equal histories are one object.
+#: An undo that found nothing to take back has the outcome `nothing`.
+History = tuple[tuple[str, str], ...]
+
+
+class Place(NamedTuple):
+    """Where a record stands: the proof."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+@dataclass(slots=True)
+class Asked:
+    """A message on the topic of a step. `at`: milliseconds since 1970; `user` is a hash."""
+
+    topic: str
+    partition: int
+    offset: int
+    at: int
+    attempt: int = 1
+    history: History = ()
+    user: int = 0
+    device: str | None = None
+    authorizations: tuple[str, ...] | None = None
+
+    @property
+    def place(self) -> Place:
+        """Its topic, partition and offset."""
+        return Place(self.topic, self.partition, self.offset)
+
+
+@dataclass(slots=True)
+class Noted:
+    """A row of the changelog."""
+
+    topic: str
+    partition: int
+    offset: int
+    at: int
+    state: str
+    ended: bool
+    step: str
+    attempt: int = 1
+    history: History = ()
+    user: int = 0
+    device: str | None = None
+    authorizations: tuple[str, ...] | None = None
+    updated_at: str = ""
+    overdue: bool = False
+
+    @property
+    def place(self) -> Place:
+        """Its topic, partition and offset."""
+        return Place(self.topic, self.partition, self.offset)
+
+    @property
+    def rank(self) -> tuple[bool, bool, int, int, bool]:
+        """How far along: ended, on its way back, steps behind it, attempts, parked."""
+        return self.ended, self.state == "rolling-back", len(self.history), self.attempt, self.state == "parked"
+
+
+@dataclass(slots=True)
+class Letter:
+    """A dead letter that names this saga, and its message."""
+
+    place: Place
+    original: Place
+    at: int
+    step: str
+    error: str
+    attempt: int
+    history: History
+
+
+@dataclass(slots=True)
+class Told:
+    """What an operator wanted: `redriven` or `cancelled`."""
+
+    kind: str
+    place: Place
+    at: int
+    attempt: int
+
+
+@dataclass(slots=True)
+class Evidence:
+    """All of it, in the order in which it was read. `began`, `newest`: milliseconds since 1970."""
+
+    id: str
+    began: int
+    newest: int
+    asked: list[Asked] = field(default_factory=list)
+    noted: list[Noted] = field(default_factory=list)
+    letters: tuple[Letter, ...] = ()
+    told: tuple[Told, ...] = ()
+    #: When a step was done last, by the service's clock, of those that only their own service can hold back.
+    acted: dict[str, str] = field(default_factory=dict)
+    #: When the mail was sent: more than one time is more than one attempt.
+    mails: tuple[str, ...] = ()

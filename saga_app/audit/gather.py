@@ -1,0 +1,165 @@
+"""From records, in any order, to the evidence of each saga."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from saga_app.audit.evidence import Asked, Evidence, History, Letter, Noted, Place, Told
+from saga_app.audit.plan import FIRST, TOPICS, UNDOS
+from saga_app.saga.messages import BadMessage, Headers, Message, Parked, Row, Signal, User, Visit, parse
+
+Kept = TypeVar("Kept")
+
+#: Steps whose times matter: whether they were done before what undoes them, or after.
+TIMED = frozenset({"authorize", "notify", "revoke", "retract"})
+
+
+class Raw(Protocol):
+    """A record as it was read; its time is in milliseconds since 1970."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Headers: ...
+
+
+class Gathering:
+    """`take` every record; then the rest can be judged."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.newest = 0
+        self.sagas: dict[str, Evidence] = {}
+        #: What is no record of ours, and why.
+        self.unreadable: dict[Place, str] = {}
+        #: The originals of all dead letters, and of those that name no saga.
+        self.buried: set[Place] = set()
+        self.refused: set[Place] = set()
+        self.signals: dict[str, int] = {}
+        self._same: dict[Any, Any] = {}
+
+    def take_all(self, records: Iterable[Raw]) -> None:
+        """Of topics that are not audited nothing is taken."""
+        for raw in records:
+            if raw.topic in TOPICS:
+                self.take(raw)
+
+    def take(self, raw: Raw) -> None:
+        """One record."""
+        self.records += 1
+        self.newest = max(self.newest, raw.timestamp)
+        try:
+            body = parse(raw.topic, raw.value, raw.headers)
+        except BadMessage as error:
+            self.unreadable[Place(raw.topic, raw.partition, raw.offset)] = str(error)
+            return
+        if isinstance(body, Message):
+            self._message(raw, body)
+        elif isinstance(body, Row):
+            self._row(raw, body)
+        elif isinstance(body, Parked):
+            self._letter(raw, body)
+        else:
+            self._signal(raw, body)
+
+    def _saga(self, id: str, at: int) -> Evidence:
+        saga = self.sagas.get(id)
+        if saga is None:
+            saga = self.sagas[id] = Evidence(id, at, at)
+        saga.began, saga.newest = min(saga.began, at), max(saga.newest, at)
+        return saga
+
+    def _message(self, raw: Raw, body: Message) -> None:
+        saga = self._saga(body.id, raw.timestamp)
+        asked = Asked(raw.topic, raw.partition, raw.offset, raw.timestamp, body.attempt, user=_user(body.user))
+        if raw.topic != FIRST:  # there a client may have written anything
+            asked.history = self._history(saga, body.history)
+            asked.device, asked.authorizations = self._facts(body.facts)
+            _began(saga, body.started_at)
+        saga.asked.append(asked)
+
+    def _row(self, raw: Raw, body: Row) -> None:
+        saga = self._saga(body.id, raw.timestamp)
+        noted = Noted(
+            *(raw.topic, raw.partition, raw.offset, raw.timestamp),
+            *(self._one(body.state), body.ended, self._one(body.step), body.attempt),
+            self._history(saga, body.history),
+            _user(body.user),
+            *self._facts(body.facts),
+            self._one(body.ended_at or body.updated_at),
+            body.overdue,
+        )
+        _began(saga, body.started_at)
+        saga.noted.append(noted)
+
+    def _letter(self, raw: Raw, body: Parked) -> None:
+        letter, message = body.letter, body.message
+        original = Place(letter.topic, letter.partition, letter.offset)
+        self.buried.add(original)
+        if message is None:
+            self.refused.add(original)
+            return
+        saga = self._saga(message.id, raw.timestamp)
+        history = () if letter.topic == FIRST else self._history(saga, message.history)
+        place = Place(raw.topic, raw.partition, raw.offset)
+        told = Letter(place, original, raw.timestamp, letter.step, letter.error, message.attempt, history)
+        saga.letters += (told,)
+
+    def _signal(self, raw: Raw, body: Signal) -> None:
+        self.signals[body.kind] = self.signals.get(body.kind, 0) + 1
+        saga = self._saga(body.id, raw.timestamp)
+        if body.kind in ("redriven", "cancelled"):
+            place = Place(raw.topic, raw.partition, raw.offset)
+            saga.told += (Told(body.kind, place, raw.timestamp, body.attempt),)
+
+    def _history(self, saga: Evidence, visits: Sequence[Visit]) -> History:
+        for visit in visits:
+            if visit.step in TIMED and visit.outcome == "done":
+                _timed(saga, visit)
+        line = tuple([(visit.step, _outcome(visit)) for visit in visits])
+        return self._one(line)
+
+    def _facts(self, facts: dict[str, Any]) -> tuple[str | None, tuple[str, ...] | None]:
+        device, granted = facts.get("device_id"), facts.get("authorizations")
+        names = granted if isinstance(granted, list) else [granted]
+        return (
+            None if device is None else self._one(str(device)),
+            None if granted is None else self._one(tuple(map(str, names))),
+        )
+
+    def _one(self, value: Kept) -> Kept:
+        """Equal values are kept once."""
+        return self._same.setdefault(value, value)  # type: ignore[no-any-return]
+
+
+def _outcome(visit: Visit) -> str:
+    """An undo that is done with a remark has found nothing to take back."""
+    return "nothing" if visit.reason and visit.outcome == "done" and visit.step in UNDOS else visit.outcome
+
+
+def _timed(saga: Evidence, visit: Visit) -> None:
+    if visit.step == "notify" and visit.started_at not in saga.mails:
+        saga.mails += (visit.started_at,)
+    if _outcome(visit) == "done" and visit.started_at > saga.acted.get(visit.step, ""):
+        saga.acted[visit.step] = visit.started_at
+
+
+def _user(user: User) -> int:
+    return hash((user.name, user.email, user.department))
+
+
+def _began(saga: Evidence, started_at: str | None) -> None:
+    """The time is checked for its form only."""
+    if started_at:
+        try:
+            saga.began = min(saga.began, int(datetime.fromisoformat(started_at).timestamp() * 1000))
+        except ValueError:
+            return

@@ -1,0 +1,129 @@
+"""All checks over all sagas: the report."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from saga_app.audit import changelog, checks, rollback, unfinished
+from saga_app.audit.case import Case, Finding, Seen, iso
+from saga_app.audit.evidence import Evidence
+from saga_app.audit.gather import Gathering, Raw
+from saga_app.audit.plan import TOPICS
+from saga_app.saga.messages import DLQ
+
+CHECKS = (
+    checks.never_ended,
+    checks.ended_twice,
+    checks.two_devices,
+    checks.no_predecessor,
+    rollback.mail_after_rollback,
+    rollback.undo_missing,
+    changelog.row_disagrees,
+    checks.unnoted_letter,
+    unfinished.unfinished,
+    unfinished.unheeded,
+)
+
+
+@dataclass(slots=True)
+class Report:
+    """What was read, what does not add up, and what could not be looked at."""
+
+    sagas: int
+    records: int
+    findings: list[Finding] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether everything adds up."""
+        return not self.findings
+
+
+def audit_records(
+    records: Iterable[Raw],
+    committed: Mapping[str, Mapping[tuple[str, int], int]] | None = None,
+    *,
+    partitions: int | None = None,
+    now: int | None = None,
+    settle_s: float = 0.0,
+) -> Report:
+    """Audit records of any source, in any order; those of other topics are passed over.
+
+    `committed`: by consumer group (provisioner, authorizer, notifier), by topic and partition, the next offset to be
+    read. `partitions`: of a topic; without it nobody can say which partition is the right one. `now`: milliseconds
+    since 1970 (default: the time of the newest record).
+    """
+    gathering = Gathering()
+    gathering.take_all(records)
+    at = gathering.newest if now is None else now
+    return judge(gathering, Seen(at, partitions, committed or {}, settle=int(settle_s * 1000)))
+
+
+def judge(gathering: Gathering, seen: Seen, tell: Callable[[int], None] = lambda _done: None) -> Report:
+    """The report on all that was gathered; `tell` hears now and then how many sagas are judged."""
+    seen = replace(seen, buried=gathering.buried, refused=gathering.refused)
+    report = Report(0, gathering.records, left_out=[*left_out(seen)])
+    counts: Counter[str] = Counter()
+    for number, saga in enumerate(gathering.sagas.values()):
+        if not number % 1000:
+            tell(number)
+        case = Case(saga, seen)
+        if case:
+            report.findings += () if case.under_way else judge_saga(case)
+            counts.update(_counted(case))
+    report.findings += unfinished.lost_records(gathering.unreadable, seen)
+    report.findings += unfinished.beyond_the_end(seen)
+    report.sagas = counts.pop("sagas", 0)
+    signals = {kind: gathering.signals.get(kind, 0) for kind in ("failed", "overdue", "redriven", "cancelled")}
+    letters = len(gathering.buried) + sum(place.topic == DLQ for place in gathering.unreadable)
+    report.counts = {**counts, **{f"signals_{kind}": count for kind, count in signals.items() if count}}
+    if letters:
+        report.counts["dead_letters"] = letters
+    return report
+
+
+def judge_saga(case: Case) -> list[Finding]:
+    """What does not add up in one saga."""
+    return [finding for check in CHECKS for finding in check(case)]
+
+
+def _counted(case: Case) -> dict[str, int]:
+    """What the summary counts of one saga."""
+    saga, asked = case.saga, case.asked
+    found = {
+        "sagas": 1,
+        case.state: 1,
+        "under_way": case.under_way and not (case.last and case.last.ended),
+        "overdue": case.last is not None and case.last.overdue,
+        "redriven": len({told.attempt for told in case.told if told.kind == "redriven"}),
+        "cancelled": any(outcome == "cancelled" for _, outcome in case.visits),
+        "duplicates": len(asked) - len({(each.topic, each.history, each.attempt) for each in asked}),
+        "mails": len(saga.mails),
+        "mails_again": max(0, len(saga.mails) - 1),
+        "mended_rows": case.mended,
+        "seen_in_part": _is_seen_in_part(saga, case.seen),
+    }
+    return {name: int(count) for name, count in found.items() if count}
+
+
+def _is_seen_in_part(saga: Evidence, seen: Seen) -> bool:
+    """Whether a record of it may have been deleted."""
+    if not seen.lost:
+        return False
+    partitions = {each.partition for each in saga.asked} | {each.partition for each in saga.noted}
+    return any(saga.began <= until for (_, partition), until in seen.lost.items() if partition in partitions)
+
+
+def left_out(seen: Seen) -> Iterator[str]:
+    """What is gone, for the person who relies on the report; one line a topic."""
+    for topic in TOPICS:
+        if until := [at for (name, _), at in seen.lost.items() if name == topic]:
+            newest = max((at for at in until if at < math.inf), default=None)
+            gone = f"records until {iso(newest)}" if newest is not None else "all records of old"
+            yield (
+                f"{topic}: {gone} are gone from {len(until)} of {seen.partitions} partitions; "
+                "sagas that began before were judged without what needs them"
+            )

@@ -1,0 +1,97 @@
+// One dead letter, opened: the original message, its headers, where it stands, and what can be done about it.
+
+import { Problem, api } from "./api.js";
+import { ask } from "./ask.js";
+import { hexdump, pretty } from "./bytes.js";
+import { complaint } from "./complaint.js";
+import { h, icon } from "./dom.js";
+import { clockMs, plural, sentence } from "./format.js";
+import { because, by, signed } from "./operator.js";
+import { sagaAddress } from "./router.js";
+
+/** The header in which a dead letter says what happened: it stands above, in words. */
+const DEAD_LETTER = "dead-letter";
+
+/** `said(sentence)` is told what has been done. */
+export function letter(item, said) {
+  const message = h("div", { class: "message-of" }, h("div", { class: "skeleton", "aria-hidden": "true" }));
+  const answer = h("div", { class: "letter-answer" });
+  const element = h("div", { class: "letter" }, facts(item), buttons(item, said, answer), answer, message);
+  const load = () =>
+    api.letter(item).then(
+      (full) => message.replaceChildren(...contents(full)),
+      (problem) => message.replaceChildren(broken(problem, again())),
+    );
+  const again = () => h("button", { type: "button", onclick: load }, "Try again");
+  load();
+  return element;
+}
+
+function facts(item) {
+  const saga = item.id
+    ? h("a", { class: "mono", href: sagaAddress(item.id) }, item.id)
+    : "It cannot be read from this message.";
+  return h(
+    "dl",
+    { class: "facts" },
+    Object.entries({
+      "What went wrong": `${item.error}: ${item.reason}`,
+      Saga: saga,
+      Step: `${item.step}, at the ${sentence(item.service)}`,
+      Original: h("span", { class: "mono" }, item.name),
+      Attempts: plural(item.attempts, "attempt"),
+      "Given up": clockMs(item.at),
+    }).map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value))),
+  );
+}
+
+function buttons(item, said, answer) {
+  const redrive = h("button", { type: "button" }, icon("retry"), "Redrive");
+  redrive.addEventListener("click", () => one(item, redrive, said, answer));
+  const rollback = h("button", { type: "button", onclick: () => back(item, said) }, icon("back"), "Roll back…");
+  const only = h("p", { class: "hint" }, "Nobody can tell whose saga this is, so it can be redriven only.");
+  return h("div", { class: "actions" }, redrive, item.readable ? rollback : only);
+}
+
+async function one(item, button, said, answer) {
+  answer.replaceChildren();
+  button.disabled = true;
+  try {
+    const { count, left_out: reasons } = await api.intervene("redrive", { ids: [item.name], ...by() });
+    said(count ? `${item.name} redriven ${signed()}.` : `Nothing was sent for ${item.name}: ${because(reasons)}.`);
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    answer.replaceChildren(broken(problem));
+  } finally {
+    button.disabled = false;
+  }
+}
+
+async function back(item, said) {
+  const title = () => `Roll back the saga ${item.id}?`;
+  const sentence = await ask({ intent: "rollback", title, ids: [item.id], what: `The saga ${item.id}` });
+  if (sentence) said(sentence);
+}
+
+function broken(problem, again = null) {
+  return h("div", { class: "broken", role: "alert" }, complaint(problem, undefined, again));
+}
+
+/** Text as text, JSON laid out, and bytes that are no text as a hex dump. */
+function contents({ value, value_base64: base64, headers = {} }) {
+  const body =
+    value != null
+      ? block("Message", pretty(value))
+      : base64
+        ? block("Message: bytes that are no text", hexdump(base64))
+        : [h("h3", {}, "Message"), h("p", { class: "hint" }, "The record has no value.")];
+  const given = Object.entries(headers).filter(([name]) => name !== DEAD_LETTER);
+  const list = given.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text ?? "–")));
+  const heads = list.length ? h("dl", { class: "headers" }, list) : h("p", { class: "hint" }, "It has none.");
+  return [...body, h("h3", {}, "Headers"), heads];
+}
+
+const block = (title, text) => [
+  h("h3", {}, title),
+  h("pre", { tabindex: "0", role: "region", "aria-label": title }, text),
+];
