@@ -167,6 +167,7 @@ def apply(row: Row | None, news: Row) -> Row:
         origin=row.origin or news.origin,
         trouble=row.trouble,
         order=news.order or row.order,
+        awaited=row.awaited,
     )
 
 
@@ -262,10 +263,14 @@ def _topic(plan: Plan, name: str) -> str:
 
 
 def mark(row: Row, signal: Signal) -> Row:
-    """A signal changes no state; it is kept as the latest trouble, and `overdue` as a mark."""
-    overdue = row.overdue or signal.kind == "overdue"
-    due_at = row.due_at or signal.due_at
-    newer = row.trouble is None or signal.at > row.trouble.at
-    if row.ended or not (newer or (overdue, due_at) != (row.overdue, row.due_at)):
+    """A signal changes no state: it is kept as the latest trouble, `overdue` as a mark, a redrive until it applies."""
+    if row.ended:
         return row
-    return replace(row, overdue=overdue, due_at=due_at, trouble=signal if newer else row.trouble)
+    marked = replace(
+        row,
+        overdue=row.overdue or signal.kind == "overdue",
+        due_at=row.due_at or signal.due_at,
+        trouble=signal if row.trouble is None or signal.at > row.trouble.at else row.trouble,
+        awaited=signal if signal.kind == "redriven" and signal != row.order else row.awaited,
+    )
+    return row if marked == row else marked

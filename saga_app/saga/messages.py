@@ -132,8 +132,9 @@ class Row:
     history: list[Visit] = field(default_factory=list)
     #: The latest signal about it, if any.
     trouble: Signal | None = None
-    #: The operator's signal that it follows, if any.
+    #: The operator's signal that it follows, if any; and a redrive that was read before the dead letter that it is for.
     order: Signal | None = None
+    awaited: Signal | None = None
     #: Partition and offset of the `new-user` record that began it: tells a redelivery from a second request.
     origin: tuple[Offset, Offset] | None = None
 

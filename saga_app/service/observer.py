@@ -4,6 +4,7 @@ What an operator wants is an event, too: it is decided here, where each saga's r
 two who redrive the same saga the first is heard, and nobody redrives what somebody has rolled back.
 """
 
+import asyncio
 from typing import Any
 
 import structlog
@@ -17,6 +18,9 @@ from saga_app.service.record import Receipt, Record
 from saga_app.service.rows import Rows
 
 log = structlog.get_logger()
+
+#: What an operator says, and how long a saga has to be begun until it counts (seconds).
+ORDERS, SOON_S, TICK_S = ("redriven", "cancelled"), 10.0, 0.1
 
 
 class Observer:
@@ -41,6 +45,8 @@ class Observer:
         if isinstance(body, Parked):
             turn = self.parked(receipt, record, body)
         elif isinstance(body, Signal):
+            if body.kind in ORDERS:
+                await self.begun(record, body)
             turn = self.signalled(receipt, record, body)
         if turn is not None and turn.onward is not None:
             await receipt.settled()
@@ -54,9 +60,15 @@ class Observer:
         if news is None or misplaced(receipt, record, news.id, self.partitions):
             return None
         row = self.rows.note(receipt, record.partition, news)
-        if row.trouble is None or row.trouble.kind != "redriven":
-            return None
-        return self.direct(receipt, record, row, row.trouble)
+        return self.direct(receipt, record, row, row.awaited) if row.awaited else None
+
+    async def begun(self, record: Record, signal: Signal) -> None:
+        """Give a saga that somebody wants to turn round the time to be begun: its request may not have been read."""
+        for _ in range(int(SOON_S / TICK_S)):
+            if self.rows.get(record.partition, signal.id) is not None:
+                return
+            await asyncio.sleep(TICK_S)
+        log.warning("an operator's signal for a saga that nobody knows", saga=signal.id, kind=signal.kind)
 
     def signalled(self, receipt: Receipt, record: Record, signal: Signal) -> machine.Turn | None:
         """Something was said about a saga; one that is not known yet is not made by it."""

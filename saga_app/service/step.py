@@ -77,7 +77,7 @@ class StepLoop:
             return self.absorbed(record, request)
         if answer := remembered.answers.get(self.step.name):  # it may not have been sent on
             return self.proceed(receipt, record, request, answer)
-        self.bury(receipt, record, request)
+        await self.bury(receipt, record, request)
         started_at = self.world.now()
         outcome, attempts = await self.find_out(receipt, request, remembered)
         if isinstance(outcome, GaveUp):
@@ -85,6 +85,7 @@ class StepLoop:
         answer = machine.answer(self.step, outcome, attempts, received_at, started_at, self.world.now())
         if self.step.noted and self.effects is not None:
             self.effects.answered(receipt, record.partition, request.id, self.step.name, answer)
+            await receipt.settled()  # the world may answer otherwise when it is asked again
         return self.proceed(receipt, record, request, answer)
 
     def give_up(
@@ -103,11 +104,15 @@ class StepLoop:
         metrics.DUPLICATES.labels(record.topic).inc()
         log.info("absorbed", saga=request.id, step=self.step.name, offset=record.offset)
 
-    def bury(self, receipt: Receipt, record: Record, request: Message) -> None:
-        """Before an undo: the steps that it undoes must not act any more, though they may come later."""
-        if self.effects is not None:
+    async def bury(self, receipt: Receipt, record: Record, request: Message) -> None:
+        """Before an undo: the steps that it undoes must not act any more, though they may come later.
+
+        Acknowledged before the saga goes on: after a restart the step may be read before its undo.
+        """
+        if self.effects is not None and self.undoes:
             for step in self.undoes:
                 self.effects.undone(receipt, record.partition, request.id, step.name)
+            await receipt.settled()
 
     def read(self, record: Record) -> Message:
         """The request, or `BadMessage`."""

@@ -50,6 +50,7 @@ class Table(faust.Table[bytes, bytes]):
         self._offsets: defaultdict[int, list[int]] = defaultdict(list)
         self._mender = Mender(self._keys_at, self._write_again)
         self._locks: dict[tuple[int, bytes], asyncio.Lock] = {}
+        self._broken = False
 
     def _new_store_by_url(self, url: Any) -> Any:
         return _STORES[url.scheme](
@@ -160,13 +161,32 @@ class Table(faust.Table[bytes, bytes]):
         have = self.store.persisted_offset(TP(self.changelog_topic_name, partition))
         # A gap means that somebody else wrote here; the next recovery shall read it.
         whole = have + len(rows) == offsets[-1]
-        self.store.apply(partition, rows, offsets[-1] if whole else have)
+        try:
+            self.store.apply(partition, rows, offsets[-1] if whole else have)
+        except Exception as error:
+            self._unwritable(error)
+            return
         self._mender.check(partition, have, offsets)
         for key, value in rows:
             if self._pending.get((partition, key)) is value:
                 del self._pending[partition, key]
                 for receipt in self._outdated.pop((partition, key), ()):
                     receipt.report(None, None)
+
+    def _unwritable(self, error: Exception) -> None:
+        """The disk is full, or worse: nothing is lost, the changelog has the rows, and a restart recovers them."""
+        if self._broken:
+            return
+        self._broken = True
+        app: Any = self.app
+        app.log.error(
+            "the rows of table %s cannot be written in %s (%s): make room there, or set another SAGA_DATADIR; "
+            "the worker ends, and recovers them from Kafka when it is started again",
+            self.name,
+            app.conf.datadir,
+            error,
+        )
+        self._crashing = asyncio.ensure_future(app.crash(error))
 
     async def _keys_at(self, partition: int, offsets: Sequence[int]) -> set[bytes]:
         transport = cast(Transport, self.app.transport)
@@ -192,7 +212,11 @@ class Table(faust.Table[bytes, bytes]):
         have = self.store.persisted_offset(TP(self.changelog_topic_name, partition))
         if records[-1].offset > have:
             rows = ((r.key, r.value) for r in records if r.offset > have)
-            self.store.apply(partition, rows, records[-1].offset)
+            try:
+                self.store.apply(partition, rows, records[-1].offset)
+            except Exception as error:
+                self._unwritable(error)
+                raise
 
     def apply_changelog_batch(self, batch: Any) -> None:
         """Nothing: `restore` has already applied what Faust's Recovery hands over here."""

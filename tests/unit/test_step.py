@@ -49,6 +49,9 @@ class Sent:
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Any = None) -> None:
         self.messages.append((topic, key, value, headers))
 
+    async def settled(self) -> None:
+        """All of it is acknowledged."""
+
     @property
     def topics(self) -> list[str]:
         return [message[0] for message in self.messages]
