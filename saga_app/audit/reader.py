@@ -68,6 +68,7 @@ def consumer(bootstrap: str, group: str = "audit") -> Iterator[Consumer]:
         "fetch.message.max.bytes": 262_144,  # these three hold for every partition, of which there are many
         "queued.max.messages.kbytes": 512,
         "queued.min.messages": 1_000,
+        "fetch.queue.backoff.ms": 10,  # by default a full queue keeps a partition waiting for a second
         "socket.connection.setup.timeout.ms": 5_000,
         "log_level": 0,
     }

@@ -21,6 +21,7 @@ class RawTable(Protocol):
     def read(self, partition: int, key: bytes) -> bytes | None: ...
     def write(self, receipt: Any, partition: int, key: bytes, value: bytes | None) -> None: ...
     def locked(self, partition: int, key: bytes) -> AbstractAsyncContextManager[Any]: ...
+    async def owned(self) -> None: ...
 
 
 class Effects:
@@ -32,6 +33,10 @@ class Effects:
     def locked(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
         """Keep other requests of this saga out: they wait until what this one does can be seen."""
         return self.table.locked(partition, id.encode())
+
+    async def owned(self) -> None:
+        """Wait until it is certain that the saga is this worker's. Raises `Fenced` when it is another's by now."""
+        await self.table.owned()
 
     def get(self, partition: int, id: str) -> Remembered:
         """What is remembered. Raises `BadMessage` if it cannot be read: without it a thing might be done twice."""

@@ -24,6 +24,7 @@ from saga_app.service.placement import misplaced
 from saga_app.service.record import Receipt, Record
 from saga_app.service.rows import Rows
 from saga_app.service.world import World
+from saga_app.stream import Fenced
 
 log = structlog.get_logger()
 
@@ -152,6 +153,8 @@ class StepLoop:
             try:
                 denied = await self.world.pretend(self.step, request, attempt)
                 return denied or await self.attempt(request), attempt
+            except Fenced:
+                raise
             except Exception as error:  # a bug in a step parks its saga, it does not stop the others
                 metrics.FAILURES.labels(self.step.name, type(error).__name__).inc()
                 dice = self.world.dice(request.key(self.step.name), "retry", attempt)
@@ -162,8 +165,10 @@ class StepLoop:
             await self.world.sleep(delay)
 
     async def attempt(self, request: Message) -> Outcome:
-        """One attempt. Raises what the step raises, and TimeoutError."""
+        """One attempt. Raises what the step raises, TimeoutError, and Fenced: the saga is another worker's by now."""
         async with self.room:
+            if self.step.noted and self.effects is not None:
+                await self.effects.owned()
             try:
                 async with asyncio.timeout(self.step.retry.timeout):
                     return await self.step.act(request, self.world)

@@ -13,6 +13,7 @@ from faust.types import TP, AppT
 
 from saga_app.stream import memory_store, rocks_store
 from saga_app.stream.mender import Mender, keys_at
+from saga_app.stream.outbox import TICK_S
 from saga_app.stream.receipt import Receipt
 from saga_app.stream.rows import Row, RowStore
 from saga_app.stream.transport import Transport
@@ -103,6 +104,15 @@ class Table(faust.Table[bytes, bytes]):
             finally:
                 if not lock._waiters:
                     self._locks.pop((partition, key), None)
+
+    async def owned(self) -> None:
+        """Wait until it is certain that this worker owns its partitions. Raises `Fenced` when it does not any more.
+
+        For what cannot be undone: a worker that was frozen finds itself in the middle of what another has done since.
+        """
+        lease = cast(Transport, self.app.transport).lease
+        while not lease.holds():
+            await asyncio.sleep(TICK_S)
 
     def rows(self, after: tuple[int, bytes] | None = None) -> Iterator[tuple[int, bytes, bytes]]:
         """Acknowledged rows that this worker owns: partition, key, value, by partition and key; those behind `after`.

@@ -32,7 +32,7 @@ from saga_app.service.room import ChangelogRoom
 from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.service.world import FilePolicy, MockStock, World
-from saga_app.stream import partition_of
+from saga_app.stream import Fenced, partition_of
 from tests.bus import FakeRecord
 from tests.unit.makers import at, journey
 
@@ -69,6 +69,9 @@ class Rowbook:
     def write(self, _receipt: Any, partition: int, key: bytes, value: bytes | None) -> None:
         assert value is not None
         self.held[partition, key] = value
+
+    async def owned(self) -> None:
+        """It is."""
 
     @asynccontextmanager
     async def locked(self, _partition: int, _key: bytes) -> AsyncIterator[None]:
@@ -311,3 +314,14 @@ def test_a_step_that_was_turned_round_while_it_acted_sends_nothing_on() -> None:
     asyncio.run(loop.handle(sent, None, record))
     assert sent.topics == []
     assert table.row("ada").state == "rolling-back"
+
+
+def test_a_worker_that_does_not_own_the_saga_any_more_sends_no_mail_and_parks_nothing() -> None:
+    class Frozen(Rowbook):
+        async def owned(self) -> None:
+            raise Fenced("it was frozen for too long")
+
+    mail = Mail()
+    with pytest.raises(Fenced):
+        handle("notify", on("notify"), mail=mail, table=Frozen())
+    assert mail.failures == 0, "it was not asked"
