@@ -4,6 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 STEPS = Counter("saga_steps_total", "Steps that came to an outcome", ["step", "outcome"])
 SECONDS = Histogram("saga_step_seconds", "Time from taking a request to its outcome, in seconds", ["step"])
+NOTED = Histogram("saga_note_seconds", "From an answer to its acknowledged note; who dies within asks again", ["step"])
 FAILURES = Counter("saga_attempts_failed_total", "Attempts that failed, tried again or not", ["step", "error"])
 PARKED = Counter("saga_dead_letters_total", "Records sent to the dlq", ["step", "error"])
 DUPLICATES = Counter("saga_duplicates_total", "Messages that were known already and changed nothing", ["topic"])

@@ -86,7 +86,8 @@ class StepLoop:
         answer = machine.answer(self.step, outcome, attempts, received_at, started_at, self.world.now())
         if self.step.noted and self.effects is not None:
             self.effects.answered(receipt, record.partition, request.id, self.step.name, answer)
-            await receipt.settled()  # the world may answer otherwise when it is asked again
+            with metrics.NOTED.labels(self.step.name).time():
+                await receipt.settled()  # the world may answer otherwise when it is asked again
         return self.proceed(receipt, record, request, answer)
 
     def give_up(

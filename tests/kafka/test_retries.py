@@ -13,16 +13,16 @@ from tests.wait import until
 USERS = 500
 
 
+def metrics(system: System, service: str) -> dict[str, float]:
+    """What a service counts, by name and labels."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{system.settings[f'{service}_port']}/metrics", timeout=10) as page:
+        lines = page.read().decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
 def held(system: System) -> float:
     """The longest that a commit is being held back anywhere, in seconds."""
-    longest = 0.0
-    for service in SERVICES:
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{system.settings[f'{service}_port']}/metrics", timeout=10
-        ) as page:
-            lines = page.read().decode().splitlines()
-        longest = max(longest, *(float(line.split()[-1]) for line in lines if line.startswith("saga_commit_held_s")))
-    return longest
+    return max(metrics(system, service)["saga_commit_held_seconds"] for service in SERVICES)
 
 
 def test_a_failing_saga_holds_up_no_other_and_no_commit_beyond_its_budget(
@@ -50,6 +50,9 @@ def test_a_failing_saga_holds_up_no_other_and_no_commit_beyond_its_budget(
         f"{len(overtaken)} of {len(rough)} that were tried thrice and more were overtaken in their partition; ", end=""
     )
     print(f"a commit was held back for {max(seen):.2f} s at most")
+    notifier = metrics(system, "notifier")
+    total, mails = (notifier[f'saga_note_seconds_{part}{{step="notify"}}'] for part in ("sum", "count"))
+    print(f"from acceptance to acknowledged note: {1000 * total / mails:.1f} ms on average, {mails:.0f} mails")
     assert len(overtaken) > len(rough) / 2 > 0, "others have waited for them"
     assert 0 < max(seen) <= max(step.retry.budget for step in ONBOARDING.steps)
     until(lambda: held(system) < 1.0, 10, "the commits have caught up")
