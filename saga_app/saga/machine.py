@@ -174,7 +174,7 @@ def apply(row: Row | None, news: Row) -> Row:
 def passed(row: Row, request: Message) -> bool:
     """Whether what this request leads to has been seen already: then it is late, and there is nothing left to do.
 
-    A saga that is just one step further may have been noted without its message having been sent: do it again.
+    A saga that is just one step further may have been noted without its message having been sent: see `resumed`.
     """
     if row.ended or row.state != "rolling-back":
         return row.ended or len(row.history) > len(request.history) + 1
@@ -184,6 +184,13 @@ def passed(row: Row, request: Message) -> bool:
 def is_undoing(request: Message) -> bool:
     """Whether a request is on the way back."""
     return request.slip is not None and request.slip.undoing
+
+
+def resumed(plan: Plan, row: Row, request: Message) -> Next | None:
+    """What has followed a request already, if its row is just one step further: it may not have been sent."""
+    if row.state != "running" or is_undoing(request) or len(row.history) != len(request.history) + 1:
+        return None
+    return Next(_topic(plan, row.step), _request(row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +278,16 @@ def mark(row: Row, signal: Signal) -> Row:
         overdue=row.overdue or signal.kind == "overdue",
         due_at=row.due_at or signal.due_at,
         trouble=signal if row.trouble is None or signal.at > row.trouble.at else row.trouble,
-        awaited=signal if signal.kind == "redriven" and signal != row.order else row.awaited,
+        awaited=_awaited(row, signal),
     )
     return row if marked == row else marked
+
+
+def _awaited(row: Row, signal: Signal) -> Signal | None:
+    """The redrive that waits for its dead letter; one that is behind what is known will not get any."""
+    if signal.kind != "redriven" or any(line.step == signal.step for line in row.history):
+        return row.awaited
+    if signal.step == row.step and signal.attempt <= row.attempt:
+        return row.awaited
+    before = row.awaited
+    return before if before and before.step == signal.step and before.attempt > signal.attempt else signal

@@ -159,6 +159,8 @@ class Effects:
     v: Literal[1]
     id: Id
     answers: dict[str, Answer] = field(default_factory=dict)
+    #: Steps that were begun; whether they have been done is not known before their answer is.
+    begun: list[str] = field(default_factory=list)
     #: Steps that must not act any more (tombstones): their undo has come.
     undone: list[str] = field(default_factory=list)
 

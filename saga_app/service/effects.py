@@ -48,6 +48,12 @@ class Effects:
         except BadMessage as error:
             raise BadMessage(f"what is remembered of this saga cannot be read: {error}") from None
 
+    def begun(self, receipt: Any, partition: int, id: str, step: str) -> None:
+        """Remember that a step is about to act."""
+        row = self.get(partition, id)
+        row.begun.append(step)
+        self._write(receipt, partition, row)
+
     def answered(self, receipt: Any, partition: int, id: str, step: str, answer: Answer) -> None:
         """Remember what a step has answered."""
         row = self.get(partition, id)

@@ -5,9 +5,25 @@ from typing import Any
 
 import structlog
 
+from saga_app.stream import CannotStore, Fenced
+
 TIMESTAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
 #: Their lines at info level are of use to their own developers only: every service object that starts, every request.
 CHATTY = ("aiokafka", "aiohttp.access", "faust", "mode", "saga_app.stream", "saga_app.service.app")
+
+#: They say all that there is to say: where in the code it was helps nobody.
+PLAIN = (CannotStore, Fenced)
+
+
+def without_traceback(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """An error that a person at the console can understand is one line."""
+    raised = event.get("exc_info")
+    error = raised[1] if isinstance(raised, tuple) else raised
+    if isinstance(error, PLAIN):
+        del event["exc_info"]
+        event["error"] = str(error)
+    return event
+
 
 SHARED: list[Any] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, TIMESTAMP]
 
@@ -34,6 +50,7 @@ def config(service: str, form: str = "console", level: str = "INFO") -> dict[str
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             named,
+            without_traceback,
             structlog.processors.format_exc_info,
             renderer,
         ],

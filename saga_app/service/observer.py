@@ -86,6 +86,9 @@ class Observer:
         """What an operator wants, if it applies: the row says so from now on."""
         turn = machine.directed(self.plan, row, signal)
         if turn is not None:
-            self.rows.note(receipt, record.partition, turn.row)
+            if turn.row is row:  # whoever wrote it may not have its acknowledgement yet
+                self.rows.again(receipt, record.partition, row)
+            else:
+                self.rows.note(receipt, record.partition, turn.row)
             log.info("turned", saga=row.id, step=row.step, kind=signal.kind, attempt=signal.attempt)
         return turn

@@ -58,6 +58,10 @@ class Rows:
         if marked is not row:
             self._write(receipt, partition, marked)
 
+    def again(self, receipt: Any, partition: int, row: Row) -> None:
+        """Write a row as it is: then this receipt covers it, too."""
+        self._write(receipt, partition, row)
+
     def _write(self, receipt: Any, partition: int, row: Row) -> None:
         value = encode(row)
         self.table.write(receipt, partition, row.id.encode(), value)

@@ -79,6 +79,7 @@ class StepLoop:
         if answer := remembered.answers.get(self.step.name):  # it may not have been sent on
             return self.proceed(receipt, record, request, answer)
         await self.bury(receipt, record, request)
+        await self.intend(receipt, record, request, remembered)
         started_at = self.world.now()
         outcome, attempts = await self.find_out(receipt, request, remembered)
         if isinstance(outcome, GaveUp):
@@ -116,6 +117,12 @@ class StepLoop:
                 self.effects.undone(receipt, record.partition, request.id, step.name)
             await receipt.settled()
 
+    async def intend(self, receipt: Receipt, record: Record, request: Message, remembered: Remembered) -> None:
+        """Note that a step which cannot be unmade begins: if we die in it, its undo must not take it for never done."""
+        if self.effects is not None and self.step.noted and self.step.undo and self.step.name not in remembered.begun:
+            self.effects.begun(receipt, record.partition, request.id, self.step.name)
+            await receipt.settled()
+
     def read(self, record: Record) -> Message:
         """The request, or `BadMessage`."""
         message = decode(Message, record.value)
@@ -131,6 +138,9 @@ class StepLoop:
                 return False
             if machine.passed(row, request):
                 return False
+            if onward := machine.resumed(self.plan, row, request):
+                self.send_on(receipt, record, onward, row.updated_at)
+                return False
         if self.step.lag:  # a step that takes no time has its outcome noted at once
             news = machine.asked(self.plan, record.topic, request, self.world.now())
             news.origin = origin
@@ -142,7 +152,7 @@ class StepLoop:
     ) -> tuple[Outcome | GaveUp, int]:
         """The outcome and the number of attempts; an undo of what certainly has not been done need not act."""
         noted = [step.name for step in self.undoes if step.noted]
-        if noted and not any(may_be_done(remembered, request, name) for name in noted):
+        if noted and not any(may_be_done(remembered, name) for name in noted):
             return Done(remark=f"nothing to take back: {', '.join(noted)} was not done"), 1
         return await self.act(receipt, request)
 
@@ -204,8 +214,7 @@ class StepLoop:
             return self.absorbed(record, request)
         after = machine.following(request, self.step, answer)
         if isinstance(after, machine.Next):
-            headers = headers_for(after.message, after.topic, self.step.service, done.ended_at, record.headers)
-            receipt.send(after.topic, request.id.encode(), encode(after.message), headers)
+            self.send_on(receipt, record, after, done.ended_at)
             news = machine.asked(self.plan, after.topic, after.message, done.ended_at)
         else:
             news = machine.ended(after, done.ended_at)
@@ -214,18 +223,18 @@ class StepLoop:
         log.debug("step", saga=request.id, step=self.step.name, outcome=done.outcome, attempts=done.attempts)
         return None
 
+    def send_on(self, receipt: Receipt, record: Record, onward: machine.Next, at: str) -> None:
+        """Ask for the next step."""
+        headers = headers_for(onward.message, onward.topic, self.step.service, at, record.headers)
+        receipt.send(onward.topic, onward.message.id.encode(), encode(onward.message), headers)
+
     def turned(self, record: Record, request: Message, rows: Rows) -> bool:
         """Whether an operator has turned the saga round while the step acted: its undo is on the way."""
         row = rows.get(record.partition, request.id)
         return row is not None and row.state == "rolling-back" and not machine.is_undoing(request)
 
 
-def may_be_done(remembered: Remembered, request: Message, step: str) -> bool:
-    """Whether a step has been done, or nobody knows; what is noted as denied has left nothing to take back."""
+def may_be_done(remembered: Remembered, step: str) -> bool:
+    """Whether a noted step has been done, or has been begun and nobody knows."""
     answer = remembered.answers.get(step)
-    return was_at(request, step) if answer is None else answer.visit.outcome == "done"
-
-
-def was_at(request: Message, step: str) -> bool:
-    """Whether a saga has been at a step, and may have done it."""
-    return any(line.step == step for line in request.history)
+    return step in remembered.begun if answer is None else answer.visit.outcome == "done"

@@ -17,12 +17,14 @@ from saga_app.stream.lease import Fenced
 from saga_app.stream.partition import partition_of
 from saga_app.stream.pool import Pool
 from saga_app.stream.receipt import Headers, Receipt
+from saga_app.stream.rocks_store import CannotStore
 from saga_app.stream.sender import Message, NotAcknowledged, Sender
 from saga_app.stream.table import Table
 from saga_app.stream.transport import Transport
 
 __all__ = [
     "Batch",
+    "CannotStore",
     "Fenced",
     "Headers",
     "Message",

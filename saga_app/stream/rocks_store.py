@@ -17,6 +17,16 @@ TUNED: Mapping[str, int] = {
 }
 
 
+class CannotStore(RuntimeError):
+    """The disk is full, or worse. Nothing is lost: the changelog has the rows, and a restart recovers them."""
+
+    def __init__(self, directory: str, why: object) -> None:
+        super().__init__(
+            f"rows cannot be written to {directory} ({why}): make room there, or set another SAGA_DATADIR; "
+            "the worker ends, and recovers them from Kafka when it is started again"
+        )
+
+
 class RocksStore(rocksdb.Store):
     """The store of `rocksdb://`: Faust's, read and written by partition; rows and offset in one atomic write."""
 
@@ -44,7 +54,18 @@ class RocksStore(rocksdb.Store):
                 batch.put(key, value)
         batch.put(self.offset_key, b"%d" % offset)
         db: Any = self._db_for_partition(partition)
-        db.write(batch)
+        try:
+            db.write(batch)
+        except Exception as error:
+            raise CannotStore(str(self.path), error) from None
+
+    def _open_for_partition(self, partition: int) -> Any:
+        try:
+            return super()._open_for_partition(partition)
+        except Exception as error:
+            if "lock" in str(error).lower():  # Faust tries it again
+                raise
+            raise CannotStore(str(self.path), error) from None
 
     def persisted_offset(self, tp: TP) -> int:
         offset = super().persisted_offset(tp)

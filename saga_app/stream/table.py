@@ -184,19 +184,12 @@ class Table(faust.Table[bytes, bytes]):
                     receipt.report(None, None)
 
     def _unwritable(self, error: Exception) -> None:
-        """The disk is full, or worse: nothing is lost, the changelog has the rows, and a restart recovers them."""
-        if self._broken:
-            return
-        self._broken = True
-        app: Any = self.app
-        app.log.error(
-            "the rows of table %s cannot be written in %s (%s): make room there, or set another SAGA_DATADIR; "
-            "the worker ends, and recovers them from Kafka when it is started again",
-            self.name,
-            app.conf.datadir,
-            error,
-        )
-        self._crashing = asyncio.ensure_future(app.crash(error))
+        """End: the store must be a prefix of the changelog, and it stands still."""
+        if not self._broken:
+            self._broken = True
+            app: Any = self.app
+            app.log.error("table %s: %s", self.name, error)
+            self._crashing = asyncio.ensure_future(app.crash(error))
 
     async def _keys_at(self, partition: int, offsets: Sequence[int]) -> set[bytes]:
         transport = cast(Transport, self.app.transport)
