@@ -2,13 +2,18 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test check format kafka-start kafka-stop up down logs clean
+.PHONY: help run test check format kafka-start kafka-stop up down logs simulate chaos clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 COMPOSE ?= docker compose
+
+SAGAS ?= 10000
+MINUTES ?= 8
+SEED ?= 1
+SEEDS ?= 10000
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -19,6 +24,12 @@ run: $(STAMP) ## the embedded broker and the four services; Ctrl-C stops all of 
 # Two at a time: most tests wait for processes, brokers and pages, and not for a processor.
 test: $(STAMP) ## every test that this machine can run; CI=true: a missing part is a failure
 	@exec $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+simulate: $(STAMP) ## all services on a fake bus, ten thousand seeds; SEEDS=10000 ARGS="--from N"
+	@exec $(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs 2 $(ARGS)
+
+chaos: $(STAMP) ## real Kafka, everything breaks, then a count; SAGAS=10000 MINUTES=8 SEED=1 ARGS="--json FILE"
+	@exec $(BIN)/python -m tests.chaos --sagas $(SAGAS) --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 check: $(DEV_STAMP) ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -19,6 +19,7 @@ from saga_app.console.places import Place
 from saga_app.console.tables import sagas
 from saga_app.saga.messages import Row, User, decode
 from saga_app.saga.view import view
+from saga_app.service.problem import Problem
 
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ class Queries:
 
     def __init__(self, index: Index, now: Callable[[], str]) -> None:
         self.index, self.now = index, now
+        self.closed = False
         self.threads = ThreadPoolExecutor(4, thread_name_prefix="console-query")
 
     async def _ask(self, question: Callable[[Connection], T]) -> T:
@@ -45,10 +47,13 @@ class Queries:
             with self.index.database.engine.connect() as connection:
                 return question(connection)
 
+        if self.closed:
+            raise Problem(503, "the console is stopping; nothing was accepted", headers={"Retry-After": "5"})
         return await asyncio.get_running_loop().run_in_executor(self.threads, answer)
 
     def close(self) -> None:
         """End the threads."""
+        self.closed = True
         self.threads.shutdown(wait=False)
 
     async def sagas(self, query: SagaQuery) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class StepLoop:
     def absorbed(self, record: Record, request: Message) -> None:
         """A request whose effect is there already, or must not be any more: there is nothing to do."""
         metrics.DUPLICATES.labels(record.topic).inc()
-        log.info("absorbed", saga=request.id, step=self.step.name, offset=record.offset)
+        log.debug("absorbed", saga=request.id, step=self.step.name, offset=record.offset)
 
     async def bury(self, receipt: Receipt, record: Record, request: Message) -> None:
         """Before an undo: the steps that it undoes must not act any more, though they may come later.
