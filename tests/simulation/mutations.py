@@ -349,19 +349,21 @@ def redrive_forgotten(original: Function) -> Function:
     return lambda row, signal: row if signal.kind == "redriven" else original(row, signal)
 
 
-@mutation((machine, "_awaited"))
+@mutation(
+    (machine, "_awaited"), sagas=3, crashes=4, duplicates=0.4, errors=0.6, redrives=0.9, quarrels=0.9, denials=0.0
+)
 def late_redrive_awaited(_original: Function) -> Function:
     """An older one takes the place of the one that counts."""
     return lambda row, signal: signal if signal.kind == "redriven" else row.awaited
 
 
-@mutation((Rows, "again"))
+@mutation((Rows, "again"), sagas=3, pairs=0, crashes=4, duplicates=0.6, rollbacks=3)
 def repeated_order_not_waited_for(_original: Function) -> Function:
     """A duplicate of an order sends the saga back before the row that says so is there."""
     return nothing
 
 
-@mutation((machine, "resumed"))
+@mutation((machine, "resumed"), sagas=3, crashes=4, lost=0.6)
 def provision_asked_again(_original: Function) -> Function:
     """A request that comes again may end otherwise than its row says."""
     return nothing

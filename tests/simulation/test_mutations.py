@@ -16,7 +16,9 @@ SEEDS = range(3000)
 @pytest.mark.parametrize("name", sorted(mutations.MUTATIONS))
 def test_code_that_is_broken_in_this_way_is_caught(name: str) -> None:
     tally = crowd.portion(SEEDS, name, mutations.MUTATIONS[name].knobs)
-    assert tally.failed is not None, f"{mutations.MUTATIONS[name].mutate.__doc__}: nobody has noticed in {tally.runs} runs"
+    assert tally.failed is not None, (
+        f"{mutations.MUTATIONS[name].mutate.__doc__}: nobody has noticed in {tally.runs} runs"
+    )
     with mutations.active(name):
         wrong = run(*tally.failed).wrong
     assert not [each for each in wrong if "crashed by itself" in each], "the mutation itself is what is broken"
