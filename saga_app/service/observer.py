@@ -45,6 +45,8 @@ class Observer:
         if isinstance(body, Parked):
             turn = self.parked(receipt, record, body)
         elif isinstance(body, Signal):
+            if misplaced(receipt, record, body.id, self.partitions):
+                return
             if body.kind in ORDERS:
                 await self.begun(record, body)
             turn = self.signalled(receipt, record, body)
@@ -72,8 +74,6 @@ class Observer:
 
     def signalled(self, receipt: Receipt, record: Record, signal: Signal) -> machine.Turn | None:
         """Something was said about a saga; one that is not known yet is not made by it."""
-        if misplaced(receipt, record, signal.id, self.partitions):
-            return None
         row = self.rows.get(record.partition, signal.id)
         if row is None:
             return None

@@ -51,7 +51,7 @@ class Twice:
 
 @dataclass
 class Reckoning:
-    """Ids of sagas; all but `twice` should be empty."""
+    """Ids of sagas; all but `twice` and `told_late` should be empty."""
 
     lost: list[str] = field(default_factory=list)
     ended_twice: list[str] = field(default_factory=list)
@@ -60,6 +60,7 @@ class Reckoning:
     never_mailed: list[str] = field(default_factory=list)
     never_told: list[str] = field(default_factory=list)
     told_wrong: list[str] = field(default_factory=list)
+    told_late: dict[str, str] = field(default_factory=dict)  #: As told_wrong, with what explains it.
     garbage_lost: list[Place] = field(default_factory=list)
     twice: list[Twice] = field(default_factory=list)
     states: dict[str, int] = field(default_factory=dict)
@@ -103,10 +104,12 @@ def _reckon_saga(found: Reckoning, evidence: Evidence, id: str, versions: Sequen
             why = explanation(first, second, evidence.entries)
             found.twice.append(Twice(id, step, (first.at, second.at), why))
     if last is not None:
-        _reckon_mail(found, last, welcome, void)
+        _reckon_mail(found, evidence.entries, last, welcome, void)
 
 
-def _reckon_mail(found: Reckoning, last: Row, welcome: Sequence[Copy], void: Sequence[Copy]) -> None:
+def _reckon_mail(
+    found: Reckoning, entries: Sequence[Entry], last: Row, welcome: Sequence[Copy], void: Sequence[Copy]
+) -> None:
     """A user who is onboarded has a welcome; one who had it and is not onboarded was told so, and after it."""
     if last.state == "completed":
         if not welcome:
@@ -116,7 +119,11 @@ def _reckon_mail(found: Reckoning, last: Row, welcome: Sequence[Copy], void: Seq
     elif last.ended and welcome and not void and not _could_not_tell(last):
         found.never_told.append(last.id)
     elif void and welcome and welcome[-1].at > void[-1].at:
-        found.told_wrong.append(last.id)
+        why = next((entry for entry in entries if _has_woken(entry, welcome[-1].at)), None)
+        if why is None:
+            found.told_wrong.append(last.id)
+        else:
+            found.told_late[last.id] = f"{why.who} woke up with the welcome in its hands"
 
 
 def _could_not_tell(row: Row) -> bool:
@@ -160,8 +167,14 @@ def _because(entry: Entry, first: float, second: float) -> str | None:
     return None
 
 
+def _has_woken(entry: Entry, at: float) -> bool:
+    """Whether a mail came from a Notifier that had just woken up: SMTP knows no fence."""
+    frozen = entry.kind == "freeze" and entry.who.startswith("notifier")
+    return frozen and entry.until - 0.5 <= at <= entry.until + SOON_S
+
+
 def _because_frozen(entry: Entry, first: float, second: float) -> str | None:
-    if entry.until - 0.5 <= second <= entry.until + SOON_S:
+    if _has_woken(entry, second):
         return f"{entry.who} woke up and went on with what it had begun"
     drained = entry.at + SESSION_S - 2, max(entry.at + SESSION_S, entry.until) + SESSION_S + DRAIN_S
     if entry.until - entry.at > SESSION_S - 2 and drained[0] <= first <= drained[1]:

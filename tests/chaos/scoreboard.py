@@ -73,6 +73,8 @@ class Scoreboard:
         yield "  (a mail at any time would be explained)", f"{found.by_chance:.0%}", True
         for name in list(wrong)[3:-2]:
             yield name, str(len(wrong[name])), not wrong[name]
+        if found.told_late:
+            yield "welcomed after they were told that it is off, explained", str(len(found.told_late)), True
         yield "stuck unflagged", str(len(wrong["stuck unflagged"])), not wrong["stuck unflagged"]
         yield "duplicates absorbed", f"{self.absorbed}; {self.forwarded} sent on to their partition", True
         during = f" ({', '.join(map(str, self.still_during[:NAMED]))})" if self.still_during else ""

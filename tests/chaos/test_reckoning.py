@@ -73,6 +73,8 @@ def test_a_user_is_told_once_what_is_true_in_the_end() -> None:
     assert count(row("completed"), mails=("notify", "retract")).told_wrong == ["ana"]
     late = {message_id("ana", "notify"): [Copy(NOW, False)], message_id("ana", "retract"): [Copy(NOW - 1, False)]}
     assert count(row("rolled-back"), copies=late).told_wrong == ["ana"]
+    woken = count(row("rolled-back"), copies=late, entries=[entry("freeze", "notifier-1", -20, -0.1)])
+    assert (woken.told_wrong, list(woken.told_late)) == ([], ["ana"])
 
 
 def test_a_follow_up_that_could_not_be_sent_stands_in_the_row() -> None:
