@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test check format kafka-start kafka-stop up down logs simulate chaos clean
+.PHONY: help run test check format kafka-start kafka-stop up down logs simulate ordeals chaos clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,6 +27,9 @@ test: $(STAMP) ## every test that this machine can run; CI=true: a missing part 
 
 simulate: $(STAMP) ## all services on a fake bus, ten thousand seeds; SEEDS=10000 ARGS="--from N"
 	@exec $(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs 2 $(ARGS)
+
+ordeals: $(STAMP) ## real Kafka: a full disk, a broker that hangs for a minute, a changelog that is compacted under load
+	@exec $(BIN)/python -m pytest tests/ordeals $(ARGS)
 
 chaos: $(STAMP) ## real Kafka, everything breaks, then a count; SAGAS=10000 MINUTES=8 SEED=1 ARGS="--json FILE"
 	@exec $(BIN)/python -m tests.chaos --sagas $(SAGAS) --minutes $(MINUTES) --seed $(SEED) $(ARGS)

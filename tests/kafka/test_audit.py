@@ -45,7 +45,7 @@ def test_a_run_of_the_system_adds_up_until_somebody_writes_into_its_topics(
     code, said = audit(own_kafka)
     assert code == 1
     assert "two devices: 1\n" in said
-    assert f"  {forged}\tits messages name LT-FORGED and " in said
+    assert any(forged in line and "LT-FORGED" in line for line in said.splitlines())
     assert f"1 thing does not add up: {USERS} sagas" in said
 
 

@@ -12,7 +12,7 @@ from tests.system import System
 from tests.topics import everything
 from tests.wait import until
 
-SAGAS, LAG_S, DEADLINE_S = 1_000, 10, 20
+SAGAS, LAG_S, DEADLINE_S = 1_000, 6, 12
 
 
 def marks(bootstrap: str) -> dict[str, float]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka.test_compaction import shown
 from tests.kafka.test_saga import states
+from tests.ordeals.test_compaction import shown
 from tests.system import System
 from tests.topics import send, user
 from tests.wait import until
