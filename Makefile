@@ -28,7 +28,7 @@ test: $(STAMP) ## every test that this machine can run; CI=true: a missing part 
 simulate: $(STAMP) ## all services on a fake bus, ten thousand seeds; SEEDS=10000 ARGS="--from N"
 	@exec $(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs 2 $(ARGS)
 
-ordeals: $(STAMP) ## real Kafka: a full disk, a broker that hangs for a minute, a changelog that is compacted under load
+ordeals: $(STAMP) ## real Kafka, minutes: a full disk, a hanging broker, compaction under load, deadlines, retries
 	@exec $(BIN)/python -m pytest tests/ordeals $(ARGS)
 
 chaos: $(STAMP) ## real Kafka, everything breaks, then a count; SAGAS=10000 MINUTES=8 SEED=1 ARGS="--json FILE"

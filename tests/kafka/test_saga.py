@@ -107,6 +107,7 @@ def test_two_thousand_users_complete_once_though_a_worker_of_each_service_is_kil
 def test_a_view_says_to_try_again_while_the_worker_that_owns_the_row_is_away(kafka: str, two: System) -> None:
     first = two.settings["provisioner_port"]
     until(lambda: len(pids(two, "provisioner")) == 2, 20, "both workers are there")
+    until(lambda: has_rows(first) and has_rows(first + 100), 30, "each worker has rows of its own")
     until(lambda: answers(first) == {200}, 30, "every row")
     [frozen] = [
         each.pid
@@ -118,6 +119,12 @@ def test_a_view_says_to_try_again_while_the_worker_that_owns_the_row_is_away(kaf
     os.kill(frozen, signal.SIGCONT)
     assert found == {200, 503}
     until(lambda: answers(first) == {200}, 40, "every row again")
+
+
+def has_rows(port: int) -> bool:
+    """Whether a worker has been given partitions."""
+    status, answer = ask(f"http://127.0.0.1:{port}/sagas/?limit=1")
+    return status == 200 and bool(answer["items"])
 
 
 def answers(port: int) -> set[int]:
