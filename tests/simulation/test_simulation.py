@@ -10,7 +10,7 @@ from tests.simulation.run import run
 from tests.simulation.shrink import shrunk
 
 #: `make simulate` plays ten thousand.
-SEEDS = range(1_500)
+SEEDS = range(1_000)
 
 
 @pytest.mark.timeout(900)
