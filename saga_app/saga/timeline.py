@@ -44,7 +44,7 @@ class Entry:
 def entries(plan: Plan, record: Record) -> list[Entry]:
     """What a record tells: how the step before it ended, and what it asks for.
 
-    A changelog record tells something only when its saga has ended.
+    A changelog record tells something only when its saga has ended: how, and how its last undo did.
     """
     body = record.body
     if isinstance(body, Signal):
@@ -83,10 +83,12 @@ def _request(plan: Plan, record: Record, message: Message) -> Entry:
 
 
 def _ending(record: Record, row: Row) -> list[Entry]:
+    """How it ended; before that the last step of a way back, of which no message tells."""
+    last = [] if row.state == "completed" else _outcome(record, row.history, row.facts)
     at = row.ended_at or row.updated_at
     data = {"duration": between(row.started_at, at), "reason": row.reason, "facts": row.facts}
     service = row.history[-1].service if row.history else ""
-    return [_entry(record, at, service, row.step, row.state, row.attempt, data)]
+    return [*last, _entry(record, at, service, row.step, row.state, row.attempt, data)]
 
 
 def story(plan: Plan, records: Iterable[Record]) -> list[Entry]:

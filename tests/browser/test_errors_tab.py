@@ -21,7 +21,7 @@ from tests.system import System
 from tests.wait import free_port, until
 
 #: Each test has a department of its own, so that none takes another's dead letters away.
-PEOPLE = {"Engineering": 3, "Sales": 2, "Finance": 1, "People": 1, "Support": 1}
+PEOPLE = {"Engineering": 3, "Sales": 2, "Finance": 1, "People": 1, "Support": 4}
 GARBAGE = b"\xff\xfe no JSON"
 
 
@@ -49,7 +49,7 @@ def ask(url: str, path: str, body: Any = None) -> Any:
 
 @pytest.fixture(scope="module")
 def trouble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
-    """Eight users are parked, and one message is none."""
+    """Users of each department are parked, and one message is none."""
     port = free_port()
     system = System(tmp_path_factory.mktemp("trouble"), lag="0-0.1", mail=f"smtp://127.0.0.1:{port}", deadline=3600)
     mail = Controller(Sink(), hostname="127.0.0.1", port=port)
@@ -224,11 +224,29 @@ def test_a_stuck_user_is_rolled_back_from_the_drawer_after_a_question(
 
 
 def test_a_stuck_user_is_redriven_from_the_drawer(visit: Callable[..., User], trouble: Company) -> None:
-    [id] = trouble.parked["Support"]
+    id = trouble.parked["Support"][0]
     user = visit(trouble.url, f"#/sagas/{id}").connected()
     user.page.locator("#drawer").get_by_role("button", name="Redrive").click()
     expect(user.page.locator("#drawer .drawer-state")).to_contain_text("Completed", timeout=SAGA_MS)
     expect(user.page.locator("#drawer .timeline")).to_contain_text("Redriven by somebody")
+
+
+def test_a_whole_group_is_rolled_back_and_each_of_its_users_has_gone_all_the_way_back(
+    operator: User, trouble: Company
+) -> None:
+    ids = [id for id in trouble.parked["Support"] if trouble.state(id) == "parked"]
+    choose(operator, "Support")
+    group(operator, "Notifier").get_by_role("button", name=f"Roll back {len(ids)}…").click()
+    dialog(operator).get_by_label("Your name").fill("ana")
+    dialog(operator).get_by_role("button", name=f"Roll back {len(ids)}").click()
+    expect(said(operator)).to_contain_text("rolled back by ana.")
+    trouble.reaches("rolled-back", *ids)
+    expect(operator.page.get_by_text("No errors.")).to_be_visible(timeout=SAGA_MS)
+    operator.page.goto(f"{trouble.url}/#/sagas/{ids[-1]}")
+    story = operator.page.locator("#drawer .timeline")
+    for words in ("Cancelled by ana", "Follow-up mail sent", "Access taken back", "Device taken back"):
+        expect(story).to_contain_text(words)
+    expect(story.locator("li").last).to_contain_text("Saga rolled back")
 
 
 def test_by_keyboard_alone_a_dead_letter_is_opened_and_the_question_asked_and_left(operator: User) -> None:

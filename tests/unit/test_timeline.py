@@ -62,7 +62,19 @@ def test_a_saga_that_was_turned_round_tells_the_way_back() -> None:
     assert told(records({"authorize": NO}))[3:] == [
         ("authorize", "denied"),
         ("deprovision", "requested"),
+        ("deprovision", "done"),
         ("deprovision", "rolled-back"),
+    ]
+
+
+def test_a_user_who_gets_no_device_is_told_so_before_the_end() -> None:
+    assert told(records({"provision": NO}))[1:] == [("provision", "denied"), ("provision", "rolled-back")]
+
+
+def test_the_last_undo_that_fails_for_good_is_told_by_a_line_of_its_own() -> None:
+    assert told(records({"authorize": NO, "deprovision": NO}))[-2:] == [
+        ("deprovision", "denied"),
+        ("deprovision", "rollback-incomplete"),
     ]
 
 
