@@ -35,7 +35,7 @@ class End:
 
 def first(plan: Plan, request: Message, at: str) -> Message:
     """A client's request with the slip and the start time of its saga; whatever else the client wrote is not ours."""
-    return replace(request, saga=plan.name, slip=plan.slip(), started_at=at, history=[], facts={})
+    return Message(request.v, request.id, request.user, plan.name, request.attempt, at, {}, plan.slip(), [])
 
 
 def admit(plan: Plan, topic: str, message: Message, at: str) -> Message:
@@ -83,16 +83,16 @@ def answer(
 def following(request: Message, step: Step, answer: Answer) -> Next | End:
     """Done moves one place ahead; denied turns the saga round, so that ahead becomes back."""
     slip = request.slip or Slip([], [])
-    message = replace(request, attempt=1, history=[*request.history, answer.visit], facts=request.facts | answer.facts)
+    history, facts = [*request.history, answer.visit], request.facts | answer.facts
     if slip.undoing:
         ahead, back, undoing = slip.ahead, slip.back, True
     elif answer.visit.outcome != "done":
         ahead, back, undoing = slip.back, [], True
     else:
         ahead, back, undoing = slip.ahead, [step.undo, *slip.back] if step.undo else slip.back, False
-    if not ahead:
-        return End(_end_state(message, undoing), replace(message, slip=Slip([], back, undoing)))
-    return Next(ahead[0], replace(message, slip=Slip(ahead[1:], back, undoing)))
+    onward = Slip(ahead[1:], back, undoing)
+    message = Message(request.v, request.id, request.user, request.saga, 1, request.started_at, facts, onward, history)
+    return Next(ahead[0], message) if ahead else End(_end_state(message, undoing), message)
 
 
 def _end_state(message: Message, undoing: bool) -> State:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from saga_app.saga.messages import Message, Slip
@@ -42,7 +43,7 @@ class Step:
     at_once: int = 10_000  #: how many of it a worker does at once; the others wait, and that is no attempt
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """A saga: the steps in order, and the steps that undo them."""
 
@@ -66,7 +67,7 @@ class Plan:
         """The steps that the step of this topic undoes."""
         return tuple(step for step in self.steps if step.undo == topic)
 
-    @property
+    @cached_property
     def topics(self) -> tuple[str, ...]:
         """The topics of all steps, in the order of the plan, undos last."""
         return tuple(step.topic for step in self.steps + self.undos)

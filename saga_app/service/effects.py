@@ -5,12 +5,14 @@ act any more: the undo leaves a tombstone. Both are acknowledged before their re
 """
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import structlog
 
-from saga_app.saga.messages import Answer, BadMessage, decode, encode
+from saga_app.saga.messages import Answer, BadMessage, encode
 from saga_app.saga.messages import Effects as Remembered
+from saga_app.service.latest import Latest
 
 log = structlog.get_logger()
 
@@ -29,6 +31,7 @@ class Effects:
 
     def __init__(self, table: RawTable) -> None:
         self.table = table
+        self.latest = Latest(Remembered)
 
     def locked(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
         """Keep other requests of this saga out: they wait until what this one does can be seen."""
@@ -44,28 +47,27 @@ class Effects:
         if value is None:
             return Remembered(1, id)
         try:
-            return decode(Remembered, value)
+            return self.latest.read(partition, id, value)
         except BadMessage as error:
             raise BadMessage(f"what is remembered of this saga cannot be read: {error}") from None
 
     def begun(self, receipt: Any, partition: int, id: str, step: str) -> None:
         """Remember that a step is about to act."""
         row = self.get(partition, id)
-        row.begun.append(step)
-        self._write(receipt, partition, row)
+        self._write(receipt, partition, replace(row, begun=[*row.begun, step]))
 
     def answered(self, receipt: Any, partition: int, id: str, step: str, answer: Answer) -> None:
         """Remember what a step has answered."""
         row = self.get(partition, id)
-        row.answers[step] = answer
-        self._write(receipt, partition, row)
+        self._write(receipt, partition, replace(row, answers=row.answers | {step: answer}))
 
     def undone(self, receipt: Any, partition: int, id: str, step: str) -> None:
         """From now on this step of this saga must not act."""
         row = self.get(partition, id)
         if step not in row.undone:
-            row.undone.append(step)
-            self._write(receipt, partition, row)
+            self._write(receipt, partition, replace(row, undone=[*row.undone, step]))
 
     def _write(self, receipt: Any, partition: int, row: Remembered) -> None:
-        self.table.write(receipt, partition, row.id.encode(), encode(row))
+        value = encode(row)
+        self.latest.keep(partition, row.id, value, row)
+        self.table.write(receipt, partition, row.id.encode(), value)

@@ -33,7 +33,7 @@ def config(service: str, form: str = "console", level: str = "INFO") -> dict[str
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        wrapper_class=structlog.make_filtering_bound_logger(level),  # what is not said costs nothing
         cache_logger_on_first_use=True,
     )
     renderer: Any = structlog.processors.JSONRenderer()

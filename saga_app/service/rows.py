@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import structlog
 
 from saga_app.saga import machine
-from saga_app.saga.messages import BadMessage, Row, decode, encode
+from saga_app.saga.messages import BadMessage, Row, encode
+from saga_app.service.latest import Latest
 
 log = structlog.get_logger()
 
@@ -29,6 +30,7 @@ class Rows:
 
     def __init__(self, table: RawTable, *watchers: Watcher) -> None:
         self.table, self.watchers = table, watchers
+        self.latest = Latest(Row)
 
     def locked(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
         """Keep other requests of this saga out: they wait until what this one does can be seen."""
@@ -40,7 +42,7 @@ class Rows:
         if value is None:
             return None
         try:
-            return decode(Row, value)
+            return self.latest.read(partition, id, value)
         except BadMessage as error:
             log.error("row unreadable, it is made anew", saga=id, partition=partition, problem=str(error))
             return None
@@ -64,6 +66,7 @@ class Rows:
 
     def _write(self, receipt: Any, partition: int, row: Row) -> None:
         value = encode(row)
+        self.latest.keep(partition, row.id, value, row)
         self.table.write(receipt, partition, row.id.encode(), value)
         for watcher in self.watchers:
             watcher(partition, row, value)

@@ -1,22 +1,22 @@
-"""The loop of a step: decode, act, retry, dead-letter, send.
+"""The loop of a step: decode, act, dead-letter, send.
 
 It knows no saga and no Kafka: a record comes in, and what follows is sent by the receipt, which the stream layer waits
 for before the record counts as done. What it raises crashes the worker, so that the record comes again: everything that
 can be wrong with a message or with the outside world is met here.
 """
 
-import asyncio
 from contextlib import nullcontext
 from typing import Any
 
 import structlog
 
 from saga_app.saga import machine
-from saga_app.saga.messages import SIGNALS, Answer, BadMessage, Message, Signal, decode, encode
+from saga_app.saga.messages import Answer, BadMessage, Message, decode, encode
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.saga.steps import Denied, Done, Outcome, Plan, Step
 from saga_app.saga.times import epoch, iso
 from saga_app.service import metrics
+from saga_app.service.attempts import Attempts
 from saga_app.service.deadletters import GaveUp, park
 from saga_app.service.effects import Effects
 from saga_app.service.headers import headers_for
@@ -24,9 +24,11 @@ from saga_app.service.placement import misplaced
 from saga_app.service.record import Receipt, Record
 from saga_app.service.rows import Rows
 from saga_app.service.world import World
-from saga_app.stream import Fenced
 
 log = structlog.get_logger()
+
+#: How a step can end.
+OUTCOMES = ("done", "denied", "failed")
 
 #: Where nothing is kept.
 NOTHING = Remembered(1, "-")
@@ -51,7 +53,9 @@ class StepLoop:
         self.rows, self.effects = rows, effects
         self.begins = step is plan.steps[0]
         self.undoes = plan.undone_by(step.topic)
-        self.room = asyncio.Semaphore(step.at_once)
+        self.attempts = Attempts(step, world, effects)
+        self.seconds, self.noted = metrics.SECONDS.labels(step.name), metrics.NOTED.labels(step.name)
+        self.outcomes = {outcome: metrics.STEPS.labels(step.name, outcome) for outcome in OUTCOMES}
 
     async def handle(self, receipt: Receipt, _batch: Any, record: Record) -> None:
         """One record, from its bytes to everything that it leads to."""
@@ -87,7 +91,7 @@ class StepLoop:
         answer = machine.answer(self.step, outcome, attempts, received_at, started_at, self.world.now())
         if self.step.noted and self.effects is not None:
             self.effects.answered(receipt, record.partition, request.id, self.step.name, answer)
-            with metrics.NOTED.labels(self.step.name).time():
+            with self.noted.time():
                 await receipt.settled()  # the world may answer otherwise when it is asked again
         return self.proceed(receipt, record, request, answer)
 
@@ -154,62 +158,13 @@ class StepLoop:
         noted = [step.name for step in self.undoes if step.noted]
         if noted and not any(may_be_done(remembered, name) for name in noted):
             return Done(remark=f"nothing to take back: {', '.join(noted)} was not done"), 1
-        return await self.act(receipt, request)
-
-    async def act(self, receipt: Receipt, request: Message) -> tuple[Outcome | GaveUp, int]:
-        """The outcome and the number of attempts; every failed attempt that is tried again is a signal."""
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                denied = await self.world.pretend(self.step, request, attempt)
-                return denied or await self.attempt(request), attempt
-            except Fenced:
-                raise
-            except Exception as error:  # a bug in a step parks its saga, it does not stop the others
-                metrics.FAILURES.labels(self.step.name, type(error).__name__).inc()
-                dice = self.world.dice(request.key(self.step.name), "retry", attempt)
-                delay = self.step.retry.delay(attempt, error, dice)
-                if delay is None:
-                    return GaveUp(error, attempt), attempt
-                self.signal(receipt, request, attempt, delay, error)
-            await self.world.sleep(delay)
-
-    async def attempt(self, request: Message) -> Outcome:
-        """One attempt. Raises what the step raises, TimeoutError, and Fenced: the saga is another worker's by now."""
-        async with self.room:
-            if self.step.noted and self.effects is not None:
-                await self.effects.owned()
-            try:
-                async with asyncio.timeout(self.step.retry.timeout):
-                    return await self.step.act(request, self.world)
-            except TimeoutError as error:
-                raise TimeoutError(str(error) or f"no answer within {self.step.retry.timeout:g} s") from None
-
-    def signal(self, receipt: Receipt, request: Message, attempt: int, delay: float, error: BaseException) -> None:
-        """Say that an attempt failed, and when the next one is."""
-        at = self.world.now()
-        signal = Signal(
-            v=1,
-            id=request.id,
-            saga=request.saga,
-            kind="failed",
-            step=self.step.name,
-            service=self.step.service,
-            at=at,
-            attempt=attempt,
-            attempts=self.step.retry.attempts,
-            next_at=iso(epoch(at) + delay),
-            reason=GaveUp(error, attempt).reason,
-        )
-        log.warning("attempt failed", saga=request.id, step=self.step.name, attempt=attempt, next_in_s=round(delay, 3))
-        receipt.send(SIGNALS, request.id.encode(), encode(signal))
+        return await self.attempts.act(receipt, request)
 
     def proceed(self, receipt: Receipt, record: Record, request: Message, answer: Answer) -> None:
         """Send the saga where it goes next, or note how it has ended."""
         done = answer.visit
-        metrics.STEPS.labels(self.step.name, done.outcome).inc()
-        metrics.SECONDS.labels(self.step.name).observe(epoch(done.ended_at) - epoch(done.received_at))
+        self.outcomes[done.outcome].inc()
+        self.seconds.observe(epoch(done.ended_at) - epoch(done.received_at))
         if self.rows is not None and self.turned(record, request, self.rows):
             return self.absorbed(record, request)
         after = machine.following(request, self.step, answer)

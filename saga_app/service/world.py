@@ -76,12 +76,12 @@ class World:
         least, most = mischief.lag
         if most:
             await self.sleep(least + (most - least) * self.dice(key, "lag", attempt))
-        if self.dice(key, "error", redriven) < mischief.error:
+        if mischief.error and self.dice(key, "error", redriven) < mischief.error:
             raise Permanent(f"the mock {step.service} fails for good (SAGA_ERROR_RATE)")
-        if self.dice(key, "flaky", attempt) < mischief.flaky:
+        if mischief.flaky and self.dice(key, "flaky", attempt) < mischief.flaky:
             raise Transient(f"the mock {step.service} did not answer (SAGA_FLAKY_RATE)")
         undoing = request.slip is not None and request.slip.undoing
-        if not undoing and self.dice(key, "deny") < mischief.deny:
+        if mischief.deny and not undoing and self.dice(key, "deny") < mischief.deny:
             return Denied(f"the mock {step.service} says no (SAGA_DENY_RATE)")
         return None
 

@@ -18,6 +18,9 @@ from saga_app.stream.outbox import TICK_S
 from saga_app.stream.receipt import Receipt
 from saga_app.stream.transport import Transport
 
+#: How often it is looked, within the time that acknowledgements may take, whether they have taken longer.
+WATCHES = 20
+
 #: Sends with `receipt.send(topic, key, value)` and `table.write(receipt, partition, key, value)`, which never
 #: wait.  A plain function shares one receipt with its batch, a coroutine function has one for each record.
 Handler = Callable[[Receipt, Batch, Any], Awaitable[None] | None]
@@ -37,6 +40,8 @@ class Pool:
         self.timeout_s = timeout_s
         self.ack_s = ack_s
         self.inline = not _is_async(handler)
+        self._unsettled: dict[Receipt, float] = {}  #: since when each waits, the oldest first
+        self._watch: asyncio.TimerHandle | None = None
 
     @property
     def _transport(self) -> Transport:
@@ -74,10 +79,13 @@ class Pool:
         record = batch.records[index]
         receipt = self._transport.receipt()
         try:
-            async with asyncio.timeout(self.timeout_s):
-                await cast(Awaitable[None], self.handler(receipt, batch, record))
-            async with asyncio.timeout(self.ack_s):
-                await receipt.settled()
+            work = cast(Awaitable[None], self.handler(receipt, batch, record))
+            if self.timeout_s is None:
+                await work
+            else:
+                async with asyncio.timeout(self.timeout_s):
+                    await work
+            await self._settled(receipt)
         except Exception as error:
             await self._fail(batch, record, error)
         else:
@@ -101,13 +109,32 @@ class Pool:
     async def _acknowledged(self, stream: StreamT[Any], event: EventT[Any], receipt: Receipt) -> None:
         batch = cast(Batch, event.message)
         try:
-            async with asyncio.timeout(self.ack_s):
-                await receipt.settled()
+            await self._settled(receipt)
         except Exception as error:
             await self._fail(batch, None, error)
         else:
             batch.finish_all()
             await self._close(stream, event)
+
+    async def _settled(self, receipt: Receipt) -> None:
+        """Wait for the acknowledgements, for at most about `ack_s`; one timer watches over all of them."""
+        loop = asyncio.get_running_loop()
+        self._unsettled[receipt] = loop.time()
+        if self._watch is None:
+            self._watch = loop.call_later(self.ack_s / WATCHES, self._look)
+        try:
+            await receipt.settled()
+        finally:
+            del self._unsettled[receipt]
+
+    def _look(self) -> None:
+        """Fail what has waited too long."""
+        loop = asyncio.get_running_loop()
+        for receipt, since in self._unsettled.items():
+            if loop.time() - since < self.ack_s:
+                break
+            receipt.report(TimeoutError(f"not acknowledged within {self.ack_s:g} s"), None)
+        self._watch = loop.call_later(self.ack_s / WATCHES, self._look) if self._unsettled else None
 
     async def _close(self, stream: StreamT[Any], event: EventT[Any]) -> None:
         batch = cast(Batch, event.message)

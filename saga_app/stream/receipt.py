@@ -23,13 +23,13 @@ class Receipt:
     missing, so the record must not count as done.
     """
 
-    __slots__ = ("_error", "_open", "_outbox", "_waiter")
+    __slots__ = ("_error", "_open", "_outbox", "_waiters")
 
     def __init__(self, outbox: "Outbox") -> None:
         self._outbox = outbox
         self._open = 0
         self._error: BaseException | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
 
     def send(
         self,
@@ -53,9 +53,11 @@ class Receipt:
         self._open -= 1
         if error is not None and self._error is None:
             self._error = error if isinstance(error, BaseException) else KafkaException(error)
-        if self._waiter is not None and (self._error is not None or not self._open):
-            self._waiter.set_result(None)
-            self._waiter = None
+        if self._waiters and (self._error is not None or not self._open):
+            for waiter in self._waiters:
+                if not waiter.done():  # cancelled meanwhile
+                    waiter.set_result(None)
+            self._waiters.clear()
 
     @property
     def open(self) -> int:
@@ -65,8 +67,8 @@ class Receipt:
     async def settled(self) -> None:
         """Wait until all that was sent so far is acknowledged, and raise what went wrong (KafkaException, Fenced)."""
         while self._open and self._error is None:
-            if self._waiter is None:
-                self._waiter = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._waiter)  # others may wait for it too
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
         if self._error is not None:
             raise self._error

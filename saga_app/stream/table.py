@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -12,6 +11,7 @@ from confluent_kafka import KafkaError
 from faust.types import TP, AppT
 
 from saga_app.stream import memory_store, rocks_store
+from saga_app.stream.locked import Locked, Locks
 from saga_app.stream.mender import Mender, keys_at
 from saga_app.stream.outbox import TICK_S
 from saga_app.stream.receipt import Receipt
@@ -50,7 +50,7 @@ class Table(faust.Table[bytes, bytes]):
         self._acked: defaultdict[int, list[Row]] = defaultdict(list)
         self._offsets: defaultdict[int, list[int]] = defaultdict(list)
         self._mender = Mender(self._keys_at, self._write_again)
-        self._locks: dict[tuple[int, bytes], asyncio.Lock] = {}
+        self._locks: Locks = {}
         self._broken = False
 
     def _new_store_by_url(self, url: Any) -> Any:
@@ -91,19 +91,12 @@ class Table(faust.Table[bytes, bytes]):
         receipt.expect()
         self._put(_Write(receipt, self._generation, partition, key, value))
 
-    @asynccontextmanager
-    async def locked(self, partition: int, key: bytes) -> AsyncIterator[bytes | None]:
-        """Read a row and keep other handlers of this key out, for an await between read and write.
+    def locked(self, partition: int, key: bytes) -> "Locked":
+        """`async with` it to keep other handlers of this key out, for an await between read and write.
 
         Not needed when a handler reads and writes without awaiting in between.
         """
-        lock = self._locks.setdefault((partition, key), asyncio.Lock())
-        async with lock:
-            try:
-                yield self.read(partition, key)
-            finally:
-                if not lock._waiters:
-                    self._locks.pop((partition, key), None)
+        return Locked(self._locks, (partition, key))
 
     async def owned(self) -> None:
         """Wait until it is certain that this worker owns its partitions. Raises `Fenced` when it does not any more.
