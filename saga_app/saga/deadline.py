@@ -1,7 +1,9 @@
 """When a saga is overdue. A saga has a deadline as a whole, and each step that it waits for has one of its own."""
 
+from functools import lru_cache
+
 from saga_app.saga.messages import Row, Signal
-from saga_app.saga.steps import Plan, Step
+from saga_app.saga.steps import Plan
 from saga_app.saga.times import epoch, iso
 
 #: How long after its time an attempt may still be under way (seconds).
@@ -14,18 +16,21 @@ def due(plan: Plan, row: Row, seconds: float) -> float:
     Who keeps the rows hears of a saga again only when it comes back, so the steps until then are waited for together.
     """
     asked_at = row.history[-1].ended_at if row.history else row.started_at
-    return min(epoch(row.started_at) + seconds, epoch(asked_at) + sum(step.deadline for step in _unheard_of(plan, row)))
+    patience = _patience(plan, row.step, *row.slip.ahead if row.slip else ())
+    return min(epoch(row.started_at) + seconds, epoch(asked_at) + patience)
 
 
-def _unheard_of(plan: Plan, row: Row) -> list[Step]:
-    keeper, here = plan.steps[0].service, plan.named(row.step)
+@lru_cache(maxsize=1024)
+def _patience(plan: Plan, step: str, *ahead: str) -> float:
+    """How long the steps may take that are not heard of: this one, and those ahead until one of the keeper's."""
+    keeper, here = plan.steps[0].service, plan.named(step)
     waited = [here] if here else []
-    for topic in row.slip.ahead if row.slip else []:
-        step = plan.on(topic)
-        if step is None or keeper in (step.service, waited[-1].service if waited else keeper):
+    for topic in ahead:
+        step_ahead = plan.on(topic)
+        if step_ahead is None or keeper in (step_ahead.service, waited[-1].service if waited else keeper):
             break
-        waited.append(step)
-    return waited
+        waited.append(step_ahead)
+    return sum(each.deadline for each in waited)
 
 
 def missed(plan: Plan, row: Row, due_at: float, now: float) -> Signal:

@@ -9,7 +9,7 @@ messages may come twice, late, and in any order; the row is the same in the end.
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from saga_app.saga.messages import Answer, BadMessage, Message, Parked, Row, Signal, Slip, State, Visit
+from saga_app.saga.messages import Answer, BadMessage, Message, Parked, Row, Signal, Slip, State, Visit, changed
 from saga_app.saga.steps import Denied, Outcome, Plan, Step
 from saga_app.saga.times import between
 
@@ -159,7 +159,7 @@ def apply(row: Row | None, news: Row) -> Row:
         return news
     if rank(news) <= rank(row):
         return row
-    return replace(
+    return changed(
         news,
         started_at=min(row.started_at, news.started_at),
         overdue=row.overdue or news.overdue,

@@ -206,6 +206,13 @@ _KINDS = (Message, Row, Signal, Effects, DeadLetter)
 _READERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _KINDS}
 
 
+def changed(record: T, **changes: Any) -> T:
+    """Another one, with these fields changed: `dataclasses.replace` at a tenth of its price, and without its checks."""
+    other = object.__new__(type(record))
+    other.__dict__.update(record.__dict__, **changes)
+    return other
+
+
 def encode(record: Message | Row | Signal | Effects | DeadLetter) -> bytes:
     """JSON as UTF-8."""
     return orjson.dumps(record)

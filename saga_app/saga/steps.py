@@ -43,7 +43,7 @@ class Step:
     at_once: int = 10_000  #: how many of it a worker does at once; the others wait, and that is no attempt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """A saga: the steps in order, and the steps that undo them."""
 
@@ -51,9 +51,11 @@ class Plan:
     steps: tuple[Step, ...]
     undos: tuple[Step, ...]
     _by_topic: dict[str, Step] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _by_name: dict[str, Step] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._by_topic.update({step.topic: step for step in self.steps + self.undos})
+        self._by_name.update({step.name: step for step in self.steps + self.undos})
         known = {undo.topic for undo in self.undos}
         for step in self.steps:
             if step.undo and step.undo not in known:
@@ -61,7 +63,7 @@ class Plan:
 
     def named(self, name: str) -> Step | None:
         """The step of this name."""
-        return next((step for step in self.steps + self.undos if step.name == name), None)
+        return self._by_name.get(name)
 
     def undone_by(self, topic: str) -> tuple[Step, ...]:
         """The steps that the step of this topic undoes."""

@@ -1,4 +1,7 @@
-"""Times on the wire: ISO 8601 in UTC with milliseconds, which also sort as text."""
+"""Times on the wire: ISO 8601 in UTC with milliseconds, which also sort as text.
+
+Under load many records share a millisecond, and each of its times is read several times: hence the caches.
+"""
 
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -6,16 +9,16 @@ from functools import lru_cache
 
 def iso(seconds: float) -> str:
     """`2026-11-23T12:00:00.123Z` for seconds since 1970 (UTC)."""
-    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
-    return f"{_second(whole)}.{micros // 1000:03d}Z"
+    return _of_milliseconds(round(seconds * 1_000_000) // 1000)
 
 
-@lru_cache(maxsize=64)
-def _second(whole: int) -> str:
-    """All but the fraction; several thousand times are told a second."""
-    return datetime.fromtimestamp(whole, UTC).isoformat()[:19]
+@lru_cache(maxsize=1024)
+def _of_milliseconds(milliseconds: int) -> str:
+    whole, rest = divmod(milliseconds, 1000)
+    return f"{datetime.fromtimestamp(whole, UTC).isoformat()[:19]}.{rest:03d}Z"
 
 
+@lru_cache(maxsize=4096)
 def epoch(time: str) -> float:
     """Seconds since 1970 (UTC) for an ISO time."""
     return datetime.fromisoformat(time).timestamp()

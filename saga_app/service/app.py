@@ -3,6 +3,7 @@
 Each reason is short here; what was seen is in docs/decisions/.
 """
 
+import gc
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -75,6 +76,7 @@ class App(faust.App):
     async def on_started(self) -> None:
         """Recovered and assigned."""
         await super().on_started()
+        spare_the_collector()
         structlog.get_logger("saga_app").info("ready", web=str(self.conf.canonical_url))
 
     async def on_shutdown(self) -> None:
@@ -82,6 +84,15 @@ class App(faust.App):
         for close in self.closing:
             await close()
         await super().on_shutdown()
+
+
+def spare_the_collector() -> None:
+    """What is here now stays, and what comes is freed by its count of references: rounds seldom find anything, and
+    with ten thousand records in flight each costs tens of milliseconds, a fifth of a worker's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def bootstrap_of(settings: Settings) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from saga_app.saga import machine
-from saga_app.saga.messages import Answer, BadMessage, Message, decode, encode
+from saga_app.saga.messages import Answer, BadMessage, Message, Row, decode, encode
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.saga.steps import Denied, Done, Outcome, Plan, Step
 from saga_app.saga.times import epoch, iso
@@ -170,13 +170,16 @@ class StepLoop:
         after = machine.following(request, self.step, answer)
         if isinstance(after, machine.Next):
             self.send_on(receipt, record, after, done.ended_at)
-            news = machine.asked(self.plan, after.topic, after.message, done.ended_at)
-        else:
-            news = machine.ended(after, done.ended_at)
         if self.rows is not None:
-            self.rows.note(receipt, record.partition, news)
+            self.rows.note(receipt, record.partition, self.news(after, done.ended_at))
         log.debug("step", saga=request.id, step=self.step.name, outcome=done.outcome, attempts=done.attempts)
         return None
+
+    def news(self, after: machine.Next | machine.End, at: str) -> Row:
+        """The row of a saga that goes on, or has ended."""
+        if isinstance(after, machine.Next):
+            return machine.asked(self.plan, after.topic, after.message, at)
+        return machine.ended(after, at)
 
     def send_on(self, receipt: Receipt, record: Record, onward: machine.Next, at: str) -> None:
         """Ask for the next step."""

@@ -23,6 +23,9 @@ TICK_S = 0.005
 #: The same while no more than so many messages are under way: large requests gain nothing, who waits does (seconds).
 FEW, QUICK_S = 64, 0.001
 
+#: And while more than so many are: librdkafka makes a request for each partition, and few of many records cost less.
+MANY, SLOW_S = 1000, 0.020
+
 #: The same while nothing is under way: librdkafka may have something to log (seconds).
 IDLE_S = 1.0
 
@@ -55,7 +58,9 @@ def _pause_s(under_way: int) -> float:
     """How long until the next tick (seconds)."""
     if not under_way:
         return IDLE_S
-    return QUICK_S if under_way <= FEW else TICK_S
+    if under_way <= FEW:
+        return QUICK_S
+    return TICK_S if under_way <= MANY else SLOW_S
 
 
 class Outbox:

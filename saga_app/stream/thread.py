@@ -9,6 +9,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from saga_app.stream.calm import calm
+from saga_app.stream.gather import Gather
 
 
 class Thread(driver.AIOKafkaConsumerThread):
@@ -27,6 +28,7 @@ class Thread(driver.AIOKafkaConsumerThread):
         await super().on_start()
         client: Any = self._consumer
         calm(client._client)
+        self.gather = Gather(client._fetcher, self.transport.fetch_wait_ms)
         if hasattr(client._coordinator, "_do_heartbeat"):  # a client-only app has no group
             self.transport.lease.watch(client._coordinator)
 
@@ -49,6 +51,7 @@ class Thread(driver.AIOKafkaConsumerThread):
         room = max(1, self.consumer.ledger.room)
         limit = None if self.app.in_recovery else min(room, max_records or room)
         records = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=limit)
+        self.gather.fetched(records)
         self._put_back(consumer, records)
         return records
 

@@ -8,6 +8,7 @@ import aiokafka
 import faust
 import pytest
 from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 from faust.stores import memory, rocksdb
 from faust.streams import Stream
@@ -56,6 +57,14 @@ def test_aiokafka_consumer_reads_its_fetch_wait_when_it_starts() -> None:
     """thread.py changes `_fetch_max_wait_ms` between construction and start."""
     assert "self._fetch_max_wait_ms = fetch_max_wait_ms" in source(aiokafka.AIOKafkaConsumer.__init__)
     assert "self._fetch_max_wait_ms" in source(aiokafka.AIOKafkaConsumer.start)
+
+
+def test_aiokafka_fetcher_reads_what_it_waits_for_at_each_fetch() -> None:
+    """gather.py changes both under way, and asks the consumer for its fetcher."""
+    assert "self._fetcher = Fetcher(" in source(aiokafka.AIOKafkaConsumer.start)
+    fetch = source(Fetcher._get_actions_per_node)
+    assert "self._fetch_max_wait_ms" in fetch
+    assert "self._fetch_min_bytes" in fetch
 
 
 def test_aiokafka_consumer_shows_its_coordinator() -> None:

@@ -1,0 +1,49 @@
+"""Under load a fetch waits until it is worth its price; a record that comes alone is fetched at once."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from saga_app.stream.gather import GATHER_S, Gather
+from tests.unit.stream.fakes import record
+
+WAIT_MS = 500
+
+
+class Traffic:
+    """A fetcher, and a clock that the test turns on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.fetcher = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=WAIT_MS)
+        self.gather = Gather(self.fetcher, WAIT_MS, lambda: self.now)
+
+    def flows(self, records_per_s: float, seconds: float, size: int = 800) -> None:
+        """So many records a second come, in fetches of ten a second."""
+        run: list[Any] = [record(0, value=b"x" * size)] * round(records_per_s / 10)
+        for _ in range(round(seconds * 10)):
+            self.now += 0.1
+            self.gather.fetched({("in", 0): run} if run else {})
+
+
+@pytest.fixture
+def traffic() -> Traffic:
+    return Traffic()
+
+
+def test_a_few_records_a_second_are_each_fetched_at_once(traffic: Traffic) -> None:
+    traffic.flows(40, seconds=5)
+    assert (traffic.fetcher._fetch_min_bytes, traffic.fetcher._fetch_max_wait_ms) == (1, WAIT_MS)
+
+
+def test_under_load_a_fetch_waits_for_what_comes_meanwhile_and_not_long(traffic: Traffic) -> None:
+    traffic.flows(2000, seconds=5)
+    assert traffic.fetcher._fetch_min_bytes == pytest.approx(2000 * 800 * GATHER_S, rel=0.1)
+    assert traffic.fetcher._fetch_max_wait_ms <= 20
+
+
+def test_when_the_load_is_over_records_are_fetched_at_once_again(traffic: Traffic) -> None:
+    traffic.flows(2000, seconds=5)
+    traffic.flows(0, seconds=3)
+    assert (traffic.fetcher._fetch_min_bytes, traffic.fetcher._fetch_max_wait_ms) == (1, WAIT_MS)
