@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from saga_app.saga.messages import CHANGELOG
 
@@ -39,7 +39,8 @@ class Log:
 
     def mark(self, topic: str) -> dict[int, int]:
         """Where the partitions of a topic end now."""
-        asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(self.partitions)}
+        end: Any = OffsetSpec
+        asked = {TopicPartition(topic, number): end.latest() for number in range(self.partitions)}
         answers = self._admin.list_offsets(asked, request_timeout=10)
         return {place.partition: answer.result().offset for place, answer in answers.items()}
 
@@ -89,8 +90,13 @@ class Log:
     def records(self, topic: str, mark: Mark) -> Iterator[Any]:
         """Everything between the mark and now, as librdkafka's messages."""
         left = {partition: end for partition, end in self.mark(topic).items() if end > mark.get(partition, 0)}
-        settings = {"bootstrap.servers": self.bootstrap, "group.id": "driver", "enable.auto.commit": False, "log_level": 0}
-        consumer = Consumer(settings)
+        settings = {
+            "bootstrap.servers": self.bootstrap,
+            "group.id": "driver",
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
+        consumer: Any = Consumer(settings)
         try:
             consumer.assign([TopicPartition(topic, partition, mark.get(partition, 0)) for partition in left])
             while left:

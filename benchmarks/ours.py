@@ -3,6 +3,7 @@
 import sys
 import threading
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 
 from benchmarks.side import START_S, Side
@@ -17,7 +18,13 @@ class Ours(Side):
     """`settings` by their names in lower case. `page`: a page is open there, with its trace on or off."""
 
     def __init__(
-        self, stage: Stage, workers: int = 1, console: bool = True, page: str = "off", audited: bool = True, **settings: Any
+        self,
+        stage: Stage,
+        workers: int = 1,
+        console: bool = True,
+        page: str = "off",
+        audited: bool = True,
+        **settings: Any,
     ) -> None:
         super().__init__(stage, workers)
         self.console, self.page, self.audited = console, page, audited
@@ -53,9 +60,17 @@ class Ours(Side):
 
         def ready() -> bool:
             self.dead()
-            return answers(self.ports[name], "/health/ready")
+            return self.answers(name, "/health/ready")
 
         until(ready, within_s, f"{name} is not ready", every_s)
+
+    def answers(self, name: str, path: str) -> bool:
+        """Whether it answers 200."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
 
     def problem(self) -> str | None:
         """What `saga audit` finds: a fast run that lost something counts as zero."""
@@ -65,27 +80,25 @@ class Ours(Side):
         return None if found.clean else f"saga audit: {found}: {found.said[-500:]}"
 
 
-def answers(port: int, path: str) -> bool:
-    """Whether somebody answers 200."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
 class Page:
     """A browser's part as cheap as can be: it takes what the stream says and forgets it."""
 
     def __init__(self, port: int, trace: str) -> None:
         self.url = f"http://127.0.0.1:{port}/api/stream?trace={trace}"
         self.bytes = 0
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """At the next word, which comes within a second."""
+        self._closed.set()
+        self._thread.join(5)
 
     def _listen(self) -> None:
         try:
             with urllib.request.urlopen(self.url, timeout=60) as stream:
-                while chunk := stream.read1(1 << 20):
+                while not self._closed.is_set() and (chunk := stream.read1(1 << 20)):
                     self.bytes += len(chunk)
-        except OSError:  # the console has ended
+        except (OSError, HTTPException):  # the console has ended
             return

@@ -99,5 +99,3 @@ def _stable(admin: AdminClient, group: str, members: int) -> bool:
     except KafkaException:
         return False
     return found.state == ConsumerGroupState.STABLE and len(found.members) == members
-
-

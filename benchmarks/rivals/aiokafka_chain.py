@@ -46,7 +46,9 @@ async def run(consumer: Any, producer: Any, handlers: dict[str, Handler], stoppi
     while not stopping.is_set():
         fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=MOST)
         if fetched:
-            await asyncio.gather(*[sent for tp, run in fetched.items() for sent in await outputs(producer, tp, run, handlers)])
+            await asyncio.gather(
+                *[sent for tp, run in fetched.items() for sent in await outputs(producer, tp, run, handlers)]
+            )
         if monotonic() - committed > COMMIT_S:
             await consumer.commit()
             committed = monotonic()

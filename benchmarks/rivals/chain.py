@@ -49,11 +49,12 @@ class Chain:
 
     def handlers(self, service: str) -> dict[str, Handler]:
         """By topic."""
-        return {
+        handlers: dict[str, dict[str, Handler]] = {
             "provisioner": {NEW_USER: self.provision, NOTIFIED: self.complete},
             "authorizer": {AUTHORIZE: self.authorize},
             "notifier": {NOTIFY: self.notify},
-        }[service]
+        }
+        return handlers[service]
 
     def provision(self, key: bytes, value: bytes) -> tuple[tuple[str, bytes], ...]:
         """A device and a row."""
