@@ -20,7 +20,7 @@ def measured(context: Context) -> None:
     """Sagas whose records all stand in the topics, read by a console that starts with no index."""
     rounds = context.alternate("console", {"ours": lambda more: trial(context, more)})
     context.add(
-        Line("console: sagas indexed", "sagas/s", rounds.middle("ours", "sagas_per_s"), at_least(2000, " sagas/s"))
+        Line("console: sagas indexed", "sagas/s", rounds.middle("ours", "sagas_per_s"), at_least(2000, "sagas/s"))
     )
 
 

@@ -31,8 +31,8 @@ def measured(context: Context) -> None:
     name = f"{context.options.inflight:,} in flight, lag {lag}"
     limit = 3 * lag.most * 1.2
     context.add(
-        Line(f"{name}: memory of the services a saga", "kB", rounds.middle("ours", "kb_per_saga"), at_most(8, " kB")),
-        Line(f"{name}: all completed after", "s", rounds.middle("ours", "drained_s"), at_most(limit, " s")),
+        Line(f"{name}: memory of the services a saga", "kB", rounds.middle("ours", "kb_per_saga"), at_most(8, "kB")),
+        Line(f"{name}: all completed after", "s", rounds.middle("ours", "drained_s"), at_most(limit, "s")),
         Line(f"{name}: lost by kill -9", "", rounds.middle("ours", "lost"), at_most(0)),
     )
 

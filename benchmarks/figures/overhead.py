@@ -21,7 +21,7 @@ def measured(context: Context) -> None:
     rounds = context.alternate("overhead", {"ours": lambda more: trial(context, more)})
     name = f"engine overhead at {RATE:g}/s, lag {LAG}"
     context.add(
-        Line(f"{name}, p99", "ms", rounds.middle("ours", "overhead_p99_ms"), at_most(150, " ms")),
+        Line(f"{name}, p99", "ms", rounds.middle("ours", "overhead_p99_ms"), at_most(150, "ms")),
         Line(f"{name}, p50", "ms", rounds.middle("ours", "overhead_p50_ms")),
     )
 

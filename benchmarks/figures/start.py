@@ -22,8 +22,8 @@ def measured(context: Context) -> None:
     """`saga up` is what `make run` runs."""
     rounds = context.alternate("start", {"ours": trial})
     context.add(
-        Line("`make run` to ready", "s", rounds.middle("ours", "ready_s"), at_most(15, " s")),
-        Line("ready to first completed saga, no lag", "s", rounds.middle("ours", "first_s"), at_most(1, " s")),
+        Line("`make run` to ready", "s", rounds.middle("ours", "ready_s"), at_most(15, "s")),
+        Line("ready to first completed saga, no lag", "s", rounds.middle("ours", "first_s"), at_most(1, "s")),
     )
 
 

@@ -58,8 +58,8 @@ def recovery_measured(context: Context) -> None:
     rounds = context.alternate("recovery", {"ours": lambda more: recovery(context, more)})
     name = f"ready after kill -9 with {context.options.rows:,} rows"
     context.add(
-        Line(f"{name}, datadir kept", "s", rounds.middle("ours", "kept_s"), at_most(5, " s")),
-        Line(f"{name}, from nothing", "s", rounds.middle("ours", "nothing_s"), at_most(15, " s")),
+        Line(f"{name}, datadir kept", "s", rounds.middle("ours", "kept_s"), at_most(5, "s")),
+        Line(f"{name}, from nothing", "s", rounds.middle("ours", "nothing_s"), at_most(15, "s")),
     )
 
 
