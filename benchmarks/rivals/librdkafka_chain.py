@@ -68,7 +68,10 @@ def step(consumer: Any, producer: Any, handlers: dict[str, Handler]) -> None:
         offsets[topic, partition] = record.offset() + 1
     if producer.flush(30):
         raise RuntimeError("outputs were not acknowledged within 30 s")
-    consumer.store_offsets(offsets=[TopicPartition(*place, offset) for place, offset in offsets.items()])
+    try:
+        consumer.store_offsets(offsets=[TopicPartition(*place, offset) for place, offset in offsets.items()])
+    except KafkaException:  # a partition was taken away meanwhile: somebody else does it again
+        pass
 
 
 def failed(error: Any, _message: Any) -> None:

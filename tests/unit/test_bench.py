@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import filling, options, run
+from benchmarks import bare, filling, options, run
 from benchmarks.context import Context, Rounds
 from benchmarks.figures import duel, overhead
 from benchmarks.meter import Used
@@ -192,3 +192,12 @@ def test_the_lag_drawn_lies_between_that_of_three_quick_and_three_slow_steps() -
     drawn = [overhead.drawn(f"user-{number}") for number in range(100)]
     assert 1.5 <= min(drawn) < max(drawn) <= 6.0
     assert drawn[0] == overhead.drawn("user-0")
+
+
+async def test_without_kafka_a_saga_goes_from_step_to_step_until_it_has_completed() -> None:
+    loops, records = bare.services(), bare.first(made_up(3, "bare"))
+    for loop in loops.values():
+        records = await bare.handle(loop, records, at_once=2)
+    rows = loops["new-user"].rows
+    assert rows is not None
+    assert [decode(Row, value).state for value in rows.table.rows.values()] == ["completed"] * 3
