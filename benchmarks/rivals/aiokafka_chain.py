@@ -8,6 +8,7 @@ takes; commits once a second, and not a round trip a batch.
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
@@ -20,8 +21,11 @@ from benchmarks.rivals.chain import CODECS, Chain, Handler
 #: Records of one `getmany` at most; seconds between commits; how long a poll waits when nothing comes (milliseconds).
 MOST, COMMIT_S, POLL_MS = 1000, 1.0, 200
 
+#: Sends all that a run of records of one partition leads to; a future for each thing sent.
+Outputs = Callable[[Any, Any, list[Any], dict[str, Handler]], Awaitable[list[Any]]]
 
-async def main(service: str, broker: str, json: str) -> None:
+
+async def main(service: str, broker: str, json: str, outputs: Outputs) -> None:
     """Until SIGTERM."""
     handlers = Chain(CODECS[json]).handlers(service)
     consumer = AIOKafkaConsumer(
@@ -37,10 +41,12 @@ async def main(service: str, broker: str, json: str) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     async with consumer, producer:
-        await run(consumer, producer, handlers, stopping)
+        await run(consumer, producer, handlers, outputs, stopping)
 
 
-async def run(consumer: Any, producer: Any, handlers: dict[str, Handler], stopping: asyncio.Event) -> None:
+async def run(
+    consumer: Any, producer: Any, handlers: dict[str, Handler], outputs: Outputs, stopping: asyncio.Event
+) -> None:
     """Fetch, handle, send, wait for the acknowledgements; commit now and then."""
     committed = monotonic()
     while not stopping.is_set():
@@ -55,7 +61,7 @@ async def run(consumer: Any, producer: Any, handlers: dict[str, Handler], stoppi
     await consumer.commit()
 
 
-async def outputs(producer: Any, tp: Any, run: list[Any], handlers: dict[str, Handler]) -> list[Any]:
+async def one_by_one(producer: Any, tp: Any, run: list[Any], handlers: dict[str, Handler]) -> list[Any]:
     """Everything that a run of records of one partition leads to, on its way."""
     handle, send, partition = handlers[tp.topic], producer.send, tp.partition
     return [
@@ -67,4 +73,4 @@ async def outputs(producer: Any, tp: Any, run: list[Any], handlers: dict[str, Ha
 
 if __name__ == "__main__":
     given = options.read("aiokafka_chain")
-    uvloop.run(main(given.service, given.broker, given.json))
+    uvloop.run(main(given.service, given.broker, given.json, one_by_one))

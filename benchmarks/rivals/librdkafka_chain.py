@@ -1,9 +1,9 @@
 """The chain on librdkafka (confluent-kafka), with the standard library's json or with orjson.
 
-A batch is the first record, waited for, and whatever has been fetched with it; `flush` waits until all that it led to
-is acknowledged; only then are its offsets stored, which librdkafka commits in the background once a second.
-What is tuned: `consume` with a time of its own would wait for a full batch; the linger serves to gather, and `flush`
-cuts it short; delivery is reported only when it fails; the partition of an output is that of its input.
+A batch is the first record, waited for, and whatever has been fetched with it (under load: within 5 ms); `flush` waits
+until all that it led to is acknowledged; only then are its offsets stored, which librdkafka commits in the background
+once a second. What is tuned: `consume` waits for a full batch as long as it may, so it may not; the linger serves to
+gather, and `flush` cuts it short; delivery is reported only when it fails; an output's partition is that of its input.
 """
 
 import signal
@@ -16,6 +16,9 @@ from benchmarks.rivals.chain import CODECS, Chain, Handler
 
 #: Records of one batch at most; how long a poll waits when nothing comes (seconds).
 MOST, POLL_S = 2000, 0.2
+
+#: A batch of so many means load: then the next may wait a little (seconds), or there would be many small ones.
+LOADED, GATHER_S = 50, 0.005
 
 
 def main(service: str, broker: str, json: str) -> None:
@@ -47,19 +50,21 @@ def main(service: str, broker: str, json: str) -> None:
     consumer.subscribe(list(handlers))
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
+    size = 0
     while not stopping:
-        step(consumer, producer, handlers)
+        size = step(consumer, producer, handlers, GATHER_S if size > LOADED else 0.0)
     consumer.close()
 
 
-def step(consumer: Any, producer: Any, handlers: dict[str, Handler]) -> None:
-    """One batch."""
+def step(consumer: Any, producer: Any, handlers: dict[str, Handler], gather_s: float) -> int:
+    """One batch; how many records."""
     first = consumer.poll(POLL_S)
     if first is None:
-        return
+        return 0
+    batch = [first, *consumer.consume(MOST, gather_s)]
     offsets: dict[tuple[str, int], int] = {}
     produce = producer.produce
-    for record in (first, *consumer.consume(MOST, 0)):
+    for record in batch:
         if record.error():
             raise KafkaException(record.error())
         topic, partition, key = record.topic(), record.partition(), record.key()
@@ -72,6 +77,7 @@ def step(consumer: Any, producer: Any, handlers: dict[str, Handler]) -> None:
         consumer.store_offsets(offsets=[TopicPartition(*place, offset) for place, offset in offsets.items()])
     except KafkaException:  # a partition was taken away meanwhile: somebody else does it again
         pass
+    return len(batch)
 
 
 def failed(error: Any, _message: Any) -> None:
