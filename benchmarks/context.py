@@ -2,7 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from subprocess import SubprocessError
 from typing import Any
+
+import psutil
+from confluent_kafka import KafkaException
 
 from benchmarks.measure import Figures
 from benchmarks.numbers import middle
@@ -17,7 +21,16 @@ More = Callable[[str], None]
 Trial = Callable[[More], Figures]
 
 #: What a trial may fail with: then it counts as nothing.
-FAILURES = (RuntimeError, AssertionError, OSError, ValueError, KeyError)
+FAILURES = (
+    RuntimeError,
+    AssertionError,
+    OSError,
+    ValueError,
+    KeyError,
+    KafkaException,
+    psutil.Error,
+    SubprocessError,
+)
 
 
 @dataclass(frozen=True)

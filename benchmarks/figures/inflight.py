@@ -18,7 +18,7 @@ from saga_app.settings import Lag
 KILLED = "notifier"
 
 #: Beyond the lags of three steps: a slow machine, and a limit on what a worker takes at once (seconds).
-PATIENCE_S = 600.0
+PATIENCE_S = 900.0
 
 #: Seconds between two looks at the memory.
 LOOK_S = 1.0
