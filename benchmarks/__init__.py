@@ -2,4 +2,6 @@
 
 A light driver sends users as a burst or at a steady rate and finds the endings in the changelog. Ours and each rival
 get a fresh broker, the same topics and the same users, in turn; figures are medians of ratios within one round.
+
+`python -m benchmarks.parts` says, without Kafka and within seconds, what each part of a saga costs.
 """
