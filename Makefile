@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test check format kafka-start kafka-stop up down logs simulate ordeals chaos clean
+.PHONY: help run test check format kafka-start kafka-stop up down logs simulate ordeals chaos bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,6 +33,9 @@ ordeals: $(STAMP) ## real Kafka, minutes: a full disk, a hanging broker, compact
 
 chaos: $(STAMP) ## real Kafka, everything breaks, then a count; SAGAS=10000 MINUTES=8 SEED=1 ARGS="--json FILE"
 	@exec $(BIN)/python -m tests.chaos --sagas $(SAGAS) --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+bench: $(STAMP) ## real Kafka, what it costs beside the others; RUNS=3 BURST=40000 ONLY=burst,cpu ARGS="--short"
+	@exec $(BIN)/python -m benchmarks $(if $(RUNS),--runs $(RUNS)) $(if $(ONLY),--only $(ONLY)) $(if $(BURST),--sagas $(BURST)) $(ARGS)
 
 check: $(DEV_STAMP) ## format, lint, types
 	$(BIN)/ruff format --check .

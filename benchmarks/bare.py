@@ -1,0 +1,105 @@
+"""Our steps without Kafka: tables in a dict, and receipts that keep what they are told to send."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.users import NewUser
+from saga_app.saga.messages import Headers
+from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.steps import Step
+from saga_app.service import policy
+from saga_app.service.deadlines import Deadlines
+from saga_app.service.effects import Effects
+from saga_app.service.rows import Rows
+from saga_app.service.step import StepLoop
+from saga_app.service.world import FilePolicy, LogMail, MockStock, World
+from saga_app.stream.partition import partition_of
+
+PARTITIONS = 12
+
+
+@dataclass(slots=True)
+class Record:
+    """As the stream layer hands it over."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp: int
+
+
+@dataclass(slots=True)
+class Receipt:
+    """Everything is acknowledged at once."""
+
+    sent: list[tuple[str, bytes, bytes, Headers]] = field(default_factory=list)
+
+    def send(self, topic: str, key: Any, value: Any, headers: Any = None, partition: Any = None) -> None:
+        self.sent.append((topic, key, value, headers or ()))
+
+    async def settled(self) -> None:
+        """It is."""
+
+
+class Table:
+    """Rows in a dict."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[int, bytes], bytes | None] = {}
+        self.locks: dict[tuple[int, bytes], asyncio.Lock] = {}
+
+    def read(self, partition: int, key: bytes) -> bytes | None:
+        return self.rows.get((partition, key))
+
+    def write(self, _receipt: Any, partition: int, key: bytes, value: bytes | None) -> None:
+        self.rows[partition, key] = value
+
+    @asynccontextmanager
+    async def locked(self, partition: int, key: bytes) -> AsyncIterator[bytes | None]:
+        async with self.locks.setdefault((partition, key), asyncio.Lock()):
+            try:
+                yield self.read(partition, key)
+            finally:
+                self.locks.pop((partition, key), None)
+
+    async def owned(self) -> None:
+        """They are."""
+
+
+def services() -> dict[str, StepLoop]:
+    """The loops of all steps ahead, by topic: no lag, nothing goes wrong."""
+    departments = policy.load(None)
+    world = World(MockStock(departments), FilePolicy(departments), LogMail())
+    rows = Rows(Table(), Deadlines(ONBOARDING, 60.0).wrote)
+    return {step.topic: _loop(step, world, rows) for step in ONBOARDING.steps}
+
+
+def _loop(step: Step, world: World, rows: Rows) -> StepLoop:
+    if step.service == "provisioner":
+        return StepLoop(ONBOARDING, step, world, PARTITIONS, rows)
+    return StepLoop(ONBOARDING, step, world, PARTITIONS, effects=Effects(Table()))
+
+
+def first(users: Sequence[NewUser]) -> list[Record]:
+    """Their records on the topic that begins."""
+    topic, now = ONBOARDING.steps[0].topic, int(time.time() * 1000)
+    return [Record(topic, partition_of(u.id, PARTITIONS), at, u.id, u.value, (), now) for at, u in enumerate(users)]
+
+
+async def handle(loop: StepLoop, records: Sequence[Record], at_once: int) -> list[Record]:
+    """All of them, so many at once, a task each; the records that follow."""
+    following = []
+    for start in range(0, len(records), at_once):
+        portion = [(record, Receipt()) for record in records[start : start + at_once]]
+        await asyncio.gather(*[asyncio.create_task(loop.handle(receipt, None, record)) for record, receipt in portion])
+        for record, receipt in portion:
+            for topic, key, value, headers in receipt.sent:
+                following.append(Record(topic, record.partition, record.offset, key, value, headers, record.timestamp))
+    return following

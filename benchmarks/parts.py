@@ -1,0 +1,112 @@
+"""What each part of a saga costs our services, in microseconds of one processor: `python -m benchmarks.parts`.
+
+No Kafka and no other process: it can be asked again after every change of the code, and takes some seconds.
+"""
+
+import asyncio
+import logging
+import logging.config
+import time
+from collections.abc import Callable, Iterator
+from statistics import median
+
+import structlog
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import bare
+from benchmarks.users import made_up
+from saga_app.saga import machine
+from saga_app.saga.deadline import due
+from saga_app.saga.messages import Message, Row, decode, encode
+from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.steps import Done
+from saga_app.saga.times import iso
+from saga_app.service import log, metrics
+from saga_app.service.headers import headers_for
+from saga_app.stream.partition import partition_of
+
+#: Sagas in one round, of which so many at once; rounds, of which the first warms up; repetitions of a single part.
+SAGAS, AT_ONCE, ROUNDS, REPEATED = 3000, 1000, 4, 5000
+
+
+async def steps() -> dict[str, float]:
+    """Each step from its record's bytes to what it sends, without the stream layer: microseconds a saga."""
+    found: dict[str, list[float]] = {step.topic: [] for step in ONBOARDING.steps}
+    for number in range(ROUNDS):
+        loops, records = bare.services(), bare.first(made_up(SAGAS, f"parts-{number}"))
+        for topic, spent in found.items():
+            began = time.process_time()
+            records = await bare.handle(loops[topic], records, AT_ONCE)
+            spent.append((time.process_time() - began) / SAGAS * 1e6)
+    return {topic: median(spent[1:]) for topic, spent in found.items()}
+
+
+def parts() -> Iterator[tuple[str, Callable[[], object]]]:
+    """What they are made of, one call each."""
+    user, now, step = made_up(1, "part")[0], iso(time.time()), ONBOARDING.steps[0]
+    request = machine.admit(ONBOARDING, step.topic, decode(Message, user.value), now)
+    answer = machine.answer(step, Done({"device_id": "ThinkPad-ABCDEFGH"}), 1, now, now, now)
+    after = machine.following(request, step, answer)
+    assert isinstance(after, machine.Next)
+    message, topic, logger = after.message, after.topic, structlog.get_logger()
+    row = machine.asked(ONBOARDING, topic, message, now)
+    message_bytes, row_bytes = encode(message), encode(row)
+    yield "decode and validate a message", lambda: decode(Message, message_bytes)
+    yield "decode and validate a row", lambda: decode(Row, row_bytes)
+    yield "encode a message", lambda: encode(message)
+    yield "encode a row", lambda: encode(row)
+    yield "the answer as a line of history", lambda: machine.answer(step, Done(), 1, now, now, now)
+    yield "what follows", lambda: machine.following(request, step, answer)
+    yield "the row of it", lambda: machine.asked(ONBOARDING, topic, message, now)
+    yield "apply a row", lambda: machine.apply(row, row)
+    yield "when it is due", lambda: due(ONBOARDING, row, 60.0)
+    yield "headers", lambda: headers_for(message, topic, step.service, now)
+    yield "partition of a key", lambda: partition_of(user.id, bare.PARTITIONS)
+    yield "the time as text", lambda: iso(time.time())
+    yield "count a step", lambda: metrics.STEPS.labels(step.name, "done").inc()
+    yield "observe its seconds", lambda: metrics.SECONDS.labels(step.name).observe(0.1)
+    yield "a debug line that is not logged", lambda: logger.debug("step", saga="x", step="y", outcome="z", attempts=1)
+
+
+async def a_task() -> float:
+    """A task with two timeouts: microseconds."""
+
+    async def work() -> None:
+        async with asyncio.timeout(60):
+            async with asyncio.timeout(60):
+                await asyncio.sleep(0)
+
+    began = time.process_time()
+    for _ in range(REPEATED // AT_ONCE):
+        await asyncio.gather(*[asyncio.create_task(work()) for _ in range(AT_ONCE)])
+    return (time.process_time() - began) / REPEATED * 1e6
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Microseconds of one call."""
+    began = time.process_time()
+    for _ in range(REPEATED):
+        call()
+    return (time.process_time() - began) / REPEATED * 1e6
+
+
+def main() -> None:
+    """Print it."""
+    logging.config.dictConfig(log.config("parts", "json"))
+    logging.getLogger().setLevel(logging.INFO)
+    table = Table("part", "µs", title="one processor, no Kafka")
+    table.columns[1].justify = "right"
+    whole = uvloop.run(steps())
+    for topic, spent in whole.items():
+        table.add_row(f"the step of {topic}", f"{spent:.0f}")
+    table.add_row("all steps of a saga", f"{sum(whole.values()):.0f}", end_section=True)
+    for name, call in parts():
+        table.add_row(name, f"{timed(call):.1f}")
+    table.add_row("a task with two timeouts", f"{uvloop.run(a_task()):.1f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
