@@ -87,8 +87,8 @@ class App(faust.App):
 
 
 def spare_the_collector() -> None:
-    """What is here now stays, and what comes is freed by its count of references: rounds seldom find anything, and
-    with ten thousand records in flight each costs tens of milliseconds, a fifth of a worker's time.
+    """What is here now stays, and what comes is freed by its count of references: a round of the collector seldom
+    finds anything, but looks at all that belongs to ten thousand records in flight.
     """
     gc.collect()
     gc.freeze()
