@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from saga_app.console.console import Console
 from saga_app.settings import Settings
-from saga_app.stream import Message, Sender
+from saga_app.stream import Message, NotAcknowledged, Sender
 from tests.unit.console.logs import PARTITIONS, Logs, Raw
 from tests.unit.web import serving
 from tests.wait import eventually
+
+#: How long records may take to be written, the time included that a broker needs after it was killed (seconds).
+WRITTEN_WITHIN_S = 40.0
 
 
 class Visitor:
@@ -85,7 +89,15 @@ async def running(
 
 
 async def write(bootstrap: str, records: Logs | Iterable[Raw]) -> None:
-    """Put these records where they belong, in their order."""
+    """Put these records where they belong, in their order; a broker that has just come back may need its time."""
     raws = records.written if isinstance(records, Logs) else list(records)
+    left = [Message(r.topic, r.key, r.value, r.headers, r.partition) for r in raws]
+    deadline = time.monotonic() + WRITTEN_WITHIN_S
     async with Sender(bootstrap) as sender:
-        await sender.send_all([Message(r.topic, r.key, r.value, r.headers, r.partition) for r in raws])
+        while left:
+            try:
+                return await sender.send_all(left)
+            except NotAcknowledged as error:
+                if time.monotonic() > deadline:
+                    raise
+                left = [left[number] for number in error.failed]
