@@ -2,7 +2,7 @@
 
 A message that does not fit raises `BadMessage` with a sentence for the person who finds it in the `dlq`.
 Fields that we do not know are ignored, so that a newer service may add some. The records have no `__slots__`: orjson
-writes them four times as fast from a `__dict__`.
+writes them several times as fast from a `__dict__`.
 """
 
 from collections.abc import Sequence
@@ -207,7 +207,7 @@ _READERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _K
 
 
 def changed(record: T, **changes: Any) -> T:
-    """Another one, with these fields changed: `dataclasses.replace` at a tenth of its price, and without its checks."""
+    """Another one, with these fields changed: `dataclasses.replace`, quicker and without its checks."""
     other = object.__new__(type(record))
     other.__dict__.update(record.__dict__, **changes)
     return other

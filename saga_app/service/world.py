@@ -5,6 +5,7 @@ can choose how it falls.
 """
 
 import asyncio
+from base64 import b32encode
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -93,7 +94,8 @@ class MockStock:
 
     async def assign(self, key: str, department: str) -> str:
         model = self.departments[department].device if department in self.departments else "PC"
-        return f"{model}-{blake2b(key.encode(), digest_size=4).hexdigest().upper()}"
+        serial = b32encode(blake2b(key.encode(), digest_size=5).digest()).decode()
+        return f"{model}-{serial}"
 
     async def take_back(self, key: str, device_id: str | None) -> None:
         """Nothing to do: a device that is not assigned is free."""

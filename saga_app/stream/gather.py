@@ -1,8 +1,8 @@
 """Fewer and larger fetches under load.
 
-A fetch costs about a millisecond of processor time at the client, however little it brings: aiokafka names every
-assigned partition in each. So the broker is asked to answer when as much is there as comes within `GATHER_S`, and
-soon in any case. A record that comes alone is fetched at once.
+A fetch costs the client much, however little it brings: aiokafka names every assigned partition in each. So the broker
+is asked to answer when as much is there as comes within `GATHER_S`, and soon in any case. A record that comes alone is
+fetched at once.
 """
 
 from collections.abc import Callable, Mapping
