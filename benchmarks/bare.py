@@ -1,9 +1,7 @@
 """Our steps without Kafka: tables in a dict, and receipts that keep what they are told to send."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +15,7 @@ from saga_app.service.effects import Effects
 from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.service.world import FilePolicy, LogMail, MockStock, World
+from saga_app.stream.locked import Locked, Locks
 from saga_app.stream.partition import partition_of
 
 PARTITIONS = 12
@@ -53,7 +52,7 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: dict[tuple[int, bytes], bytes | None] = {}
-        self.locks: dict[tuple[int, bytes], asyncio.Lock] = {}
+        self.locks: Locks = {}
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         return self.rows.get((partition, key))
@@ -61,13 +60,8 @@ class Table:
     def write(self, _receipt: Any, partition: int, key: bytes, value: bytes | None) -> None:
         self.rows[partition, key] = value
 
-    @asynccontextmanager
-    async def locked(self, partition: int, key: bytes) -> AsyncIterator[bytes | None]:
-        async with self.locks.setdefault((partition, key), asyncio.Lock()):
-            try:
-                yield self.read(partition, key)
-            finally:
-                self.locks.pop((partition, key), None)
+    def locked(self, partition: int, key: bytes) -> Locked:
+        return Locked(self.locks, (partition, key))
 
     async def owned(self) -> None:
         """They are."""
@@ -93,13 +87,12 @@ def first(users: Sequence[NewUser]) -> list[Record]:
     return [Record(topic, partition_of(u.id, PARTITIONS), at, u.id, u.value, (), now) for at, u in enumerate(users)]
 
 
-async def handle(loop: StepLoop, records: Sequence[Record], at_once: int) -> list[Record]:
-    """All of them, so many at once, a task each; the records that follow."""
+async def handle(loop: StepLoop, records: Sequence[Record]) -> list[Record]:
+    """One after the other, as the pool runs what need not wait; the records that follow."""
     following = []
-    for start in range(0, len(records), at_once):
-        portion = [(record, Receipt()) for record in records[start : start + at_once]]
-        await asyncio.gather(*[asyncio.create_task(loop.handle(receipt, None, record)) for record, receipt in portion])
-        for record, receipt in portion:
-            for topic, key, value, headers in receipt.sent:
-                following.append(Record(topic, record.partition, record.offset, key, value, headers, record.timestamp))
+    for record in records:
+        receipt = Receipt()
+        await loop.handle(receipt, None, record)
+        for topic, key, value, headers in receipt.sent:
+            following.append(Record(topic, record.partition, record.offset, key, value, headers, record.timestamp))
     return following

@@ -1,6 +1,6 @@
 """What a saga is made of: steps, their undos, their outcomes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -34,13 +34,13 @@ class Step:
     name: str
     topic: str
     service: str
-    act: Callable[[Message, Any], Awaitable[Outcome]]
+    act: Callable[[Message, Any], Coroutine[Any, Any, Outcome]]
     undo: str | None = None  #: the topic of the step that undoes this one
     lag: bool = True  #: whether the mock world takes its time over it
     noted: bool = False  #: whether its answer is remembered, because the world does not: a mail sent twice is two mails
     deadline: float = 60.0  #: seconds after which a saga that waits for this step is overdue
     retry: Retry = field(default_factory=Retry)
-    at_once: int = 10_000  #: how many of it a worker does at once; the others wait, and that is no attempt
+    at_once: int | None = None  #: how many of it a worker does at once; the others wait, and that is no attempt
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +52,12 @@ class Plan:
     undos: tuple[Step, ...]
     _by_topic: dict[str, Step] = field(default_factory=dict, init=False, repr=False, compare=False)
     _by_name: dict[str, Step] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _ahead: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._by_topic.update({step.topic: step for step in self.steps + self.undos})
         self._by_name.update({step.name: step for step in self.steps + self.undos})
+        self._ahead.extend(step.topic for step in self.steps[1:])
         known = {undo.topic for undo in self.undos}
         for step in self.steps:
             if step.undo and step.undo not in known:
@@ -84,4 +86,4 @@ class Plan:
 
     def slip(self) -> Slip:
         """The routing slip with which a saga begins."""
-        return Slip(ahead=[step.topic for step in self.steps[1:]], back=[])
+        return Slip(list(self._ahead), [])

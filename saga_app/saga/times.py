@@ -1,6 +1,6 @@
 """Times on the wire: ISO 8601 in UTC with milliseconds, which also sort as text.
 
-Under load many records share a millisecond, and each of its times is read several times: hence the caches.
+Under load many records share a second or a millisecond, and each time is read several times: hence the caches.
 """
 
 from datetime import UTC, datetime
@@ -9,13 +9,13 @@ from functools import lru_cache
 
 def iso(seconds: float) -> str:
     """`2026-11-23T12:00:00.123Z` for seconds since 1970 (UTC)."""
-    return _of_milliseconds(round(seconds * 1_000_000) // 1000)
+    whole, rest = divmod(round(seconds * 1_000_000) // 1000, 1000)
+    return f"{_to_the_second(whole)}.{rest:03d}Z"
 
 
 @lru_cache(maxsize=1024)
-def _of_milliseconds(milliseconds: int) -> str:
-    whole, rest = divmod(milliseconds, 1000)
-    return f"{datetime.fromtimestamp(whole, UTC).isoformat()[:19]}.{rest:03d}Z"
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 @lru_cache(maxsize=4096)

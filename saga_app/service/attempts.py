@@ -9,6 +9,7 @@ from saga_app.saga.steps import Outcome, Step
 from saga_app.saga.times import epoch, iso
 from saga_app.service import metrics
 from saga_app.service.deadletters import GaveUp
+from saga_app.service.eager import Eager
 from saga_app.service.effects import Effects
 from saga_app.service.record import Receipt
 from saga_app.service.world import World
@@ -26,7 +27,7 @@ class Attempts:
     def __init__(self, step: Step, world: World, effects: Effects | None) -> None:
         self.step, self.world = step, world
         self.effects = effects if step.noted else None
-        self.room = asyncio.Semaphore(step.at_once)
+        self.room = asyncio.Semaphore(step.at_once) if step.at_once else None
 
     async def act(self, receipt: Receipt, request: Message) -> tuple[Outcome | GaveUp, int]:
         """The outcome and the number of attempts; every failed attempt that is tried again is a signal."""
@@ -49,14 +50,23 @@ class Attempts:
 
     async def attempt(self, request: Message) -> Outcome:
         """One attempt. Raises what the step raises, TimeoutError, and Fenced: the saga is another worker's by now."""
+        if self.room is None:
+            return await self.in_time(request)
         async with self.room:
-            if self.effects is not None:
-                await self.effects.owned()
-            try:
-                async with asyncio.timeout(self.step.retry.timeout):
-                    return await self.step.act(request, self.world)
-            except TimeoutError as error:
-                raise TimeoutError(str(error) or f"no answer within {self.step.retry.timeout:g} s") from None
+            return await self.in_time(request)
+
+    async def in_time(self, request: Message) -> Outcome:
+        """The step, for as long as it may take; what does not wait needs no timer."""
+        if self.effects is not None:
+            await self.effects.owned()
+        try:
+            acting = Eager(self.step.act(request, self.world))
+            if not acting.waits:
+                return await acting
+            async with asyncio.timeout(self.step.retry.timeout):
+                return await acting
+        except TimeoutError as error:
+            raise TimeoutError(str(error) or f"no answer within {self.step.retry.timeout:g} s") from None
 
     def signal(self, receipt: Receipt, request: Message, attempt: int, delay: float, error: BaseException) -> None:
         """Say that an attempt failed, and when the next one is."""

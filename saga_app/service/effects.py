@@ -5,12 +5,11 @@ act any more: the undo leaves a tombstone. Both are acknowledged before their re
 """
 
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import Any, Protocol
 
 import structlog
 
-from saga_app.saga.messages import Answer, BadMessage, encode
+from saga_app.saga.messages import Answer, BadMessage, changed, encode
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.service.latest import Latest
 
@@ -54,18 +53,18 @@ class Effects:
     def begun(self, receipt: Any, partition: int, id: str, step: str) -> None:
         """Remember that a step is about to act."""
         row = self.get(partition, id)
-        self._write(receipt, partition, replace(row, begun=[*row.begun, step]))
+        self._write(receipt, partition, changed(row, begun=[*row.begun, step]))
 
     def answered(self, receipt: Any, partition: int, id: str, step: str, answer: Answer) -> None:
         """Remember what a step has answered."""
         row = self.get(partition, id)
-        self._write(receipt, partition, replace(row, answers=row.answers | {step: answer}))
+        self._write(receipt, partition, changed(row, answers=row.answers | {step: answer}))
 
     def undone(self, receipt: Any, partition: int, id: str, step: str) -> None:
         """From now on this step of this saga must not act."""
         row = self.get(partition, id)
         if step not in row.undone:
-            self._write(receipt, partition, replace(row, undone=[*row.undone, step]))
+            self._write(receipt, partition, changed(row, undone=[*row.undone, step]))
 
     def _write(self, receipt: Any, partition: int, row: Remembered) -> None:
         value = encode(row)

@@ -27,9 +27,13 @@ class Latest(Generic[T]):
         self.keep(partition, id, value, row)
         return row
 
+    def drop(self, partition: int, id: str) -> None:
+        """It will not be asked for."""
+        self._held.pop((partition, id), None)
+
     def keep(self, partition: int, id: str, value: bytes, row: T) -> None:
         """A row that has just been written."""
-        self._held.pop((partition, id), None)  # the newest is last
+        self.drop(partition, id)  # the newest is last
         self._held[partition, id] = value, row
         if len(self._held) > self._size:
             del self._held[next(iter(self._held))]

@@ -49,7 +49,10 @@ class Rows:
 
     def note(self, receipt: Any, partition: int, news: Row) -> Row:
         """Apply what is new and write the row if that changed it; the receipt covers the changelog."""
-        row = self.get(partition, news.id)
+        return self.advance(receipt, partition, self.get(partition, news.id), news)
+
+    def advance(self, receipt: Any, partition: int, row: Row | None, news: Row) -> Row:
+        """The same, if it has just been got."""
         changed = machine.apply(row, news)
         if changed is not row:
             self._write(receipt, partition, changed)
@@ -66,7 +69,10 @@ class Rows:
 
     def _write(self, receipt: Any, partition: int, row: Row) -> None:
         value = encode(row)
-        self.latest.keep(partition, row.id, value, row)
+        if row.ended:  # hardly anybody asks again
+            self.latest.drop(partition, row.id)
+        else:
+            self.latest.keep(partition, row.id, value, row)
         self.table.write(receipt, partition, row.id.encode(), value)
         for watcher in self.watchers:
             watcher(partition, row, value)

@@ -18,6 +18,7 @@ from saga_app.saga.times import epoch, iso
 from saga_app.service import metrics
 from saga_app.service.attempts import Attempts
 from saga_app.service.deadletters import GaveUp, park
+from saga_app.service.eager import Eager
 from saga_app.service.effects import Effects
 from saga_app.service.headers import headers_for
 from saga_app.service.placement import misplaced
@@ -53,6 +54,7 @@ class StepLoop:
         self.rows, self.effects = rows, effects
         self.begins = step is plan.steps[0]
         self.undoes = plan.undone_by(step.topic)
+        self.unmakes = [undone.name for undone in self.undoes if undone.noted]
         self.attempts = Attempts(step, world, effects)
         self.seconds, self.noted = metrics.SECONDS.labels(step.name), metrics.NOTED.labels(step.name)
         self.outcomes = {outcome: metrics.STEPS.labels(step.name, outcome) for outcome in OUTCOMES}
@@ -72,7 +74,8 @@ class StepLoop:
 
     async def work(self, receipt: Receipt, record: Record, request: Message, received_at: str) -> None:
         """One request, while no other of the same saga is worked on here."""
-        if self.rows is not None and not self.take(receipt, record, request, self.rows):
+        row = self.rows.get(record.partition, request.id) if self.rows else None
+        if row is not None and not self.take(receipt, record, request, row):
             return self.absorbed(record, request)
         try:
             remembered = self.effects.get(record.partition, request.id) if self.effects else NOTHING
@@ -85,7 +88,10 @@ class StepLoop:
         await self.bury(receipt, record, request)
         await self.intend(receipt, record, request, remembered)
         started_at = self.world.now()
-        outcome, attempts = await self.find_out(receipt, request, remembered)
+        finding = Eager(self.find_out(receipt, request, remembered))
+        if finding.waits:
+            self.note_asked(receipt, record, request)
+        outcome, attempts = await finding
         if isinstance(outcome, GaveUp):
             return self.give_up(receipt, record, request, outcome, received_at, started_at)
         answer = machine.answer(self.step, outcome, attempts, received_at, started_at, self.world.now())
@@ -101,6 +107,7 @@ class StepLoop:
         """Park it for somebody to look at; but on the way back the other undos must go on."""
         now = self.world.now()
         if not machine.is_undoing(request):
+            self.note_asked(receipt, record, request)
             return park(receipt, record, request, self.step, gave_up, received_at, now)
         no = Denied(f"{type(gave_up.error).__name__}: {gave_up.error}")
         answer = machine.answer(self.step, no, gave_up.attempts, received_at, started_at, now, failed=True)
@@ -132,32 +139,36 @@ class StepLoop:
         message = decode(Message, record.value)
         return machine.admit(self.plan, record.topic, message, iso(record.timestamp / 1000))
 
-    def take(self, receipt: Receipt, record: Record, request: Message, rows: Rows) -> bool:
-        """Note that this request is here; False if it is a duplicate, or if what it leads to has been seen already."""
-        origin = (record.partition, record.offset) if self.begins else None
-        row = rows.get(record.partition, request.id)
-        if row is not None:
-            second = request.attempt == 1 or request.user != row.user  # else it is the same saga, redriven
-            if origin and row.origin and origin != row.origin and second:
-                return False
-            if machine.passed(row, request):
-                return False
-            if onward := machine.resumed(self.plan, row, request):
-                self.send_on(receipt, record, onward, row.updated_at)
-                return False
-        if self.step.lag:  # a step that takes no time has its outcome noted at once
-            news = machine.asked(self.plan, record.topic, request, self.world.now())
-            news.origin = origin
-            rows.note(receipt, record.partition, news)
+    def take(self, receipt: Receipt, record: Record, request: Message, row: Row) -> bool:
+        """Whether there is anything to do; not if it is a duplicate, or if what it leads to has been seen already."""
+        second = request.attempt == 1 or request.user != row.user  # else it is the same saga, redriven
+        if self.begins and row.origin and row.origin != origin(record) and second:
+            return False
+        if machine.passed(row, request):
+            return False
+        if onward := machine.resumed(self.plan, row, request):
+            self.send_on(receipt, record, onward, row.updated_at)
+            return False
         return True
+
+    def note_asked(self, receipt: Receipt, record: Record, request: Message) -> None:
+        """Note that this request is here, and what its saga waits for; needless when the outcome is noted at once."""
+        if self.rows is not None:
+            news = machine.asked(self.plan, record.topic, request, self.world.now())
+            self.rows.note(receipt, record.partition, self.stamped(news, record))
+
+    def stamped(self, news: Row, record: Record) -> Row:
+        """A row with the place of the record with which its saga began, if this is the one."""
+        if self.begins:
+            news.origin = origin(record)
+        return news
 
     async def find_out(
         self, receipt: Receipt, request: Message, remembered: Remembered
     ) -> tuple[Outcome | GaveUp, int]:
         """The outcome and the number of attempts; an undo of what certainly has not been done need not act."""
-        noted = [step.name for step in self.undoes if step.noted]
-        if noted and not any(may_be_done(remembered, name) for name in noted):
-            return Done(remark=f"nothing to take back: {', '.join(noted)} was not done"), 1
+        if self.unmakes and not any(may_be_done(remembered, name) for name in self.unmakes):
+            return Done(remark=f"nothing to take back: {', '.join(self.unmakes)} was not done"), 1
         return await self.attempts.act(receipt, request)
 
     def proceed(self, receipt: Receipt, record: Record, request: Message, answer: Answer) -> None:
@@ -165,13 +176,15 @@ class StepLoop:
         done = answer.visit
         self.outcomes[done.outcome].inc()
         self.seconds.observe(epoch(done.ended_at) - epoch(done.received_at))
-        if self.rows is not None and self.turned(record, request, self.rows):
+        row = self.rows.get(record.partition, request.id) if self.rows else None
+        if row is not None and self.turned(row, request):
             return self.absorbed(record, request)
         after = machine.following(request, self.step, answer)
         if isinstance(after, machine.Next):
             self.send_on(receipt, record, after, done.ended_at)
         if self.rows is not None:
-            self.rows.note(receipt, record.partition, self.news(after, done.ended_at))
+            news = self.stamped(self.news(after, done.ended_at), record)
+            self.rows.advance(receipt, record.partition, row, news)
         log.debug("step", saga=request.id, step=self.step.name, outcome=done.outcome, attempts=done.attempts)
         return None
 
@@ -186,10 +199,14 @@ class StepLoop:
         headers = headers_for(onward.message, onward.topic, self.step.service, at, record.headers)
         receipt.send(onward.topic, onward.message.id.encode(), encode(onward.message), headers)
 
-    def turned(self, record: Record, request: Message, rows: Rows) -> bool:
+    def turned(self, row: Row, request: Message) -> bool:
         """Whether an operator has turned the saga round while the step acted: its undo is on the way."""
-        row = rows.get(record.partition, request.id)
-        return row is not None and row.state == "rolling-back" and not machine.is_undoing(request)
+        return row.state == "rolling-back" and not machine.is_undoing(request)
+
+
+def origin(record: Record) -> tuple[int, int]:
+    """The place of the record with which a saga began."""
+    return record.partition, record.offset
 
 
 def may_be_done(remembered: Remembered, step: str) -> bool:

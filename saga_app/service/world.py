@@ -5,7 +5,6 @@ can choose how it falls.
 """
 
 import asyncio
-from base64 import b32encode
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -31,6 +30,10 @@ class Mischief:
     flaky: float = 0.0
     error: float = 0.0
     deny: float = 0.0
+
+
+#: The world behaves.
+NONE = Mischief()
 
 
 class World:
@@ -68,11 +71,11 @@ class World:
 
         The dice fall anew when a saga is redriven: what has failed for good may work then.
         """
-        key, mischief = request.key(step.name), self.mischief
-        redriven = request.attempt - 1
-        attempt += redriven * 1000
-        if not step.lag:
+        mischief = self.mischief
+        if not step.lag or mischief == NONE:
             return None
+        key, redriven = request.key(step.name), request.attempt - 1
+        attempt += redriven * 1000
         least, most = mischief.lag
         if most:
             await self.sleep(least + (most - least) * self.dice(key, "lag", attempt))
@@ -94,8 +97,7 @@ class MockStock:
 
     async def assign(self, key: str, department: str) -> str:
         model = self.departments[department].device if department in self.departments else "PC"
-        serial = b32encode(blake2b(key.encode(), digest_size=5).digest()).decode()
-        return f"{model}-{serial}"
+        return f"{model}-{blake2b(key.encode(), digest_size=5).hexdigest().upper()}"
 
     async def take_back(self, key: str, device_id: str | None) -> None:
         """Nothing to do: a device that is not assigned is free."""

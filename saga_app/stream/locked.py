@@ -1,24 +1,49 @@
 """A lock for each key that somebody works on, and none for the others."""
 
 import asyncio
+from collections import deque
 
-#: By partition and key.
-Locks = dict[tuple[int, bytes], asyncio.Lock]
+#: By partition and key: who waits for it; None while nobody does.
+Locks = dict[tuple[int, bytes], deque[asyncio.Future[None]] | None]
 
 
 class Locked:
-    """`async with Locked(locks, place)`: one after the other, in the order in which they came."""
+    """`async with Locked(locks, place)`: one after the other, in the order in which they came.
 
-    __slots__ = ("_lock", "_locks", "_place")
+    Nearly always nobody else is there: then it is an entry in a dictionary, cheaper than an `asyncio.Lock`.
+    """
+
+    __slots__ = ("_locks", "_place")
 
     def __init__(self, locks: Locks, place: tuple[int, bytes]) -> None:
         self._locks, self._place = locks, place
 
     async def __aenter__(self) -> None:
-        self._lock = self._locks.get(self._place) or self._locks.setdefault(self._place, asyncio.Lock())
-        await self._lock.acquire()
+        if self._place not in self._locks:
+            self._locks[self._place] = None
+            return
+        queue = self._locks[self._place]
+        if queue is None:
+            queue = self._locks[self._place] = deque()
+        turn = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():  # it was ours already: the next one's turn
+                self._pass_on()
+            else:
+                queue.remove(turn)
+            raise
 
     async def __aexit__(self, *_exc: object) -> None:
-        self._lock.release()
-        if not self._lock._waiters:
-            self._locks.pop(self._place, None)
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        queue = self._locks[self._place]
+        while queue:
+            turn = queue.popleft()
+            if not turn.done():  # cancelled, and not gone yet
+                turn.set_result(None)
+                return
+        del self._locks[self._place]

@@ -1,5 +1,7 @@
-"""Runs the records of a batch: each in a task of its own, or all inline when the handler does not wait.
+"""Runs the records of a batch: one after the other in one task, as long as no handler has to wait.
 
+When one waits, each of the records behind it gets a task of its own, so that a slow one holds up no other: what need
+not wait costs no task, no timer and no receipt of its own.
 A record is done when its handler has returned and everything it sent is acknowledged.
 A handler that fails does not get its record acknowledged: the worker crashes and the record
 is delivered again.  What may fail for good (a bad payload, a policy that says no) is the
@@ -7,8 +9,7 @@ handler's to catch and to send to a dead letter topic.
 """
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, cast
 
 from faust.types import AppT, EventT, StreamT
@@ -22,7 +23,7 @@ from saga_app.stream.transport import Transport
 WATCHES = 20
 
 #: Sends with `receipt.send(topic, key, value)` and `table.write(receipt, partition, key, value)`, which never
-#: wait.  A plain function shares one receipt with its batch, a coroutine function has one for each record.
+#: wait; a plain function, or a coroutine function. Records that did not have to wait share a receipt.
 Handler = Callable[[Receipt, Batch, Any], Awaitable[None] | None]
 
 
@@ -39,7 +40,6 @@ class Pool:
         self.handler = handler
         self.timeout_s = timeout_s
         self.ack_s = ack_s
-        self.inline = not _is_async(handler)
         self._unsettled: dict[Receipt, float] = {}  #: since when each waits, the oldest first
         self._watch: asyncio.TimerHandle | None = None
 
@@ -64,60 +64,50 @@ class Pool:
             await asyncio.sleep(TICK_S)
         if not batch.live:
             return  # revoked while it waited
-        if self.inline:
-            self._inline(stream, event)
-            await asyncio.sleep(0)
-        else:
-            for index in range(len(batch.records)):
-                self._start(batch, self._one(stream, event, index))
+        waiting = iter(range(len(batch.records)))
+        self._start(batch, self._work(stream, event, waiting))
+        await asyncio.sleep(0)  # it runs now, and is back when it is through, or when a handler has to wait
+        if batch.live and not self.app.should_stop:
+            for index in waiting:
+                self._start(batch, self._work(stream, event, iter((index,))))
 
     def _start(self, batch: Batch, work: Coroutine[Any, Any, None]) -> None:
         batch.tasks.append(asyncio.create_task(work))
 
-    async def _one(self, stream: StreamT[Any], event: EventT[Any], index: int) -> None:
+    async def _work(self, stream: StreamT[Any], event: EventT[Any], waiting: Iterator[int]) -> None:
+        """Records in order, for as long as there are any that nobody else has begun; then what they have sent."""
         batch = cast(Batch, event.message)
-        record = batch.records[index]
         receipt = self._transport.receipt()
+        handled, record = [], None
         try:
-            work = cast(Awaitable[None], self.handler(receipt, batch, record))
-            if self.timeout_s is None:
-                await work
-            else:
-                async with asyncio.timeout(self.timeout_s):
-                    await work
+            for index in waiting:
+                record = batch.records[index]
+                await self._handle(receipt, batch, record)
+                handled.append(index)
+            record = record if len(handled) == 1 else None
             await self._settled(receipt)
         except Exception as error:
             await self._fail(batch, record, error)
-        else:
+            return
+        for index in handled:
             batch.finish(index)
-            if not batch.left:
-                await self._close(stream, event)
-
-    def _inline(self, stream: StreamT[Any], event: EventT[Any]) -> None:
-        """The whole batch at once, so that order per key holds; its acknowledgements come while the next one runs."""
-        batch = cast(Batch, event.message)
-        receipt = self._transport.receipt()
-        record = None
-        try:
-            for record in batch.records:
-                self.handler(receipt, batch, record)
-        except Exception as error:
-            self._start(batch, self._fail(batch, record, error))
-        else:
-            self._start(batch, self._acknowledged(stream, event, receipt))
-
-    async def _acknowledged(self, stream: StreamT[Any], event: EventT[Any], receipt: Receipt) -> None:
-        batch = cast(Batch, event.message)
-        try:
-            await self._settled(receipt)
-        except Exception as error:
-            await self._fail(batch, None, error)
-        else:
-            batch.finish_all()
+        if not batch.left:
             await self._close(stream, event)
+
+    async def _handle(self, receipt: Receipt, batch: Batch, record: Any) -> None:
+        work = self.handler(receipt, batch, record)
+        if work is None:
+            return
+        if self.timeout_s is None:
+            await work
+        else:
+            async with asyncio.timeout(self.timeout_s):
+                await work
 
     async def _settled(self, receipt: Receipt) -> None:
         """Wait for the acknowledgements, for at most about `ack_s`; one timer watches over all of them."""
+        if not receipt.open:
+            return await receipt.settled()
         loop = asyncio.get_running_loop()
         self._unsettled[receipt] = loop.time()
         if self._watch is None:
@@ -151,7 +141,3 @@ class Pool:
         where = f"{batch.topic}[{batch.partition}]@{at}"
         app.log.error("%s failed, crashing the worker so that it is delivered again: %r", where, error, exc_info=error)
         await app.crash(error)
-
-
-def _is_async(handler: Handler) -> bool:
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)

@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple, cast
 
 import faust
@@ -19,6 +19,10 @@ from saga_app.stream.rows import Row, RowStore
 from saga_app.stream.transport import Transport
 
 _STORES: Mapping[str, Any] = {"memory": memory_store.new, "rocksdb": rocks_store.new}
+
+
+#: No write of this row is under way.
+_SETTLED: Any = object()
 
 
 class _Write(NamedTuple):
@@ -72,6 +76,11 @@ class Table(faust.Table[bytes, bytes]):
         """The acknowledged rows."""
         return cast(RowStore, self.data)
 
+    @cached_property
+    def _changelog(self) -> str:
+        """Faust makes the name anew each time."""
+        return str(self.changelog_topic_name)
+
     @property
     def _generation(self) -> int:
         return self.app.consumer_generation_id
@@ -80,10 +89,8 @@ class Table(faust.Table[bytes, bytes]):
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         """The row as of the latest write in this process, or None."""
-        try:
-            return self._pending[partition, key]
-        except KeyError:
-            return self.store.read(partition, key)
+        row: bytes | None = self._pending.get((partition, key), _SETTLED)
+        return self.store.read(partition, key) if row is _SETTLED else row
 
     def write(self, receipt: Receipt, partition: int, key: bytes, value: bytes | None) -> None:
         """Set the row (None deletes); the receipt covers its changelog record."""
@@ -122,7 +129,7 @@ class Table(faust.Table[bytes, bytes]):
 
     def _put(self, write: _Write) -> None:
         cast(Transport, self.app.transport).rows.put(
-            self.changelog_topic_name,
+            self._changelog,
             write.key,
             write.value,
             headers=None,

@@ -24,6 +24,7 @@ class Knobs:
     rollbacks: int = 0  #: how often an operator rolls back a saga at a random moment
     quarrels: float = 0.0  #: how many orders are given twice, or contradicted by a second operator
     overdue: int = 0  #: how often a saga is said to be overdue
+    instant: int = 0  #: 1: the mock world takes no time, so that many steps need not wait
 
     def command(self, seed: int) -> str:
         """Replays it."""
@@ -66,5 +67,6 @@ def drawn(seed: int, **fixed: float) -> Knobs:
         rollbacks=dice.choice((0, 0, 1, 2, 3)),
         quarrels=some(0.8),
         overdue=dice.choice((0, 0, 1, 3)),
+        instant=int(dice.random() < 0.3),
     )
     return replace(knobs, **fixed)

@@ -98,16 +98,9 @@ def commit_past_a_hole(_original: Function) -> Function:
 @mutation((StepLoop, "take"))
 def duplicates_of_new_user_ignored(original: Function) -> Function:
     """A second request for a user is taken for the first."""
-
-    class Forgetful:
-        def __init__(self, rows: Rows) -> None:
-            self.rows, self.note = rows, rows.note
-
-        def get(self, partition: int, id: str) -> Row | None:
-            row = self.rows.get(partition, id)
-            return row and replace(row, origin=None)
-
-    return lambda self, receipt, record, request, rows: original(self, receipt, record, request, Forgetful(rows))
+    return lambda self, receipt, record, request, row: original(
+        self, receipt, record, request, replace(row, origin=None)
+    )
 
 
 @mutation((Effects, "undone"))

@@ -66,7 +66,8 @@ class System:
         self.bus = Bus(PARTITIONS, Random(f"{seed}:bus"), loop, knobs.duplicates)
         self.happened = self.bus.happened
         self.outside = Outside(seed, knobs, self.bus, departments())
-        mischief = Mischief(lag=(0.1, 2.0), flaky=knobs.flaky, error=knobs.errors, deny=knobs.denials / 3)
+        lag = (0.0, 0.0) if knobs.instant else (0.1, 2.0)
+        mischief = Mischief(lag=lag, flaky=knobs.flaky, error=knobs.errors, deny=knobs.denials / 3)
         self.world = World(self.outside.stock, self.outside.policy, self.outside.mail, mischief, seed, clock=loop.clock)
         self.requests: list[Newcomer] = []
         self.rubbish: list[FakeRecord] = []

@@ -197,7 +197,7 @@ def test_the_lag_drawn_lies_between_that_of_three_quick_and_three_slow_steps() -
 async def test_without_kafka_a_saga_goes_from_step_to_step_until_it_has_completed() -> None:
     loops, records = bare.services(), bare.first(made_up(3, "bare"))
     for loop in loops.values():
-        records = await bare.handle(loop, records, at_once=2)
+        records = await bare.handle(loop, records)
     rows = loops["new-user"].rows
     assert rows is not None
     assert [decode(Row, value).state for value in rows.table.rows.values()] == ["completed"] * 3

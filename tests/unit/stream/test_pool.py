@@ -119,6 +119,21 @@ async def test_a_slow_record_holds_up_no_other(bench: Bench) -> None:
     assert list(bench.ledger.committable().values()) == [4]
 
 
+async def test_what_need_not_wait_shares_one_task_and_who_waits_gets_one(bench: Bench) -> None:
+    bench.producer.automatic = True
+    tasks: dict[int, Any] = {}
+
+    async def handler(receipt: Receipt, batch: Batch, record: Any) -> None:
+        tasks[record.offset] = asyncio.current_task()
+        if record.offset == 2:
+            await asyncio.sleep(0.001)
+
+    stream = await bench.run(handler, made := bench.batch(0, 1, 2, 3, 4))
+    await until(lambda: stream.acked == [made])
+    assert tasks[0] is tasks[1] is tasks[2]
+    assert len({tasks[2], tasks[3], tasks[4]}) == 3
+
+
 async def test_a_handler_may_settle_in_between_and_send_more(bench: Bench) -> None:
     bench.producer.automatic = True
     told = []

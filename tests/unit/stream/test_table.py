@@ -250,6 +250,24 @@ async def test_a_locked_row_keeps_others_of_its_key_out_and_leaves_nothing_behin
     assert not table._locks
 
 
+async def test_who_waits_for_a_row_and_is_cancelled_holds_up_nobody(table: Table) -> None:
+    entered: list[str] = []
+
+    async def work(name: str) -> None:
+        async with table.locked(0, b"k"):
+            entered.append(name)
+            await asyncio.sleep(0.002)
+        if name == "first":
+            handed.cancel()  # it has been given the row, and has not run yet
+
+    first, gone, handed, last = [asyncio.create_task(work(name)) for name in ("first", "gone", "handed", "last")]
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(first, last)
+    assert entered == ["first", "last"]
+    assert not table._locks
+
+
 #: Runs of writes to four keys on two partitions, and partitions given away in between.
 LIFE = st.lists(
     st.one_of(
