@@ -121,12 +121,16 @@ class StepLoop:
     async def bury(self, receipt: Receipt, record: Record, request: Message) -> None:
         """Before an undo: the steps that it undoes must not act any more, though they may come later.
 
-        Acknowledged before the saga goes on: after a restart the step may be read before its undo.
+        Acknowledged before anything is taken back: after a restart the step may be read before its undo. Who keeps the
+        rows has the saga's own to say so.
         """
-        if self.effects is not None and self.undoes:
+        if not self.undoes:
+            return
+        if self.effects is not None:
             for step in self.undoes:
                 self.effects.undone(receipt, record.partition, request.id, step.name)
-            await receipt.settled()
+        self.note_asked(receipt, record, request)
+        await receipt.settled()
 
     async def intend(self, receipt: Receipt, record: Record, request: Message, remembered: Remembered) -> None:
         """Note that a step which cannot be unmade begins: if we die in it, its undo must not take it for never done."""

@@ -185,6 +185,17 @@ def undo_sent_before_its_tombstone(original: Function) -> Function:
 # -- rows
 
 
+@mutation((StepLoop, "bury"), instant=1)
+def device_taken_back_before_its_row(original: Function) -> Function:
+    """Who is killed between the two assigns another when the request comes again."""
+
+    async def bury(self: StepLoop, *about: Any) -> None:
+        if self.rows is None:
+            await original(self, *about)
+
+    return bury
+
+
 @mutation((machine, "apply"))
 def older_row_wins(_original: Function) -> Function:
     """The latest news counts, and not what is furthest."""
