@@ -11,8 +11,13 @@ from saga_app.console.closing import ended
 from saga_app.service import topics
 from saga_app.stream.calm import calm
 from saga_app.stream.embedded import FETCH_WAIT_MS
+from saga_app.stream.gather import Gather
 
 Place = tuple[str, int]
+
+#: Under load, for how long a fetch gathers what comes (seconds): nobody sees the difference on a page, and the broker
+#: has to look at every partition of every topic for each fetch.
+GATHER_S = 0.05
 
 
 class Waiting(Exception):
@@ -29,12 +34,13 @@ class Source:
     def __init__(self, bootstrap: str, partitions: int, embedded: bool) -> None:
         self.bootstrap, self.partitions = bootstrap, partitions
         self.places = [TopicPartition(topic, number) for topic in topics.READ for number in range(partitions)]
+        self.wait_ms = FETCH_WAIT_MS if embedded else 500
         self.consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",  # a lost position is news, not a detail
-            fetch_max_wait_ms=FETCH_WAIT_MS if embedded else 500,
+            fetch_max_wait_ms=self.wait_ms,
             max_partition_fetch_bytes=1024 * 1024,
             request_timeout_ms=30_000,
             metadata_max_age_ms=30_000,
@@ -50,6 +56,8 @@ class Source:
         except BaseException:
             await ended(self.consumer.stop())
             raise
+        client: Any = self.consumer
+        self.gather = Gather(client._fetcher, self.wait_ms, GATHER_S)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -89,6 +97,7 @@ class Source:
             found = await self.consumer.getmany(timeout_ms=int(wait_s * 1000), max_records=most)
         except OffsetOutOfRangeError as error:
             raise Stale(f"positions are gone: {_shown(error.args[0])}") from error
+        self.gather.fetched(found)
         records = [record for run in found.values() for record in run]
         after = {(place.topic, place.partition): run[-1].offset + 1 for place, run in found.items()}
         for place, offset in after.items():

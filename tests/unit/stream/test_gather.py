@@ -17,7 +17,7 @@ class Traffic:
     def __init__(self) -> None:
         self.now = 0.0
         self.fetcher = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=WAIT_MS)
-        self.gather = Gather(self.fetcher, WAIT_MS, lambda: self.now)
+        self.gather = Gather(self.fetcher, WAIT_MS, clock=lambda: self.now)
 
     def flows(self, records_per_s: float, seconds: float, size: int = 800) -> None:
         """So many records a second come, in fetches of ten a second."""
