@@ -25,7 +25,7 @@ logger = structlog.get_logger()
 A_YEAR_S = 365 * 24 * 3600.0
 
 #: Records taken and not finished, in one worker.
-MAX_INFLIGHT = 10_000
+MAX_INFLIGHT = 100_000
 
 
 class BrokerGate(Service):
