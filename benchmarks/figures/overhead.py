@@ -15,6 +15,9 @@ from saga_app.settings import Lag
 #: Sagas a second, seconds of lag of each step, the seed of the dice.
 RATE, LAG, SEED = 300.0, Lag(0.5, 2.0), 1
 
+#: Seconds at this rate before it counts: a broker that has just started compiles its code meanwhile.
+WARM_S = 20.0
+
 
 def measured(context: Context) -> None:
     """Ours alone: a rival has no lags."""
@@ -31,6 +34,7 @@ def trial(context: Context, more: More) -> Figures:
     seconds = context.options.seconds
     with stage() as on, Ours(on, lag=LAG, seed=SEED) as side:
         measure.burst(side, 1000, "warm", counting(more, "warm-up", 1000))
+        measure.steady(side, RATE, WARM_S, "warmer", counting(more, "warm-up", int(RATE * WARM_S)))
         found = measure.steady(side, RATE, seconds, "steady", counting(more, "steady", int(RATE * seconds)))
         measure.check(side, more)
     over = [found["ends"][id] - start - 1000 * drawn(id.decode()) for id, start in found["starts"].items()]
