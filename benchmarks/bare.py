@@ -53,12 +53,14 @@ class Table:
     def __init__(self) -> None:
         self.rows: dict[tuple[int, bytes], bytes | None] = {}
         self.locks: Locks = {}
+        self.written = 0  #: bytes
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         return self.rows.get((partition, key))
 
     def write(self, _receipt: Any, partition: int, key: bytes, value: bytes | None) -> None:
         self.rows[partition, key] = value
+        self.written += len(key) + len(value or b"")
 
     def locked(self, partition: int, key: bytes) -> Locked:
         return Locked(self.locks, (partition, key))

@@ -1,4 +1,5 @@
-"""What each part of a saga costs our services, in microseconds of one processor: `python -m benchmarks.parts`.
+"""What each part of a saga costs our services, in microseconds of one processor, and what it leaves in Kafka, in bytes:
+`python -m benchmarks.parts`.
 
 No Kafka and no other process: it can be asked again after every change of the code, and takes some seconds.
 """
@@ -71,6 +72,25 @@ def parts() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "a debug line that is not logged", lambda: logger.debug("step", saga="x", step="y", outcome="z", attempts=1)
 
 
+async def bytes_left() -> dict[str, float]:
+    """Keys, values and headers of the records of a saga, uncompressed, on average: by topic, and its rows and notes."""
+    loops, records = bare.services(), bare.first(made_up(SAGAS, "bytes"))
+    found: dict[str, float] = {}
+    for topic, loop in loops.items():
+        found[topic] = sum(map(size, records)) / SAGAS
+        records = await bare.handle(loop, records)
+    written = {memory.table: memory.table.written for loop in loops.values() if (memory := loop.rows or loop.effects)}
+    for name, table in zip(("rows", "notes of the authorizer", "notes of the notifier"), written, strict=True):
+        found[name] = table.written / SAGAS
+    return found
+
+
+def size(record: bare.Record) -> int:
+    """Bytes of a record, without what Kafka adds."""
+    headers = sum(len(name) + len(value) for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
 async def a_task() -> float:
     """A task with two timeouts: microseconds."""
 
@@ -108,6 +128,13 @@ def main() -> None:
         table.add_row(name, f"{timed(call):.1f}")
     table.add_row("a task with two timeouts", f"{uvloop.run(a_task()):.1f}")
     Console().print(table)
+    left = Table("a saga's", "bytes", title="what it leaves in Kafka, uncompressed, no lag")
+    left.columns[1].justify = "right"
+    amounts = asyncio.run(bytes_left())
+    for name, amount in amounts.items():
+        left.add_row(name, f"{amount:,.0f}")
+    left.add_row("all", f"{sum(amounts.values()):,.0f}")
+    Console().print(left)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ LINES: Mapping[str, tuple[tuple[str, str, str, Mapping[str, Goal | None]], ...]]
     "latency": (
         (f"start to end at {RATE:g}/s, p50", "p50_ms", "ms", LATENCIES),
         (f"start to end at {RATE:g}/s, p99", "p99_ms", "ms", LATENCIES),
+        (f"CPU a 1,000 sagas at {RATE:g}/s", "steady_cpu_s_per_1000", "s", dict.fromkeys(LATENCIES)),
     ),
 }
 

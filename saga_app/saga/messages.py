@@ -23,7 +23,14 @@ Id = Annotated[str, Field(pattern=r"^[.:@+~-]*\w[\w.:@+~-]*$", max_length=128)]
 #: What every service, and every database behind it, can hold.
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Offset = Annotated[int, Field(ge=0, le=2**63 - 1)]
-Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")]
+#: In UTC. Days that their month lacks are told apart by nobody: `times.epoch` reads them as the days after its end.
+Time = Annotated[
+    str,
+    Field(
+        pattern=r"^[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+        r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
+    ),
+]
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]+$", max_length=249)]
 State = Literal["running", "completed", "rolling-back", "rolled-back", "parked", "rollback-incomplete"]
 #: Topics that are no step's.

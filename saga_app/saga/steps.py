@@ -40,7 +40,8 @@ class Step:
     noted: bool = False  #: whether its answer is remembered, because the world does not: a mail sent twice is two mails
     deadline: float = 60.0  #: seconds after which a saga that waits for this step is overdue
     retry: Retry = field(default_factory=Retry)
-    at_once: int | None = None  #: how many of it a worker does at once; the others wait, and that is no attempt
+    #: How many of it a worker does at once (None: as many as come); the others wait, and that is no attempt.
+    at_once: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

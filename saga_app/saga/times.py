@@ -3,7 +3,7 @@
 Under load many records share a second or a millisecond, and each time is read several times: hence the caches.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 
@@ -20,8 +20,12 @@ def _to_the_second(seconds: int) -> str:
 
 @lru_cache(maxsize=4096)
 def epoch(time: str) -> float:
-    """Seconds since 1970 (UTC) for an ISO time."""
-    return datetime.fromisoformat(time).timestamp()
+    """Seconds since 1970 (UTC) for a `messages.Time`: what it calls the 30th of February is the 2nd of March."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except ValueError:
+        first = datetime.fromisoformat(f"{time[:8]}01{time[10:]}")
+        return (first + timedelta(days=int(time[8:10]) - 1)).timestamp()
 
 
 def between(start: str, end: str) -> float:

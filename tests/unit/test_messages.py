@@ -65,6 +65,8 @@ def test_every_message_and_row_of_a_saga_survives_the_wire(path: list) -> None:
         (ASKED.replace(b'"Ada"', b"null"), "user.name: Input should be a valid string"),
         (ASKED.replace(b"ada@example.com", b"nowhere"), "user.email: String should match"),
         (ASKED[:-1] + b',"slip":{"ahead":"x","back":[]}}', "slip.ahead: Input should be a valid array"),
+        (ASKED[:-1] + b',"started_at":"9999-99-99T99:99:99Z"}', "started_at: String should match"),
+        (ASKED[:-1] + ',"started_at":"2026-01-0١T00:00:00Z"}'.encode(), "started_at: String should match"),
         (b"x" * 1_000_000, "not JSON"),
     ],
 )

@@ -1,8 +1,11 @@
 """Times on the wire."""
 
+from typing import get_args
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saga_app.saga.messages import Time
 from saga_app.saga.times import between, epoch, iso
 
 
@@ -17,6 +20,16 @@ def test_a_time_that_is_read_is_the_one_that_was_written(milliseconds: int) -> N
     time = iso(milliseconds / 1000)
     assert round(epoch(time) * 1000) == milliseconds
     assert iso(epoch(time)) == time
+
+
+@given(st.from_regex(get_args(Time)[1].metadata[0].pattern, fullmatch=True))
+def test_every_time_that_a_message_may_hold_can_be_read(time: str) -> None:
+    assert -31e9 < epoch(time) < 254e9
+
+
+def test_a_day_that_its_month_lacks_is_one_of_the_next() -> None:
+    assert epoch("2026-02-30T12:00:00Z") == epoch("2026-03-02T12:00:00Z")
+    assert epoch("2026-04-31T12:00:00.5Z") == epoch("2026-05-01T12:00:00.500Z")
 
 
 @given(st.floats(0, 4e9), st.floats(0, 4e9))
