@@ -10,6 +10,7 @@ import logging.config
 import time
 from collections.abc import Callable, Iterator
 from statistics import median
+from typing import cast
 
 import structlog
 import uvloop
@@ -79,8 +80,9 @@ async def bytes_left() -> dict[str, float]:
     for topic, loop in loops.items():
         found[topic] = sum(map(size, records)) / SAGAS
         records = await bare.handle(loop, records)
-    written = {memory.table: memory.table.written for loop in loops.values() if (memory := loop.rows or loop.effects)}
-    for name, table in zip(("rows", "notes of the authorizer", "notes of the notifier"), written, strict=True):
+    memories = [loop.rows or loop.effects for loop in loops.values()]
+    tables = dict.fromkeys(cast(bare.Table, memory.table) for memory in memories if memory)
+    for name, table in zip(("rows", "notes of the authorizer", "notes of the notifier"), tables, strict=True):
         found[name] = table.written / SAGAS
     return found
 
