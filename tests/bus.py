@@ -1,14 +1,13 @@
 """A Kafka of pure Python for the simulation: logs, groups, workers that are killed; on a clock that jumps.
 
-A worker is the production code of the stream layer (`Pool`, `Ledger`, `Batch`, `Receipt`) around a service's handlers.
+A worker is the production code of the stream layer (`Pool`, `Ledger`, `Batch`, `Receipt`, `Locked`) around handlers.
 Fake are the broker, the producers, the table's store, and the consumer: what a worker has fetched, sent and committed.
 At every effect, before it and after it, the worker may be killed; then it loses all that is not in a log.
 """
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from heapq import heappop
@@ -21,6 +20,7 @@ from saga_app.saga.messages import SIGNALS
 from saga_app.stream import Pool, partition_of
 from saga_app.stream.batch import Batch
 from saga_app.stream.ledger import Ledger
+from saga_app.stream.locked import Locked, Locks
 from saga_app.stream.receipt import BY_KEY, Receipt
 
 #: Seconds since 1970 at which every simulation begins.
@@ -213,7 +213,7 @@ class FakeTable:
     def __init__(self, worker: "Worker", changelog: str) -> None:
         self.worker, self.changelog = worker, changelog
         self.rows: dict[tuple[int, bytes], bytes] = {}
-        self.locks: dict[tuple[int, bytes], asyncio.Lock] = {}
+        self.locks: Locks = {}
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         return self.rows.get((partition, key))
@@ -229,10 +229,8 @@ class FakeTable:
     async def owned(self) -> None:
         """It is."""
 
-    @asynccontextmanager
-    async def locked(self, partition: int, key: bytes) -> AsyncIterator[bytes | None]:
-        async with self.locks.setdefault((partition, key), asyncio.Lock()):
-            yield self.read(partition, key)
+    def locked(self, partition: int, key: bytes) -> Locked:
+        return Locked(self.locks, (partition, key))
 
     def recover(self, partitions: list[int]) -> None:
         """From the changelog; rows of others are forgotten."""

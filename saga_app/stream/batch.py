@@ -55,17 +55,9 @@ class Batch(ConsumerMessage):
         """Record number `index` is done, and everything it sent is acknowledged."""
         if not self._done[index]:
             self._done[index] = 1
-            self._finished(1)
-
-    def finish_all(self) -> None:
-        """Every record is done."""
-        self._done[:] = b"\1" * len(self._done)
-        self._finished(self.left)
-
-    def _finished(self, count: int) -> None:
-        self.left -= count
-        if self.live:
-            self.on_finish(count)
+            self.left -= 1
+            if self.live:
+                self.on_finish(1)
 
     def committable(self) -> int:
         """Offset of the first unfinished record; one past the last if there is none."""

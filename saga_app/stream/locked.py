@@ -30,10 +30,9 @@ class Locked:
         try:
             await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():  # it was ours already: the next one's turn
+            turn.cancel()
+            if not turn.cancelled():  # it was ours already: the next one's turn
                 self._pass_on()
-            else:
-                queue.remove(turn)
             raise
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -43,7 +42,7 @@ class Locked:
         queue = self._locks[self._place]
         while queue:
             turn = queue.popleft()
-            if not turn.done():  # cancelled, and not gone yet
+            if not turn.cancelled():
                 turn.set_result(None)
                 return
         del self._locks[self._place]

@@ -72,3 +72,9 @@ def record(offset: int, key: bytes = b"k", value: bytes = b"v") -> Any:
 def batch(offsets: Iterable[int], partition: int = 0, generation: int = 1) -> Batch:
     """A batch of records at these offsets."""
     return Batch(TP("in", partition), [record(offset) for offset in offsets], generation)
+
+
+def finish_all(made: Batch) -> None:
+    """Every record of it is done."""
+    for index in range(len(made.records)):
+        made.finish(index)

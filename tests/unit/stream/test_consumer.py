@@ -16,7 +16,7 @@ from saga_app.stream.consumer import Consumer
 from saga_app.stream.ledger import Ledger
 from saga_app.stream.outbox import Outbox
 from saga_app.stream.phase import Phase
-from tests.unit.stream.fakes import FakeProducer, batch, record
+from tests.unit.stream.fakes import FakeProducer, batch, finish_all, record
 
 IN, CHANGELOG = TP("in", 0), TP("unit-rows-changelog", 0)
 
@@ -199,7 +199,7 @@ async def test_what_is_finished_is_committed_once_and_what_failed_to_commit_agai
 
 async def test_partitions_that_went_away_are_not_committed() -> None:
     broker = Broker()
-    broker.ledger.add(batch([0], partition=3)).finish_all()
+    finish_all(broker.ledger.add(batch([0], partition=3)))
     assert not await Commits(broker).commit()
     assert broker.asked == []
 
@@ -210,7 +210,7 @@ async def test_a_drain_waits_for_work_and_cancels_what_takes_too_long() -> None:
 
     async def work(seconds: float, made: Any) -> None:
         await asyncio.sleep(seconds)
-        made.finish_all()
+        finish_all(made)
 
     quick.tasks.append(asyncio.create_task(work(0.02, quick)))
     slow.tasks.append(asyncio.create_task(work(60, slow)))

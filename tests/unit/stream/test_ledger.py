@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from saga_app.stream.batch import Batch
 from saga_app.stream.ledger import Ledger
-from tests.unit.stream.fakes import batch
+from tests.unit.stream.fakes import batch, finish_all
 
 #: Steps of a life: fetch a run with these gaps between offsets, finish one, a batch, commit, lose or seek a partition.
 STEPS = st.lists(
@@ -58,7 +58,7 @@ class Life:
         if self.batches:
             made = self.batches[which % len(self.batches)]
             left = made.left
-            made.finish_all()
+            finish_all(made)
             if made.live and left:
                 self.undone[made.partition] -= set(self.offsets[id(made)])
 
@@ -88,7 +88,7 @@ def test_no_unfinished_record_is_ever_committed_past(steps: list[tuple[str, Any,
         getattr(life, name)(first, second)
         assert life.ledger.inflight == sum(map(len, life.undone.values()))
     for made in life.batches:
-        made.finish_all()
+        finish_all(made)
     life.undone = {p: set() for p in range(3)}
     life.commit(True, None)
     assert life.ledger.inflight == 0
@@ -98,7 +98,7 @@ def test_no_unfinished_record_is_ever_committed_past(steps: list[tuple[str, Any,
 def test_when_all_is_done_all_is_committed() -> None:
     ledger = Ledger(limit=100)
     first, second = ledger.add(batch([3, 4, 9])), ledger.add(batch([12, 13]))
-    second.finish_all()
+    finish_all(second)
     assert ledger.committable() == {}
     first.finish(0)
     first.finish(2)
@@ -109,7 +109,7 @@ def test_when_all_is_done_all_is_committed() -> None:
 
 def test_a_failed_commit_is_tried_again() -> None:
     ledger = Ledger(limit=100)
-    ledger.add(batch([0])).finish_all()
+    finish_all(ledger.add(batch([0])))
     assert ledger.committable() == ledger.committable() == {TP("in", 0): 1}
     ledger.committed(ledger.committable())
     assert ledger.committable() == {}
@@ -120,7 +120,7 @@ def test_what_finishes_after_its_partition_was_revoked_counts_for_nothing() -> N
     old = ledger.add(batch([0, 1]))
     ledger.forget()
     new = ledger.add(batch([0, 1]))
-    old.finish_all()
+    finish_all(old)
     assert (ledger.inflight, ledger.committable()) == (2, {})
     new.finish(0)
     assert (ledger.inflight, ledger.committable()) == (1, {TP("in", 0): 1})
@@ -155,7 +155,7 @@ def test_what_holds_back_a_commit_has_an_age() -> None:
     assert ledger.oldest_s(50.0) == 40.0, "its other record is not done"
     first.finish(1)
     assert ledger.oldest_s(50.0) == 35.0, "now the other partition is the one that is held back longest"
-    other.finish_all()
+    finish_all(other)
     assert ledger.oldest_s(50.0) == 30.0
     ledger.forget()
     assert ledger.oldest_s(50.0) == 0.0
@@ -167,7 +167,7 @@ def test_a_batch_that_was_overtaken_is_noticed(taken: str) -> None:
     first, second = ledger.add(batch([0])), ledger.add(batch([1]))
     assert ledger.lost() is None, "nobody has taken anything yet"
     if taken == "finished":
-        second.finish_all()
+        finish_all(second)
     else:
         second.tasks.append(object())  # type: ignore[arg-type]
     assert ledger.lost() is first

@@ -268,6 +268,20 @@ async def test_who_waits_for_a_row_and_is_cancelled_holds_up_nobody(table: Table
     assert not table._locks
 
 
+async def test_who_has_a_row_and_who_waits_for_it_may_be_cancelled_together(table: Table) -> None:
+    async def work() -> None:
+        async with table.locked(0, b"k"):
+            await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(work()) for _ in range(4)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
+    assert not table._locks
+
+
 #: Runs of writes to four keys on two partitions, and partitions given away in between.
 LIFE = st.lists(
     st.one_of(

@@ -10,7 +10,7 @@ import pytest
 from saga_app.stream.ledger import Ledger
 from saga_app.stream.phase import Phase
 from saga_app.stream.watchdog import problem
-from tests.unit.stream.fakes import batch
+from tests.unit.stream.fakes import batch, finish_all
 
 
 @pytest.fixture
@@ -74,5 +74,5 @@ async def test_a_long_recovery_is_no_standstill(consumer: Any) -> None:
 
 async def test_a_batch_that_faust_has_dropped_is_found(consumer: Any) -> None:
     consumer.ledger.add(batch([0]))
-    consumer.ledger.add(batch([1])).finish_all()
+    finish_all(consumer.ledger.add(batch([1])))
     assert "overtaken at offset 0" in str(problem(consumer))
