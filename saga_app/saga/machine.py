@@ -283,11 +283,21 @@ def mark(row: Row, signal: Signal) -> Row:
     return row if marked == row else marked
 
 
-def _awaited(row: Row, signal: Signal) -> Signal | None:
-    """The redrive that waits for its dead letter; one that is behind what is known will not get any."""
+def _awaited(row: Row, signal: Signal) -> list[Signal] | None:
+    """The redrives that wait for their dead letters, the latest of each step; one that is behind what is known will not
+    get any.
+    """
     if signal.kind != "redriven" or any(line.step == signal.step for line in row.history):
         return row.awaited
     if signal.step == row.step and signal.attempt <= row.attempt:
         return row.awaited
-    before = row.awaited
-    return before if before and before.step == signal.step and before.attempt > signal.attempt else signal
+    before = {other.step: other for other in row.awaited or ()}
+    known = before.get(signal.step)
+    if known and known.attempt > signal.attempt:
+        return row.awaited
+    return [*(before | {signal.step: signal}).values()]
+
+
+def awaited(row: Row) -> Signal | None:
+    """The redrive that was read before the dead letter of the step that this row is parked at."""
+    return next((signal for signal in row.awaited or () if signal.step == row.step), None)

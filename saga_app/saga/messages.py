@@ -140,9 +140,10 @@ class Row:
     history: list[Visit] = field(default_factory=list)
     #: The latest signal about it, if any.
     trouble: Signal | None = None
-    #: The operator's signal that it follows, if any; and a redrive that was read before the dead letter that it is for.
+    #: The operator's signal that it follows, if any; and redrives that were read before the dead letters that they are
+    #: for, one a step: a message that came twice may have the saga parked at two steps.
     order: Signal | None = None
-    awaited: Signal | None = None
+    awaited: list[Signal] | None = None
     #: Partition and offset of the `new-user` record that began it: tells a redelivery from a second request.
     origin: tuple[Offset, Offset] | None = None
 

@@ -62,7 +62,8 @@ class Observer:
         if news is None or misplaced(receipt, record, news.id, self.partitions):
             return None
         row = self.rows.note(receipt, record.partition, news)
-        return self.direct(receipt, record, row, row.awaited) if row.awaited else None
+        early = machine.awaited(row)
+        return self.direct(receipt, record, row, early) if early else None
 
     async def begun(self, record: Record, signal: Signal) -> None:
         """Give a saga that somebody wants to turn round the time to be begun: its request may not have been read."""

@@ -358,7 +358,7 @@ def redrive_forgotten(original: Function) -> Function:
 )
 def late_redrive_awaited(_original: Function) -> Function:
     """An older one takes the place of the one that counts."""
-    return lambda row, signal: signal if signal.kind == "redriven" else row.awaited
+    return lambda row, signal: [signal] if signal.kind == "redriven" else row.awaited
 
 
 @mutation((Rows, "again"), sagas=3, pairs=0, crashes=4, duplicates=0.6, rollbacks=3)

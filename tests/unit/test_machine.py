@@ -199,6 +199,18 @@ def test_an_operators_signal_that_is_delivered_again_sends_the_same_again() -> N
         assert again.row == turn.row
 
 
+def test_redrives_that_come_before_their_dead_letters_wait_for_them_step_by_step() -> None:
+    row = machine.asked(ONBOARDING, *journey()[1], at(1))  # type: ignore[misc]
+    for attempt in (2, 3, 2):
+        for step in ("notify", "authorize"):
+            row = machine.mark(row, replace(order("redriven", attempt), step=step))
+    for topic in ("authorize", "notify"):
+        row = machine.apply(row, stuck_at(topic))
+        early = machine.awaited(row)
+        assert early is not None
+        assert (early.step, early.attempt) == (row.step, 3)
+
+
 @pytest.mark.parametrize("topic", ["new-user", "authorize", "notify", "notified"])
 def test_a_rollback_undoes_whatever_may_have_been_done_newest_first(topic: str) -> None:
     turn = led(stuck_at(topic), order("cancelled"))
