@@ -29,6 +29,9 @@ log = structlog.get_logger()
 #: Records in one transaction at most; time to gather them under load, and to wait for the first (seconds).
 MOST, GATHER_S, WAIT_S = 5_000, 0.02, 0.25
 
+#: The same while catching up: nobody waits for the single record, and what changes twice is written once.
+MOST_OLD = 10_000
+
 #: Pause before the next try, when something is away (seconds).
 AGAIN_S = 1.0
 
@@ -158,7 +161,7 @@ class Reader:
         return offsets
 
     async def _batch(self, source: Source) -> None:
-        records, after = await source.read(WAIT_S, MOST)
+        records, after = await source.read(WAIT_S, MOST if self.fold.live else MOST_OLD)
         if self._another_cluster.is_set():
             raise Stale("there is another Kafka at the broker's address")
         if self.index.database.gone():
@@ -168,7 +171,7 @@ class Reader:
         if not self.fold.live:
             self._catch_up(source)
         if records:
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(GATHER_S if self.fold.live else 0)
 
     def _take(self, records: list[Any], after: dict[Place, int]) -> None:
         """From records to what the stream tells."""

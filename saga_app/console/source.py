@@ -19,6 +19,9 @@ Place = tuple[str, int]
 #: has to look at every partition of every topic for each fetch.
 GATHER_S = 0.05
 
+#: While catching up, so many records of one partition at a time: the fewer, the better the order of time is kept.
+RUN = 50
+
 
 class Waiting(Exception):
     """Not everything is there yet; the text says what is missing."""
@@ -47,6 +50,7 @@ class Source:
         )
         self.cluster = ""
         self.missing: dict[Place, int] = {}  #: What was there at the start and has not been read, by its end.
+        self.reached: dict[Place, int] = {}  #: How far each of these has been read: milliseconds since 1970.
 
     async def __aenter__(self) -> Self:
         await self._check()
@@ -86,24 +90,47 @@ class Source:
                 raise Stale(f"{place.topic}[{place.partition}] ends at {ends[place]}, {offset} had been read")
             self.consumer.seek(place, offset)
             if offset < ends[place]:
-                self.missing[place.topic, place.partition] = ends[place]
+                self.missing[place] = ends[place]
+        self.reached = dict.fromkeys(self.missing, 0)
+        if self.missing:  # a broker holds a request back that asks only for what is not there yet
+            self.consumer.pause(*[place for place in self.places if place not in self.missing])
 
     async def read(self, wait_s: float, most: int) -> tuple[list[Any], dict[Place, int]]:
-        """The next records of all partitions, and the offsets behind them.
+        """The next records of all partitions, about so many at most, and the offsets behind them.
 
         Raises `Stale` if a position is not there any more.
         """
         try:
-            found = await self.consumer.getmany(timeout_ms=int(wait_s * 1000), max_records=most)
+            records = await (self._old(wait_s, most) if self.missing else self._new(wait_s, most))
         except OffsetOutOfRangeError as error:
             raise Stale(f"positions are gone: {_shown(error.args[0])}") from error
+        return records, {(record.topic, record.partition): record.offset + 1 for record in records}
+
+    async def _new(self, wait_s: float, most: int) -> list[Any]:
+        found = await self.consumer.getmany(timeout_ms=int(wait_s * 1000), max_records=most)
         self.gather.fetched(found)
-        records = [record for run in found.values() for record in run]
-        after = {(place.topic, place.partition): run[-1].offset + 1 for place, run in found.items()}
-        for place, offset in after.items():
-            if self.missing and offset >= self.missing.get(place, offset + 1):
+        return [record for run in found.values() for record in run]
+
+    async def _old(self, wait_s: float, most: int) -> list[Any]:
+        """What was there at the start, about in the order of time, and not topic by topic.
+
+        So most sagas go a long way within one batch, and the index has to write each of them once or twice.
+        """
+        records: list[Any] = []
+        while self.missing and len(records) < most:
+            place = min(self.missing, key=self.reached.__getitem__)
+            run = (await self.consumer.getmany(place, timeout_ms=int(wait_s * 1000), max_records=RUN)).get(place)
+            if run:
+                records += run
+                self.reached[place] = run[-1].timestamp
+            if await self.consumer.position(place) >= self.missing[place]:
                 del self.missing[place]
-        return records, after
+                self.consumer.pause(place)
+            elif not run:
+                break
+        if not self.missing:
+            self.consumer.resume(*self.places)
+        return records
 
 
 def _shown(positions: Mapping[Any, int]) -> str:
