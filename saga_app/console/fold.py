@@ -125,12 +125,13 @@ class Fold:
         """Everything that these records lead to; the index has to write it before the stream tells it."""
         records, self.now = sorted(records, key=_when), time()
         self.at = iso(self.now)
-        self._look_up({raw.key.decode("utf-8", "replace") for raw in records if raw.key})
+        ids = [(raw.key or b"").decode("utf-8", "replace") for raw in records]
+        self._look_up(set(ids) - {""})
         changes = Changes()
-        for raw in records:
-            if (letter_of := redriven_from(raw.headers)) is not None:  # whether it can be read now or not
+        for raw, id in zip(records, ids, strict=True):
+            if raw.headers and (letter_of := redriven_from(raw.headers)) is not None:  # whether it can be read or not
                 changes.redriven.add(letter_of)
-            if (record := self._decode(raw)) is not None:
+            if (record := self._decode(raw, self.open.get(id))) is not None:
                 self._take(changes, record)
         for letter in changes.letters.values():
             letter.open = self._is_open(letter.parked)
@@ -145,8 +146,9 @@ class Fold:
         tracked = self.open.get(parked.message.id) or self.recent.get(parked.message.id)
         return tracked is None or (tracked.row.state == "parked" and tracked.row.updated_at == parked.letter.at)
 
-    def _decode(self, raw: Raw) -> Record | None:
-        if raw.topic == CHANGELOG and self._says_nothing_new(raw):
+    def _decode(self, raw: Raw, tracked: Tracked | None) -> Record | None:
+        """What a record says, if it can be read; `tracked` is the saga that its key names, if that is under way."""
+        if raw.topic == CHANGELOG and _says_nothing_new(raw.value, tracked):
             return None
         at = iso(raw.timestamp / 1000)
         try:
@@ -158,21 +160,6 @@ class Fold:
             log.debug("unreadable, its dead letter will say so", **place, problem=str(error))
             return None
         return Record(raw.topic, raw.partition, raw.offset, at, body)
-
-    def _says_nothing_new(self, raw: Raw) -> bool:
-        """Whether a row of the changelog is just what the topics have told already; seen without decoding it.
-
-        Every step writes one, and none but the last matters to somebody who reads the topics. Where an operator has
-        intervened, the number of steps does not tell who is further.
-        """
-        value, tracked = raw.value, self.open.get((raw.key or b"").decode("utf-8", "replace"))
-        if value is None:
-            return True
-        if tracked is None or b'"ended_at":null' not in value or b'"state":"parked"' in value:
-            return False
-        row = tracked.row
-        untouched = b'"trouble":null' in value and b'"order":null' in value
-        return untouched and row.attempt == 1 and value.count(b'"outcome":') <= len(row.history)
 
     def _look_up(self, ids: Iterable[str]) -> None:
         """Ask the index, once a batch, about all sagas that are not known here."""
@@ -278,6 +265,21 @@ class Fold:
 
 def _when(raw: Raw) -> tuple[int, int]:
     return raw.timestamp, _ORDER.get(raw.topic, 0)
+
+
+def _says_nothing_new(value: bytes | None, tracked: Tracked | None) -> bool:
+    """Whether a row of the changelog is just what the topics have told already; seen without decoding it.
+
+    Every step writes one, and none but the last matters to somebody who reads the topics. Where an operator has
+    intervened, the number of steps does not tell who is further.
+    """
+    if value is None:
+        return True
+    if tracked is None or b'"ended_at":null' not in value or b'"state":"parked"' in value:
+        return False
+    row = tracked.row
+    untouched = b'"trouble":null,"order":null' in value
+    return untouched and row.attempt == 1 and value.count(b'"outcome":') <= len(row.history)
 
 
 def _from_table(row: Row | None, theirs: Row) -> Row:

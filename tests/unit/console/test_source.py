@@ -1,0 +1,60 @@
+"""What stands in the topics at the start is read in the order of time; from then on whatever comes."""
+
+from collections import defaultdict
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from saga_app.console.source import RUN, Source
+from tests.unit.console.logs import PARTITIONS, Logs, Raw
+from tests.unit.console.partitions import Partitions
+
+
+def many_sagas() -> dict[TopicPartition, list[Raw]]:
+    """Their records, by partition."""
+    logs = Logs()
+    for number in range(900):
+        logs.saga(f"s{number}", begin=number / 10, pace=0.05)
+    held: defaultdict[TopicPartition, list[Raw]] = defaultdict(list)
+    for raw in logs.records:
+        held[TopicPartition(raw.topic, raw.partition)].append(raw)
+    return held
+
+
+async def started(held: dict[TopicPartition, list[Raw]], offsets: dict[tuple[str, int], int]) -> Source:
+    """A source of these records."""
+    source = Source("127.0.0.1:9", PARTITIONS, embedded=False)
+    consumer: Any = Partitions(held)
+    source.consumer = consumer
+    await source.start_at(offsets)
+    return source
+
+
+async def test_while_catching_up_most_sagas_are_read_from_their_beginning_to_their_end() -> None:
+    held = many_sagas()
+    source = await started(held, {})
+    seen: list[Raw] = []
+    while source.missing:
+        records, _ = await source.read(0.0, 1000)
+        assert 0 < len(records) < 1000 + RUN
+        seen += records
+    assert len(seen) == sum(map(len, held.values()))
+    ahead, latest = 0, 0
+    for raw in seen:
+        latest = max(latest, raw.timestamp)
+        ahead = max(ahead, latest - raw.timestamp)
+    assert ahead < 30_000  # of 90 s, of which a run of the topic with the fewest records covers 15
+
+
+async def test_what_has_been_read_before_the_start_is_not_read_again_and_what_comes_later_is() -> None:
+    held = many_sagas()
+    read = {(place.topic, place.partition): len(run) for place, run in held.items()}
+    last = TopicPartition(*max(read, key=lambda place: read[place]))
+    read[last] -= 1
+    source = await started(held, read)
+    records, after = await source.read(0.0, 1000)
+    assert (records, after) == (held[last][-1:], {tuple(last): read[last] + 1})
+    assert not source.missing
+    late = Logs().write("dlq", "ada", b"{}", 100)
+    held[TopicPartition(late.topic, late.partition)] = [late]
+    assert await source.read(0.0, 1000) == ([late], {("dlq", late.partition): 1})
