@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 from faust.types import TP
 
 from saga_app.saga.messages import SIGNALS
-from saga_app.stream import Pool, partition_of
+from saga_app.stream import Later, Pool, partition_of
 from saga_app.stream.batch import Batch
 from saga_app.stream.ledger import Ledger
 from saga_app.stream.locked import Locked, Locks
@@ -288,12 +288,11 @@ class Worker:
     """A process of a service. To the production code it is Faust's app, and its transport, too."""
 
     full = False
-    should_stop = False
 
     def __init__(self, group: "Group", name: str) -> None:
         self.group, self.bus, self.name = group, group.bus, name
         self.app = self.transport = self
-        self.dead = self.revoked = False
+        self.dead = self.revoked = self.should_stop = False
         self.term = 0  #: counts its assignments
         self.mine: list[int] = []
         self.ledger = Ledger(4000)
@@ -315,11 +314,12 @@ class Worker:
     def _watched(self, handler: Handler) -> Handler:
         """The handler, and what has become of each of its records."""
 
-        async def work_on(receipt: Receipt, batch: Batch, record: FakeRecord) -> None:
+        async def work_on(receipt: Receipt, batch: Batch, record: FakeRecord, *state: Any) -> Later | None:
             work = self._begin(batch, record)
             WORK.set(work)  # of this task
-            await handler(receipt, batch, record)
-            work.returned = True
+            later: Later | None = await handler(receipt, batch, record, *state)
+            work.returned = later is None
+            return later
 
         def work_inline(receipt: Receipt, batch: Batch, record: FakeRecord) -> None:
             work = self._begin(batch, record)
@@ -331,8 +331,7 @@ class Worker:
         return work_on if asyncio.iscoroutinefunction(handler) else work_inline
 
     def _begin(self, batch: Batch, record: FakeRecord) -> Work:
-        work = self.works[batch.tp][record.offset] = Work(self)
-        return work
+        return self.works[batch.tp].setdefault(record.offset, Work(self))
 
     # -- as the app and its transport
 
@@ -364,7 +363,7 @@ class Worker:
 
     def kill(self, where: str) -> None:
         """kill -9. Everything in memory is gone."""
-        self.dead = True
+        self.dead = self.should_stop = True
         self.bus.happened["killed"] += 1
         self.stop()
         self.group.lost(self, where)
@@ -392,6 +391,7 @@ class Worker:
     async def drain(self) -> None:
         """Let work in flight end; cancel what lasts too long. Then commit what is done."""
         self.revoked = True
+        self.ledger.close()
         if tasks := list(self.tasks()):
             await asyncio.wait(tasks, timeout=DRAIN_S)
             if late := list(self.tasks()):

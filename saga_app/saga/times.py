@@ -9,13 +9,13 @@ from functools import lru_cache
 
 def iso(seconds: float) -> str:
     """`2026-11-23T12:00:00.123Z` for seconds since 1970 (UTC)."""
-    whole, rest = divmod(round(seconds * 1_000_000) // 1000, 1000)
-    return f"{_to_the_second(whole)}.{rest:03d}Z"
+    return _text(round(seconds * 1_000_000) // 1000)
 
 
 @lru_cache(maxsize=1024)
-def _to_the_second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
+def _text(milliseconds: int) -> str:
+    whole, rest = divmod(milliseconds, 1000)
+    return f"{datetime.fromtimestamp(whole, UTC).isoformat()[:19]}.{rest:03d}Z"
 
 
 @lru_cache(maxsize=4096)

@@ -1,6 +1,7 @@
 """The attempts of a step: each in its time, so many at once, each failed one told with the time of the next."""
 
 import asyncio
+from typing import NamedTuple
 
 import structlog
 
@@ -13,13 +14,22 @@ from saga_app.service.eager import Eager
 from saga_app.service.effects import Effects
 from saga_app.service.record import Receipt
 from saga_app.service.world import World
-from saga_app.stream import Fenced
+from saga_app.stream import Fenced, Later
 
 log = structlog.get_logger()
 
 
+class Progress(NamedTuple):
+    """What a record has been through when its time comes again; not known to anybody else, and forgotten in a crash."""
+
+    attempt: int  #: the one that is next
+    ready: bool  #: whether the mock world has taken its time for it
+    received_at: str
+    started_at: str
+
+
 class Attempts:
-    """Asks the outside world until it has answered, or until `step.retry` gives up.
+    """Asks the outside world: one attempt each time; `step.retry` says when the next one is, or that there is none.
 
     `effects` tells whether the saga is still ours before something is done that cannot be unmade.
     """
@@ -29,24 +39,25 @@ class Attempts:
         self.effects = effects if step.noted else None
         self.room = asyncio.Semaphore(step.at_once) if step.at_once else None
 
-    async def act(self, receipt: Receipt, request: Message) -> tuple[Outcome | GaveUp, int]:
-        """The outcome and the number of attempts; every failed attempt that is tried again is a signal."""
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                denied = await self.world.pretend(self.step, request, attempt)
-                return denied or await self.attempt(request), attempt
-            except Fenced:
-                raise
-            except Exception as error:  # a bug in a step parks its saga, it does not stop the others
-                metrics.FAILURES.labels(self.step.name, type(error).__name__).inc()
-                dice = self.world.dice(request.key(self.step.name), "retry", attempt)
-                delay = self.step.retry.delay(attempt, error, dice)
-                if delay is None:
-                    return GaveUp(error, attempt), attempt
-                self.signal(receipt, request, attempt, delay, error)
-            await self.world.sleep(delay)
+    def lag(self, request: Message, now: Progress) -> float:
+        """How long the mock world wants to take before the attempt, in seconds; 0 if it has."""
+        return 0.0 if now.ready or self.world.behaves else self.world.lag(self.step, request, now.attempt)
+
+    async def act(self, receipt: Receipt, request: Message, now: Progress) -> Outcome | GaveUp | Later:
+        """The outcome; or when to go on with what `Progress`. A failed attempt that is followed by one is a signal."""
+        try:
+            denied = None if self.world.behaves else self.world.pretend(self.step, request, now.attempt)
+            return denied or await self.attempt(request)
+        except Fenced:
+            raise
+        except Exception as error:  # a bug in a step parks its saga, it does not stop the others
+            metrics.FAILURES.labels(self.step.name, type(error).__name__).inc()
+            dice = self.world.dice(request.key(self.step.name), "retry", now.attempt)
+            delay = self.step.retry.delay(now.attempt, error, dice)
+            if delay is None:
+                return GaveUp(error, now.attempt)
+            self.signal(receipt, request, now.attempt, delay, error)
+            return Later(delay, now._replace(attempt=now.attempt + 1, ready=False))
 
     async def attempt(self, request: Message) -> Outcome:
         """One attempt. Raises what the step raises, TimeoutError, and Fenced: the saga is another worker's by now."""

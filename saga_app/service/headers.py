@@ -4,6 +4,7 @@ https://github.com/cloudevents/spec (Kafka protocol binding, binary content mode
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 
 from saga_app.saga.messages import Message
@@ -19,14 +20,19 @@ def headers_for(
     `carried` are the headers of the record that led to it; `at` is an ISO time.
     """
     trace = next((value for name, value in carried if name == TRACEPARENT), None) or traceparent(message)
-    return [
+    version, kind, source = _same(message.saga, topic, service)
+    id = ("ce_id", f"{message.saga}:{message.id}:{topic}:{message.attempt}".encode())
+    return [version, id, kind, source, ("ce_time", at.encode()), (TRACEPARENT, trace)]
+
+
+@lru_cache(maxsize=256)
+def _same(saga: str, topic: str, service: str) -> tuple[tuple[str, bytes], ...]:
+    """Those that all messages of one kind share."""
+    return (
         ("ce_specversion", b"1.0"),
-        ("ce_id", f"{message.saga}:{message.id}:{topic}:{message.attempt}".encode()),
-        ("ce_type", f"{message.saga}.{topic}".encode()),
+        ("ce_type", f"{saga}.{topic}".encode()),
         ("ce_source", f"/{service}".encode()),
-        ("ce_time", at.encode()),
-        (TRACEPARENT, trace),
-    ]
+    )
 
 
 def traceparent(message: Message) -> bytes:

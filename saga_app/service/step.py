@@ -16,7 +16,7 @@ from saga_app.saga.messages import Effects as Remembered
 from saga_app.saga.steps import Denied, Done, Outcome, Plan, Step
 from saga_app.saga.times import epoch, iso
 from saga_app.service import metrics
-from saga_app.service.attempts import Attempts
+from saga_app.service.attempts import Attempts, Progress
 from saga_app.service.deadletters import GaveUp, park
 from saga_app.service.eager import Eager
 from saga_app.service.effects import Effects
@@ -25,6 +25,7 @@ from saga_app.service.placement import misplaced
 from saga_app.service.record import Receipt, Record
 from saga_app.service.rows import Rows
 from saga_app.service.world import World
+from saga_app.stream import Later
 
 log = structlog.get_logger()
 
@@ -55,62 +56,96 @@ class StepLoop:
         self.begins = step is plan.steps[0]
         self.undoes = plan.undone_by(step.topic)
         self.unmakes = [undone.name for undone in self.undoes if undone.noted]
+        self.intends = effects is not None and step.noted and step.undo is not None
         self.attempts = Attempts(step, world, effects)
         self.seconds, self.noted = metrics.SECONDS.labels(step.name), metrics.NOTED.labels(step.name)
         self.outcomes = {outcome: metrics.STEPS.labels(step.name, outcome) for outcome in OUTCOMES}
+        self.log = log.bind()  # else it is bound anew for every line, said or not
 
-    async def handle(self, receipt: Receipt, _batch: Any, record: Record) -> None:
-        """One record, from its bytes to everything that it leads to."""
-        received_at = self.world.now()
+    async def handle(
+        self, receipt: Receipt, _batch: Any, record: Record, progress: Progress | None = None
+    ) -> Later | None:
+        """One record, from its bytes to everything that it leads to; or until it has to wait for its next attempt.
+
+        Each time it is looked anew whether there is still anything to do: what has come meanwhile counts.
+        """
+        now = progress or Progress(1, False, self.world.now(), "")
         try:
             request = self.read(record)
         except BadMessage as error:
-            return park(receipt, record, None, self.step, GaveUp(error, 1), received_at, self.world.now())
+            park(receipt, record, None, self.step, GaveUp(error, 1), now.received_at, self.world.now())
+            return None
         if misplaced(receipt, record, request.id, self.partitions):
             return None
         memory = self.rows or self.effects
         async with memory.locked(record.partition, request.id) if memory else nullcontext():
-            await self.work(receipt, record, request, received_at)
+            return await self.work(receipt, record, request, now)
 
-    async def work(self, receipt: Receipt, record: Record, request: Message, received_at: str) -> None:
+    async def work(self, receipt: Receipt, record: Record, request: Message, now: Progress) -> Later | None:
         """One request, while no other of the same saga is worked on here."""
+        remembered = self.to_do(receipt, record, request, now)
+        if remembered is None:
+            return None
+        if self.undoes:
+            await self.bury(receipt, record, request)
+        now = now if now.started_at else now._replace(started_at=self.world.now())
+        if lag := self.attempts.lag(request, now):
+            self.note_asked(receipt, record, request)
+            return Later(lag, now._replace(ready=True))
+        if self.intends and self.step.name not in remembered.begun:
+            await self.intend(receipt, record, request)
+        finding = Eager(self.find_out(receipt, request, remembered, now))
+        if finding.waits:
+            self.note_asked(receipt, record, request)
+        found = await finding
+        if isinstance(found, Later):
+            self.note_asked(receipt, record, request)
+            return found
+        await self.conclude(receipt, record, request, found, now)
+        return None
+
+    def to_do(self, receipt: Receipt, record: Record, request: Message, now: Progress) -> Remembered | None:
+        """What is remembered of the saga, if there is anything to do for this request."""
         row = self.rows.get(record.partition, request.id) if self.rows else None
         if row is not None and not self.take(receipt, record, request, row):
-            return self.absorbed(record, request)
+            self.absorbed(record, request)
+            return None
         try:
             remembered = self.effects.get(record.partition, request.id) if self.effects else NOTHING
         except BadMessage as error:
-            return self.give_up(receipt, record, request, GaveUp(error, 1), received_at, received_at)
+            self.give_up(receipt, record, request, GaveUp(error, 1), now)
+            return None
         if self.step.name in remembered.undone:
-            return self.absorbed(record, request)
+            self.absorbed(record, request)
+            return None
         if answer := remembered.answers.get(self.step.name):  # it may not have been sent on
-            return self.proceed(receipt, record, request, answer)
-        await self.bury(receipt, record, request)
-        await self.intend(receipt, record, request, remembered)
-        started_at = self.world.now()
-        finding = Eager(self.find_out(receipt, request, remembered))
-        if finding.waits:
-            self.note_asked(receipt, record, request)
-        outcome, attempts = await finding
-        if isinstance(outcome, GaveUp):
-            return self.give_up(receipt, record, request, outcome, received_at, started_at)
-        answer = machine.answer(self.step, outcome, attempts, received_at, started_at, self.world.now())
+            self.proceed(receipt, record, request, answer)
+            return None
+        return remembered
+
+    async def conclude(
+        self, receipt: Receipt, record: Record, request: Message, found: Outcome | GaveUp, now: Progress
+    ) -> None:
+        """Answer, or give up."""
+        if isinstance(found, GaveUp):
+            self.give_up(receipt, record, request, found, now)
+            return
+        answer = machine.answer(self.step, found, now.attempt, now.received_at, now.started_at, self.world.now())
         if self.step.noted and self.effects is not None:
             self.effects.answered(receipt, record.partition, request.id, self.step.name, answer)
             with self.noted.time():
                 await receipt.settled()  # the world may answer otherwise when it is asked again
-        return self.proceed(receipt, record, request, answer)
+        self.proceed(receipt, record, request, answer)
 
-    def give_up(
-        self, receipt: Receipt, record: Record, request: Message, gave_up: GaveUp, received_at: str, started_at: str
-    ) -> None:
+    def give_up(self, receipt: Receipt, record: Record, request: Message, gave_up: GaveUp, since: Progress) -> None:
         """Park it for somebody to look at; but on the way back the other undos must go on."""
         now = self.world.now()
         if not machine.is_undoing(request):
             self.note_asked(receipt, record, request)
-            return park(receipt, record, request, self.step, gave_up, received_at, now)
+            return park(receipt, record, request, self.step, gave_up, since.received_at, now)
         no = Denied(f"{type(gave_up.error).__name__}: {gave_up.error}")
-        answer = machine.answer(self.step, no, gave_up.attempts, received_at, started_at, now, failed=True)
+        began_at = since.started_at or since.received_at
+        answer = machine.answer(self.step, no, gave_up.attempts, since.received_at, began_at, now, failed=True)
         return self.proceed(receipt, record, request, answer)
 
     def absorbed(self, record: Record, request: Message) -> None:
@@ -124,19 +159,17 @@ class StepLoop:
         Acknowledged before anything is taken back: after a restart the step may be read before its undo. Who keeps the
         rows has the saga's own to say so.
         """
-        if not self.undoes:
-            return
         if self.effects is not None:
             for step in self.undoes:
                 self.effects.undone(receipt, record.partition, request.id, step.name)
         self.note_asked(receipt, record, request)
         await receipt.settled()
 
-    async def intend(self, receipt: Receipt, record: Record, request: Message, remembered: Remembered) -> None:
+    async def intend(self, receipt: Receipt, record: Record, request: Message) -> None:
         """Note that a step which cannot be unmade begins: if we die in it, its undo must not take it for never done."""
-        if self.effects is not None and self.step.noted and self.step.undo and self.step.name not in remembered.begun:
+        if self.effects is not None:
             self.effects.begun(receipt, record.partition, request.id, self.step.name)
-            await receipt.settled()
+        await receipt.settled()
 
     def read(self, record: Record) -> Message:
         """The request, or `BadMessage`."""
@@ -145,8 +178,7 @@ class StepLoop:
 
     def take(self, receipt: Receipt, record: Record, request: Message, row: Row) -> bool:
         """Whether there is anything to do; not if it is a duplicate, or if what it leads to has been seen already."""
-        second = request.attempt == 1 or request.user != row.user  # else it is the same saga, redriven
-        if self.begins and row.origin and row.origin != origin(record) and second:
+        if self.begins and is_second(row, request, record):
             return False
         if machine.passed(row, request):
             return False
@@ -168,12 +200,12 @@ class StepLoop:
         return news
 
     async def find_out(
-        self, receipt: Receipt, request: Message, remembered: Remembered
-    ) -> tuple[Outcome | GaveUp, int]:
-        """The outcome and the number of attempts; an undo of what certainly has not been done need not act."""
+        self, receipt: Receipt, request: Message, remembered: Remembered, now: Progress
+    ) -> Outcome | GaveUp | Later:
+        """What comes of an attempt; an undo of what certainly has not been done need not act."""
         if self.unmakes and not any(may_be_done(remembered, name) for name in self.unmakes):
-            return Done(remark=f"nothing to take back: {', '.join(self.unmakes)} was not done"), 1
-        return await self.attempts.act(receipt, request)
+            return Done(remark=f"nothing to take back: {', '.join(self.unmakes)} was not done")
+        return await self.attempts.act(receipt, request, now)
 
     def proceed(self, receipt: Receipt, record: Record, request: Message, answer: Answer) -> None:
         """Send the saga where it goes next, or note how it has ended."""
@@ -189,7 +221,7 @@ class StepLoop:
         if self.rows is not None:
             news = self.stamped(self.news(after, done.ended_at), record)
             self.rows.advance(receipt, record.partition, row, news)
-        log.debug("step", saga=request.id, step=self.step.name, outcome=done.outcome, attempts=done.attempts)
+        self.log.debug("step", saga=request.id, step=self.step.name, outcome=done.outcome, attempts=done.attempts)
         return None
 
     def news(self, after: machine.Next | machine.End, at: str) -> Row:
@@ -211,6 +243,16 @@ class StepLoop:
 def origin(record: Record) -> tuple[int, int]:
     """The place of the record with which a saga began."""
     return record.partition, record.offset
+
+
+def is_second(row: Row, request: Message, record: Record) -> bool:
+    """Whether somebody else's request, or a second one, has the id of a saga that is known: the first one counts.
+
+    A row that was made from a dead letter does not know its origin. A later attempt is the same saga, redriven.
+    """
+    if request.user != row.user:
+        return True
+    return request.attempt == 1 and row.origin is not None and row.origin != origin(record)
 
 
 def may_be_done(remembered: Remembered, step: str) -> bool:

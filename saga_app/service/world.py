@@ -4,8 +4,7 @@ The mock dice are a hash of (seed, saga, step, what for, attempt): a redelivered
 can choose how it falls.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from time import time
@@ -47,11 +46,11 @@ class World:
         mischief: Mischief = Mischief(),
         seed: int = 0,
         clock: Callable[[], float] = time,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.stock, self.policy, self.mail = stock, policy, mail
         self.mischief, self.seed = mischief, seed
-        self.clock, self.sleep = clock, sleep
+        self.clock = clock
+        self.behaves = mischief == NONE  #: Nothing need be pretended.
 
     async def close(self) -> None:
         """Nothing more will be asked of it."""
@@ -66,19 +65,23 @@ class World:
         question = f"{self.seed}:{key}:{purpose}:{attempt}".encode()
         return int.from_bytes(blake2b(question, digest_size=6).digest()) / 2**48
 
-    async def pretend(self, step: Step, request: Message, attempt: int) -> Denied | None:
-        """The mock world's part in an attempt: it takes its time, and at the rates set it fails or says no.
+    def lag(self, step: Step, request: Message, attempt: int) -> float:
+        """How long the mock world takes for an attempt, in seconds."""
+        least, most = self.mischief.lag
+        if not (step.lag and most):
+            return 0.0
+        return least + (most - least) * self.dice(request.key(step.name), "lag", _since_the_first(request, attempt))
+
+    def pretend(self, step: Step, request: Message, attempt: int) -> Denied | None:
+        """The mock world's part in an attempt: at the rates set it says no, or fails. Raises Permanent and Transient.
 
         The dice fall anew when a saga is redriven: what has failed for good may work then.
         """
         mischief = self.mischief
-        if not step.lag or mischief == NONE:
+        if not step.lag:
             return None
         key, redriven = request.key(step.name), request.attempt - 1
-        attempt += redriven * 1000
-        least, most = mischief.lag
-        if most:
-            await self.sleep(least + (most - least) * self.dice(key, "lag", attempt))
+        attempt = _since_the_first(request, attempt)
         if mischief.error and self.dice(key, "error", redriven) < mischief.error:
             raise Permanent(f"the mock {step.service} fails for good (SAGA_ERROR_RATE)")
         if mischief.flaky and self.dice(key, "flaky", attempt) < mischief.flaky:
@@ -87,6 +90,11 @@ class World:
         if mischief.deny and not undoing and self.dice(key, "deny") < mischief.deny:
             return Denied(f"the mock {step.service} says no (SAGA_DENY_RATE)")
         return None
+
+
+def _since_the_first(request: Message, attempt: int) -> int:
+    """A number for an attempt that no other of this saga at this step has, redriven or not."""
+    return (request.attempt - 1) * 1000 + attempt
 
 
 class MockStock:

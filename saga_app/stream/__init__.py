@@ -4,7 +4,7 @@ The promises of this layer:
 
 - an offset is committed only when all records before it in its partition are done, and a record is
   done when its handler has returned and everything it sent, table rows included, is acknowledged;
-- work in flight is bounded, runs a task a record, and is drained before a rebalance or a stop;
+- work in flight is bounded, holds up nothing behind it, and is drained before a rebalance or a stop;
 - a table's store is at every moment a prefix of its changelog, and a worker which its group
   has given up on writes no rows any more;
 - a worker that can no longer consume ends, so that its supervisor starts it again.
@@ -21,12 +21,14 @@ from saga_app.stream.rocks_store import CannotStore
 from saga_app.stream.sender import Message, NotAcknowledged, Sender
 from saga_app.stream.table import Table
 from saga_app.stream.transport import Transport
+from saga_app.stream.wheel import Later
 
 __all__ = [
     "Batch",
     "CannotStore",
     "Fenced",
     "Headers",
+    "Later",
     "Message",
     "NotAcknowledged",
     "Pool",

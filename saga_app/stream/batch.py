@@ -14,12 +14,12 @@ def _nobody(count: int) -> None:
 
 
 class Batch(ConsumerMessage):
-    """Records, the tasks that work on them, and which of them are done.
+    """Records, the tasks that work on them now, and which of them are done.
 
     `topic`, `partition` and `tp` say where it comes from; `offset` is that of its last record.
     """
 
-    __slots__ = ("_done", "_head", "left", "live", "on_finish", "records", "taken_at", "tasks")
+    __slots__ = ("_done", "_head", "left", "live", "on_finish", "open", "records", "taken", "taken_at", "tasks")
 
     def __init__(self, tp: TP, records: list[Any], generation: int) -> None:
         last = records[-1]
@@ -39,7 +39,9 @@ class Batch(ConsumerMessage):
         )
         self.records = records
         self.taken_at = monotonic()
-        self.tasks: list[asyncio.Future[Any]] = []  # the only strong references to the work
+        self.tasks: dict[asyncio.Future[Any], None] = {}  # in order; the only strong references to the work
+        self.taken = False  # somebody has begun to work on it
+        self.open = True  # False once its partition is being given back: nothing more is to be begun
         self.live = True  # False once the partition was revoked or sought: what is done then counts for nothing
         self.left = len(records)
         self.on_finish: Callable[[int], None] = _nobody
@@ -49,12 +51,22 @@ class Batch(ConsumerMessage):
     @property
     def idle(self) -> bool:
         """Nobody has begun to work on it."""
-        return bool(self.left) and not self.tasks
+        return bool(self.left) and not self.taken
+
+    def begin(self, task: asyncio.Future[Any]) -> None:
+        """This task works on some of it."""
+        self.taken = True
+        self.tasks[task] = None
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Future[Any]) -> None:
+        self.tasks.pop(task, None)
 
     def finish(self, index: int) -> None:
         """Record number `index` is done, and everything it sent is acknowledged."""
         if not self._done[index]:
             self._done[index] = 1
+            self.records[index] = None  # others of it may take long
             self.left -= 1
             if self.live:
                 self.on_finish(1)

@@ -44,9 +44,12 @@ class Commits:
     async def drain(self, limit_s: float) -> None:
         """Let the work in flight end; after `limit_s` cancel the rest.  Then commit what is done.
 
+        What only waits for a time is not waited for: whoever gets the partition reads it again.
+
         After a crash there is nothing to wait for: the thread has left the group already.
         """
         consumer = self._consumer
+        consumer.ledger.close()
         deadline = monotonic() + (0.0 if consumer._thread.should_stop else limit_s)
         while tasks := consumer.ledger.tasks():
             _, late = await asyncio.wait(tasks, timeout=max(0.0, deadline - monotonic()))

@@ -75,6 +75,12 @@ class Ledger:
         """All unfinished work."""
         return {t for batches in self._open.values() for b in batches if b.left for t in b.tasks if not t.done()}
 
+    def close(self) -> None:
+        """The partitions are about to be given back: what is under way may end, nothing more of it is begun."""
+        for batches in self._open.values():
+            for batch in batches:
+                batch.open = False
+
     def lost(self) -> Batch | None:
         """A batch that nobody works on although its successor was taken: Faust has dropped it on the way."""
         for batches in self._open.values():

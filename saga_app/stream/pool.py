@@ -1,7 +1,8 @@
 """Runs the records of a batch: one after the other in one task, as long as no handler has to wait.
 
 When one waits, each of the records behind it gets a task of its own, so that a slow one holds up no other: what need
-not wait costs no task, no timer and no receipt of its own.
+not wait costs no task, no timer and no receipt of its own. Neither does what only waits for a time: its handler answers
+`Later`, and is called again then. So a hundred thousand of them are hardly more than their records.
 A record is done when its handler has returned and everything it sent is acknowledged.
 A handler that fails does not get its record acknowledged: the worker crashes and the record
 is delivered again.  What may fail for good (a bad payload, a policy that says no) is the
@@ -9,7 +10,7 @@ handler's to catch and to send to a dead letter topic.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, cast
 
 from faust.types import AppT, EventT, StreamT
@@ -18,13 +19,19 @@ from saga_app.stream.batch import Batch
 from saga_app.stream.outbox import TICK_S
 from saga_app.stream.receipt import Receipt
 from saga_app.stream.transport import Transport
+from saga_app.stream.wheel import Later, Wheel
 
 #: How often it is looked, within the time that acknowledgements may take, whether they have taken longer.
 WATCHES = 20
 
 #: Sends with `receipt.send(topic, key, value)` and `table.write(receipt, partition, key, value)`, which never
-#: wait; a plain function, or a coroutine function. Records that did not have to wait share a receipt.
-Handler = Callable[[Receipt, Batch, Any], Awaitable[None] | None]
+#: wait; a plain function, or a coroutine function. Records that did not have to wait share a receipt. Whoever answers
+#: `Later` is called again with its `state` (never None) as the fourth argument and with another receipt, after whatever
+#: it sent before is acknowledged; not at all if the partition is somebody else's by then.
+Handler = Callable[..., Awaitable[Later | None] | Later | None]
+
+#: A record by its number in its batch, and the state that its handler wants to have back (None the first time).
+Item = tuple[int, Any]
 
 
 class Pool:
@@ -42,6 +49,7 @@ class Pool:
         self.ack_s = ack_s
         self._unsettled: dict[Receipt, float] = {}  #: since when each waits, the oldest first
         self._watch: asyncio.TimerHandle | None = None
+        self._wheel = Wheel(self._again)
 
     @property
     def _transport(self) -> Transport:
@@ -62,47 +70,68 @@ class Pool:
             raise RuntimeError(f"{batch.topic} has {batch.refcount} agents; one would acknowledge for the other")
         while self._transport.full:
             await asyncio.sleep(TICK_S)
-        if not batch.live:
-            return  # revoked while it waited
-        waiting = iter(range(len(batch.records)))
-        self._start(batch, self._work(stream, event, waiting))
-        await asyncio.sleep(0)  # it runs now, and is back when it is through, or when a handler has to wait
-        if batch.live and not self.app.should_stop:
-            for index in waiting:
-                self._start(batch, self._work(stream, event, iter((index,))))
+        self._begin(stream, event, [(index, None) for index in range(len(batch.records))])
+        await asyncio.sleep(0)  # one batch after the other
 
-    def _start(self, batch: Batch, work: Coroutine[Any, Any, None]) -> None:
-        batch.tasks.append(asyncio.create_task(work))
+    def _begin(self, stream: StreamT[Any], event: EventT[Any], items: Sequence[Item]) -> None:
+        waiting = iter(items)
+        self._start(stream, event, waiting)
+        # By then it is through, or a handler has to wait.
+        asyncio.get_running_loop().call_soon(self._begin_rest, stream, event, waiting)
 
-    async def _work(self, stream: StreamT[Any], event: EventT[Any], waiting: Iterator[int]) -> None:
+    def _begin_rest(self, stream: StreamT[Any], event: EventT[Any], waiting: Iterator[Item]) -> None:
+        for item in waiting:
+            self._start(stream, event, iter((item,)))
+
+    def _start(self, stream: StreamT[Any], event: EventT[Any], waiting: Iterator[Item]) -> None:
+        """A task, unless the partition is being given back, or was while they waited."""
+        batch = cast(Batch, event.message)
+        if batch.live and batch.open and not self.app.should_stop:
+            batch.begin(asyncio.create_task(self._work(stream, event, waiting)))
+
+    def _again(self, waited: list[tuple[StreamT[Any], EventT[Any], Item]]) -> None:
+        """Their time has come. Those of one batch are worked on together, as when they came."""
+        together: dict[int, tuple[StreamT[Any], EventT[Any], list[Item]]] = {}
+        for stream, event, item in waited:
+            together.setdefault(id(event), (stream, event, []))[2].append(item)
+        for stream, event, items in together.values():
+            self._begin(stream, event, items)
+
+    async def _work(self, stream: StreamT[Any], event: EventT[Any], waiting: Iterator[Item]) -> None:
         """Records in order, for as long as there are any that nobody else has begun; then what they have sent."""
         batch = cast(Batch, event.message)
         receipt = self._transport.receipt()
-        handled, record = [], None
+        handled: list[int] = []
+        put_off: list[tuple[float, Item]] = []
+        record = None
         try:
-            for index in waiting:
+            for index, state in waiting:
                 record = batch.records[index]
-                await self._handle(receipt, batch, record)
-                handled.append(index)
-            record = record if len(handled) == 1 else None
+                later = await self._handle(receipt, batch, record, state)
+                if later is None:
+                    handled.append(index)
+                else:
+                    put_off.append((asyncio.get_running_loop().time() + later.seconds, (index, later.state)))
+            record = record if len(handled) + len(put_off) == 1 else None
             await self._settled(receipt)
         except Exception as error:
             await self._fail(batch, record, error)
             return
         for index in handled:
             batch.finish(index)
+        for at, item in put_off:  # not before what they have sent is acknowledged: the next time has another receipt
+            self._wheel.put(at, (stream, event, item))
         if not batch.left:
             await self._close(stream, event)
 
-    async def _handle(self, receipt: Receipt, batch: Batch, record: Any) -> None:
-        work = self.handler(receipt, batch, record)
-        if work is None:
-            return
+    async def _handle(self, receipt: Receipt, batch: Batch, record: Any, state: Any) -> Later | None:
+        work = self.handler(receipt, batch, record) if state is None else self.handler(receipt, batch, record, state)
+        if work is None or isinstance(work, Later):
+            return work
         if self.timeout_s is None:
-            await work
-        else:
-            async with asyncio.timeout(self.timeout_s):
-                await work
+            return await work
+        async with asyncio.timeout(self.timeout_s):
+            return await work
 
     async def _settled(self, receipt: Receipt) -> None:
         """Wait for the acknowledgements, for at most about `ack_s`; one timer watches over all of them."""
@@ -128,7 +157,6 @@ class Pool:
 
     async def _close(self, stream: StreamT[Any], event: EventT[Any]) -> None:
         batch = cast(Batch, event.message)
-        batch.tasks = []
         batch.records = []
         await cast(Any, stream).ack(event)
 

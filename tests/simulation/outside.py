@@ -13,6 +13,9 @@ from tests.simulation.knobs import Knobs
 
 WELCOME, FOLLOW_UP = "notify", "retract"
 
+#: The longest that a call may be on its way: with its answer it stays within the time that a step has (seconds).
+SLOW_S = 8.0
+
 
 class Outside:
     """Every call has its effect between two moments at which its worker may be killed; its answer may be lost."""
@@ -23,10 +26,10 @@ class Outside:
         self.stock, self.policy, self.mail = Stock(self), Policy(self), Mail(self)
 
     async def asked(self) -> None:
-        """On the way there."""
+        """On the way there, which now and then takes longer than a rebalance waits for."""
         WORK.get().worker.survives("before the outside is asked")
         if self.dice.random() < 0.5:
-            await asyncio.sleep(self.dice.random())
+            await asyncio.sleep(self.dice.random() * (SLOW_S if self.dice.random() < 0.05 else 1.0))
 
     async def answered(self) -> bool:
         """On the way back; False if the answer is lost."""

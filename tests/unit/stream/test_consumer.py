@@ -212,18 +212,19 @@ async def test_a_drain_waits_for_work_and_cancels_what_takes_too_long() -> None:
         await asyncio.sleep(seconds)
         finish_all(made)
 
-    quick.tasks.append(asyncio.create_task(work(0.02, quick)))
-    slow.tasks.append(asyncio.create_task(work(60, slow)))
+    quick.begin(asyncio.create_task(work(0.02, quick)))
+    slow.begin(late := asyncio.create_task(work(60, slow)))
     await Commits(broker).drain(0.1)
-    assert slow.tasks[0].cancelled()
+    assert late.cancelled()
     assert broker.asked == [{IN: 1}]
+    assert [quick.open, slow.open] == [False, False], "nothing more of them is begun"
 
 
 async def test_after_a_crash_nothing_is_waited_for() -> None:
     broker = Broker()
     broker._thread.should_stop = True
     made = broker.ledger.add(batch([0]))
-    made.tasks.append(asyncio.create_task(asyncio.sleep(60)))
+    made.begin(late := asyncio.create_task(asyncio.sleep(60)))
     async with asyncio.timeout(1):
         await Commits(broker).drain(60)
-    assert made.tasks[0].cancelled()
+    assert late.cancelled()

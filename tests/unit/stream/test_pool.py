@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from saga_app.stream import Batch, Pool, Receipt
+from saga_app.stream import Batch, Later, Pool, Receipt
 from saga_app.stream.ledger import Ledger
 from saga_app.stream.outbox import Outbox
 from tests.unit.stream.fakes import FakeProducer, batch
@@ -134,6 +134,50 @@ async def test_what_need_not_wait_shares_one_task_and_who_waits_gets_one(bench: 
     assert len({tasks[2], tasks[3], tasks[4]}) == 3
 
 
+class PutOff:
+    """Sends each time it is called, and is done the third time."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int]] = []
+
+    async def __call__(self, receipt: Receipt, batch: Batch, record: Any, tried: int = 0) -> Later | None:
+        self.calls.append((record.offset, tried))
+        send(receipt, batch, record)
+        return Later(0.01, tried + 1) if tried < 2 else None
+
+
+async def test_who_wants_its_record_later_gets_it_back_with_what_it_left_and_holds_no_task(bench: Bench) -> None:
+    bench.producer.automatic = True
+    stream = await bench.run(handler := PutOff(), made := bench.batch(0, 1))
+    await until(lambda: len(handler.calls) == 2 and not made.tasks)
+    assert (made.left, bench.ledger.committable()) == (2, {})
+    await until(lambda: stream.acked == [made])
+    assert sorted(handler.calls) == [(offset, tried) for offset in (0, 1) for tried in (0, 1, 2)]
+
+
+async def test_it_does_not_come_again_before_what_it_has_sent_is_acknowledged(bench: Bench) -> None:
+    await bench.run(handler := PutOff(), bench.batch(0))
+    await asyncio.sleep(0.05)
+    assert handler.calls == [(0, 0)]
+    bench.producer.acknowledge()
+    await until(lambda: handler.calls == [(0, 0), (0, 1)])
+
+
+@pytest.mark.parametrize("how", ["given back", "revoked", "stopped"])
+async def test_what_was_put_off_is_left_to_the_new_owner(bench: Bench, how: str) -> None:
+    bench.producer.automatic = True
+    stream = await bench.run(handler := PutOff(), made := bench.batch(0))
+    await until(lambda: made.taken and not made.tasks)
+    if how == "given back":
+        bench.ledger.close()
+    elif how == "revoked":
+        bench.ledger.forget()
+    else:
+        bench.app.should_stop = True
+    await asyncio.sleep(0.05)
+    assert (handler.calls, made.left, stream.acked, bench.app.crashes) == ([(0, 0)], 1, [], [])
+
+
 async def test_a_handler_may_settle_in_between_and_send_more(bench: Bench) -> None:
     bench.producer.automatic = True
     told = []
@@ -190,7 +234,7 @@ async def test_records_of_a_revoked_batch_are_left_to_the_new_owner(bench: Bench
     bench.ledger.forget()
     stream = await bench.run(fail, made)
     await asyncio.sleep(0.02)
-    assert (bench.app.crashes, made.tasks, stream.acked) == ([], [], [])
+    assert (bench.app.crashes, made.taken, stream.acked) == ([], False, [])
 
 
 @pytest.mark.parametrize("handler", [send, send_too])
@@ -199,7 +243,7 @@ async def test_what_fails_because_its_partition_was_revoked_is_no_reason_to_cras
     await until(lambda: bench.producer.taken)
     bench.outbox.purge()
     bench.ledger.forget()
-    await until(lambda: all(task.done() for task in made.tasks))
+    await until(lambda: made.taken and not made.tasks)
     assert (bench.app.crashes, stream.acked) == ([], [])
 
 

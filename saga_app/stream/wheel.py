@@ -1,0 +1,52 @@
+"""Records that only wait for a time: no task for each of them, and one timer for all."""
+
+import asyncio
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+#: What is due within so long is taken together (seconds).
+TOGETHER_S = 0.002
+
+
+class Later(NamedTuple):
+    """What a handler answers that wants its record again after so many seconds, together with `state`."""
+
+    seconds: float
+    state: Any
+
+
+class Wheel(Generic[T]):
+    """Give it things with their times (of the running loop's clock); `due` gets them when these have come."""
+
+    def __init__(self, due: Callable[[list[T]], None]) -> None:
+        self._due = due
+        self._heap: list[tuple[float, int, T]] = []
+        self._number = count()  #: Things of the same time keep their order, and need not be comparable.
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def put(self, at: float, thing: T) -> None:
+        """From then on it is due."""
+        heappush(self._heap, (at, next(self._number), thing))
+        if self._timer is None or at < self._timer.when():
+            self._set()
+
+    def _set(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(self._heap[0][0], self._turn) if self._heap else None
+
+    def _turn(self) -> None:
+        heap, until = self._heap, asyncio.get_running_loop().time() + TOGETHER_S
+        come = []
+        while heap and heap[0][0] <= until:
+            come.append(heappop(heap)[2])
+        self._timer = None
+        self._set()
+        self._due(come)

@@ -1,0 +1,35 @@
+"""Whatever waits for a time gets its turn then, in the order of the times, with one timer for all."""
+
+import asyncio
+
+from saga_app.stream.wheel import TOGETHER_S, Wheel
+
+
+async def test_each_comes_in_its_time_and_those_of_one_moment_together() -> None:
+    loop, came = asyncio.get_running_loop(), list[tuple[float, list[str]]]()
+    wheel = Wheel[str](lambda things: came.append((loop.time(), things)))
+    start = loop.time()
+    for name, after in (("late", 0.06), ("first", 0.02), ("with it", 0.02 + TOGETHER_S / 2), ("next", 0.04)):
+        wheel.put(start + after, name)
+    async with asyncio.timeout(2):
+        while len(wheel):
+            await asyncio.sleep(0.001)
+    assert [things for _, things in came] == [["first", "with it"], ["next"], ["late"]]
+    assert all(at - start >= due for (at, _), due in zip(came, (0.019, 0.039, 0.059), strict=True))
+
+
+async def test_what_comes_again_at_once_is_put_back_from_within_its_turn() -> None:
+    loop, turns = asyncio.get_running_loop(), list[str]()
+
+    def due(things: list[str]) -> None:
+        turns.extend(things)
+        if len(turns) < 3:
+            wheel.put(loop.time(), "again")
+
+    wheel = Wheel[str](due)
+    wheel.put(loop.time(), "first")
+    async with asyncio.timeout(2):
+        while len(turns) < 3:
+            await asyncio.sleep(0.001)
+    assert turns == ["first", "again", "again"]
+    assert not wheel
