@@ -114,15 +114,14 @@ class Pool:
                     put_off.append((asyncio.get_running_loop().time() + later.seconds, (index, later.state)))
             record = record if len(handled) + len(put_off) == 1 else None
             await self._settled(receipt)
+            for index in handled:
+                batch.finish(index)
+            for at, item in put_off:  # not before what they have sent is acknowledged: the next time has another receipt
+                self._wheel.put(at, (stream, event, item))
+            if not batch.left:
+                await self._close(stream, event)
         except Exception as error:
             await self._fail(batch, record, error)
-            return
-        for index in handled:
-            batch.finish(index)
-        for at, item in put_off:  # not before what they have sent is acknowledged: the next time has another receipt
-            self._wheel.put(at, (stream, event, item))
-        if not batch.left:
-            await self._close(stream, event)
 
     async def _handle(self, receipt: Receipt, batch: Batch, record: Any, state: Any) -> Later | None:
         work = self.handler(receipt, batch, record) if state is None else self.handler(receipt, batch, record, state)

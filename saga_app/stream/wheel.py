@@ -26,7 +26,8 @@ class Wheel(Generic[T]):
         self._due = due
         self._heap: list[tuple[float, int, T]] = []
         self._number = count()  #: Things of the same time keep their order, and need not be comparable.
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._set_for = 0.0  #: A timer of uvloop cannot be asked.
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -34,13 +35,16 @@ class Wheel(Generic[T]):
     def put(self, at: float, thing: T) -> None:
         """From then on it is due."""
         heappush(self._heap, (at, next(self._number), thing))
-        if self._timer is None or at < self._timer.when():
+        if self._timer is None or at < self._set_for:
             self._set()
 
     def _set(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(self._heap[0][0], self._turn) if self._heap else None
+            self._timer = None
+        if self._heap:
+            self._set_for = self._heap[0][0]
+            self._timer = asyncio.get_running_loop().call_at(self._set_for, self._turn)
 
     def _turn(self) -> None:
         heap, until = self._heap, asyncio.get_running_loop().time() + TOGETHER_S

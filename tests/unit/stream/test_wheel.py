@@ -1,11 +1,25 @@
 """Whatever waits for a time gets its turn then, in the order of the times, with one timer for all."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+import uvloop
 
 from saga_app.stream.wheel import TOGETHER_S, Wheel
 
+#: In production it is uvloop's loop that turns it.
+LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+Run = Callable[[Coroutine[Any, Any, None]], None]
 
-async def test_each_comes_in_its_time_and_those_of_one_moment_together() -> None:
+
+@LOOPS
+def test_each_comes_in_its_time_and_those_of_one_moment_together(run: Run) -> None:
+    run(in_their_time())
+
+
+async def in_their_time() -> None:
     loop, came = asyncio.get_running_loop(), list[tuple[float, list[str]]]()
     wheel = Wheel[str](lambda things: came.append((loop.time(), things)))
     start = loop.time()
@@ -18,7 +32,12 @@ async def test_each_comes_in_its_time_and_those_of_one_moment_together() -> None
     assert all(at - start >= due for (at, _), due in zip(came, (0.019, 0.039, 0.059), strict=True))
 
 
-async def test_what_comes_again_at_once_is_put_back_from_within_its_turn() -> None:
+@LOOPS
+def test_what_is_due_already_and_what_comes_again_at_once_get_their_turn(run: Run) -> None:
+    run(at_once())
+
+
+async def at_once() -> None:
     loop, turns = asyncio.get_running_loop(), list[str]()
 
     def due(things: list[str]) -> None:
@@ -27,9 +46,10 @@ async def test_what_comes_again_at_once_is_put_back_from_within_its_turn() -> No
             wheel.put(loop.time(), "again")
 
     wheel = Wheel[str](due)
-    wheel.put(loop.time(), "first")
+    wheel.put(loop.time() - 1, "first")
+    wheel.put(loop.time() - 2, "before it")
     async with asyncio.timeout(2):
         while len(turns) < 3:
             await asyncio.sleep(0.001)
-    assert turns == ["first", "again", "again"]
+    assert turns == ["before it", "first", "again"]
     assert not wheel
