@@ -116,7 +116,10 @@ class Pool:
             await self._settled(receipt)
             for index in handled:
                 batch.finish(index)
-            for at, item in put_off:  # not before what they have sent is acknowledged: the next time has another receipt
+            for (
+                at,
+                item,
+            ) in put_off:  # not before what they have sent is acknowledged: the next time has another receipt
                 self._wheel.put(at, (stream, event, item))
             if not batch.left:
                 await self._close(stream, event)

@@ -1,4 +1,4 @@
-"""aiokafka's consumer in its thread."""
+"""aiokafka's consumer in its thread: it looks after group, positions and commits, and librdkafka fetches."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,7 +9,16 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from saga_app.stream.calm import calm
-from saga_app.stream.gather import Gather
+from saga_app.stream.fetcher import MOST, Fetcher
+
+#: How long to wait when there is no assignment just now (seconds).
+BETWEEN_S = 0.05
+
+
+def fetch_nothing(fetcher: Any) -> None:
+    """Let aiokafka's fetcher look after the positions only: fetcher.py fetches."""
+    actions = fetcher._get_actions_per_node
+    fetcher._get_actions_per_node = lambda assignment: ([], *actions(assignment)[1:])
 
 
 class Thread(driver.AIOKafkaConsumerThread):
@@ -17,18 +26,15 @@ class Thread(driver.AIOKafkaConsumerThread):
 
     consumer: Any
     transport: Any
-
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        client = super()._create_worker_consumer(transport)
-        client._fetch_max_wait_ms = transport.fetch_wait_ms  # hard-coded to 1500 in Faust
-        return client
+    fetcher: Fetcher | None = None
 
     async def on_start(self) -> None:
         """Keep the client calm, and learn from its coordinator how long rows may be written."""
         await super().on_start()
         client: Any = self._consumer
         calm(client._client)
-        self.gather = Gather(client._fetcher, self.transport.fetch_wait_ms)
+        fetch_nothing(client._fetcher)
+        self.fetcher = Fetcher(self.transport.bootstrap, self.transport.fetch_wait_ms, **self.transport.librdkafka)
         if hasattr(client._coordinator, "_do_heartbeat"):  # a client-only app has no group
             self.transport.lease.watch(client._coordinator)
 
@@ -36,6 +42,8 @@ class Thread(driver.AIOKafkaConsumerThread):
         """End in any case: with the broker away aiokafka waits for it, or raises CancelledError at its closer,
         which kills this thread before it can tell anybody that it has ended, and the process never exits."""
         try:
+            if self.fetcher is not None:
+                await asyncio.wait_for(self.fetcher.close(), self.transport.drain_s)
             await asyncio.wait_for(super().on_thread_stop(), self.transport.drain_s)
         except (Exception, asyncio.CancelledError) as error:
             self.log.warning("the consumer did not close cleanly: %r", error)
@@ -48,10 +56,18 @@ class Thread(driver.AIOKafkaConsumerThread):
         max_records: int | None = None,
     ) -> Any:
         """Fetch no more than the ledger has room for, and nothing for which the time is over."""
+        subscriptions = consumer._fetcher._subscriptions
+        if self.fetcher is None or not self.consumer.flow_active or consumer._closed:
+            return {}
+        if subscriptions.reassignment_in_progress:
+            await asyncio.sleep(BETWEEN_S)
+            return {}
+        assignment = subscriptions.subscription.assignment
+        states = {tp: assignment.state_value(tp) for tp in active_partitions if tp in assignment.tps}
         room = max(1, self.consumer.ledger.room)
-        limit = None if self.app.in_recovery else min(room, max_records or room)
-        records = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=limit)
-        self.gather.fetched(records)
+        most = MOST if self.app.in_recovery else min(room, max_records or room)
+        with subscriptions.fetch_context():
+            records = await self.fetcher.fetch(states, timeout or 0.0, most)
         self._put_back(consumer, records)
         return records
 

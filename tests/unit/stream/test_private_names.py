@@ -10,6 +10,7 @@ import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
+from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
 from faust.stores import memory, rocksdb
 from faust.streams import Stream
 from faust.tables.manager import TableManager
@@ -53,18 +54,30 @@ def test_aiokafka_consumer_and_producer_show_their_client() -> None:
     assert "self.client = AIOKafkaClient(" in source(aiokafka.AIOKafkaProducer.__init__)
 
 
-def test_aiokafka_consumer_reads_its_fetch_wait_when_it_starts() -> None:
-    """thread.py changes `_fetch_max_wait_ms` between construction and start."""
-    assert "self._fetch_max_wait_ms = fetch_max_wait_ms" in source(aiokafka.AIOKafkaConsumer.__init__)
-    assert "self._fetch_max_wait_ms" in source(aiokafka.AIOKafkaConsumer.start)
+def test_aiokafka_fetches_nothing_if_it_is_given_no_requests_and_still_resets_positions() -> None:
+    """thread.py takes the requests, which come first, out of what `_get_actions_per_node` returns."""
+    assert "self._fetcher = Fetcher(" in source(aiokafka.AIOKafkaConsumer.start)
+    assert "return (\n            fetch_requests,\n            awaiting_reset," in source(Fetcher._get_actions_per_node)
+    routine = source(Fetcher._fetch_requests_routine)
+    assert "for node_id, request in fetch_requests:" in routine
+    assert "for node_id, tps in reset_requests.items():" in routine
 
 
 def test_aiokafka_fetcher_reads_what_it_waits_for_at_each_fetch() -> None:
-    """gather.py changes both under way, and asks the consumer for its fetcher."""
-    assert "self._fetcher = Fetcher(" in source(aiokafka.AIOKafkaConsumer.start)
+    """gather.py changes both under way, for the console's own consumer."""
     fetch = source(Fetcher._get_actions_per_node)
     assert "self._fetch_max_wait_ms" in fetch
     assert "self._fetch_min_bytes" in fetch
+
+
+def test_aiokafka_keeps_a_position_for_each_assigned_partition() -> None:
+    """thread.py finds them, fetcher.py reads and moves them."""
+    assert "self._subscriptions = subscriptions" in source(Fetcher.__init__)
+    assert parameters(Assignment.state_value) == ["self", "tp"]
+    for name in ("position", "has_valid_position", "consumed_to", "await_reset"):
+        assert hasattr(TopicPartitionState, name)
+    for name in ("reassignment_in_progress", "subscription", "fetch_context"):
+        assert hasattr(SubscriptionState, name)
 
 
 def test_aiokafka_consumer_shows_its_coordinator() -> None:

@@ -1,0 +1,134 @@
+"""Fetching through librdkafka, for the positions that aiokafka keeps.
+
+aiokafka stays the member of the group: it joins, beats, commits, resets positions. But its fetches name every assigned
+partition and are made and read in Python, about a millisecond each however little they bring; librdkafka's
+cost a tenth, in threads of its own. Nobody seeks here: before each fetch the positions are compared, and a partition
+that stands elsewhere than we have read (it was sought, or is new) begins anew from there.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from aiokafka.consumer.fetcher import OffsetResetStrategy
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+from faust.types import TP
+
+from saga_app.stream.quiet import Quiet
+
+#: The longest wait for a first record, so that a changed assignment is soon noticed (seconds); records of one fetch.
+WAIT_S, MOST = 0.2, 10_000
+
+#: What librdkafka itself has to say; see quiet.py.
+log = logging.getLogger("librdkafka")
+log.addFilter(Quiet())
+
+_DEFAULTS: Mapping[str, Any] = {
+    "group.id": "none",  # it must have one, and never joins it
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",  # aiokafka resets
+    "isolation.level": "read_uncommitted",
+    "check.crcs": False,
+    "fetch.error.backoff.ms": 50,
+    "fetch.queue.backoff.ms": 5,
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 16_384,
+    "reconnect.backoff.max.ms": 1000,
+    "topic.metadata.refresh.interval.ms": 5000,
+    "socket.nagle.disable": True,
+    "log_level": 3,
+}
+
+
+class Fetched(NamedTuple):
+    """A record as Faust and the batches want it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int  #: milliseconds since 1970
+    timestamp_type: int
+    key: bytes | None
+    value: bytes | None
+    headers: Any
+    checksum: None = None  #: These are Faust's, and nobody asks for them.
+    serialized_key_size: int = 0
+    serialized_value_size: int = 0
+
+
+class Fetcher:
+    """Made, used and closed in one event loop. `states` are aiokafka's, by partition: each has a `position`."""
+
+    def __init__(self, bootstrap: str, wait_ms: int, **settings: Any) -> None:
+        own = {"bootstrap.servers": bootstrap, "fetch.wait.max.ms": wait_ms}
+        self._client: Any = Consumer({**_DEFAULTS, **own, **settings}, logger=log)
+        self._next: dict[TP, int] = {}  #: the partitions that are read, and from where they go on
+        self._thread = ThreadPoolExecutor(1, "fetcher")
+
+    async def fetch(self, states: Mapping[TP, Any], timeout_s: float, most: int = MOST) -> dict[TP, list[Fetched]]:
+        """The next records of these partitions, and their positions moved behind them; nothing after `timeout_s`."""
+        self._follow(states)
+        loop = asyncio.get_running_loop()
+        try:
+            messages = await loop.run_in_executor(self._thread, self._take, min(timeout_s, WAIT_S), most)
+        except BaseException:  # what was taken is lost: begin anew from the positions
+            self._client.unassign()
+            self._next = {}
+            raise
+        return self._sorted(states, messages)
+
+    def _follow(self, states: Mapping[TP, Any]) -> None:
+        """Read what is to be read, from where it is to be read."""
+        wanted = {tp: state.position for tp, state in states.items() if state.has_valid_position}
+        if wanted == self._next:
+            return
+        gone = [tp for tp, offset in self._next.items() if wanted.get(tp) != offset]
+        new = [TopicPartition(*tp, offset) for tp, offset in wanted.items() if self._next.get(tp) != offset]
+        if gone:
+            self._client.incremental_unassign([TopicPartition(*tp) for tp in gone])
+        if new:
+            self._client.incremental_assign(new)
+        self._next = wanted
+
+    def _take(self, timeout_s: float, most: int) -> list[Any]:
+        """In the other thread: wait for one, and take all that are there by then."""
+        first = self._client.poll(timeout_s)
+        return [] if first is None else [first, *self._client.consume(most - 1, 0)]
+
+    def _sorted(self, states: Mapping[TP, Any], messages: list[Any]) -> dict[TP, list[Fetched]]:
+        """By partition; without those that were sought meanwhile."""
+        found: dict[TP, list[Fetched]] = {}
+        for message in messages:
+            tp = TP(message.topic(), message.partition())
+            if (error := message.error()) is not None:
+                self._failed(states, tp, error)
+                continue
+            kind, at = message.timestamp()
+            headers = message.headers() or ()
+            record = Fetched(
+                tp.topic, tp.partition, message.offset(), at, kind, message.key(), message.value(), headers
+            )
+            found.setdefault(tp, []).append(record)
+        return {tp: run for tp, run in found.items() if self._moved(states.get(tp), tp, run[-1].offset + 1)}
+
+    def _moved(self, state: Any, tp: TP, position: int) -> bool:
+        """Move the position of a partition behind what was found; False if it was sought meanwhile."""
+        if state is None or not state.has_valid_position or state.position != self._next.get(tp):
+            return False
+        self._next[tp] = position
+        state.consumed_to(position)
+        return True
+
+    def _failed(self, states: Mapping[TP, Any], tp: TP, error: Any) -> None:
+        """A position that is not there any more: from the beginning; everything else librdkafka tries again."""
+        log.warning("%s[%s]: %s", tp.topic, tp.partition, error)
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and tp in self._next:
+            states[tp].await_reset(OffsetResetStrategy.EARLIEST)
+
+    async def close(self) -> None:
+        """End."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._client.close)
+        self._thread.shutdown(wait=False)

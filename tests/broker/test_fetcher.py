@@ -1,0 +1,119 @@
+"""Records are fetched from the positions that aiokafka keeps: each once and in order, wherever those are moved."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from aiokafka.consumer.subscription_state import Assignment, TopicPartitionState
+from confluent_kafka import Producer
+from faust.types import TP
+
+from saga_app.local.broker import Broker
+from saga_app.stream.fetcher import Fetcher
+
+ONE, OTHER = TP("orders", 0), TP("orders", 1)
+
+
+class Reading:
+    """A fetcher, the positions of two partitions, and what was fetched."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+        self.fetcher = Fetcher(bootstrap, wait_ms=50)
+        assignment = Assignment([ONE, OTHER])
+        self.states: dict[TP, TopicPartitionState] = {tp: assignment.state_value(tp) for tp in (ONE, OTHER)}
+        for state in self.states.values():
+            state.reset_to(0)
+        self.found: dict[TP, list[int]] = {ONE: [], OTHER: []}
+
+    def write(self, tp: TP, *numbers: int) -> None:
+        producer = Producer({"bootstrap.servers": self.bootstrap})
+        for number in numbers:
+            producer.produce(tp.topic, b"%d" % number, b"key", tp.partition, headers=[("n", b"%d" % number)])
+        assert producer.flush(10) == 0
+
+    async def read(self, tp: TP, count: int, *only: TP, most: int = 1000) -> list[int]:
+        """Fetch until so many of a partition have been found in all."""
+        states = {each: self.states[each] for each in only or self.states}
+        deadline = time.monotonic() + 15
+        while len(self.found[tp]) < count and time.monotonic() < deadline:
+            for each, run in (await self.fetcher.fetch(states, 0.1, most)).items():
+                assert [record.headers for record in run] == [[("n", record.value)] for record in run]
+                self.found[each] += [int(record.value or b"") for record in run]
+        return self.found[tp]
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with Broker(topics={"orders": 2}) as made:
+        yield made
+
+
+@pytest.fixture
+async def reading(broker: Broker) -> AsyncIterator[Reading]:
+    made = Reading(broker.bootstrap)
+    yield made
+    await made.fetcher.close()
+
+
+async def test_each_record_comes_once_in_order_with_its_headers_and_the_positions_move(reading: Reading) -> None:
+    reading.write(ONE, *range(500))
+    reading.write(OTHER, *range(30))
+    assert await reading.read(ONE, 500, most=7) == [*range(500)]
+    assert await reading.read(OTHER, 30) == [*range(30)]
+    assert [state.position for state in reading.states.values()] == [500, 30]
+
+
+async def test_a_partition_that_was_sought_is_read_again_from_there_and_the_other_goes_on(reading: Reading) -> None:
+    reading.write(ONE, *range(10))
+    reading.write(OTHER, *range(10))
+    await reading.read(ONE, 10)
+    await reading.read(OTHER, 10)
+    reading.states[ONE].seek(4)
+    reading.write(OTHER, 10)
+    assert await reading.read(ONE, 16) == [*range(10), *range(4, 10)]
+    assert await reading.read(OTHER, 11) == [*range(11)]
+
+
+async def test_what_was_read_ahead_of_a_position_that_is_sought_is_forgotten(reading: Reading) -> None:
+    reading.write(ONE, *range(5000))
+    for place in (3000, 3, 4990, 10):
+        reading.found[ONE].clear()
+        await reading.read(ONE, 1, most=7)
+        reading.states[ONE].seek(place)
+        reading.found[ONE].clear()
+        assert (await reading.read(ONE, 5, most=7))[:5] == [*range(place, place + 5)]
+
+
+async def test_one_that_is_not_wanted_for_a_while_loses_nothing(reading: Reading) -> None:
+    reading.write(ONE, *range(5))
+    await reading.read(ONE, 5)
+    reading.write(ONE, *range(5, 9))
+    reading.write(OTHER, *range(3))
+    assert await reading.read(OTHER, 3, OTHER) == [0, 1, 2]
+    assert reading.found[ONE] == [*range(5)]
+    assert await reading.read(ONE, 9) == [*range(9)]
+
+
+async def test_a_fetch_that_is_cancelled_takes_nothing_away(reading: Reading) -> None:
+    for number in range(20):
+        fetching = asyncio.create_task(reading.fetcher.fetch(reading.states, 0.2))
+        await asyncio.sleep(0.01 * (number % 3))
+        reading.write(ONE, number)
+        fetching.cancel()
+        await asyncio.gather(fetching, return_exceptions=True)
+        if not fetching.cancelled():
+            reading.found[ONE] += [int(record.value or b"") for record in fetching.result().get(ONE, [])]
+    assert await reading.read(ONE, 20) == [*range(20)]
+
+
+async def test_a_position_that_is_not_there_waits_to_be_reset_and_is_then_read(reading: Reading) -> None:
+    reading.write(ONE, 0, 1, 2)
+    reading.states[ONE].seek(1000)
+    deadline = time.monotonic() + 15
+    while not reading.states[ONE].awaiting_reset and time.monotonic() < deadline:
+        await reading.fetcher.fetch(reading.states, 0.1)
+    assert reading.states[ONE].awaiting_reset
+    reading.states[ONE].reset_to(0)  # aiokafka does
+    assert await reading.read(ONE, 3) == [0, 1, 2]
