@@ -8,16 +8,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import OffsetOutOfRangeError
 
 from saga_app.console.closing import ended
+from saga_app.console.gather import Gather
 from saga_app.service import topics
 from saga_app.stream.calm import calm
 from saga_app.stream.embedded import FETCH_WAIT_MS
-from saga_app.stream.gather import Gather
 
 Place = tuple[str, int]
-
-#: Under load, for how long a fetch gathers what comes (seconds): nobody sees the difference on a page, and the broker
-#: has to look at every partition of every topic for each fetch.
-GATHER_S = 0.05
 
 #: While catching up, so many records of one partition at a time: the fewer, the better the order of time is kept.
 RUN = 50
@@ -61,7 +57,7 @@ class Source:
             await ended(self.consumer.stop())
             raise
         client: Any = self.consumer
-        self.gather = Gather(client._fetcher, self.wait_ms, GATHER_S)
+        self.gather = Gather(client._fetcher, self.wait_ms)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from saga_app.stream.gather import GATHER_S, Gather
+from saga_app.console.gather import GATHER_S, Gather
 from tests.unit.stream.fakes import record
 
 WAIT_MS = 500
@@ -33,14 +33,14 @@ def traffic() -> Traffic:
 
 
 def test_a_few_records_a_second_are_each_fetched_at_once(traffic: Traffic) -> None:
-    traffic.flows(40, seconds=5)
+    traffic.flows(20, seconds=5)
     assert (traffic.fetcher._fetch_min_bytes, traffic.fetcher._fetch_max_wait_ms) == (1, WAIT_MS)
 
 
 def test_under_load_a_fetch_waits_for_what_comes_meanwhile_and_not_long(traffic: Traffic) -> None:
     traffic.flows(2000, seconds=5)
     assert traffic.fetcher._fetch_min_bytes == pytest.approx(2000 * 800 * GATHER_S, rel=0.1)
-    assert traffic.fetcher._fetch_max_wait_ms <= 20
+    assert traffic.fetcher._fetch_max_wait_ms <= 100
 
 
 def test_when_the_load_is_over_records_are_fetched_at_once_again(traffic: Traffic) -> None:

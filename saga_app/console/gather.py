@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
-#: For how long to gather, unless told otherwise; and over how long the traffic is averaged (seconds).
-GATHER_S, AVERAGED_S = 0.010, 0.5
+#: For how long to gather: nobody sees the difference on a page. Over how long the traffic is averaged (seconds).
+GATHER_S, AVERAGED_S = 0.05, 0.5
 
 #: With less than this it is not worth waiting for more, and nobody waits for more than that (bytes).
 WORTH, ENOUGH = 1500, 262_144
@@ -19,10 +19,8 @@ WORTH, ENOUGH = 1500, 262_144
 class Gather:
     """Told of what each fetch has brought, it sets what the next ones of this aiokafka fetcher wait for."""
 
-    def __init__(
-        self, fetcher: Any, wait_ms: int, gather_s: float = GATHER_S, clock: Callable[[], float] = monotonic
-    ) -> None:
-        self._fetcher, self._wait_ms, self._gather_s, self._clock = fetcher, wait_ms, gather_s, clock
+    def __init__(self, fetcher: Any, wait_ms: int, clock: Callable[[], float] = monotonic) -> None:
+        self._fetcher, self._wait_ms, self._clock = fetcher, wait_ms, clock
         self._bytes_per_s, self._at = 0.0, clock()
 
     def fetched(self, records: Mapping[Any, list[Any]]) -> None:
@@ -33,7 +31,7 @@ class Gather:
         self._at = now
         weight = min(1.0, passed / AVERAGED_S)
         self._bytes_per_s += weight * (size / passed - self._bytes_per_s)
-        expected = min(int(self._bytes_per_s * self._gather_s), ENOUGH)
+        expected = min(int(self._bytes_per_s * GATHER_S), ENOUGH)
         gathering = expected >= WORTH
         self._fetcher._fetch_min_bytes = expected if gathering else 1
-        self._fetcher._fetch_max_wait_ms = int(2000 * self._gather_s) if gathering else self._wait_ms
+        self._fetcher._fetch_max_wait_ms = int(2000 * GATHER_S) if gathering else self._wait_ms
