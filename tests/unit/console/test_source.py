@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from typing import Any
+from unittest.mock import Mock
 
 from aiokafka import TopicPartition
 
+from saga_app.console.gather import Gather
 from saga_app.console.source import RUN, Source
 from tests.unit.console.logs import PARTITIONS, Logs, Raw
 from tests.unit.console.partitions import Partitions
@@ -26,6 +28,7 @@ async def started(held: dict[TopicPartition, list[Raw]], offsets: dict[tuple[str
     source = Source("127.0.0.1:9", PARTITIONS, embedded=False)
     consumer: Any = Partitions(held)
     source.consumer = consumer
+    source.gather = Mock(Gather)
     await source.start_at(offsets)
     return source
 
