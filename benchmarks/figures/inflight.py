@@ -55,10 +55,11 @@ def trial(context: Context, lag: Lag, more: More) -> Figures:
             if not killed and done > count / 2:
                 killed = kill(side)
         ends = on.log.settle(marks.notified, marks.changelog, count, measure.REST_WITHIN_S, lambda _: None)
+        drained_s = time.monotonic() - began
         measure.check(side, more)
         return {
             "kb_per_saga": (peak - before.memory_of(side.counted)) / count / 1000,
-            "drained_s": time.monotonic() - began,
+            "drained_s": drained_s,
             "lost": count - len(ends),
             "rows_per_saga": on.log.since(CHANGELOG, marks.changelog) / count,
         }

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from sys import intern
 from typing import Any, NamedTuple
 
 from aiokafka.consumer.fetcher import OffsetResetStrategy
@@ -44,7 +45,7 @@ _DEFAULTS: Mapping[str, Any] = {
 
 
 class Fetched(NamedTuple):
-    """A record as Faust and the batches want it."""
+    """A record as Faust and the batches want it. Very many may wait, so those of a run share what is the same."""
 
     topic: str
     partition: int
@@ -101,17 +102,21 @@ class Fetcher:
     def _sorted(self, states: Mapping[TP, Any], messages: list[Any]) -> dict[TP, list[Fetched]]:
         """By partition; without those that were sought meanwhile."""
         found: dict[TP, list[Fetched]] = {}
+        tp = TP("", -1)
         for message in messages:
-            tp = TP(message.topic(), message.partition())
+            topic, number = message.topic(), message.partition()
+            if number != tp.partition or topic != tp.topic:
+                tp = TP(topic, number)
             if (error := message.error()) is not None:
                 self._failed(states, tp, error)
                 continue
             kind, at = message.timestamp()
-            headers = message.headers() or ()
-            record = Fetched(
-                tp.topic, tp.partition, message.offset(), at, kind, message.key(), message.value(), headers
+            headers = message.headers()
+            if headers:
+                headers = [(intern(name), value) for name, value in headers]
+            found.setdefault(tp, []).append(
+                Fetched(tp.topic, number, message.offset(), at, kind, message.key(), message.value(), headers or ())
             )
-            found.setdefault(tp, []).append(record)
         return {tp: run for tp, run in found.items() if self._moved(states.get(tp), tp, run[-1].offset + 1)}
 
     def _moved(self, state: Any, tp: TP, position: int) -> bool:

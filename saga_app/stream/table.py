@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from operator import attrgetter
 from typing import Any, NamedTuple, cast
 
 import faust
@@ -20,6 +21,9 @@ from saga_app.stream.transport import Transport
 
 _STORES: Mapping[str, Any] = {"memory": memory_store.new, "rocksdb": rocks_store.new}
 
+
+#: Of a fetched record.
+_ROW = attrgetter("key", "value")
 
 #: No write of this row is under way.
 _SETTLED: Any = object()
@@ -214,7 +218,7 @@ class Table(faust.Table[bytes, bytes]):
         """Apply a fetched run of the changelog, without what the store already has."""
         have = self.store.persisted_offset(TP(self.changelog_topic_name, partition))
         if records[-1].offset > have:
-            rows = ((r.key, r.value) for r in records if r.offset > have)
+            rows = map(_ROW, records if records[0].offset > have else [r for r in records if r.offset > have])
             try:
                 self.store.apply(partition, rows, records[-1].offset)
             except Exception as error:
