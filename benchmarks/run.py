@@ -17,9 +17,6 @@ ALONE: Mapping[str, Callable[[Context], None]] = {
     "console": console.measured,
 }
 
-#: Under this ratio to the aiokafka chain the short run fails.
-SHORT_LEAST = 0.8
-
 
 def run(context: Context) -> int:
     """The exit code: 1 when a run has failed; for the short one, when we are too slow."""
@@ -35,6 +32,6 @@ def run(context: Context) -> int:
 
 
 def too_slow(context: Context) -> bool:
-    """Whether a burst came to less than SHORT_LEAST of the aiokafka chain's; one that lost something is nothing."""
+    """Whether a burst came to less than so much of the aiokafka chain's; one that lost something is nothing."""
     ratio = next(line.ratio for line in context.report.lines if line.rival == duel.AIOKAFKA)
-    return ratio is None or ratio < SHORT_LEAST
+    return ratio is None or ratio < context.options.least

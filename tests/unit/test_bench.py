@@ -128,9 +128,11 @@ def test_each_rival_has_a_line_with_its_own_goal() -> None:
     assert (second.ratio, second.met) == (0.5, None)
 
 
-@pytest.mark.parametrize(("relative", "slow"), [(0.79, True), (0.8, False), (None, True), (0.0, True)])
-def test_the_short_run_fails_only_when_we_are_too_slow(relative: float | None, slow: bool) -> None:
-    on = context("--short")
+@pytest.mark.parametrize("least", [0.8, 0.05])
+@pytest.mark.parametrize(("share", "slow"), [(0.99, True), (1.0, False), (None, True), (0.0, True)])
+def test_the_short_run_fails_only_when_we_are_too_slow(least: float, share: float | None, slow: bool) -> None:
+    on = context("--short", "--least", str(least))
+    relative = None if share is None else share * least
     on.add(Line("burst", "sagas/s", 1.0, times_at_least(1.5), duel.AIOKAFKA, 1.0, relative))
     assert run.too_slow(on) is slow
 
