@@ -1,8 +1,4 @@
-"""Rows on disk: a RocksDB for each partition.
-
-The write-ahead log is the changelog: rows and offset are in one atomic write, so that what a crash takes from memory
-takes its offset with it, and is read again from Kafka. Writing every row twice would guard nothing.
-"""
+"""Rows on disk: a RocksDB for each partition."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -19,10 +15,6 @@ TUNED: Mapping[str, int] = {
     "block_cache_size": 4 * 1024 * 1024,
     "max_open_files": 200,
 }
-
-
-WITHOUT_LOG: Any = rocksdict.WriteOptions()  # its stub takes properties for methods
-WITHOUT_LOG.disable_wal = True
 
 
 class CannotStore(RuntimeError):
@@ -63,7 +55,7 @@ class RocksStore(rocksdb.Store):
         batch.put(self.offset_key, b"%d" % offset)
         db: Any = self._db_for_partition(partition)
         try:
-            db.write(batch, WITHOUT_LOG)
+            db.write(batch)
         except Exception as error:
             raise CannotStore(str(self.path), error) from None
 
