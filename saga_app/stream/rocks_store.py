@@ -11,8 +11,8 @@ from saga_app.stream.rows import NOTHING, Row
 
 #: Memory and files of one partition, in bytes and pieces; Faust's defaults are gigabytes.
 TUNED: Mapping[str, int] = {
-    "write_buffer_size": 4 * 1024 * 1024,
-    "block_cache_size": 4 * 1024 * 1024,
+    "write_buffer_size": 16 * 1024 * 1024,
+    "block_cache_size": 32 * 1024 * 1024,
     "max_open_files": 200,
 }
 
