@@ -1,8 +1,8 @@
 """Fetching through librdkafka, for the positions that aiokafka keeps.
 
 aiokafka stays the member of the group: it joins, beats, commits, resets positions. But its fetches name every assigned
-partition and are made and read in Python, about a millisecond each however little they bring; librdkafka's
-cost a tenth, in threads of its own. Nobody seeks here: before each fetch the positions are compared, and a partition
+partition and are made and read in Python, however little they bring; librdkafka's are made in threads of its own.
+Nobody seeks here: before each fetch the positions are compared, and a partition
 that stands elsewhere than we have read (it was sought, or is new) begins anew from there.
 """
 

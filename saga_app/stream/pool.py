@@ -116,10 +116,8 @@ class Pool:
             await self._settled(receipt)
             for index in handled:
                 batch.finish(index)
-            for (
-                at,
-                item,
-            ) in put_off:  # not before what they have sent is acknowledged: the next time has another receipt
+            # Not before what they have sent is acknowledged: the next time they have another receipt.
+            for at, item in put_off:
                 self._wheel.put(at, (stream, event, item))
             if not batch.left:
                 await self._close(stream, event)

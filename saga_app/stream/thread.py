@@ -1,7 +1,7 @@
 """aiokafka's consumer in its thread: it looks after group, positions and commits, and librdkafka fetches."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -41,10 +41,13 @@ class Thread(driver.AIOKafkaConsumerThread):
     async def on_thread_stop(self) -> None:
         """End in any case: with the broker away aiokafka waits for it, or raises CancelledError at its closer,
         which kills this thread before it can tell anybody that it has ended, and the process never exits."""
+        await self._closed(super().on_thread_stop())
+        if self.fetcher is not None:
+            await self._closed(self.fetcher.close())
+
+    async def _closed(self, closing: Coroutine[Any, Any, None]) -> None:
         try:
-            if self.fetcher is not None:
-                await asyncio.wait_for(self.fetcher.close(), self.transport.drain_s)
-            await asyncio.wait_for(super().on_thread_stop(), self.transport.drain_s)
+            await asyncio.wait_for(closing, self.transport.drain_s)
         except (Exception, asyncio.CancelledError) as error:
             self.log.warning("the consumer did not close cleanly: %r", error)
 

@@ -29,9 +29,6 @@ class Wheel(Generic[T]):
         self._timer: asyncio.Handle | None = None
         self._set_for = 0.0  #: A timer of uvloop cannot be asked.
 
-    def __len__(self) -> int:
-        return len(self._heap)
-
     def put(self, at: float, thing: T) -> None:
         """From then on it is due."""
         heappush(self._heap, (at, next(self._number), thing))

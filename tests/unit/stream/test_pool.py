@@ -134,6 +134,10 @@ async def test_what_need_not_wait_shares_one_task_and_who_waits_gets_one(bench: 
     assert len({tasks[2], tasks[3], tasks[4]}) == 3
 
 
+#: Long enough to be looked at meanwhile (seconds).
+PUT_OFF_S = 0.2
+
+
 class PutOff:
     """Sends each time it is called, and is done the third time."""
 
@@ -143,7 +147,7 @@ class PutOff:
     async def __call__(self, receipt: Receipt, batch: Batch, record: Any, tried: int = 0) -> Later | None:
         self.calls.append((record.offset, tried))
         send(receipt, batch, record)
-        return Later(0.01, tried + 1) if tried < 2 else None
+        return Later(PUT_OFF_S, tried + 1) if tried < 2 else None
 
 
 async def test_who_wants_its_record_later_gets_it_back_with_what_it_left_and_holds_no_task(bench: Bench) -> None:
@@ -157,7 +161,7 @@ async def test_who_wants_its_record_later_gets_it_back_with_what_it_left_and_hol
 
 async def test_it_does_not_come_again_before_what_it_has_sent_is_acknowledged(bench: Bench) -> None:
     await bench.run(handler := PutOff(), bench.batch(0))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(PUT_OFF_S * 1.5)
     assert handler.calls == [(0, 0)]
     bench.producer.acknowledge()
     await until(lambda: handler.calls == [(0, 0), (0, 1)])
@@ -174,7 +178,7 @@ async def test_what_was_put_off_is_left_to_the_new_owner(bench: Bench, how: str)
         bench.ledger.forget()
     else:
         bench.app.should_stop = True
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(PUT_OFF_S * 1.5)
     assert (handler.calls, made.left, stream.acked, bench.app.crashes) == ([(0, 0)], 1, [], [])
 
 
