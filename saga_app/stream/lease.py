@@ -13,11 +13,20 @@ are held until the coordinator's next verdict; a lost membership fails them and 
 
 What is left: librdkafka looks at the timeout when it builds a request, not when it writes
 it to the socket, some ten microseconds later.  What gets through there is mended by the new owner: mender.py.
+
+A heartbeat that is not answered would hold the rows for aiokafka's request timeout (30 s), and the broker answers
+one request after the other: after a session without an answer the connection is closed, and the next goes out anew.
 """
 
+import asyncio
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
+
+from aiokafka.client import ConnectionGroup
+
+log = logging.getLogger(__name__)
 
 
 class Fenced(Exception):
@@ -29,6 +38,7 @@ class Lease:
 
     def __init__(self, session_s: float, heartbeat_s: float, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
+        self.session_s = session_s
         self.age_s = min(session_s / 2, 2 * heartbeat_s)
         self.row_timeout_s = session_s - self.age_s
         self.renewed = clock()
@@ -45,7 +55,11 @@ class Lease:
 
         async def heartbeat() -> bool:
             sent = self._clock()
-            ok: bool = await beat()
+            overdue = asyncio.get_running_loop().call_later(self.session_s, _hang_up, coordinator)
+            try:
+                ok: bool = await beat()
+            finally:
+                overdue.cancel()
             if ok:
                 self.renew(sent)
             return ok
@@ -66,3 +80,11 @@ class Lease:
         if self.lost:
             raise Fenced("this worker lost its group membership; another one owns its partitions")
         return self.silent_s <= self.age_s
+
+
+def _hang_up(coordinator: Any) -> None:
+    """Close the connection to the group's coordinator, which fails what waits for an answer there."""
+    log.warning("the coordinator has not answered a heartbeat: a new connection")
+    connection = coordinator._client._conns.get((coordinator.coordinator_id, ConnectionGroup.COORDINATION))
+    if connection is not None:
+        connection.close()

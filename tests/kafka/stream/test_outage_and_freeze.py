@@ -10,8 +10,8 @@ from tests.real_kafka import RealKafka
 OUTAGE_S = 20
 FREEZE_S = 25
 
-#: From when the broker serves again: a request that it took and never answered is given up on after 30 s
-#: (broker_request_timeout); without one it is a second or two.
+#: From when the broker serves again: another request that it took and never answered is given up on after 30 s
+#: (broker_request_timeout), a heartbeat after a session; without one it is a second or two.
 GO_ON_S = 40
 
 

@@ -8,6 +8,7 @@ import aiokafka
 import faust
 import pytest
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
@@ -91,6 +92,17 @@ def test_aiokafka_coordinator_sends_heartbeats_there() -> None:
     assert inspect.iscoroutinefunction(GroupCoordinator._do_heartbeat)
     assert "await self._do_heartbeat()" in source(GroupCoordinator._heartbeat_routine)
     assert source(GroupCoordinator._do_heartbeat).count("return True") == 2
+
+
+def test_aiokafka_has_a_connection_of_its_own_for_the_coordinator() -> None:
+    """lease.py closes it when a heartbeat is not answered; what waits there fails, and the next opens it anew."""
+    assert "group=ConnectionGroup.COORDINATION" in source(GroupCoordinator._send_req)
+    assert "self._conns[(node_id, group)].send(" in source(AIOKafkaClient.send)
+    assert "conn_id = (node_id, group)" in source(AIOKafkaClient._get_conn)
+    assert "if not conn.connected()" in source(AIOKafkaClient._get_conn)
+    assert "fut.set_exception(error)" in source(AIOKafkaConnection.close)
+    routine = source(GroupCoordinator._coordination_routine) + source(GroupCoordinator.ensure_active_group)
+    assert "await self._stop_heartbeat_task()" in routine, "a join may take long, and nobody beats meanwhile"
 
 
 def test_aiokafka_coordinator_forgets_its_membership_there() -> None:
