@@ -29,6 +29,8 @@ RECENT, ENDED_IDS = 2_000, 200_000
 #: Signals of sagas of which nothing else has been read yet.
 EARLY = 10_000
 
+_REQUESTS = frozenset(ONBOARDING.topics)
+
 #: Causes before effects, among records of the same millisecond.
 _ORDER = {topic: place for place, topic in enumerate((*ONBOARDING.topics, SIGNALS, DLQ, CHANGELOG))}
 
@@ -103,6 +105,7 @@ class Fold:
     def __init__(self, stored: Stored, figures: Figures, seq: int) -> None:
         self.stored, self.figures, self.seq = stored, figures, seq
         self.live = False  #: until it has caught up, nobody can say who overtook whom
+        self.bulk = False  #: while very much is caught up with, only what sagas have come to is told, no single steps
         self.open: dict[str, Tracked] = {}
         self.recent: OrderedDict[str, Tracked] = OrderedDict()
         self.ended: OrderedDict[str, None] = OrderedDict()
@@ -131,6 +134,8 @@ class Fold:
         for raw, id in zip(records, ids, strict=True):
             if raw.headers and (letter_of := redriven_from(raw.headers)) is not None:  # whether it can be read or not
                 changes.redriven.add(letter_of)
+            if self.bulk and raw.topic in _REQUESTS and (id in self.ended or id in self.recent):
+                continue  # the table has told how it ended, before its requests were read
             if (record := self._decode(raw, self.open.get(id))) is not None:
                 self._take(changes, record)
         for letter in changes.letters.values():
@@ -248,7 +253,8 @@ class Fold:
     def _event(self, changes: Changes, tracked: Tracked, entry: Entry | None) -> None:
         self.seq = tracked.seq = self.seq + 1
         changes.sagas[tracked.row.id] = tracked
-        changes.events.append(Event(self.seq, self.at, entry, tracked.row, tracked.overtook))
+        if not self.bulk:
+            changes.events.append(Event(self.seq, self.at, entry, tracked.row, tracked.overtook))
 
     def _end(self, changes: Changes, tracked: Tracked) -> None:
         row = tracked.row

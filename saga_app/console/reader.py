@@ -143,6 +143,7 @@ class Reader:
                 raise Stale("the index was made from another cluster")
             self._another_cluster.clear()
             await source.start_at(self._restore())
+            self.fold.bulk = source.bulk
             self.broker_up = True
             while not self._stopping.is_set():
                 await self._batch(source)
@@ -193,7 +194,7 @@ class Reader:
             self.not_ready = f"the index is being read from Kafka: {self.records} records so far"
             return
         settled = overtaking.settle(self.index)
-        self.fold.live = True
+        self.fold.live, self.fold.bulk = True, False
         self.not_ready = None
         sagas = self.fold.figures.counts.total()
         log.info("the index is up to date", records=self.records, sagas=sagas, settled=settled)

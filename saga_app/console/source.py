@@ -9,6 +9,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from saga_app.console.closing import ended
 from saga_app.console.gather import Gather
+from saga_app.saga.messages import CHANGELOG
 from saga_app.service import topics
 from saga_app.stream.calm import calm
 from saga_app.stream.embedded import FETCH_WAIT_MS
@@ -17,6 +18,10 @@ Place = tuple[str, int]
 
 #: While catching up, so many records of one partition at a time: the fewer, the better the order of time is kept.
 RUN = 50
+
+#: From so many records on, the table's changelog is read before the rest: most of the rest is then old news, and the
+#: single steps are more than a client of the stream could be told (hub.RING).
+BULK = 20_000
 
 
 class Waiting(Exception):
@@ -47,6 +52,7 @@ class Source:
         self.cluster = ""
         self.missing: dict[Place, int] = {}  #: What was there at the start and has not been read, by its end.
         self.reached: dict[Place, int] = {}  #: How far each of these has been read: milliseconds since 1970.
+        self.bulk = False  #: Whether that is so much that the changelog goes first.
 
     async def __aenter__(self) -> Self:
         await self._check()
@@ -58,6 +64,7 @@ class Source:
             raise
         client: Any = self.consumer
         self.gather = Gather(client._fetcher, self.wait_ms)
+        client._fetcher._prefetch_backoff = 0.0  # else who has read all of one partition waits 0.1 s for its next run
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -80,6 +87,7 @@ class Source:
         first = await self.consumer.beginning_offsets(self.places)
         ends = await self.consumer.end_offsets(self.places)
         self.consumer.assign(self.places)
+        behind = 0
         for place in self.places:
             offset = max(offsets.get((place.topic, place.partition), 0), first[place])
             if offset > ends[place]:
@@ -87,6 +95,8 @@ class Source:
             self.consumer.seek(place, offset)
             if offset < ends[place]:
                 self.missing[place] = ends[place]
+                behind += ends[place] - offset
+        self.bulk = behind > BULK
         self.reached = dict.fromkeys(self.missing, 0)
         if self.missing:  # a broker holds a request back that asks only for what is not there yet
             self.consumer.pause(*[place for place in self.places if place not in self.missing])
@@ -110,11 +120,12 @@ class Source:
     async def _old(self, wait_s: float, most: int) -> list[Any]:
         """What was there at the start, about in the order of time, and not topic by topic.
 
-        So most sagas go a long way within one batch, and the index has to write each of them once or twice.
+        So most sagas go a long way within one batch, and the index has to write each of them once or twice. Very much
+        begins with the changelog, in the same order: who has ended there is written once, and read no further.
         """
         records: list[Any] = []
         while self.missing and len(records) < most:
-            place = min(self.missing, key=self.reached.__getitem__)
+            place = min(self.missing, key=self._turn)
             run = (await self.consumer.getmany(place, timeout_ms=int(wait_s * 1000), max_records=RUN)).get(place)
             if run:
                 records += run
@@ -127,6 +138,10 @@ class Source:
         if not self.missing:
             self.consumer.resume(*self.places)
         return records
+
+    def _turn(self, place: Place) -> tuple[bool, int]:
+        """Whose turn it is: the least."""
+        return self.bulk and place[0] != CHANGELOG, self.reached[place]
 
 
 def _shown(positions: Mapping[Any, int]) -> str:

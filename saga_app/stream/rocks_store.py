@@ -10,7 +10,7 @@ from faust.types import TP
 from saga_app.stream.rows import NOTHING, Row
 
 #: Memory and files of one partition, in bytes and pieces; Faust's defaults are gigabytes. With its 3 bits a key for the
-#: filters, every fifth look-up of a new saga reads a block from the disk into the cache; with 10 it is one in a hundred.
+#: filters, every fifth look-up of a new saga reads a block from the disk into the cache; with 10 one in a hundred.
 TUNED: Mapping[str, int] = {
     "write_buffer_size": 8 * 1024 * 1024,
     "block_cache_size": 8 * 1024 * 1024,

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import Mock
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saga_app.console import letters
+from saga_app.console import fold, letters
 from saga_app.console.parameters import ErrorFilter
 from saga_app.console.places import REDRIVEN
 from saga_app.saga import machine
@@ -70,6 +72,39 @@ def test_any_order_of_reading_and_any_duplicates_give_the_same_rows(
         assert got.index.errors == expected.index.errors == 1
         for each in (got, expected):
             each.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.permutations(ORDERED), st.integers(1, 40))
+def test_a_rebuild_that_reads_the_table_first_gives_the_same_rows_and_tells_no_steps(
+    shuffled: list[Raw], batch: int
+) -> None:
+    with TemporaryDirectory() as folder:
+        expected = Reading(f"sqlite:///{folder}/ordered.sqlite")
+        expected.read(ORDERED)
+        got = Reading(f"sqlite:///{folder}/bulk.sqlite", live=False)
+        got.fold.bulk = True
+        records = sorted(shuffled, key=lambda raw: raw.topic != CHANGELOG)
+        for start in range(0, len(records), batch):
+            assert got.read(records[start : start + batch]).events == []
+        assert {id: told(row) for id, row in rows(got).items()} == {id: told(row) for id, row in rows(expected).items()}
+        assert got.index.counts() == expected.index.counts()
+        assert {state: n for state, n in got.fold.figures.counts.items() if n} == got.index.counts()
+        assert got.index.errors == expected.index.errors == 1
+        for each in (got, expected):
+            each.close()
+
+
+def test_of_a_saga_that_the_table_knows_to_have_ended_a_rebuild_decodes_no_request(
+    on_sqlite: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = Logs()
+    logs.saga("ada")
+    on_sqlite.fold.bulk = True
+    on_sqlite.read([raw for raw in logs.records if raw.topic == CHANGELOG])
+    monkeypatch.setattr(fold, "parse", Mock(side_effect=AssertionError("decoded")))
+    on_sqlite.read([raw for raw in logs.records if raw.topic != CHANGELOG])
+    assert on_sqlite.index.counts() == {"completed": 1}
 
 
 def test_a_restart_in_the_middle_changes_nothing(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from collections import defaultdict
 from typing import Any
 from unittest.mock import Mock
 
+import pytest
 from aiokafka import TopicPartition
 
 from saga_app.console.gather import Gather
 from saga_app.console.source import RUN, Source
+from saga_app.saga.messages import CHANGELOG
 from tests.unit.console.logs import PARTITIONS, Logs, Raw
 from tests.unit.console.partitions import Partitions
 
@@ -47,6 +49,21 @@ async def test_while_catching_up_most_sagas_are_read_from_their_beginning_to_the
         latest = max(latest, raw.timestamp)
         ahead = max(ahead, latest - raw.timestamp)
     assert ahead < 30_000  # of 90 s, of which a run of the topic with the fewest records covers 15
+
+
+async def test_very_much_begins_with_the_changelog(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = many_sagas()
+    total = sum(map(len, held.values()))
+    for most, first in ((total, False), (total - 1, True)):
+        monkeypatch.setattr("saga_app.console.source.BULK", most)
+        source = await started(held, {})
+        assert source.bulk is first
+        topics: list[str] = []
+        while source.missing:
+            topics += [raw.topic for raw in (await source.read(0.0, 1000))[0]]
+        assert len(topics) == total
+        rows = topics.count(CHANGELOG)
+        assert (topics[:rows] == [CHANGELOG] * rows) is first
 
 
 async def test_what_has_been_read_before_the_start_is_not_read_again_and_what_comes_later_is() -> None:

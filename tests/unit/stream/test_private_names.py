@@ -71,6 +71,12 @@ def test_aiokafka_fetcher_reads_what_it_waits_for_at_each_fetch() -> None:
     assert "self._fetch_min_bytes" in fetch
 
 
+def test_aiokafka_fetches_no_more_for_a_while_after_it_has_fetched_for_a_partition_that_is_not_read_yet() -> None:
+    """source.py ends that while, for the console's own consumer."""
+    assert "backoff=self._prefetch_backoff" in source(Fetcher)
+    assert "backoff = record.calculate_backoff()" in source(Fetcher._get_actions_per_node)
+
+
 def test_aiokafka_keeps_a_position_for_each_assigned_partition() -> None:
     """thread.py finds them, fetcher.py reads and moves them."""
     assert "self._subscriptions = subscriptions" in source(Fetcher.__init__)
