@@ -9,8 +9,8 @@ from faust.types import TP
 
 from saga_app.stream.rows import NOTHING, Row
 
-#: Memory and files of one partition, in bytes and pieces; Faust's defaults are gigabytes. A Bloom filter of b bits a key
-#: lets 0.6185 ** b of the look-ups of a new saga through to a block: of Faust's 3 a quarter, of 10 one in a hundred.
+#: Memory and files of one partition, in bytes and pieces; Faust's defaults are gigabytes. A Bloom filter of b bits
+#: a key lets 0.6185 ** b of the look-ups of a new saga through to a block: of Faust's 3 a quarter, of 10 one in 100.
 TUNED: Mapping[str, int] = {
     "write_buffer_size": 4 * 1024 * 1024,
     "block_cache_size": 8 * 1024 * 1024,
