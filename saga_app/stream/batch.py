@@ -61,6 +61,8 @@ class Batch(ConsumerMessage):
 
     def _ended(self, task: asyncio.Future[Any]) -> None:
         self.tasks.pop(task, None)
+        if not self.tasks:
+            self.tasks = {}  # a dictionary that was used stays large, and what only waits holds its batch
 
     def finish(self, index: int) -> None:
         """Record number `index` is done, and everything it sent is acknowledged."""

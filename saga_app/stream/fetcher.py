@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from sys import intern
 from typing import Any, NamedTuple
 
@@ -58,6 +59,12 @@ class Fetched(NamedTuple):
     checksum: None = None  #: These are Faust's, and nobody asks for them.
     serialized_key_size: int = 0
     serialized_value_size: int = 0
+
+
+@lru_cache(maxsize=1024)
+def _pair(name: str, value: bytes | None) -> tuple[str, bytes | None]:
+    """A header. Half of them are the same in all records of a topic: so they are there once, however many wait."""
+    return intern(name), value
 
 
 class Fetcher:
@@ -113,7 +120,7 @@ class Fetcher:
             kind, at = message.timestamp()
             headers = message.headers()
             if headers:
-                headers = [(intern(name), value) for name, value in headers]
+                headers = [_pair(name, value) for name, value in headers]
             found.setdefault(tp, []).append(
                 Fetched(tp.topic, number, message.offset(), at, kind, message.key(), message.value(), headers or ())
             )

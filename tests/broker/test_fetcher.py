@@ -26,11 +26,13 @@ class Reading:
         for state in self.states.values():
             state.reset_to(0)
         self.found: dict[TP, list[int]] = {ONE: [], OTHER: []}
+        self.kinds: list[tuple[str, bytes]] = []  #: the header that is the same in all of them
 
     def write(self, tp: TP, *numbers: int) -> None:
         producer = Producer({"bootstrap.servers": self.bootstrap})
         for number in numbers:
-            producer.produce(tp.topic, b"%d" % number, b"key", tp.partition, headers=[("n", b"%d" % number)])
+            headers = [("kind", b"order"), ("n", b"%d" % number)]
+            producer.produce(tp.topic, b"%d" % number, b"key", tp.partition, headers=headers)
         assert producer.flush(10) == 0
 
     async def read(self, tp: TP, count: int, *only: TP, most: int = 1000) -> list[int]:
@@ -39,8 +41,11 @@ class Reading:
         deadline = time.monotonic() + 15
         while len(self.found[tp]) < count and time.monotonic() < deadline:
             for each, run in (await self.fetcher.fetch(states, 0.1, most)).items():
-                assert [record.headers for record in run] == [[("n", record.value)] for record in run]
+                assert [record.headers for record in run] == [
+                    [("kind", b"order"), ("n", record.value)] for record in run
+                ]
                 self.found[each] += [int(record.value or b"") for record in run]
+                self.kinds += [record.headers[0] for record in run]
         return self.found[tp]
 
 
@@ -63,6 +68,12 @@ async def test_each_record_comes_once_in_order_with_its_headers_and_the_position
     assert await reading.read(ONE, 500, most=7) == [*range(500)]
     assert await reading.read(OTHER, 30) == [*range(30)]
     assert [state.position for state in reading.states.values()] == [500, 30]
+
+
+async def test_a_header_that_is_the_same_in_all_records_is_held_once(reading: Reading) -> None:
+    reading.write(ONE, *range(2000))
+    await reading.read(ONE, 2000)
+    assert len({id(kind) for kind in reading.kinds}) == 1
 
 
 async def test_a_partition_that_was_sought_is_read_again_from_there_and_the_other_goes_on(reading: Reading) -> None:

@@ -346,10 +346,11 @@ def test_a_partition_that_is_not_here_has_no_rows_and_is_not_made(tmp_path: Path
 
 def test_rocksdb_is_tuned_unless_the_table_says_otherwise(tmp_path: Path) -> None:
     tuned: Any = make_table(tmp_path, "rocksdb://").store
-    assert tuned.rocksdb_options.write_buffer_size == 16 * 2**20
-    assert tuned.rocksdb_options.block_cache_size == 32 * 2**20
+    assert tuned.rocksdb_options.write_buffer_size == 4 * 2**20
+    assert tuned.rocksdb_options.block_cache_size == 8 * 2**20
+    assert tuned.rocksdb_options.bloom_filter_size == 10
     assert tuned.rocksdb_options.max_open_files == 200
     app = faust.App("unit", broker="kafka://127.0.0.1:1", store="rocksdb://", datadir=str(tmp_path))
     own: Any = Table(app, name="rows", options={"max_open_files": 10}).store
     assert own.rocksdb_options.max_open_files == 10
-    assert own.rocksdb_options.write_buffer_size == 16 * 2**20
+    assert own.rocksdb_options.write_buffer_size == 4 * 2**20
