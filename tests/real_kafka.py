@@ -6,7 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.wait import free_ports
+from tests.wait import free_ports, listening, until
 
 KIT = Path(__file__).parents[1] / "kafka" / "kafka.sh"
 
@@ -40,8 +40,9 @@ class RealKafka:
         self._kit("stop")
 
     def kill(self) -> None:
-        """kill -9."""
+        """kill -9; returns when it is gone, for a large process gives its port back a moment after the signal."""
         os.kill(int((self.data / "kafka.pid").read_text()), signal.SIGKILL)
+        until(lambda: not listening(self.port), 20, f"the killed broker holds port {self.port} no longer")
 
     def clean(self) -> None:
         """Forget the data."""
