@@ -51,6 +51,16 @@ def told(row: Row) -> object:
     return row.state, row.step, row.started_at, row.facts, row.history, row.overdue, row.trouble
 
 
+def come_to_the_same(got: Reading, expected: Reading) -> None:
+    """Both have read everything, in whatever order; ends them."""
+    assert {id: told(row) for id, row in rows(got).items()} == {id: told(row) for id, row in rows(expected).items()}
+    assert got.index.counts() == expected.index.counts()
+    assert {state: n for state, n in got.fold.figures.counts.items() if n} == got.index.counts()
+    assert got.index.errors == expected.index.errors == 1
+    for each in (got, expected):
+        each.close()
+
+
 ORDERED = eventful().records
 
 
@@ -66,12 +76,7 @@ def test_any_order_of_reading_and_any_duplicates_give_the_same_rows(
         records = shuffled + twice
         for start in range(0, len(records), batch):
             got.read(records[start : start + batch])
-        assert {id: told(row) for id, row in rows(got).items()} == {id: told(row) for id, row in rows(expected).items()}
-        assert got.index.counts() == expected.index.counts()
-        assert {state: n for state, n in got.fold.figures.counts.items() if n} == got.index.counts()
-        assert got.index.errors == expected.index.errors == 1
-        for each in (got, expected):
-            each.close()
+        come_to_the_same(got, expected)
 
 
 @settings(max_examples=40, deadline=None)
@@ -87,12 +92,7 @@ def test_a_rebuild_that_reads_the_table_first_gives_the_same_rows_and_tells_no_s
         records = sorted(shuffled, key=lambda raw: raw.topic != CHANGELOG)
         for start in range(0, len(records), batch):
             assert got.read(records[start : start + batch]).events == []
-        assert {id: told(row) for id, row in rows(got).items()} == {id: told(row) for id, row in rows(expected).items()}
-        assert got.index.counts() == expected.index.counts()
-        assert {state: n for state, n in got.fold.figures.counts.items() if n} == got.index.counts()
-        assert got.index.errors == expected.index.errors == 1
-        for each in (got, expected):
-            each.close()
+        come_to_the_same(got, expected)
 
 
 def test_of_a_saga_that_the_table_knows_to_have_ended_a_rebuild_decodes_no_request(
