@@ -22,6 +22,9 @@ from tests.wait import until
 ROOT = Path(__file__).parents[3]
 PARTITIONS = 4
 
+#: Who is silent for so long has left the group (relay_app.py).
+SESSION_S = 8.0
+
 
 def key_of(number: int, partition: int | None = None) -> bytes:
     """A key by its number; with a partition, the number-th key that lives there."""

@@ -5,7 +5,7 @@ from operator import gt
 
 import pytest
 
-from tests.kafka.stream.lane import Lane, Load, key_of
+from tests.kafka.stream.lane import SESSION_S, Lane, Load, key_of
 
 
 def test_killed_behind_a_slow_record_everything_comes_out_after_the_restart(relay: Lane) -> None:
@@ -34,7 +34,7 @@ def test_of_two_workers_one_is_killed_and_its_partitions_go_on(relay: Lane, stor
     first.kill()
     killed = time.monotonic()
     first = relay.worker("first", instance="first", store=store)
-    relay.until(lambda: relay.partitions_of(first), 5, "restarted under its own name, it goes on within 5 s")
+    relay.until(lambda: relay.partitions_of(first), SESSION_S, "under its own name it goes on before its session ends")
     print(f"\nrestarted under its name: its partitions went on after {time.monotonic() - killed:.1f} s")
 
     second.kill()
