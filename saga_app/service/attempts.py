@@ -10,11 +10,11 @@ from saga_app.saga.steps import Outcome, Step
 from saga_app.saga.times import epoch, iso
 from saga_app.service import metrics
 from saga_app.service.deadletters import GaveUp
-from saga_app.service.eager import Eager
 from saga_app.service.effects import Effects
 from saga_app.service.record import Receipt
 from saga_app.service.world import World
 from saga_app.stream import Fenced, Later
+from saga_app.stream.eager import Eager
 
 log = structlog.get_logger()
 

@@ -18,7 +18,6 @@ from saga_app.saga.times import epoch, iso
 from saga_app.service import metrics
 from saga_app.service.attempts import Attempts, Progress
 from saga_app.service.deadletters import GaveUp, park
-from saga_app.service.eager import Eager
 from saga_app.service.effects import Effects
 from saga_app.service.headers import headers_for
 from saga_app.service.placement import misplaced
@@ -26,6 +25,7 @@ from saga_app.service.record import Receipt, Record
 from saga_app.service.rows import Rows
 from saga_app.service.world import World
 from saga_app.stream import Later
+from saga_app.stream.eager import Eager
 
 log = structlog.get_logger()
 

@@ -11,14 +11,15 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from sys import intern
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka.consumer.fetcher import OffsetResetStrategy
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from faust.types import TP
 
 from saga_app.stream.quiet import Quiet
+
+T = TypeVar("T")
 
 #: The longest wait for a first record, so that a changed assignment is soon noticed (seconds); records of one fetch.
 WAIT_S, MOST = 0.2, 10_000
@@ -45,9 +46,7 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 
 
-class Fetched(NamedTuple):
-    """A record as Faust and the batches want it. Very many may wait, so those of a run share what is the same."""
-
+class _Fields(NamedTuple):
     topic: str
     partition: int
     offset: int
@@ -55,16 +54,29 @@ class Fetched(NamedTuple):
     timestamp_type: int
     key: bytes | None
     value: bytes | None
-    headers: Any
-    checksum: None = None  #: These are Faust's, and nobody asks for them.
-    serialized_key_size: int = 0
-    serialized_value_size: int = 0
+    names: tuple[str, ...]  #: of its headers
+    values: tuple[bytes | None, ...]
+
+
+class Fetched(_Fields):
+    """A record as Faust and the batches want it. Very many may wait, so they share what is the same in all of them."""
+
+    __slots__ = ()
+
+    # These are Faust's, and nobody asks for them.
+    checksum = None
+    serialized_key_size = serialized_value_size = 0
+
+    @property
+    def headers(self) -> list[tuple[str, bytes | None]]:
+        """Names and values, as they came."""
+        return list(zip(self.names, self.values, strict=True))
 
 
 @lru_cache(maxsize=1024)
-def _pair(name: str, value: bytes | None) -> tuple[str, bytes | None]:
-    """A header. Half of them are the same in all records of a topic: so they are there once, however many wait."""
-    return intern(name), value
+def _once(thing: T) -> T:
+    """Half of the headers are the same in all records of a topic: so they are there once, however many wait."""
+    return thing
 
 
 class Fetcher:
@@ -118,11 +130,10 @@ class Fetcher:
                 self._failed(states, tp, error)
                 continue
             kind, at = message.timestamp()
-            headers = message.headers()
-            if headers:
-                headers = [_pair(name, value) for name, value in headers]
+            headers = message.headers() or ()
+            names, values = _once(tuple([name for name, _ in headers])), tuple([_once(value) for _, value in headers])
             found.setdefault(tp, []).append(
-                Fetched(tp.topic, number, message.offset(), at, kind, message.key(), message.value(), headers or ())
+                Fetched(tp.topic, number, message.offset(), at, kind, message.key(), message.value(), names, values)
             )
         return {tp: run for tp, run in found.items() if self._moved(states.get(tp), tp, run[-1].offset + 1)}
 

@@ -129,6 +129,39 @@ async def test_a_fetched_run_is_one_message_and_a_changelog_goes_straight_to_its
     assert table.read(0, b"k") == b"v"
 
 
+async def test_a_delivery_that_need_not_wait_takes_no_task(consumer: Consumer) -> None:
+    tasks: list[int] = []
+
+    async def deliver() -> str:
+        tasks.append(len(asyncio.all_tasks()))
+        return "delivered"
+
+    asked = await consumer.wait_first(deliver(), asyncio.Event().wait())
+    assert (asked.results, asked.stopped, tasks) == (["delivered"], False, [1])
+
+
+async def test_a_delivery_that_has_to_wait_does_so_until_it_is_over_or_the_flow_is_suspended(
+    consumer: Consumer,
+) -> None:
+    flowing, suspended = asyncio.Event(), asyncio.Event()
+
+    async def deliver() -> str:
+        await flowing.wait()
+        return "delivered"
+
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.01, flowing.set)
+    assert (await consumer.wait_first(deliver(), suspended.wait())).results == ["delivered"]
+    flowing.clear()
+    loop.call_later(0.01, suspended.set)
+    assert (await consumer.wait_first(deliver(), suspended.wait())).results == [True]
+
+
+async def test_nothing_is_waited_for_when_the_consumer_has_stopped(consumer: Consumer) -> None:
+    consumer._stopped.set()
+    assert (await consumer.wait_first(asyncio.Event().wait())).stopped
+
+
 async def test_what_was_fetched_before_partitions_are_taken_away_is_not_handed_out_any_more(
     consumer: Consumer,
 ) -> None:

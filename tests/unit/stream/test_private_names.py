@@ -2,6 +2,7 @@
 upgrade, read the place in saga_app/stream that it names, and the library, before changing the pin."""
 
 import inspect
+import re
 from typing import Any
 
 import aiokafka
@@ -165,7 +166,10 @@ def test_faust_fetches_there() -> None:
     assert parameters(driver.AIOKafkaConsumerThread._fetch_records) == names
     assert "self._fetch_records," in source(driver.AIOKafkaConsumerThread.getmany)
     assert parameters(transport_consumer.ThreadDelegateConsumer._getmany) == ["self", "active_partitions", "timeout"]
-    assert "getmany = self.getmany" in source(transport_consumer.Consumer._drain_messages)
+    draining = source(transport_consumer.Consumer._drain_messages)
+    assert "getmany = self.getmany" in draining
+    assert re.search(r"self\.wait_first\(\s*callback\(message\), self\.suspend_flow\.wait\(\)\s*\)", draining)
+    assert parameters(Service.wait_first) == ["self", "coros", "timeout"]
 
 
 def test_faust_consumer_has_these_hooks() -> None:
