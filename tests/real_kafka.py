@@ -20,7 +20,7 @@ def missing() -> str | None:
 class RealKafka:
     """A broker with its own ports and directory; a test may stop, kill and start it."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, heap: str = "-Xms256m -Xmx512m") -> None:
         self.data = data
         self.port, controller = free_ports(2)
         self.bootstrap = f"127.0.0.1:{self.port}"
@@ -29,6 +29,7 @@ class RealKafka:
             "KAFKA_PORT": str(self.port),
             "KAFKA_CONTROLLER_PORT": str(controller),
             "KAFKA_DATA": str(data),
+            "KAFKA_HEAP": heap,
         }
 
     def start(self) -> None:

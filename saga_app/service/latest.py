@@ -7,7 +7,7 @@ from saga_app.saga.messages import Effects, Row, decode
 T = TypeVar("T", Row, Effects)
 
 #: How many are held; the oldest goes first. A decoded row takes about 4 kB.
-HELD = 5_000
+HELD = 2_000
 
 
 class Latest(Generic[T]):
