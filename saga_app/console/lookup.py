@@ -10,10 +10,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from saga_app.console.closing import ended
+from saga_app.console.opening import opened
 from saga_app.console.places import Place
 from saga_app.console.positions import Run
 from saga_app.service.problem import Problem
-from saga_app.stream.calm import calm
 from saga_app.stream.embedded import FETCH_WAIT_MS
 
 #: Consumers that are kept; how many may ask at once; how long one question may take (seconds).
@@ -71,21 +71,16 @@ class Lookup:
         self.idle.append(consumer)
 
     async def _open(self) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=FETCH_WAIT_MS,
-            max_partition_fetch_bytes=1024 * 1024,
+        return await opened(
+            AIOKafkaConsumer(
+                bootstrap_servers=self.bootstrap,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                fetch_max_wait_ms=FETCH_WAIT_MS,
+                max_partition_fetch_bytes=1024 * 1024,
+            )
         )
-        calm(consumer._client)
-        try:
-            await consumer.start()
-        except BaseException:
-            await ended(consumer.stop())
-            raise
-        return consumer
 
     async def close(self) -> None:
         """End the consumers."""

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from saga_app.console.closing import ended
+from saga_app.console.opening import opened
 from saga_app.console.source import cluster_of
 from saga_app.saga.messages import DLQ, SIGNALS
 from saga_app.saga.onboarding import ONBOARDING
@@ -68,10 +69,9 @@ class Services:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=int(MOST_S * 1000))
         ends = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, group_id=None, enable_auto_commit=False)
         calm(admin._client)
-        calm(ends._client)
         try:
             await admin.start()
-            await ends.start()
+            await opened(ends)
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(1.0)) as http:
                 while True:
                     async with asyncio.timeout(MOST_S):

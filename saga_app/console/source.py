@@ -9,9 +9,9 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from saga_app.console.closing import ended
 from saga_app.console.gather import Gather
+from saga_app.console.opening import opened
 from saga_app.saga.messages import CHANGELOG
 from saga_app.service import topics
-from saga_app.stream.calm import calm
 from saga_app.stream.embedded import FETCH_WAIT_MS
 
 Place = tuple[str, int]
@@ -56,12 +56,7 @@ class Source:
 
     async def __aenter__(self) -> Self:
         await self._check()
-        calm(self.consumer._client)
-        try:
-            await self.consumer.start()
-        except BaseException:
-            await ended(self.consumer.stop())
-            raise
+        await opened(self.consumer)
         client: Any = self.consumer
         self.gather = Gather(client._fetcher, self.wait_ms)
         client._fetcher._prefetch_backoff = 0.0  # else who has read all of one partition waits 0.1 s for its next run

@@ -50,6 +50,12 @@ async def test_aiokafka_client_updates_its_metadata_there() -> None:
     assert inspect.iscoroutinefunction(AIOKafkaClient._metadata_update)
 
 
+def test_aiokafka_learns_of_topics_all_at_once_or_with_a_pause_for_each() -> None:
+    """console/opening.py tells it all."""
+    assert parameters(AIOKafkaClient.set_topics) == ["self", "topics"]
+    assert "self._client.add_topic(partition.topic)" in source(Fetcher._proc_offset_requests)
+
+
 def test_aiokafka_consumer_and_producer_show_their_client() -> None:
     """thread.py and producer.py make it calm."""
     assert "self._client = AIOKafkaClient(" in source(aiokafka.AIOKafkaConsumer.__init__)
