@@ -1,7 +1,6 @@
 """How the services are: whether they answer, how many workers each has, how far each is behind."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +8,7 @@ import aiohttp
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from aiokafka.errors import KafkaError, for_code
 
 from saga_app.console.closing import ended
 from saga_app.console.opening import opened
@@ -21,9 +18,6 @@ from saga_app.saga.onboarding import ONBOARDING
 from saga_app.stream.calm import calm
 
 log = structlog.get_logger()
-
-#: Quietened by the stream layer: an outage is one line, not a flood.
-LIBRDKAFKA = logging.getLogger("librdkafka")
 
 #: Time between two looks, and how long one may take (seconds).
 EVERY_S, MOST_S = 2.0, 5.0
@@ -47,8 +41,6 @@ class Services:
         self.bootstrap, self.partitions, self.embedded = bootstrap, partitions, embedded
         self.ports, self.seen = ports, seen
         self.broker_up = False
-        # the embedded broker cannot be asked for groups
-        self.groups = None if embedded else AdminClient({"bootstrap.servers": bootstrap}, logger=LIBRDKAFKA)
         self.shown: dict[str, dict[str, Any]] = {
             service: {"up": False, "workers": 0, "lag": None, "reason": "not looked at yet"} for service in SERVICES
         }
@@ -58,7 +50,7 @@ class Services:
         while True:
             try:
                 await self._session()
-            except (KafkaError, KafkaException, OSError, TimeoutError) as error:
+            except (KafkaError, OSError, TimeoutError) as error:
                 self._unknown(f"the broker is away: {type(error).__name__}")
             except Exception as error:
                 log.exception("no figures of the services", error=type(error).__name__)
@@ -83,13 +75,13 @@ class Services:
     async def _look(self, admin: AIOKafkaAdminClient, ends: AIOKafkaConsumer, http: aiohttp.ClientSession) -> None:
         self.seen(await cluster_of(admin))
         self.broker_up = True
-        workers = await asyncio.to_thread(_workers, self.groups) if self.groups is not None else None
         for service in SERVICES:
+            workers = None if self.embedded else await _workers(admin, service)  # that broker cannot be asked for them
             places = [TopicPartition(topic, p) for topic in READS[service] for p in range(self.partitions)]
             lag = await _lag(admin, ends, service, places)
             reason = await self._answers(http, service) if workers is None else None
-            count = workers[service] if workers is not None else int(reason is None)
-            if workers is not None and not count:
+            count = int(reason is None) if workers is None else workers
+            if workers == 0:
                 reason = "no worker is in its group"
             self.shown[service] = {"up": count > 0, "workers": count, "lag": lag, "reason": reason}
 
@@ -109,10 +101,16 @@ class Services:
             return "it does not answer"
 
 
-def _workers(groups: AdminClient) -> dict[str, int]:
-    """Members of each service's group. By librdkafka: aiokafka cannot read the answer when members are static."""
-    asked = groups.describe_consumer_groups(list(SERVICES), request_timeout=MOST_S)
-    return {service: len(answer.result().members) for service, answer in asked.items()}
+async def _workers(admin: AIOKafkaAdminClient, group: str) -> int:
+    """Members of a group. One by one: of more than one in an answer aiokafka can read only the first.
+
+    Not by librdkafka, which ends the process when the broker goes away meanwhile (its issues 3663 and 4605).
+    """
+    (answer,) = await admin.describe_consumer_groups([group])
+    error, *_, members = answer.groups[0]
+    if error:
+        raise for_code(error)(f"the group {group} cannot be described")
+    return len(members)
 
 
 async def _lag(

@@ -142,6 +142,8 @@ async def test_workers_and_lag_of_each_service_are_shown(own_kafka: RealKafka, i
         "notify",
         bootstrap_servers=bootstrap,
         group_id="notifier",
+        group_instance_id="notifier-one",  # as services are that have a SAGA_INSTANCE: these do not leave the group
+        session_timeout_ms=6000,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
     )

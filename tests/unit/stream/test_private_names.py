@@ -13,6 +13,7 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
+from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResponse_v2
 from faust.stores import memory, rocksdb
 from faust.streams import Stream
 from faust.tables.manager import TableManager
@@ -54,6 +55,12 @@ def test_aiokafka_learns_of_topics_all_at_once_or_with_a_pause_for_each() -> Non
     """console/opening.py tells it all."""
     assert parameters(AIOKafkaClient.set_topics) == ["self", "topics"]
     assert "self._client.add_topic(partition.topic)" in source(Fetcher._proc_offset_requests)
+
+
+def test_aiokafka_describes_groups_with_their_members_last() -> None:
+    """console/services.py counts them, and asks for one group at a time because the answer is read as that of v2."""
+    assert DescribeGroupsRequest_v3.RESPONSE_TYPE is DescribeGroupsResponse_v2
+    assert DescribeGroupsResponse_v2.SCHEMA.fields[1].array_of.names[-1] == "members"
 
 
 def test_aiokafka_consumer_and_producer_show_their_client() -> None:
