@@ -33,8 +33,8 @@ async def transport(tmp_path: Path) -> AsyncIterator[Transport]:
 
 
 @pytest.fixture
-def consumer(transport: Transport) -> Consumer:
-    """A consumer that has two partitions, and a broker that says yes to everything."""
+async def consumer(transport: Transport) -> Consumer:
+    """A consumer that has two partitions, and a broker that says yes to everything; it takes the loop it is made in."""
 
     async def nothing(*args: Any, **kwargs: Any) -> None:
         return None
