@@ -13,9 +13,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, cast
 
-from faust.types import AppT, EventT, StreamT
+from faust.types import TP, AppT, EventT, StreamT
 
 from saga_app.stream.batch import Batch
+from saga_app.stream.intake import events
 from saga_app.stream.outbox import TICK_S
 from saga_app.stream.receipt import Receipt
 from saga_app.stream.transport import Transport
@@ -50,6 +51,7 @@ class Pool:
         self._unsettled: dict[Receipt, float] = {}  #: since when each waits, the oldest first
         self._watch: asyncio.TimerHandle | None = None
         self._wheel = Wheel(self._again)
+        self._begun: set[TP] = set()  #: partitions of which a batch was begun in this turn of the loop
 
     @property
     def _transport(self) -> Transport:
@@ -58,7 +60,7 @@ class Pool:
     async def run(self, stream: StreamT[Any]) -> None:
         """Take batches until the agent is stopped; never blocks on slow handlers, the ledger bounds them."""
         try:
-            async for event in cast(Any, stream).noack().events():
+            async for event in events(self.app, stream):
                 await self._take(stream, event)
         except Exception as error:  # a restarted agent would leave this batch behind for ever
             await self.app.crash(error)
@@ -70,8 +72,19 @@ class Pool:
             raise RuntimeError(f"{batch.topic} has {batch.refcount} agents; one would acknowledge for the other")
         while self._transport.full:
             await asyncio.sleep(TICK_S)
+        await self._turn(batch.tp)
         self._begin(stream, event, [(index, None) for index in range(len(batch.records))])
-        await asyncio.sleep(0)  # one batch after the other
+
+    async def _turn(self, tp: TP) -> None:
+        """Batches of a partition begin in turn: each is through, or has tasks of its own, before the next.
+
+        Those of different partitions need no turn of the loop for each: many small ones would queue up for it.
+        """
+        if tp in self._begun:
+            await asyncio.sleep(0)
+        if not self._begun:
+            asyncio.get_running_loop().call_soon(self._begun.clear)
+        self._begun.add(tp)
 
     def _begin(self, stream: StreamT[Any], event: EventT[Any], items: Sequence[Item]) -> None:
         waiting = iter(items)

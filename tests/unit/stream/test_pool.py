@@ -32,6 +32,7 @@ class FakeStream:
 
     def __init__(self, *batches: Batch) -> None:
         self._batches = batches
+        self.channel = SimpleNamespace(queue=asyncio.Queue())
         self.acked: list[Batch] = []
 
     def noack(self) -> "FakeStream":
@@ -132,6 +133,31 @@ async def test_what_need_not_wait_shares_one_task_and_who_waits_gets_one(bench: 
     await until(lambda: stream.acked == [made])
     assert tasks[0] is tasks[1] is tasks[2]
     assert len({tasks[2], tasks[3], tasks[4]}) == 3
+
+
+async def test_batches_of_a_partition_begin_in_order_though_a_record_waits(bench: Bench) -> None:
+    begun: list[int] = []
+
+    async def handler(receipt: Receipt, batch: Batch, record: Any) -> None:
+        begun.append(record.offset)
+        if record.offset == 0:
+            await asyncio.sleep(0.001)
+
+    await bench.run(handler, bench.batch(0, 1), bench.batch(2), bench.batch(3, 4))
+    await until(lambda: len(begun) == 5)
+    assert begun == [0, 1, 2, 3, 4]
+
+
+async def test_batches_of_different_partitions_need_one_turn_of_the_loop_for_all(bench: Bench) -> None:
+    batches = [bench.ledger.add(batch([0], partition=number)) for number in range(3)]
+    left: list[int] = []
+
+    async def handler(receipt: Receipt, batch: Batch, record: Any) -> None:
+        left.append(sum(not made.taken for made in batches))
+
+    await bench.run(handler, *batches)
+    await until(lambda: len(left) == 3)
+    assert left == [0, 0, 0], "all were begun before the first had its turn"
 
 
 #: Long enough to be looked at meanwhile (seconds).

@@ -1,6 +1,7 @@
 """The layer leans on these private names of aiokafka, Faust and mode.  When one of these tests fails after an
 upgrade, read the place in saga_app/stream that it names, and the library, before changing the pin."""
 
+import asyncio
 import inspect
 import re
 from typing import Any
@@ -254,6 +255,17 @@ def test_faust_rocksdb_keeps_its_partitions_there() -> None:
     assert parameters(rocksdb.Store._db_for_partition) == ["self", "partition"]
     assert "self._dbs = {}" in source(rocksdb.Store.__init__)
     assert rocksdb.Store.offset_key == b"__faust\0offset__"
+
+
+def test_faust_streams_take_a_turn_of_the_loop_for_each_event_and_have_their_queue_there() -> None:
+    """intake.py takes from it what waits; needless once Faust does not `sleep(0)` any more."""
+    loop = source(Stream._py_aiter)
+    assert "await sleep(0)" in loop
+    assert "chan_queue = chan.queue" in loop
+    assert "chan_errors = chan_queue._errors" in loop
+    assert "message.generation_id != self.app.consumer_generation_id" in loop
+    assert "not self.app.flow_control.is_active()" in loop
+    assert "self._queue" in source(asyncio.Queue._get)
 
 
 def test_faust_streams_acknowledge_there() -> None:
