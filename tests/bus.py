@@ -6,8 +6,8 @@ At every effect, before it and after it, the worker may be killed; then it loses
 """
 
 import asyncio
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from heapq import heappop
@@ -15,6 +15,7 @@ from random import Random
 from typing import Any, NamedTuple, Self
 
 from faust.types import TP
+from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from saga_app.saga.messages import SIGNALS
 from saga_app.stream import Later, Pool, partition_of
@@ -190,14 +191,14 @@ class FakeOutbox:
         delay = bus.dice.random() * (bus.delays.slow if bus.dice.random() < 0.15 else bus.delays.send)
         at = max(self.last.get((topic, partition), 0.0) + 1e-6, bus.loop.now + delay)
         self.last[topic, partition] = at
-        term = worker.term if topic.endswith("-changelog") else None
+        term = worker.consumer_generation_id if topic.endswith("-changelog") else None
         bus.loop.call_at(at, self._land, topic, key, value, headers, partition, report, work, term)
 
     def _land(
         self, topic: str, key: Any, value: Any, headers: Any, partition: int, report: Any, work: Work, term: int | None
     ) -> None:
         worker = self.worker
-        if worker.dead or (term is not None and term != worker.term):
+        if worker.dead or (term is not None and term != worker.consumer_generation_id):
             return  # the rows of an assignment that is over are purged
         if worker.dies(f"before {topic} is in the log"):
             return
@@ -249,31 +250,24 @@ class Event(NamedTuple):
 
 
 class FakeStream:
-    """A topic's batches, as an agent gets them."""
+    """A topic's batches, as an agent gets them: one with a turn of the loop, and what else waits in its queue."""
 
-    def __init__(self) -> None:
-        self.batches: deque[Batch] = deque()
-        self.waiter: asyncio.Future[None] | None = None
+    def __init__(self, worker: "Worker") -> None:
+        self.worker, self.channel = worker, self
+        self.queue = ThrowableQueue[Event](flow_control=worker.flow_control)
 
     def noack(self) -> Self:
         return self
 
-    def events(self) -> Self:
-        return self
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        while not self.batches:
-            self.waiter = asyncio.get_running_loop().create_future()
-            await self.waiter
-        return Event(self.batches.popleft())
+    async def events(self) -> AsyncIterator[Event]:
+        while True:
+            await asyncio.sleep(0)
+            event = await self.queue.get()
+            if event.message.generation_id == self.worker.consumer_generation_id:
+                yield event
 
     def give(self, batch: Batch) -> None:
-        self.batches.append(batch)
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
+        self.queue.put_nowait(Event(batch))
 
     async def ack(self, _event: Event) -> None:
         pass
@@ -293,7 +287,8 @@ class Worker:
         self.group, self.bus, self.name = group, group.bus, name
         self.app = self.transport = self
         self.dead = self.revoked = self.should_stop = False
-        self.term = 0  #: counts its assignments
+        self.consumer_generation_id = 0  #: counts its assignments
+        self.flow_control = FlowControlEvent(initially_suspended=False)
         self.mine: list[int] = []
         self.ledger = Ledger(4000)
         self.outbox = FakeOutbox(self)
@@ -307,7 +302,7 @@ class Worker:
         self.agents = [self._agent(topic, handler) for topic, handler in group.service(self.table).items()]
 
     def _agent(self, topic: str, handler: Handler) -> asyncio.Task[None]:
-        stream = self.streams[topic] = FakeStream()
+        stream = self.streams[topic] = FakeStream(self)
         pool = Pool(self, self._watched(handler), timeout_s=None)  # type: ignore[arg-type]
         return self.bus.loop.create_task(pool.run(stream))  # type: ignore[arg-type]
 
@@ -380,7 +375,7 @@ class Worker:
 
     def assign(self, partitions: list[int]) -> None:
         """Rows first, then what is behind the committed offsets."""
-        self.term += 1
+        self.consumer_generation_id += 1
         self.mine, self.revoked = partitions, False
         self.table.recover(partitions)
         for tp in (TP(topic, partition) for topic in self.streams for partition in partitions):
@@ -404,7 +399,7 @@ class Worker:
 
     def release(self) -> None:
         """What was not committed belongs to nobody."""
-        self.term += 1
+        self.consumer_generation_id += 1
         self.group.bereaved(self, "a rebalance")
         self.ledger.forget()
         self.batches, self.mine = [], []
@@ -424,7 +419,7 @@ class Worker:
             return
         records = self.bus.logs[tp][self.position[tp] :]
         self.position[tp] += len(records)
-        batch = self.ledger.add(Batch(tp, records, self.term))
+        batch = self.ledger.add(Batch(tp, records, self.consumer_generation_id))
         self.batches.append(batch)
         self.streams[tp.topic].give(batch)
         self._commit_soon()
