@@ -58,7 +58,10 @@ class Thread(driver.AIOKafkaConsumerThread):
         timeout: float | None = 0.0,
         max_records: int | None = None,
     ) -> Any:
-        """Fetch no more than the ledger has room for, and nothing for which the time is over."""
+        """Fetch no more than the ledger has room for, and nothing for which the time is over.
+
+        What is taken under an assignment that ends meanwhile has not been handed out: its next owner fetches it again.
+        """
         subscriptions = consumer._fetcher._subscriptions
         if self.fetcher is None or not self.consumer.flow_active or consumer._closed:
             return {}
@@ -71,6 +74,8 @@ class Thread(driver.AIOKafkaConsumerThread):
         most = MOST if self.app.in_recovery else min(room, max_records or room)
         with subscriptions.fetch_context():
             records = await self.fetcher.fetch(states, timeout or 0.0, most)
+        if subscriptions.subscription.assignment is not assignment:
+            return {}  # it is over, and its successor has positions of its own
         self._put_back(consumer, records)
         return records
 

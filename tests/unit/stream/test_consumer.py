@@ -1,13 +1,14 @@
 """Nothing is fetched, sent or committed in the wrong phase of a rebalance."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import faust
 import pytest
+from aiokafka.consumer.subscription_state import SubscriptionState
 from faust.types import TP
 
 from saga_app.stream import Receipt, Table, Transport
@@ -177,6 +178,47 @@ async def test_what_was_fetched_before_partitions_are_taken_away_is_not_handed_o
         consumer.app.consumer_generation_id = 2
     assert seen == [IN]
     assert consumer.ledger.inflight == 1
+
+
+async def test_what_was_asked_for_before_partitions_are_assigned_anew_is_not_handed_out(consumer: Consumer) -> None:
+    """It may lie behind records that were given up when they were taken away."""
+    await streaming(consumer)
+
+    async def getmany(active: Any, timeout: float) -> dict[TP, Any]:
+        consumer.app.consumer_generation_id = 2
+        return {IN: [record(5)]}
+
+    consumer._getmany = getmany  # type: ignore[method-assign, assignment]
+    assert [tp async for tp, _ in consumer.getmany(0.1)] == []
+    assert consumer.ledger.inflight == 0
+
+
+class SlowFetcher:
+    """librdkafka's, while whose fetch something happens."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self.meanwhile = meanwhile
+
+    async def fetch(self, states: Any, timeout_s: float, most: int) -> dict[TP, list[Any]]:
+        self.meanwhile()
+        return {tp: [record(7)] for tp in states}
+
+
+@pytest.mark.parametrize("still_ours", [True, False])
+async def test_what_was_fetched_under_an_assignment_that_is_over_is_dropped_and_moves_no_position_of_the_next(
+    consumer: Consumer, still_ours: bool
+) -> None:
+    """Put back, a partition that went away crashed the worker, and one that stayed could begin too late."""
+    await streaming(consumer)
+    partitions = SubscriptionState()
+    partitions.subscribe({IN.topic})
+    partitions.assign_from_subscribed({IN})
+    client: Any = FakeClient()
+    client._closed, client._fetcher = False, SimpleNamespace(_subscriptions=partitions)
+    thread = consumer._new_consumer_thread()
+    thread.fetcher = SlowFetcher(lambda: partitions.assign_from_subscribed({IN} if still_ours else set()))  # type: ignore[assignment]
+    assert await thread._fetch_records(client, {IN}, 0.1) == {}
+    assert client.sought == {}
 
 
 class FakeClient:
