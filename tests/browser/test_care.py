@@ -130,6 +130,13 @@ def test_on_a_phone_nothing_scrolls_sideways(visit: Callable[..., User], company
     assert not user.scrolls_sideways()
 
 
+def test_on_a_phone_nobody_is_told_of_a_key(visit: Callable[..., User], company: System) -> None:
+    user = visit(company.url, trace="on", viewport=PHONE, has_touch=True).connected()
+    invitation = user.page.locator(".empty p", has_text="Press")
+    expect(invitation).to_be_visible(timeout=30_000)
+    expect(invitation).to_have_text("Press New User.", use_inner_text=True)
+
+
 def test_on_a_phone_an_endless_name_breaks_in_every_view(visit: Callable[..., User], company: System) -> None:
     user = visit(company.url, trace="off", viewport=PHONE, has_touch=True).connected()
     user.button("Ten new users").click()

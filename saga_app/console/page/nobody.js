@@ -9,7 +9,7 @@ export function emptyState() {
     { class: "empty", hidden: true },
     h("div", { class: "ghost", "aria-hidden": "true" }, h("i"), h("i"), h("i"), h("i")),
     h("p", { class: "big" }, "Nobody is being onboarded."),
-    h("p", {}, "Press ", h("b", {}, "New User"), ", or ", h("kbd", {}, "n"), "."),
+    h("p", {}, "Press ", h("b", {}, "New User"), h("span", { class: "by-key" }, ", or ", h("kbd", {}, "n")), "."),
   );
 }
 
