@@ -62,8 +62,8 @@ class Consumer(driver.Consumer):
         if not active:
             await self.sleep(0.05)
             return
-        generation = self.app.consumer_generation_id
         records = await self._getmany(set(active), timeout if self.phase is Phase.STREAMING else 0.1)
+        generation = self.app.consumer_generation_id
         for tp, run in records.items():
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
                 return  # the partitions are being revoked: they will be fetched again

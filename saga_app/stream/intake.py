@@ -9,9 +9,9 @@ from faust.types import EventT
 async def events(app: Any, stream: Any) -> AsyncIterator[EventT[Any]]:
     """As `stream.noack().events()`, but without a turn of the event loop for each event.
 
-    Faust's loop takes one, so many small batches queued up for it: at 300 sagas/s with lags the median of them waited
-    22 ms for the Provisioner. Whoever takes these has to let others have their turn. Faust's sensors see the first of
-    each lot only.
+    Faust's loop takes one, so many small batches queued up for it: most of what the engine added at 300 sagas/s with
+    lags (`make bench ONLY=overhead`). Whoever takes these has to let others have their turn. Faust's sensors see the
+    first of each lot only.
     """
     queue = stream.channel.queue
     async for event in stream.noack().events():

@@ -180,19 +180,6 @@ async def test_what_was_fetched_before_partitions_are_taken_away_is_not_handed_o
     assert consumer.ledger.inflight == 1
 
 
-async def test_what_was_asked_for_before_partitions_are_assigned_anew_is_not_handed_out(consumer: Consumer) -> None:
-    """It may lie behind records that were given up when they were taken away."""
-    await streaming(consumer)
-
-    async def getmany(active: Any, timeout: float) -> dict[TP, Any]:
-        consumer.app.consumer_generation_id = 2
-        return {IN: [record(5)]}
-
-    consumer._getmany = getmany  # type: ignore[method-assign, assignment]
-    assert [tp async for tp, _ in consumer.getmany(0.1)] == []
-    assert consumer.ledger.inflight == 0
-
-
 class SlowFetcher:
     """librdkafka's, while whose fetch something happens."""
 
