@@ -5,7 +5,7 @@ from random import Random
 from saga_app.saga.messages import DLQ, SIGNALS, Parked, Row, Signal, encode, parse
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.times import iso
-from tests.bus import FakeRecord
+from tests.record import FakeRecord
 from tests.simulation.system import System
 
 #: After so many attempts nobody redrives a saga in haste: what is broken must be mended first.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from saga_app.saga.messages import DLQ, EFFECTS, SIGNALS, Message, Parked, Row, Signal, parse
 from saga_app.saga.times import iso
-from tests.bus import FakeRecord
+from tests.record import FakeRecord
 from tests.simulation.outside import FOLLOW_UP, WELCOME, Mail
 from tests.simulation.system import Newcomer, System
 

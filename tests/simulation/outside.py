@@ -8,8 +8,11 @@ from random import Random
 from saga_app.saga.messages import EFFECTS, Effects, decode
 from saga_app.saga.retry import Permanent, Transient
 from saga_app.service.policy import Department
-from tests.bus import WORK, Bus, FakeRecord, Worker
+from tests.record import FakeRecord
+from tests.simulation.bus import Bus
+from tests.simulation.hands import WORK
 from tests.simulation.knobs import Knobs
+from tests.simulation.worker import Worker
 
 WELCOME, FOLLOW_UP = "notify", "retract"
 

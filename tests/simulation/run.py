@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from tests.bus import VirtualLoop
 from tests.simulation import census, oracle
 from tests.simulation.auditor import audited
+from tests.simulation.clock import VirtualLoop
 from tests.simulation.knobs import Knobs
 from tests.simulation.operator import ROUNDS, Operators
 from tests.simulation.system import System

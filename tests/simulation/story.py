@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from saga_app.saga.messages import EFFECTS, Body, Effects, Parked, Row, Signal, decode, parse
-from tests.bus import EPOCH, FakeRecord
+from tests.record import FakeRecord
+from tests.simulation.clock import EPOCH
 from tests.simulation.run import Result
 
 

@@ -15,9 +15,14 @@ from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.service.world import Mischief, World
 from saga_app.stream import partition_of
-from tests.bus import Bus, FakeRecord, FakeTable, Group, Handler, VirtualLoop, Worker
+from tests.record import FakeRecord
+from tests.simulation.bus import Bus
+from tests.simulation.clock import VirtualLoop
+from tests.simulation.group import Group
+from tests.simulation.hands import FakeTable
 from tests.simulation.knobs import Knobs
 from tests.simulation.outside import Outside
+from tests.simulation.worker import Handler, Worker
 
 PARTITIONS = 2
 SERVICES = ("provisioner", "authorizer", "notifier")

@@ -5,7 +5,7 @@ import pytest
 from saga_app.saga import machine
 from saga_app.saga.messages import EFFECTS, Parked, Row, Signal, parse
 from saga_app.saga.onboarding import ONBOARDING
-from tests.bus import FakeRecord
+from tests.record import FakeRecord
 from tests.simulation.knobs import Knobs, drawn
 from tests.simulation.run import run
 from tests.simulation.system import System

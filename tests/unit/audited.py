@@ -24,7 +24,7 @@ from saga_app.saga.messages import (
 )
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.steps import Denied, Done, Outcome
-from tests.bus import FakeRecord
+from tests.record import FakeRecord
 from tests.unit.makers import ADA, FACTS, START, at, requested
 
 #: Where the Provisioner notes that a saga waits for this topic's step.

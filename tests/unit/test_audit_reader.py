@@ -11,7 +11,7 @@ from saga_app.audit.gather import Gathering
 from saga_app.audit.plan import TOPICS
 from saga_app.audit.reader import CannotRead, Reading, Snapshot
 from saga_app.saga.messages import CHANGELOG
-from tests.bus import FakeRecord
+from tests.record import FakeRecord
 from tests.unit.audited import Topics, completed
 
 

@@ -33,7 +33,7 @@ from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.service.world import FilePolicy, MockStock, World
 from saga_app.stream import Fenced, partition_of
-from tests.bus import FakeRecord
+from tests.record import FakeRecord
 from tests.unit.makers import at, journey
 
 PARTITIONS = 12
