@@ -10,7 +10,8 @@ from typing import Any
 from saga_app.console.console import Console
 from saga_app.settings import Settings
 from saga_app.stream import Message, NotAcknowledged, Sender
-from tests.unit.console.logs import PARTITIONS, Logs, Raw
+from tests.record import FakeRecord
+from tests.unit.console.logs import PARTITIONS, Logs
 from tests.unit.web import serving
 from tests.wait import eventually
 
@@ -88,7 +89,7 @@ async def running(
             await console.stop()
 
 
-async def write(bootstrap: str, records: Logs | Iterable[Raw]) -> None:
+async def write(bootstrap: str, records: Logs | Iterable[FakeRecord]) -> None:
     """Put these records where they belong, in their order; a broker that has just come back may need its time."""
     raws = records.written if isinstance(records, Logs) else list(records)
     left = [Message(r.topic, r.key, r.value, r.headers, r.partition) for r in raws]

@@ -29,30 +29,8 @@ class CannotStore(RuntimeError):
         )
 
 
-#: Files of about the same size are merged from so many on (universal compaction).
-MERGED_FROM = 8
-
-
-class Options(rocksdb.RocksDBOptions):
-    """Faust's, but new files are merged with one another, and seldom with the large ones of a table that is full.
-
-    A saga's row is written two or three times within seconds, and never again. RocksDB's default, by levels, would
-    write most of the table anew for every four buffers of new rows, as their ids are anywhere among the old ones.
-    """
-
-    def as_options(self) -> Any:
-        options: Any = super().as_options()
-        options.set_compaction_style(rocksdict.DBCompactionStyle.universal())
-        options.set_level_zero_file_num_compaction_trigger(MERGED_FROM)
-        return options
-
-
 class RocksStore(rocksdb.Store):
     """The store of `rocksdb://`: Faust's, read and written by partition; rows and offset in one atomic write."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.rocksdb_options = Options(**(self.options or {}), use_rocksdict=self.use_rocksdict)
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         db: Any = self._dbs.get(partition)  # never opens: a view may ask for a partition of another worker

@@ -15,7 +15,8 @@ import pytest
 from saga_app.local.broker import Broker
 from saga_app.service.topics import TOPICS
 from tests.console import running, write
-from tests.unit.console.logs import PARTITIONS, Logs, Raw
+from tests.record import FakeRecord
+from tests.unit.console.logs import PARTITIONS, Logs
 from tests.unit.makers import NO
 from tests.unit.web import problem_of
 from tests.wait import eventually, free_port
@@ -156,7 +157,7 @@ async def test_a_topic_that_is_missing_is_waited_for_by_name(index: str) -> None
 
 
 async def test_a_broker_that_is_nearly_full_gets_no_new_users(broker: Broker) -> None:
-    big = [Raw("notify", 0, n, 0, b"k", b"x" * 900_000) for n in range(5)]
+    big = [FakeRecord("notify", 0, n, 0, b"k", b"x" * 900_000) for n in range(5)]
     await write(broker.bootstrap, big)
     async with running(broker.bootstrap) as console:
         await console.ready()
@@ -171,7 +172,7 @@ async def test_a_broker_that_is_nearly_full_gets_no_new_users(broker: Broker) ->
 
 async def test_garbage_in_every_topic_stops_nothing(broker: Broker) -> None:
     garbage = [
-        Raw(topic, 0, 0, 0, key, value)
+        FakeRecord(topic, 0, 0, 0, key, value)
         for topic in TOPICS
         for key in (None, b"", b"\xff", b"ada")
         for value in (None, b"", b"\xff\x00", b"{}", b'{"v":9}')

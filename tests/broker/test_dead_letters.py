@@ -12,8 +12,9 @@ import pytest
 from saga_app.local.broker import Broker
 from saga_app.service.topics import TOPICS
 from tests.console import Visitor, running, write
+from tests.record import FakeRecord
 from tests.system import Process
-from tests.unit.console.logs import PARTITIONS, Raw
+from tests.unit.console.logs import PARTITIONS
 from tests.wait import eventually, free_port
 
 
@@ -123,7 +124,7 @@ async def test_what_nobody_can_read_is_listed_with_its_bytes_and_redriven_as_it_
     console: tuple[Visitor, Services, str],
 ) -> None:
     desk, _, bootstrap = console
-    await write(bootstrap, [Raw("notify", 1, 0, 0, b"k", b"\xff no message", [("from", b"a stranger")])])
+    await write(bootstrap, [FakeRecord("notify", 1, 0, 0, b"k", b"\xff no message", [("from", b"a stranger")])])
 
     async def letters(count: int) -> list[dict[str, Any]]:
         async def are_there() -> list[dict[str, Any]]:

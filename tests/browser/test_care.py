@@ -137,6 +137,13 @@ def test_on_a_phone_nobody_is_told_of_a_key(visit: Callable[..., User], company:
     expect(invitation).to_have_text("Press New User.", use_inner_text=True)
 
 
+def test_on_a_phone_every_station_says_whose_it_is_or_what_it_does(visit: Callable[..., User], company: System) -> None:
+    user = visit(company.url, trace="on", viewport=PHONE, has_touch=True).connected()
+    stations = user.page.locator(".station")
+    for station, said in zip(range(4), ("Provisioner", "Authorizer", "Notifier", "ends it"), strict=True):
+        expect(stations.nth(station)).to_contain_text(said, use_inner_text=True)
+
+
 def test_on_a_phone_an_endless_name_breaks_in_every_view(visit: Callable[..., User], company: System) -> None:
     user = visit(company.url, trace="off", viewport=PHONE, has_touch=True).connected()
     user.button("Ten new users").click()

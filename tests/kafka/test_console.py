@@ -13,7 +13,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from saga_app.service import topics
 from tests.console import running, write
 from tests.real_kafka import RealKafka
-from tests.unit.console.logs import PARTITIONS, Logs, Raw
+from tests.record import FakeRecord
+from tests.unit.console.logs import PARTITIONS, Logs
 from tests.unit.web import problem_of
 from tests.wait import eventually
 
@@ -82,7 +83,7 @@ async def test_dead_letters_are_looked_up_wherever_they_stand_and_without_a_brok
     await make_topics(bootstrap)
     logs = crowd()
     for number in range(600):
-        raw = Raw("notify", 0, number, 0, b"k", b"\xff%d" % number)
+        raw = FakeRecord("notify", 0, number, 0, b"k", b"\xff%d" % number)
         logs.park(raw, 0.001 * number, step="notify", error="BadMessage")
     await write(bootstrap, logs)
     async with running(bootstrap, index, embedded=False) as console:

@@ -13,8 +13,9 @@ from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.times import iso
 from saga_app.stream import NotAcknowledged
 from saga_app.stream.sender import Message as Outgoing
+from tests.record import FakeRecord
 from tests.unit.console.indexed import Reading
-from tests.unit.console.logs import Logs, Raw
+from tests.unit.console.logs import Logs
 
 
 class Desk:
@@ -72,7 +73,7 @@ class Desk:
         if len(taken) < len(messages):
             raise NotAcknowledged(range(len(taken), len(messages)), len(messages), "no broker")
 
-    async def records(self, places: Iterable[Place]) -> Mapping[Place, Raw]:
+    async def records(self, places: Iterable[Place]) -> Mapping[Place, FakeRecord]:
         """The lookup in Kafka."""
         there = {Place(raw.topic, raw.partition, raw.offset): raw for raw in self.logs.written}
         return {place: there[place] for place in places if place in there}
@@ -119,7 +120,7 @@ def parked(logs: Logs, *ids: str, error: str = "Permanent", at: float = 5.0) -> 
         logs.park(logs.written[-2], at + number, error=error)
 
 
-def garbage(logs: Logs, at: float = 5.0, topic: str = "notify", headers: Any = ()) -> Raw:
+def garbage(logs: Logs, at: float = 5.0, topic: str = "notify", headers: Any = ()) -> FakeRecord:
     """A record that nobody can read, and its dead letter."""
     raw = logs.write(topic, None, b"\xff\x00 no message", at, headers)
     logs.park(raw, at, step=topic, error="BadMessage")

@@ -6,7 +6,7 @@ from saga_app.console import overtaking
 from saga_app.console.figures import Figures
 from saga_app.console.fold import Changes, Fold
 from saga_app.console.index import Index
-from tests.unit.console.logs import Raw
+from tests.record import FakeRecord
 
 
 class Reading:
@@ -25,7 +25,7 @@ class Reading:
             self.fold.restore(row)
         self.fold.live = self.live
 
-    def read(self, records: Iterable[Raw]) -> Changes:
+    def read(self, records: Iterable[FakeRecord]) -> Changes:
         """One batch."""
         records = list(records)
         changes = self.fold.batch(records)

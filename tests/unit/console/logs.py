@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from saga_app.saga import machine
 from saga_app.saga.messages import (
@@ -21,22 +21,10 @@ from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.steps import Done, Outcome
 from saga_app.saga.times import epoch, iso
 from saga_app.stream import partition_of
+from tests.record import FakeRecord
 from tests.unit.makers import ADA, FACTS, START
 
 PARTITIONS = 3
-
-
-@dataclass
-class Raw:
-    """A record as aiokafka gives it."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]] = field(default_factory=list)
 
 
 class Logs:
@@ -44,23 +32,23 @@ class Logs:
 
     def __init__(self, start: float = START) -> None:
         self.start = start
-        self.written: list[Raw] = []
+        self.written: list[FakeRecord] = []
         self.ends: defaultdict[tuple[str, int], int] = defaultdict(int)
 
     def write(
         self, topic: str, id: str | None, value: bytes, at: float, headers: Iterable[tuple[str, bytes]] = ()
-    ) -> Raw:
+    ) -> FakeRecord:
         """One record, so many seconds after the start."""
         key = None if id is None else id.encode()
         partition = partition_of(key, PARTITIONS) if key else 0
         offset = self.ends[topic, partition]
         self.ends[topic, partition] += 1
-        raw = Raw(topic, partition, offset, int((self.start + at) * 1000), key, value, list(headers))
+        raw = FakeRecord(topic, partition, offset, int((self.start + at) * 1000), key, value, list(headers))
         self.written.append(raw)
         return raw
 
     @property
-    def records(self) -> list[Raw]:
+    def records(self) -> list[FakeRecord]:
         """By time."""
         return sorted(self.written, key=lambda raw: raw.timestamp)
 
@@ -125,7 +113,7 @@ class Logs:
         signal = Signal(1, id, "onboarding", "overdue", "authorize", "authorizer", self._iso(at))
         self.write(SIGNALS, id, encode(signal), at)
 
-    def park(self, record: Raw, at: float, step: str = "authorize", error: str = "Permanent") -> DeadLetter:
+    def park(self, record: FakeRecord, at: float, step: str = "authorize", error: str = "Permanent") -> DeadLetter:
         """Into the dlq goes what stands in this record."""
         id = record.key.decode() if record.key and (record.value or b"").startswith(b"{") else None
         letter = DeadLetter(
@@ -147,7 +135,7 @@ class Logs:
         return letter
 
 
-def again(record: Raw, offset: int, later: float) -> Raw:
+def again(record: FakeRecord, offset: int, later: float) -> FakeRecord:
     """The same record written once more."""
     return replace(record, offset=offset, timestamp=record.timestamp + int(later * 1000))
 

@@ -22,9 +22,10 @@ from saga_app.saga.timeline import Entry, Record, story
 from saga_app.saga.times import iso
 from saga_app.service.start import Starter
 from saga_app.stream.sender import Message as Outgoing
+from tests.record import FakeRecord
 from tests.unit.console.desk import Desk, garbage, parked
 from tests.unit.console.indexed import Reading
-from tests.unit.console.logs import Logs, Raw
+from tests.unit.console.logs import Logs
 from tests.unit.makers import NO, at
 from tests.unit.web import problem_of, serving
 
@@ -72,7 +73,7 @@ class Room:
         changes = self.reading.read(self.logs.written[mark:])
         self.hub.publish(self.reading.index.epoch, self.reading.fold.seq, changes.events)
 
-    async def of(self, row: Row) -> tuple[list[Entry], dict[tuple[str, int, int], Raw]]:
+    async def of(self, row: Row) -> tuple[list[Entry], dict[tuple[str, int, int], FakeRecord]]:
         """The trace: out of the logs."""
         raws = [raw for raw in self.logs.records if raw.key == row.id.encode()]
         records = [
@@ -304,7 +305,7 @@ async def test_answers_are_as_the_contract_says(room: Any) -> None:
     room.add("denied", outcomes={"authorize": NO})
     room.add("late", steps=1)
     room.logs.failed("late", "authorize", "authorizer", 3)
-    dead = Raw("notify", 1, 7, 0, b"?", b"garbage")
+    dead = FakeRecord("notify", 1, 7, 0, b"?", b"garbage")
     room.logs.park(dead, 1, error="BadMessage")
     room.reading.read(room.logs.written[-2:])
     for path, model in (

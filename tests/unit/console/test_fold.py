@@ -17,8 +17,9 @@ from saga_app.saga import machine
 from saga_app.saga.messages import CHANGELOG, SIGNALS, Message, Row, Signal, decode, encode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.steps import Denied
+from tests.record import FakeRecord
 from tests.unit.console.indexed import Reading
-from tests.unit.console.logs import Logs, Raw
+from tests.unit.console.logs import Logs
 from tests.unit.makers import ADA, NO, at, journey
 
 
@@ -67,7 +68,7 @@ ORDERED = eventful().records
 @settings(max_examples=40, deadline=None)
 @given(st.permutations(ORDERED), st.lists(st.sampled_from(ORDERED), max_size=20), st.integers(1, 40))
 def test_any_order_of_reading_and_any_duplicates_give_the_same_rows(
-    shuffled: list[Raw], twice: list[Raw], batch: int
+    shuffled: list[FakeRecord], twice: list[FakeRecord], batch: int
 ) -> None:
     with TemporaryDirectory() as folder:
         expected = Reading(f"sqlite:///{folder}/ordered.sqlite")
@@ -82,7 +83,7 @@ def test_any_order_of_reading_and_any_duplicates_give_the_same_rows(
 @settings(max_examples=40, deadline=None)
 @given(st.permutations(ORDERED), st.integers(1, 40))
 def test_a_rebuild_that_reads_the_table_first_gives_the_same_rows_and_tells_no_steps(
-    shuffled: list[Raw], batch: int
+    shuffled: list[FakeRecord], batch: int
 ) -> None:
     with TemporaryDirectory() as folder:
         expected = Reading(f"sqlite:///{folder}/ordered.sqlite")
@@ -189,8 +190,8 @@ def test_a_dead_letter_is_open_until_its_saga_goes_on(on_sqlite: Reading) -> Non
 
 def test_garbage_in_the_dlq_stays_open_and_belongs_to_no_saga(on_sqlite: Reading) -> None:
     logs = Logs()
-    logs.park(Raw("notify", 1, 7, 0, b"\xff\xfe", b"\x00not json"), 1, error="BadMessage")
-    logs.park(Raw("notify", 1, 7, 0, b"\xff\xfe", b"\x00not json"), 2, error="BadMessage")
+    logs.park(FakeRecord("notify", 1, 7, 0, b"\xff\xfe", b"\x00not json"), 1, error="BadMessage")
+    logs.park(FakeRecord("notify", 1, 7, 0, b"\xff\xfe", b"\x00not json"), 2, error="BadMessage")
     on_sqlite.read(logs.records)
     assert on_sqlite.index.errors == 1
     assert on_sqlite.index.counts() == {}
@@ -200,8 +201,8 @@ def test_garbage_that_was_sent_again_is_dealt_with_in_whatever_order_it_is_read(
     reading: Callable[..., Reading],
 ) -> None:
     logs = Logs()
-    logs.park(Raw("notify", 1, 7, 0, None, b"\x00not json"), 1, error="BadMessage")
-    logs.park(Raw("notify", 1, 8, 0, None, b"\x00not json"), 1, error="BadMessage")
+    logs.park(FakeRecord("notify", 1, 7, 0, None, b"\x00not json"), 1, error="BadMessage")
+    logs.park(FakeRecord("notify", 1, 8, 0, None, b"\x00not json"), 1, error="BadMessage")
     logs.write("notify", None, b"\x00not json", 2, [(REDRIVEN, b"notify[1]@7")])
     made = reading()
     for order in (logs.written, logs.written[::-1]):

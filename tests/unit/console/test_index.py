@@ -14,8 +14,9 @@ from saga_app.console.places import Place
 from saga_app.console.query import Queries
 from saga_app.saga.messages import User
 from saga_app.service.problem import Problem
+from tests.record import FakeRecord
 from tests.unit.console.indexed import Reading
-from tests.unit.console.logs import Logs, Raw
+from tests.unit.console.logs import Logs
 from tests.unit.makers import NO, at
 
 MakeReading = Callable[..., Reading]
@@ -160,7 +161,7 @@ async def test_dead_letters_are_listed_newest_first_filtered_and_grouped(reading
     for number in range(7):
         logs.saga(f"s{number}", begin=number, steps=1)
         logs.park(logs.written[-2], 10 + number, error="Permanent" if number < 5 else "Timeout")
-    logs.park(Raw("notify", 0, 9, 0, b"?", b"garbage"), 30, error="BadMessage")
+    logs.park(FakeRecord("notify", 0, 9, 0, b"?", b"garbage"), 30, error="BadMessage")
     made.read(logs.records)
     asked = queries(made)
     first = await asked.errors(ErrorQuery(limit=3))

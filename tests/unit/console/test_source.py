@@ -10,22 +10,23 @@ from aiokafka import TopicPartition
 from saga_app.console.gather import Gather
 from saga_app.console.source import RUN, Source
 from saga_app.saga.messages import CHANGELOG
-from tests.unit.console.logs import PARTITIONS, Logs, Raw
+from tests.record import FakeRecord
+from tests.unit.console.logs import PARTITIONS, Logs
 from tests.unit.console.partitions import Partitions
 
 
-def many_sagas() -> dict[TopicPartition, list[Raw]]:
+def many_sagas() -> dict[TopicPartition, list[FakeRecord]]:
     """Their records, by partition."""
     logs = Logs()
     for number in range(900):
         logs.saga(f"s{number}", begin=number / 10, pace=0.05)
-    held: defaultdict[TopicPartition, list[Raw]] = defaultdict(list)
+    held: defaultdict[TopicPartition, list[FakeRecord]] = defaultdict(list)
     for raw in logs.records:
         held[TopicPartition(raw.topic, raw.partition)].append(raw)
     return held
 
 
-async def started(held: dict[TopicPartition, list[Raw]], offsets: dict[tuple[str, int], int]) -> Source:
+async def started(held: dict[TopicPartition, list[FakeRecord]], offsets: dict[tuple[str, int], int]) -> Source:
     """A source of these records."""
     source = Source("127.0.0.1:9", PARTITIONS, embedded=False)
     consumer: Any = Partitions(held)
@@ -38,7 +39,7 @@ async def started(held: dict[TopicPartition, list[Raw]], offsets: dict[tuple[str
 async def test_while_catching_up_most_sagas_are_read_from_their_beginning_to_their_end() -> None:
     held = many_sagas()
     source = await started(held, {})
-    seen: list[Raw] = []
+    seen: list[FakeRecord] = []
     while source.missing:
         records, _ = await source.read(0.0, 1000)
         assert 0 < len(records) < 1000 + RUN

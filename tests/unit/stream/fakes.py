@@ -1,13 +1,16 @@
 """Stand-ins for librdkafka's producer and for the parts of Faust that the stream layer sees."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import faust
 from aiokafka import ConsumerRecord
 from confluent_kafka import KafkaError
 from faust.types import TP
 
+from saga_app.stream import Table, Transport
 from saga_app.stream.batch import Batch
 
 
@@ -78,3 +81,11 @@ def finish_all(made: Batch) -> None:
     """Every record of it is done."""
     for index in range(len(made.records)):
         made.finish(index)
+
+
+def make_table(directory: Path, store: str = "memory://", **options: Any) -> Table:
+    """A table of an app that was never started; `options` are RocksDB's."""
+    app = faust.App("unit", broker="kafka://127.0.0.1:1", store=store, datadir=str(directory))
+    Transport.install(app)
+    app.consumer_generation_id = 1
+    return Table(app, name="rows", partitions=4, options=options or None)

@@ -4,34 +4,22 @@ import asyncio
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
-import faust
 import pytest
 from confluent_kafka import KafkaError, KafkaException
-from faust.stores import rocksdb
 from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saga_app.stream import Receipt, Table, Transport, rocks_store
+from saga_app.stream import Receipt, Table, Transport
 from saga_app.stream.mender import Mender
 from saga_app.stream.outbox import Outbox
 from saga_app.stream.rows import NOTHING, RowStore
-from tests.unit.stream.fakes import FakeProducer
-from tests.wait import until
+from tests.unit.stream.fakes import FakeProducer, make_table
 
 TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
-
-
-def make_table(directory: Path, store: str = "memory://") -> Table:
-    """A table of an app that was never started."""
-    app = faust.App("unit", broker="kafka://127.0.0.1:1", store=store, datadir=str(directory))
-    Transport.install(app)
-    app.consumer_generation_id = 1
-    return Table(app, name="rows", partitions=4)
 
 
 @pytest.fixture
@@ -338,71 +326,3 @@ async def give_away(store: Any, partition: int) -> None:
         store.apply(partition, [(key, None) for key, _ in list(store.rows(partition))], NOTHING)
     else:
         await store.on_rebalance(set(), {tp}, set())
-
-
-def test_a_partition_that_is_not_here_has_no_rows_and_is_not_made(tmp_path: Path) -> None:
-    store: Any = make_table(tmp_path, "rocksdb://").store
-    assert store.read(3, b"k") is None
-    assert list(store.rows(3)) == []
-    assert not store._dbs
-
-
-def test_rocksdb_is_tuned_unless_the_table_says_otherwise(tmp_path: Path) -> None:
-    tuned: Any = make_table(tmp_path, "rocksdb://").store
-    assert tuned.rocksdb_options.write_buffer_size == 4 * 2**20
-    assert tuned.rocksdb_options.block_cache_size == 8 * 2**20
-    assert tuned.rocksdb_options.bloom_filter_size == 10
-    assert tuned.rocksdb_options.max_open_files == 200
-    app = faust.App("unit", broker="kafka://127.0.0.1:1", store="rocksdb://", datadir=str(tmp_path))
-    own: Any = Table(app, name="rows", options={"max_open_files": 10}).store
-    assert own.rocksdb_options.max_open_files == 10
-    assert own.rocksdb_options.write_buffer_size == 4 * 2**20
-
-
-def small_store(directory: Path) -> Any:
-    """A store with buffers of 64 KiB, so that few rows make many files."""
-    app = faust.App("unit", broker="kafka://127.0.0.1:1", store="rocksdb://", datadir=str(directory))
-    return Table(app, name="rows", options={"write_buffer_size": 64 * 1024}).store
-
-
-def fill(store: Any, dice: Random, count: int) -> dict[bytes, bytes]:
-    """Rows whose keys are anywhere, and whose bytes cannot be compressed; 100 a write, and a file every 600."""
-    rows = {dice.randbytes(16): dice.randbytes(100) for _ in range(count)}
-    items = list(rows.items())
-    for number in range(0, count, 100):
-        store.apply(0, items[number : number + 100], number)
-    return rows
-
-
-def largest_file(store: Any) -> Path:
-    """When nothing is being merged any more."""
-    db = store._dbs[0]
-    db.flush()
-    idle = ("rocksdb.num-running-compactions", "rocksdb.compaction-pending", "rocksdb.num-running-flushes")
-    until(lambda: all(db.property_int_value(name) == 0 for name in idle), 20, "it goes on merging")
-    return max(store.partition_path(0).glob("*.sst"), key=lambda path: path.stat().st_size)
-
-
-def test_a_burst_into_a_full_table_does_not_write_the_table_anew(tmp_path: Path) -> None:
-    store, dice = small_store(tmp_path), Random(1)
-    fill(store, dice, 40_000)
-    store._dbs[0].compact_range(None, None)
-    before = largest_file(store)
-    fill(store, dice, 8_000)
-    assert largest_file(store) == before
-
-
-def test_a_directory_that_was_merged_by_levels_is_read_and_written_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dice = Random(2)
-    with monkeypatch.context() as patch:
-        patch.setattr(rocks_store, "Options", rocksdb.RocksDBOptions)
-        old = small_store(tmp_path)
-        rows = fill(old, dice, 20_000)
-        largest_file(old)
-        old._dbs.pop(0).close()
-    new = small_store(tmp_path)
-    rows |= fill(new, dice, 20_000)
-    largest_file(new)
-    assert dict(new.rows(0)) == rows
