@@ -11,6 +11,7 @@ from mode import Service
 from mode.services import WaitResults
 
 from saga_app.stream.batch import Batch
+from saga_app.stream.brokers import LOOK_S, Looks
 from saga_app.stream.commits import Commits
 from saga_app.stream.eager import Eager
 from saga_app.stream.ledger import Ledger
@@ -161,9 +162,20 @@ class Consumer(driver.Consumer):
     @Service.task
     async def _watchdog(self) -> None:
         """Rather crash and be restarted than stay alive and consume nothing."""
-        while not self.should_stop:
+        error = None
+        while not (error or self.should_stop):
             await self.sleep(1.0)
-            if error := problem(self):
-                self.log.error("crashing the worker: %r", error)
-                await self.app.crash(error)
-                return
+            await self._end_with(error := problem(self))
+
+    @Service.task
+    async def _questions(self) -> None:
+        """Likewise for what only a question shows."""
+        looks, error = Looks(self), None
+        while not (error or self.should_stop):
+            await self.sleep(LOOK_S)
+            await self._end_with(error := await looks.problem())
+
+    async def _end_with(self, error: BaseException | None) -> None:
+        if error is not None:
+            self.log.error("crashing the worker: %r", error)
+            await self.app.crash(error)

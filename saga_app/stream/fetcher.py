@@ -17,6 +17,7 @@ from aiokafka.consumer.fetcher import OffsetResetStrategy
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from faust.types import TP
 
+from saga_app.stream.brokers import Brokers
 from saga_app.stream.quiet import Quiet
 
 T = TypeVar("T")
@@ -85,6 +86,7 @@ class Fetcher:
     def __init__(self, bootstrap: str, wait_ms: int, **settings: Any) -> None:
         own = {"bootstrap.servers": bootstrap, "fetch.wait.max.ms": wait_ms}
         self._client: Any = Consumer({**_DEFAULTS, **own, **settings}, logger=log)
+        self.brokers = Brokers(self._client)
         self._next: dict[TP, int] = {}  #: the partitions that are read, and from where they go on
         self._thread = ThreadPoolExecutor(1, "fetcher")
 
@@ -153,5 +155,5 @@ class Fetcher:
 
     async def close(self) -> None:
         """End."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._client.close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.brokers.close)
         self._thread.shutdown(wait=False)

@@ -14,6 +14,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from saga_app.stream.brokers import Brokers
 from saga_app.stream.quiet import Quiet
 from saga_app.stream.receipt import Headers
 
@@ -88,6 +89,7 @@ class Outbox:
         self.timeout_s = timeout_s
         own = {"bootstrap.servers": bootstrap, "delivery.timeout.ms": int(timeout_s * 1000)}
         self._producer = producer({**_DEFAULTS, **own, **settings}, logger=log)
+        self.brokers = Brokers(self._producer)
 
     def put(
         self,
@@ -149,4 +151,4 @@ class Outbox:
         """End without waiting for the broker; whoever drains has waited before."""
         self.purge()
         self._timer.cancel()
-        await asyncio.to_thread(self._producer.close)
+        await asyncio.to_thread(self.brokers.close)

@@ -73,21 +73,17 @@ class Sender:
             await asyncio.wait_for(run.over.wait(), self._timeout_s + _GRACE_S)
         except TimeoutError:
             late = sorted({*run.open, *run.failed})
+            await self.close()
             raise NotAcknowledged(late, len(messages), f"no answer in {self._timeout_s:g} s") from None
         if run.failed:
-            await self._renew_if_broken(run.reason)
+            if _useless(run.reason):
+                await self.close()
             raise NotAcknowledged(sorted(run.failed), len(messages), run.reason)
 
     def _open(self) -> Outbox:
         if self._outbox is None:
             self._outbox = Outbox(self._bootstrap, self._timeout_s, **self._librdkafka)
         return self._outbox
-
-    async def _renew_if_broken(self, reason: Any) -> None:
-        """A fatal error (the broker has lost its memory of us) leaves a librdkafka producer useless for ever."""
-        error = reason.args[0] if isinstance(reason, KafkaException) else reason
-        if isinstance(error, KafkaError) and (error.fatal() or error.code() == KafkaError._FATAL):
-            await self.close()
 
     async def close(self) -> None:
         """Fail what is under way and end; a later send opens it again."""
@@ -100,6 +96,15 @@ class Sender:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def _useless(reason: Any) -> bool:
+    """Whether a new client is needed: after a fatal error (the broker has lost its memory of us) none of its messages
+    is ever sent; and one whose messages time out may have lost all brokers (brokers.py).
+    """
+    error = reason.args[0] if isinstance(reason, KafkaException) else reason
+    codes = (KafkaError._FATAL, KafkaError._MSG_TIMED_OUT)
+    return isinstance(error, KafkaError) and (error.fatal() or error.code() in codes)
 
 
 class _Run:

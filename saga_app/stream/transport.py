@@ -52,7 +52,7 @@ class Transport(driver.Transport):
         self.lease = Lease(app.conf.broker_session_timeout, app.conf.broker_heartbeat_interval)
         self.outbox: Outbox
         self.rows: Outbox
-        self.outboxes: tuple[Outbox, ...] = ()
+        self.sending: dict[str, Outbox] = {}  #: what it sends, and where
 
     @classmethod
     def install(cls, app: AppT, **settings: Any) -> Self:
@@ -71,11 +71,11 @@ class Transport(driver.Transport):
         """Inside the running loop."""
         self.outbox = Outbox(self.bootstrap, self.send_s, **self.librdkafka)
         self.rows = Outbox(self.bootstrap, self.lease.row_timeout_s, self.lease.holds, **self.librdkafka)
-        self.outboxes = self.rows, self.outbox
+        self.sending = {"rows": self.rows, "outputs": self.outbox}
 
     async def close_outboxes(self) -> None:
         """Rows first: nothing that follows from a row may go out without it. Nothing if they were never opened."""
-        for outbox in self.outboxes:
+        for outbox in self.sending.values():
             await outbox.close()
 
     def receipt(self) -> Receipt:

@@ -2,10 +2,13 @@
 
 import socket
 import time
+from typing import Any
 
 import pytest
 
 from saga_app.stream import Message, NotAcknowledged, Sender
+from saga_app.stream import sender as sender_module
+from saga_app.stream.outbox import Outbox
 
 
 @pytest.fixture
@@ -30,6 +33,21 @@ async def test_every_message_that_was_not_acknowledged_is_named(nobody: str) -> 
         with pytest.raises(NotAcknowledged) as told:
             await sender.send_all([Message("a", b"k", b"v")] * 10_000)
     assert told.value.failed == list(range(10_000))
+
+
+async def test_a_client_whose_messages_time_out_is_not_used_again(nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Outbox] = []
+
+    def new(*arguments: Any, **settings: Any) -> Outbox:
+        made.append(Outbox(*arguments, **settings))
+        return made[-1]
+
+    monkeypatch.setattr(sender_module, "Outbox", new)
+    async with Sender(nobody, timeout_s=0.5, log_level=0) as sender:
+        for tried in (1, 2):
+            with pytest.raises(NotAcknowledged):
+                await sender.send("a", b"k", b"v")
+            assert len(made) == tried
 
 
 async def test_nothing_to_send_needs_no_broker(nobody: str) -> None:
