@@ -12,8 +12,8 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-#: How long to wait for an answer; between two looks, well above a long poll that the question may wait for (seconds).
-ANSWER_S, LOOK_S = 2.0, 5.0
+#: How long to wait for an answer, which a long poll and a broker under load hold up; between two looks (seconds).
+ANSWER_S, LOOK_S = 3.0, 5.0
 
 #: Questions without an answer, one after the other, that show a client to be lost.
 MISSED = 2

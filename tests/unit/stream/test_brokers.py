@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import Producer
 from faust.types import TP
 
+from saga_app.stream import brokers as module
 from saga_app.stream.brokers import Brokers, Looks
 
 
@@ -84,7 +85,10 @@ async def test_a_worker_that_has_nothing_assigned_or_has_not_started_is_left_alo
     assert await looks.problem() is None
 
 
-def test_a_real_client_that_gets_no_answer_is_lost_until_it_is_closed(nobody: str) -> None:
+def test_a_real_client_that_gets_no_answer_is_lost_until_it_is_closed(
+    nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_S", 0.5)
     client = Producer({"bootstrap.servers": nobody, "log_level": 0})
     brokers = Brokers(client)
     assert brokers.lost("new-user")
