@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,10 +31,8 @@ def read(bootstrap: str, topic: str) -> Iterator[Read]:
 
 def everything(bootstrap: str, topic: str) -> Iterator[Any]:
     """The same, as librdkafka's own messages."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody", "enable.auto.commit": False})
+    consumer, ends = _opened(bootstrap, topic)
     try:
-        partitions = list(consumer.list_topics(topic, 10).topics[topic].partitions)
-        ends = {p: _ends(consumer, TopicPartition(topic, p)) for p in partitions}
         left = {p: high for p, (low, high) in ends.items() if high > low}
         consumer.assign([TopicPartition(topic, p, ends[p][0]) for p in left])
         while left:
@@ -47,15 +46,21 @@ def everything(bootstrap: str, topic: str) -> Iterator[Any]:
         consumer.close()
 
 
-def _ends(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
-    """First and next offset; a broker that has just started needs a moment to lead its partitions."""
+def _opened(bootstrap: str, topic: str) -> tuple[Consumer, dict[int, tuple[int, int]]]:
+    """A client, with the first and next offset of each partition.
+
+    A broker that has just come back needs a moment to lead its partitions, and a client that was told meanwhile that
+    there are no brokers is of no use any more (decision 11).
+    """
     for _ in range(50):
+        consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody", "enable.auto.commit": False})
         try:
-            found: tuple[int, int] = consumer.get_watermark_offsets(place, 10)
-            return found
+            partitions = consumer.list_topics(topic, 5).topics[topic].partitions
+            return consumer, {p: consumer.get_watermark_offsets(TopicPartition(topic, p), 5) for p in partitions}
         except KafkaException as error:
             last = error
-            consumer.poll(0.1)
+            consumer.close()
+            time.sleep(0.1)
     raise last
 
 

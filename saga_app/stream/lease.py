@@ -9,7 +9,7 @@ overwrite a newer one for good.  The session is therefore split in two:
     and librdkafka gives up on it `session - age_s` later (delivery.timeout.ms),
 
 so that it is either on its way before the session can have ended, or never.  In doubt rows
-are held until the coordinator's next verdict; a lost membership fails them, and the worker joins its group anew.
+are held until the coordinator's next verdict; a lost membership fails them and crashes the worker.
 
 What is left: librdkafka looks at the timeout when it builds a request, not when it writes
 it to the socket, some ten microseconds later.  What gets through there is mended by the new owner: mender.py.

@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 #: How long to wait for the broker when foreign rows are looked at (seconds).
 READ_S = 10.0
 
+#: Between two tries to look at them (seconds).
+AGAIN_S = 1.0
+
 #: The keys of the records at these offsets of a partition.
 KeysAt = Callable[[int, Sequence[int]], Awaitable[set[bytes]]]
 
@@ -41,14 +44,19 @@ class Mender:
         task.add_done_callback(self._work.discard)
 
     async def _look(self, partition: int, foreign: Sequence[int]) -> None:
-        try:
-            keys = await self._keys_at(partition, foreign)
-        except Exception as error:
-            log.error("foreign rows in partition %d at %s could not be looked at: %r", partition, foreign[:5], error)
-            return
+        keys = await self._keys(partition, foreign)
         log.warning("%d rows in partition %d are not ours; ours are written again", len(foreign), partition)
         for key in keys:
             self._mend(partition, key)
+
+    async def _keys(self, partition: int, foreign: Sequence[int]) -> set[bytes]:
+        """Asked for until the broker has answered: ends with the next rebalance at the latest."""
+        while True:
+            try:
+                return await self._keys_at(partition, foreign)
+            except Exception as error:
+                log.error("foreign rows in partition %d at %s are looked at again: %r", partition, foreign[:5], error)
+                await asyncio.sleep(AGAIN_S)
 
     def forget(self) -> None:
         """In a rebalance: what follows is known from the recovery."""

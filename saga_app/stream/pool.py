@@ -17,7 +17,6 @@ from faust.types import TP, AppT, EventT, StreamT
 
 from saga_app.stream.batch import Batch
 from saga_app.stream.intake import events
-from saga_app.stream.lease import Fenced
 from saga_app.stream.outbox import TICK_S
 from saga_app.stream.receipt import Receipt
 from saga_app.stream.transport import Transport
@@ -175,12 +174,9 @@ class Pool:
         await cast(Any, stream).ack(event)
 
     async def _fail(self, batch: Batch, record: Any, error: Exception) -> None:
-        """The record stays unacknowledged; the first failure has said it all.
-
-        Its partition's next owner gets it, once the partition is given back. That is certain after a lost membership.
-        """
+        """The record stays unacknowledged; the first failure has said it all."""
         app: Any = self.app
-        if app.should_stop or not batch.live or isinstance(error, Fenced):
+        if app.should_stop or not batch.live:  # else the partition's new owner gets the record
             return
         at = record.offset if record is not None else f"up to {batch.offset}, an acknowledgement"
         where = f"{batch.topic}[{batch.partition}]@{at}"

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saga_app.stream import mender as module
 from saga_app.stream.mender import Mender
 
 
@@ -51,13 +53,30 @@ async def test_after_a_rebalance_the_recovery_knows_the_changelog() -> None:
     assert log.asked == []
 
 
-async def test_a_broker_that_does_not_answer_is_survived() -> None:
+async def test_a_broker_that_does_not_answer_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AGAIN_S", 0.0)
+    log, silent = Changelog(), [1, 2]
+
+    async def away_at_first(partition: int, offsets: Sequence[int]) -> set[bytes]:
+        if silent:
+            raise TimeoutError(f"try {silent.pop()}")
+        return await log.keys_at(partition, offsets)
+
+    log.mender._keys_at = away_at_first
+    log.mender.check(0, have=0, own=[2])
+    await log.looked()
+    assert (silent, log.mended) == ([], [(0, b"key-1")])
+
+
+async def test_a_rebalance_ends_the_asking() -> None:
     async def away(_partition: int, _offsets: Sequence[int]) -> set[bytes]:
         raise TimeoutError
 
     mender = Mender(away, lambda partition, key: None)
     mender.check(0, have=0, own=[2])
-    await asyncio.gather(*mender._work)
+    await asyncio.sleep(0.01)
+    mender.forget()
+    await asyncio.wait_for(asyncio.gather(*mender._work, return_exceptions=True), 5)
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=8), max_size=10))

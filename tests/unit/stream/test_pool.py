@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from saga_app.stream import Batch, Later, Pool, Receipt
-from saga_app.stream.lease import Fenced
 from saga_app.stream.ledger import Ledger
 from saga_app.stream.outbox import Outbox
 from tests.unit.stream.fakes import FakeProducer, batch
@@ -276,14 +275,6 @@ async def test_what_fails_because_its_partition_was_revoked_is_no_reason_to_cras
     bench.ledger.forget()
     await until(lambda: made.taken and not made.tasks)
     assert (bench.app.crashes, stream.acked) == ([], [])
-
-
-async def test_what_fails_because_the_membership_was_lost_waits_for_the_next_assignment(bench: Bench) -> None:
-    stream = await bench.run(send, made := bench.batch(0))
-    await until(lambda: bench.producer.taken)
-    bench.producer.acknowledge(error=Fenced("another one owns its partitions"))
-    await until(lambda: made.taken and not made.tasks)
-    assert (bench.app.crashes, stream.acked, made.left) == ([], [], 1)
 
 
 async def test_nothing_new_begins_while_librdkafka_is_full(bench: Bench) -> None:
