@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from saga_app.saga.messages import CHANGELOG, Row, decode
+from tests.wait import until
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,17 @@ def _opened(bootstrap: str, topic: str) -> tuple[Consumer, dict[int, tuple[int, 
     A broker that has just come back needs a moment to lead its partitions, and a client that was told meanwhile that
     there are no brokers is of no use any more (decision 11).
     """
-    for _ in range(50):
-        consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody", "enable.auto.commit": False})
-        try:
-            partitions = consumer.list_topics(topic, 5).topics[topic].partitions
-            return consumer, {p: consumer.get_watermark_offsets(TopicPartition(topic, p), 5) for p in partitions}
-        except KafkaException as error:
-            last = error
-            consumer.close()
-            time.sleep(0.1)
-    raise last
+    return until(lambda: _open(bootstrap, topic), 60, f"a client learns where {topic} ends")
+
+
+def _open(bootstrap: str, topic: str) -> tuple[Consumer, dict[int, tuple[int, int]]] | None:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody", "enable.auto.commit": False})
+    try:
+        partitions = consumer.list_topics(topic, 5).topics[topic].partitions
+        return consumer, {p: consumer.get_watermark_offsets(TopicPartition(topic, p), 5) for p in partitions}
+    except KafkaException:
+        consumer.close()
+        return None
 
 
 def rows(bootstrap: str) -> dict[str, list[Row]]:

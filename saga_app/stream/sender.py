@@ -73,17 +73,22 @@ class Sender:
             await asyncio.wait_for(run.over.wait(), self._timeout_s + _GRACE_S)
         except TimeoutError:
             late = sorted({*run.open, *run.failed})
-            await self.close()
+            await self._renew(outbox)
             raise NotAcknowledged(late, len(messages), f"no answer in {self._timeout_s:g} s") from None
         if run.failed:
             if _useless(run.reason):
-                await self.close()
+                await self._renew(outbox)
             raise NotAcknowledged(sorted(run.failed), len(messages), run.reason)
 
     def _open(self) -> Outbox:
         if self._outbox is None:
             self._outbox = Outbox(self._bootstrap, self._timeout_s, **self._librdkafka)
         return self._outbox
+
+    async def _renew(self, outbox: Outbox) -> None:
+        """The next send gets another client than this one, unless there is one already."""
+        if self._outbox is outbox:
+            await self.close()
 
     async def close(self) -> None:
         """Fail what is under way and end; a later send opens it again."""

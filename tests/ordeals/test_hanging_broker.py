@@ -58,11 +58,8 @@ def test_a_broker_that_hangs_again_and_again_is_found_again_by_every_client(
     system = start_system("--broker", f"kafka://{own_kafka.bootstrap}", "--workers", "2", lag="0-0.5")
     for each in range(TIMES):
         prefix = f"again{each}x"
-        send(
-            own_kafka.bootstrap,
-            "new-user",
-            ((b"%s%d" % (prefix.encode(), n), user(f"{prefix}{n}")) for n in range(500)),
-        )
+        ids = [f"{prefix}{number}" for number in range(500)]
+        send(own_kafka.bootstrap, "new-user", ((id.encode(), user(id)) for id in ids))
         until(completed(own_kafka, prefix, 50), 40, "under load", every_s=0.2)
         with hanging(own_kafka, BRIEFLY_S):
             pass

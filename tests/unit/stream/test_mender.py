@@ -69,12 +69,15 @@ async def test_a_broker_that_does_not_answer_is_asked_again(monkeypatch: pytest.
 
 
 async def test_a_rebalance_ends_the_asking() -> None:
+    asked = asyncio.Event()
+
     async def away(_partition: int, _offsets: Sequence[int]) -> set[bytes]:
+        asked.set()
         raise TimeoutError
 
     mender = Mender(away, lambda partition, key: None)
     mender.check(0, have=0, own=[2])
-    await asyncio.sleep(0.01)
+    await asyncio.wait_for(asked.wait(), 5)
     mender.forget()
     await asyncio.wait_for(asyncio.gather(*mender._work, return_exceptions=True), 5)
 

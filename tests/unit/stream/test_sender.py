@@ -1,14 +1,38 @@
 """Outside of a worker too, sent means acknowledged."""
 
+import asyncio
 import socket
 import time
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 
 from saga_app.stream import Message, NotAcknowledged, Sender
 from saga_app.stream import sender as sender_module
 from saga_app.stream.outbox import Outbox
+from tests.wait import eventually
+
+TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
+
+
+class Pending:
+    """An outbox whose messages are acknowledged by the test."""
+
+    def __init__(self) -> None:
+        self.reports: list[Any] = []
+        self.closed = False
+
+    def put(self, *_message: Any, report: Any, **_: Any) -> None:
+        self.reports.append(report)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def made_reports(made: list[Pending], number: int, count: int) -> bool:
+    """Whether so many messages wait in this one."""
+    return len(made) > number and len(made[number].reports) == count
 
 
 @pytest.fixture
@@ -48,6 +72,27 @@ async def test_a_client_whose_messages_time_out_is_not_used_again(nobody: str, m
             with pytest.raises(NotAcknowledged):
                 await sender.send("a", b"k", b"v")
             assert len(made) == tried
+
+
+async def test_who_learns_late_that_a_client_was_useless_leaves_its_successor_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Pending] = []
+    monkeypatch.setattr(sender_module, "Outbox", lambda *_: made.append(Pending()) or made[-1])
+    sender = Sender("127.0.0.1:1")
+    first, second = (asyncio.create_task(sender.send("a", b"k", b"v")) for _ in range(2))
+    await eventually(lambda: made_reports(made, 0, 2), 5, "both are under way")
+    made[0].reports[0](TIMED_OUT, None)
+    with pytest.raises(NotAcknowledged):
+        await first
+    third = asyncio.create_task(sender.send("a", b"k", b"v"))
+    await eventually(lambda: made_reports(made, 1, 1), 5, "the next one has a client of its own")
+    made[0].reports[1](TIMED_OUT, None)
+    with pytest.raises(NotAcknowledged):
+        await second
+    assert [each.closed for each in made] == [True, False]
+    made[1].reports[0](None, None)
+    await third
 
 
 async def test_nothing_to_send_needs_no_broker(nobody: str) -> None:
