@@ -23,7 +23,7 @@ class NewUser:
 
 
 def made_up(count: int, prefix: str) -> list[NewUser]:
-    """Always the same for the same prefix. The ids are as long as those that the console makes."""
+    """Always the same for the same prefix. The ids are as long as a UUID."""
     dice = random.Random(prefix)
     return [_user(f"{prefix}-{number:0{35 - len(prefix)}d}", dice) for number in range(count)]
 

@@ -10,12 +10,13 @@ handler's to catch and to send to a dead letter topic.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, cast
 
 from faust.types import TP, AppT, EventT, StreamT
 
 from saga_app.stream.batch import Batch
+from saga_app.stream.eager import Eager
 from saga_app.stream.intake import events
 from saga_app.stream.outbox import TICK_S
 from saga_app.stream.receipt import Receipt
@@ -29,7 +30,7 @@ WATCHES = 20
 #: wait; a plain function, or a coroutine function. Records that did not have to wait share a receipt. Whoever answers
 #: `Later` is called again with its `state` (never None) as the fourth argument and with another receipt, after whatever
 #: it sent before is acknowledged; not at all if the partition is somebody else's by then.
-Handler = Callable[..., Awaitable[Later | None] | Later | None]
+Handler = Callable[..., Coroutine[Any, Any, Later | None] | Later | None]
 
 #: A record by its number in its batch, and the state that its handler wants to have back (None the first time).
 Item = tuple[int, Any]
@@ -141,10 +142,11 @@ class Pool:
         work = self.handler(receipt, batch, record) if state is None else self.handler(receipt, batch, record, state)
         if work is None or isinstance(work, Later):
             return work
-        if self.timeout_s is None:
-            return await work
+        begun = Eager(work)
+        if not begun.waits or self.timeout_s is None:
+            return await begun
         async with asyncio.timeout(self.timeout_s):
-            return await work
+            return await begun
 
     async def _settled(self, receipt: Receipt) -> None:
         """Wait for the acknowledgements, for at most about `ack_s`; one timer watches over all of them."""
