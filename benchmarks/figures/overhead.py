@@ -26,6 +26,7 @@ def measured(context: Context) -> None:
     context.add(
         Line(f"{name}, p99", "ms", rounds.middle("ours", "overhead_p99_ms"), at_most(150, "ms")),
         Line(f"{name}, p50", "ms", rounds.middle("ours", "overhead_p50_ms")),
+        Line(f"CPU a 1,000 sagas at {RATE:g}/s, lag {LAG}", "s", rounds.middle("ours", "steady_cpu_s_per_1000")),
     )
 
 
@@ -38,7 +39,8 @@ def trial(context: Context, more: More) -> Figures:
         found = measure.steady(side, RATE, seconds, "steady", counting(more, "steady", int(RATE * seconds)))
         measure.check(side, more)
     over = [found["ends"][id] - start - 1000 * drawn(id.decode()) for id, start in found["starts"].items()]
-    return {"overhead_p50_ms": percentile(over, 50), "overhead_p99_ms": percentile(over, 99)}
+    cost = {"steady_cpu_s_per_1000": found["steady_cpu_s_per_1000"]}
+    return {"overhead_p50_ms": percentile(over, 50), "overhead_p99_ms": percentile(over, 99)} | cost
 
 
 def drawn(id: str) -> float:

@@ -10,6 +10,7 @@ from faust.types import TP
 from mode import Service
 from mode.services import WaitResults
 
+from saga_app.stream import handover
 from saga_app.stream.batch import Batch
 from saga_app.stream.brokers import LOOK_S, Looks
 from saga_app.stream.commits import Commits
@@ -114,6 +115,7 @@ class Consumer(driver.Consumer):
     async def wait_empty(self) -> None:
         """Called before partitions are given back and before a stop."""
         await self.commits.drain(self.transport.drain_s)
+        await handover.mend(self, self.phase)
 
     # -- rebalances
 
@@ -122,8 +124,9 @@ class Consumer(driver.Consumer):
 
         Rows that the drain has not waited for belong to nobody: the next lease must not let them out.
         """
-        self.phase = Phase.REVOKED
+        before, self.phase = self.phase, Phase.REVOKED
         await super().on_partitions_revoked(revoked)
+        await handover.mend(self, before)
         self.transport.rows.purge()
         self.ledger.forget()
 

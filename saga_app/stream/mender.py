@@ -33,12 +33,26 @@ class Mender:
 
     def check(self, partition: int, have: int, own: Sequence[int]) -> None:
         """`own` are the offsets of own rows, rising; up to `have` the changelog is known."""
+        self._known(partition, have, own[-1], own)
+
+    async def finish(self, partition: int, have: int, end: int) -> None:
+        """The same up to the end of the changelog, when none of our rows is under way; returns when all is looked at.
+
+        `end`: the offset behind its last row.
+        """
+        self._known(partition, have, end - 1, ())
+        while self._work:
+            await asyncio.wait(self._work)
+
+    def _known(self, partition: int, have: int, last: int, own: Sequence[int]) -> None:
         first = max(have, self._seen.get(partition, have)) + 1
-        self._seen[partition] = own[-1]
-        if first + len(own) - 1 == own[-1]:
+        if first > last:
+            return
+        self._seen[partition] = last
+        if first + len(own) - 1 == last:
             return
         mine = set(own)
-        foreign = [offset for offset in range(first, own[-1]) if offset not in mine]
+        foreign = [offset for offset in range(first, last + 1) if offset not in mine]
         task = asyncio.get_running_loop().create_task(self._look(partition, foreign))
         self._work.add(task)
         task.add_done_callback(self._work.discard)

@@ -195,6 +195,17 @@ class Table(faust.Table[bytes, bytes]):
             app.log.error("table %s: %s", self.name, error)
             self._crashing = asyncio.ensure_future(app.crash(error))
 
+    async def mend(self, ends: Mapping[int, int]) -> None:
+        """Write our rows behind those that others have put behind them, and wait for that.
+
+        `ends`: the offset behind the last row of the changelog, by partition; none of our rows is under way.
+        """
+        for partition, end in ends.items():
+            have = self.store.persisted_offset(TP(self._changelog, partition))
+            await self._mender.finish(partition, have, end)
+        while self._pending:
+            await asyncio.sleep(TICK_S)
+
     async def _keys_at(self, partition: int, offsets: Sequence[int]) -> set[bytes]:
         transport = cast(Transport, self.app.transport)
         return await keys_at(transport.bootstrap, self.changelog_topic_name, partition, offsets)

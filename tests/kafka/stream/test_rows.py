@@ -47,18 +47,35 @@ def test_memory_and_rocksdb_have_the_same_rows_live_and_recovered(relay: Lane) -
 def test_a_row_that_a_frozen_worker_has_overwritten_is_written_again(relay: Lane) -> None:
     """By hand, because the real thing takes a freeze between two instructions."""
     worker = relay.worker("owner", instance="one").ready()
-    key = key_of(0, partition=1)
-    relay.load([(key, {"n": 7})])
-    relay.all_committed()
-    stray = Producer({"bootstrap.servers": relay.bootstrap, "log_level": 0})
-    stray.produce(relay.changelog, b'{"n":3}', key, 1)
-    assert stray.flush(10) == 0
-    assert relay.rows()[key] == 3
+    key = overwritten(relay)
     relay.load([(key_of(1, partition=1), {"n": 8})])  # with its next row the owner sees it
     until(lambda: relay.rows()[key] == 7, 15, "the newer row stands in the changelog again")
     worker.kill()
     relay.worker("heir", instance="one").ready()
     assert rows_of(relay, "heir")[key.decode()] == 7
+
+
+def test_in_a_quiet_partition_it_is_written_again_before_another_worker_gets_it(relay: Lane) -> None:
+    """Whoever was frozen joins the group again: that is a rebalance."""
+    owner = relay.worker("owner").ready()
+    key = overwritten(relay)
+    relay.worker("other").ready()
+    assert relay.rows()[key] == 7
+    key = overwritten(relay, 9, 4)
+    owner.stop()
+    relay.until(lambda: rows_of(relay, "other")[key.decode()] == 9, 15, "it has the newer row")
+
+
+def overwritten(relay: Lane, newer: int = 7, older: int = 3) -> bytes:
+    """The key of a row that stands behind its successor."""
+    key = key_of(0, partition=1)
+    relay.load([(key, {"n": newer})])
+    relay.all_committed()
+    stray = Producer({"bootstrap.servers": relay.bootstrap, "log_level": 0})
+    stray.produce(relay.changelog, b'{"n":%d}' % older, key, 1)
+    assert stray.flush(10) == 0
+    assert relay.rows()[key] == older
+    return key
 
 
 @pytest.mark.parametrize("store", ["memory://", "rocksdb://"])

@@ -100,5 +100,7 @@ def test_exactly_the_foreign_rows_before_our_last_one_are_asked_for(bursts: list
                 log.mender.check(0, -1, own)
         await log.looked()
         assert sorted(log.asked) == sorted(foreign)
+        await log.mender.finish(0, -1, offset)
+        assert sorted(log.asked) == sorted(foreign | pending), "with the end of the changelog also those behind it"
 
     asyncio.run(main())
