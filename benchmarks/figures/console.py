@@ -10,12 +10,15 @@ from benchmarks.numbers import at_least
 from benchmarks.ours import CONSOLE, Ours
 from benchmarks.progress import counting
 from benchmarks.report import Line
-from benchmarks.stage import stage
+from benchmarks.stage import Stage, stage
 from saga_app.console.source import BULK
 from tests.wait import until
 
 #: How long it may take (seconds); between two looks.
 WITHIN_S, LOOK_S = 180.0, 0.02
+
+#: The files of its index.
+INDEX = "index.sqlite*"
 
 #: So many sagas, of six records each, are still told step by step.
 FEW = BULK // 6 - 100
@@ -29,6 +32,7 @@ def measured(context: Context) -> None:
     context.add(
         Line("console: sagas read anew", "sagas/s", rounds.middle("all", "sagas_per_s"), goal),
         Line("console: sagas told step by step", "sagas/s", rounds.middle("few", "sagas_per_s"), goal),
+        Line("console: its index on disk, a saga", "kB", rounds.middle("all", "index_kb_per_saga")),
     )
 
 
@@ -48,6 +52,15 @@ def trial(count: int) -> Trial:
             took_s = time.monotonic() - began
             cpu_s = side.used().cpu_since(before, [CONSOLE])
             measure.check(side, more)
-            return {"sagas_per_s": count / took_s, "took_s": took_s, "cpu_ms_per_saga": cpu_s / count * 1000}
+            found = {"sagas_per_s": count / took_s, "took_s": took_s, "cpu_ms_per_saga": cpu_s / count * 1000}
+            return found | {"index_kb_per_saga": index_bytes(on) / count / 1000}
 
     return run
+
+
+def index_bytes(stage: Stage) -> int:
+    """The files of the database, its write-ahead log included."""
+    files = list((stage.directory / "data").glob(INDEX))
+    if not files:
+        raise RuntimeError(f"no index ({INDEX})")
+    return sum(file.stat().st_size for file in files)

@@ -8,17 +8,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-#: A room may import the rooms named here, and nothing else of ours. `top` is what lies in saga_app itself.
+#: A room may import the rooms named here, and nothing else of ours. `cli` and `settings` are a file each.
 ALLOWED = {
     "saga": set(),
     "audit": {"saga"},  # and of it the wire alone: see test_audit_house.py
     "stream": set(),
-    "service": {"saga", "stream", "top"},
+    "settings": set(),
+    "service": {"saga", "stream", "settings"},
     "tables": {"stream"},
-    "console": {"saga", "stream", "service", "top"},
-    "agents": {"saga", "stream", "service", "tables", "console", "top"},
-    "local": {"saga", "service", "top"},
-    "top": {"saga", "audit", "service", "local", "console", "top"},
+    "console": {"saga", "stream", "service", "settings"},
+    "agents": {"saga", "stream", "service", "tables", "console", "settings"},
+    "local": {"saga", "service", "settings"},
+    "commands": {"saga", "audit", "service", "local", "settings"},
+    "cli": {"commands"},
+    "top": {"cli"},
 }
 
 

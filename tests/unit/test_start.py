@@ -1,96 +1,23 @@
 """A new user becomes a saga, or the client is told exactly why not."""
 
 import asyncio
-import gzip
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from saga_app.saga.messages import User, parse
-from saga_app.service import newcomers
-from saga_app.service.newcomers import LIST_BYTES, LIST_ENTRIES, ONE_BYTES, Newcomer, Newcomers
+from saga_app.service.newcomers import Newcomer, Newcomers
 from saga_app.service.problem import Problem
 from saga_app.service.start import Ids, Starter, id_from_key
-from saga_app.stream import NotAcknowledged
-from saga_app.stream.sender import Message as Outgoing
+from tests.unit.office import ADA, Office, Outbox, opened
 from tests.unit.web import post_bytes, problem_of, serving
-
-ADA = {"name": "Ada", "email": "ada@example.com", "department": "Sales"}
-
-
-class Outbox:
-    """A sender that keeps what it is given; `down` are the places of those that the broker does not acknowledge.
-
-    While it is not `open`, it takes what it is `asked` to send and does not answer.
-    """
-
-    def __init__(self) -> None:
-        self.sent: list[Outgoing] = []
-        self.down: Sequence[int] | None = None
-        self.open = asyncio.Event()
-        self.open.set()
-        self.asked = 0
-
-    async def send_all(self, messages: Sequence[Outgoing]) -> None:
-        self.asked += 1
-        await self.open.wait()
-        if self.down is not None:
-            failed = list(self.down) or range(len(messages))
-            raise NotAcknowledged(failed, len(messages), "timed out")
-        self.sent += messages
-
-    @property
-    def users(self) -> list[dict[str, Any]]:
-        """Who was sent."""
-        return [json.loads(message.value or b"")["user"] for message in self.sent]
-
-
-class Office:
-    """The starter behind a web server. `looked_up` are the questions which ids exist."""
-
-    def __init__(self, client: Any, outbox: Outbox, starter: Starter, looked_up: Sequence[Any] = ()) -> None:
-        self.client, self.outbox, self.starter, self.looked_up = client, outbox, starter, looked_up
-
-    async def post(self, body: Any, key: str | None = None, kind: str = "application/json", **headers: str) -> Any:
-        """A request; what is no bytes is sent as JSON."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        named = {"Content-Type": kind, **headers} | ({"Idempotency-Key": key} if key else {})
-        return await self.client.post("/users", data=data, headers=named)
-
-    async def at_once(self, *bodies: Any, key: str) -> list[Any]:
-        """The answers to several requests with this key, of which none is answered before all have been heard."""
-        self.outbox.open.clear()
-        posts = [asyncio.create_task(self.post(body, key=key)) for body in bodies]
-        async with asyncio.timeout(5):
-            while self.heard < len(bodies):
-                await asyncio.sleep(0.005)
-        self.outbox.open.set()
-        return await asyncio.gather(*posts)
-
-    @property
-    def heard(self) -> int:
-        """Requests that have come as far as to ask which of their ids exist."""
-        return len(self.looked_up)
 
 
 @pytest.fixture
 async def office() -> Any:
-    """Open, and with room."""
-    there = {"taken": User("Bob", "bob@example.com", "Sales")}
-    looked_up: list[Sequence[str]] = []
-
-    async def known(ids: Sequence[str]) -> Mapping[str, User]:
-        looked_up.append(ids)
-        return {id: there[id] for id in ids if id in there}
-
-    outbox = Outbox()
-    starter = Starter(outbox, "console", known=known)
-    async with serving(lambda app: app.router.add_post("/users", starter.handle)) as client:
-        yield Office(client, outbox, starter, looked_up)
+    async with opened() as made:
+        yield made
 
 
 async def test_a_user_is_accepted_and_the_request_goes_out_with_its_headers(office: Office) -> None:
@@ -312,173 +239,6 @@ async def test_where_there_is_no_room_nothing_is_sent() -> None:
         assert (await office.post([ADA])).status == 202
         assert "it is full" in (await problem_of(await office.post([ADA, ADA]), 503))["detail"]
         assert len(outbox.sent) == 1
-
-
-async def test_a_list_in_json_is_accepted_in_its_order(office: Office) -> None:
-    crowd = [ADA | {"name": f"Ada {number}"} for number in range(100)]
-    answer = await office.post(crowd)
-    body = await answer.json()
-    assert (answer.status, body["accepted"], len(set(body["ids"]))) == (202, 100, 100)
-    assert body["ids"] == sorted(body["ids"]) == [(message.key or b"").decode() for message in office.outbox.sent]
-    assert [user["name"] for user in office.outbox.users] == [entry["name"] for entry in crowd]
-
-
-CSVS = {
-    "plain": b"name,email,department\nAda,ada@example.com,Sales\n",
-    "byte order mark and CRLF": b"\xef\xbb\xbfname,email,department\r\nAda,ada@example.com,Sales\r\n",
-    "quoted": b'"name","email","department"\n"Ada","ada@example.com","Sales"\n',
-    "another order, more columns, blank lines": b"\nid,department,phone,Email,NAME\n\n,Sales,1,ada@example.com,Ada\n\n",
-    "semicolons": b"name;email;department\nAda;ada@example.com;Sales",
-    "spaces": b"name, email, department\n Ada , ada@example.com , Sales ",
-}
-
-
-@pytest.mark.parametrize("text", CSVS.values(), ids=CSVS.keys())
-async def test_csv_as_programs_write_it_is_understood(office: Office, text: bytes) -> None:
-    answer = await office.post(text, kind="text/csv; charset=utf-8")
-    assert (await answer.json())["accepted"] == 1
-    assert office.outbox.users == [ADA]
-
-
-async def test_a_quoted_comma_and_a_doubled_quote_belong_to_the_name(office: Office) -> None:
-    await office.post(b'name,email,department,id\n"Lovelace, ""Ada""",ada@example.com,Sales,a1\n', kind="text/csv")
-    assert office.outbox.users[0]["name"] == 'Lovelace, "Ada"'
-    assert office.outbox.sent[0].key == b"a1"
-
-
-async def test_every_bad_entry_is_named_by_index_and_field_and_nothing_is_sent(office: Office) -> None:
-    bad = [
-        ADA,
-        {"name": "", "email": "no address", "department": "x" * 101},
-        {"email": "a@b"},
-        "Ada",
-        ADA | {"id": "no spaces please"},
-        ADA | {"name": "two\nlines"},
-        ADA | {"name": 7},
-    ]
-    body = await problem_of(await office.post(bad), 422)
-    named = {(error["index"], error["field"]) for error in body["errors"]}
-    assert named == {
-        (1, "name"),
-        (1, "email"),
-        (1, "department"),
-        (2, "name"),
-        (2, "department"),
-        (3, None),
-        (4, "id"),
-        (5, "name"),
-        (6, "name"),
-    }
-    assert "nothing was sent" in body["detail"]
-    assert not office.outbox.sent
-
-
-async def test_ids_that_are_twice_in_a_list_or_exist_are_named(office: Office) -> None:
-    body = await problem_of(await office.post([ADA | {"id": "x"}, ADA | {"id": "y"}, ADA | {"id": "x"}]), 422)
-    assert [(error["index"], error["field"]) for error in body["errors"]] == [(2, "id")]
-    body = await problem_of(await office.post([ADA, ADA | {"id": "taken"}]), 422)
-    assert [(error["index"], error["field"]) for error in body["errors"]] == [(1, "id")]
-
-
-async def test_a_csv_with_a_wrong_line_names_it(office: Office) -> None:
-    body = await problem_of(
-        await office.post(b"name,email,department\nAda,a@b,Sales\nBob,b@c\nCem,nobody,Sales\n", kind="text/csv"), 422
-    )
-    assert [(error["index"], error["field"]) for error in body["errors"]] == [(1, None), (2, "email")]
-
-
-@pytest.mark.parametrize(
-    "text", [b"", b"\n\n", b"name,email\nAda,a@b\n", b"name,email,department,name\n", b"name,email,department\n"]
-)
-async def test_a_csv_without_users_or_with_a_wrong_header_is_refused(office: Office, text: bytes) -> None:
-    assert (await problem_of(await office.post(text, kind="text/csv"), 422))["errors"]
-
-
-@pytest.mark.parametrize(
-    ("body", "kind", "status"),
-    [
-        (b"", "application/json", 400),
-        (b"{", "application/json", 400),
-        (b'{"name": NaN}', "application/json", 400),
-        (b"\xff\xfe", "application/json", 400),
-        (b"name,email,department\n\xff,\xfe,x\n", "text/csv", 400),
-        (b'name,email,department\n"Ada,a@b,Sales\n', "text/csv", 400),
-        (b"7", "application/json", 422),
-        (b"null", "application/json", 422),
-        (b"[]", "application/json", 422),
-        (b"[[]]", "application/json", 422),
-        (b"{}", "text/plain", 415),
-        (b"name=Ada", "application/x-www-form-urlencoded", 415),
-        (b"{}", "application/json; charset=latin-1", 415),
-        (b'{"name": "' + b"x" * ONE_BYTES + b'"}', "application/json", 413),
-        (b"[" + b" " * LIST_BYTES + b"]", "application/json", 413),
-        (b"[" + b"{}," * LIST_ENTRIES + b"{}]", "application/json", 413),
-    ],
-)
-async def test_every_bad_body_gets_its_problem(office: Office, body: bytes, kind: str, status: int) -> None:
-    await problem_of(await office.post(body, kind=kind), status)
-    assert not office.outbox.sent
-
-
-async def test_a_body_that_unpacks_to_too_much_is_refused(office: Office) -> None:
-    packed = gzip.compress(b"[" + b" " * 50_000_000 + b"]")
-    answer = await office.post(packed, **{"Content-Encoding": "gzip"})
-    await problem_of(answer, 413)
-
-
-@pytest.mark.parametrize("size", [1, 50_000])
-async def test_a_body_that_is_not_packed_as_it_says_is_refused(
-    office: Office, size: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    answer = await office.post(json.dumps(ADA).encode() * size, **{"Content-Encoding": "gzip"})
-    assert "gzip" in (await problem_of(answer, 400))["detail"]
-    assert not [record for record in caplog.records if record.levelname == "ERROR"]
-
-
-async def test_a_packed_body_is_understood(office: Office) -> None:
-    packed = gzip.compress(json.dumps(ADA).encode())
-    assert (await office.post(packed, **{"Content-Encoding": "gzip"})).status == 202
-
-
-async def test_a_packing_that_is_not_known_is_named_with_those_that_are(office: Office) -> None:
-    answer = await office.post(ADA, **{"Content-Encoding": "snappy"})
-    assert "snappy" in (await problem_of(answer, 415))["detail"]
-    assert answer.headers["Accept-Encoding"] == "gzip, deflate"
-
-
-LOOKS_LIKE_ANOTHER = ["\u202a", "\u202e", "\u2066", "\u2069", "\u2028", "\u2029", "\x85", "\x7f", "\n"]
-
-
-@pytest.mark.parametrize("letter", LOOKS_LIKE_ANOTHER, ids=ascii)
-@pytest.mark.parametrize("field", ["name", "department"])
-async def test_a_name_is_one_line_that_reads_as_it_is_written(office: Office, field: str, letter: str) -> None:
-    body = await problem_of(await office.post(ADA | {field: f"A{letter}da"}), 422)
-    assert body["errors"][0]["field"] == field
-    assert "control character" in body["errors"][0]["message"]
-
-
-async def test_names_of_all_languages_are_names(office: Office) -> None:
-    for name in ("Zoë", "עדה", "阿达", "علی\u200cرضا", "👩\u200d💻"):
-        assert (await office.post(ADA | {"name": name})).status == 202
-
-
-async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(office: Office) -> None:
-    async def endless() -> Any:
-        for _ in range(30):
-            yield b" " * 1_000_000
-
-    answer = await office.client.post("/users", data=endless(), headers={"Content-Type": "application/json"})
-    await problem_of(answer, 413)
-
-
-@given(st.binary(max_size=300), st.sampled_from([newcomers.from_json, newcomers.from_csv]))
-def test_no_body_whatever_is_a_bug(body: bytes, read: Callable[[bytes], object]) -> None:
-    statuses = []
-    try:
-        read(body)
-    except Problem as problem:
-        statuses.append(problem.status)
-    assert set(statuses) <= {400, 413, 422}
 
 
 def test_ids_are_short_unique_and_sort_by_their_time_even_within_a_millisecond() -> None:

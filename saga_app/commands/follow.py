@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from saga_app.client import Console, Event
-from saga_app.printing import say_entry, say_json
+from saga_app.commands.client import Console, Event
+from saga_app.commands.printing import say_entry, say_json
 
 #: The most sagas whose past is shown when none is named: each is a read of Kafka.
 MOST = 500

@@ -13,8 +13,8 @@ import orjson
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from saga_app.client import Console, Refused
-from saga_app.printing import say_ordered
+from saga_app.commands.client import Console, Refused
+from saga_app.commands.printing import say_ordered
 
 #: The most in one request, and how long one may take at a given rate (seconds).
 PORTION, PORTION_S = 500, 5.0

@@ -1,0 +1,46 @@
+"""`saga up`: all services on this machine."""
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from saga_app.commands import new, talk
+
+if TYPE_CHECKING:
+    from saga_app.settings import Settings
+
+
+@click.command()
+@click.option("--broker", metavar="kafka://HOST:PORT", help="Use this Kafka instead of the embedded broker.")
+@click.option("--users", type=click.IntRange(1, 100_000), help="Onboard so many users once it is ready.")
+@click.option("--workers", type=click.IntRange(1, 8), default=1, help="Workers of each service (the console: one).")
+def up(broker: str | None, users: int | None, workers: int) -> None:
+    """Start the four services, on the embedded broker unless a Kafka is named (--broker or SAGA_BROKER)."""
+    from saga_app.local.up import up
+
+    if broker:
+        os.environ["SAGA_BROKER"] = broker
+    os.environ.pop("SAGA_EMBEDDED", None)
+    settings = talk.settings()
+    if workers > settings.partitions:
+        raise click.UsageError(f"--workers {workers}: there are {settings.partitions} partitions (SAGA_PARTITIONS)")
+    embedded = not os.environ.get("SAGA_BROKER")
+    sys.exit(up(settings, embedded=embedded, workers=workers, users=_onboarding(settings, users) if users else None))
+
+
+def _onboarding(settings: "Settings", users: int) -> Callable[[str], Awaitable[str]]:
+    """What `--users` does when it is ready."""
+    from saga_app.commands.client import Refused
+
+    async def onboard(url: str) -> str:
+        try:
+            async with talk.console(settings, url) as console:
+                answer = await new.post_many(console, new.departments(settings), users)
+        except Refused as refused:
+            return f"no users were onboarded: {'; '.join(refused.lines)}"
+        return f"{answer.get('accepted', 1)} users onboarded"
+
+    return onboard

@@ -1,0 +1,86 @@
+"""A starter behind a web server, with a sender that keeps what it is given."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from saga_app.saga.messages import User
+from saga_app.service.start import Starter
+from saga_app.stream import NotAcknowledged
+from saga_app.stream.sender import Message as Outgoing
+from tests.unit.web import serving
+
+ADA = {"name": "Ada", "email": "ada@example.com", "department": "Sales"}
+
+
+class Outbox:
+    """A sender that keeps what it is given; `down` are the places of those that the broker does not acknowledge.
+
+    While it is not `open`, it takes what it is `asked` to send and does not answer.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[Outgoing] = []
+        self.down: Sequence[int] | None = None
+        self.open = asyncio.Event()
+        self.open.set()
+        self.asked = 0
+
+    async def send_all(self, messages: Sequence[Outgoing]) -> None:
+        self.asked += 1
+        await self.open.wait()
+        if self.down is not None:
+            failed = list(self.down) or range(len(messages))
+            raise NotAcknowledged(failed, len(messages), "timed out")
+        self.sent += messages
+
+    @property
+    def users(self) -> list[dict[str, Any]]:
+        """Who was sent."""
+        return [json.loads(message.value or b"")["user"] for message in self.sent]
+
+
+class Office:
+    """The starter behind a web server. `looked_up` are the questions which ids exist."""
+
+    def __init__(self, client: Any, outbox: Outbox, starter: Starter, looked_up: Sequence[Any] = ()) -> None:
+        self.client, self.outbox, self.starter, self.looked_up = client, outbox, starter, looked_up
+
+    async def post(self, body: Any, key: str | None = None, kind: str = "application/json", **headers: str) -> Any:
+        """A request; what is no bytes is sent as JSON."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        named = {"Content-Type": kind, **headers} | ({"Idempotency-Key": key} if key else {})
+        return await self.client.post("/users", data=data, headers=named)
+
+    async def at_once(self, *bodies: Any, key: str) -> list[Any]:
+        """The answers to several requests with this key, of which none is answered before all have been heard."""
+        self.outbox.open.clear()
+        posts = [asyncio.create_task(self.post(body, key=key)) for body in bodies]
+        async with asyncio.timeout(5):
+            while self.heard < len(bodies):
+                await asyncio.sleep(0.005)
+        self.outbox.open.set()
+        return await asyncio.gather(*posts)
+
+    @property
+    def heard(self) -> int:
+        """Requests that have come as far as to ask which of their ids exist."""
+        return len(self.looked_up)
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Office]:
+    """With room for everybody; Bob is there already."""
+    there = {"taken": User("Bob", "bob@example.com", "Sales")}
+    looked_up: list[Sequence[str]] = []
+
+    async def known(ids: Sequence[str]) -> Mapping[str, User]:
+        looked_up.append(ids)
+        return {id: there[id] for id in ids if id in there}
+
+    outbox = Outbox()
+    starter = Starter(outbox, "console", known=known)
+    async with serving(lambda app: app.router.add_post("/users", starter.handle)) as client:
+        yield Office(client, outbox, starter, looked_up)
