@@ -30,8 +30,6 @@ async def mend(consumer: Any, phase: Phase) -> None:
 
 async def _mend(consumer: Any) -> None:
     tables = {tp: table for tp in consumer.assignment() if hasattr(table := consumer._table(tp), "mend")}
-    if not tables:
-        return
-    ends = await consumer.highwaters(*tables)
-    for table in set(tables.values()):
-        await table.mend({tp.partition: ends[tp] for tp, its in tables.items() if its is table})
+    ends = await consumer.highwaters(*tables) if tables else {}
+    for tp, end in ends.items():
+        await tables[tp].mend(tp.partition, end)

@@ -38,11 +38,15 @@ class Mender:
     async def finish(self, partition: int, have: int, end: int) -> None:
         """The same up to the end of the changelog, when none of our rows is under way; returns when all is looked at.
 
-        `end`: the offset behind its last row.
+        `end`: the offset behind its last row. Whoever breaks it off has given the partitions back: nothing comes later.
         """
         self._known(partition, have, end - 1, ())
-        while self._work:
-            await asyncio.wait(self._work)
+        try:
+            while self._work:
+                await asyncio.wait(self._work)
+        except asyncio.CancelledError:
+            self.forget()
+            raise
 
     def _known(self, partition: int, have: int, last: int, own: Sequence[int]) -> None:
         first = max(have, self._seen.get(partition, have)) + 1

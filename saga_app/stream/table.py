@@ -195,14 +195,13 @@ class Table(faust.Table[bytes, bytes]):
             app.log.error("table %s: %s", self.name, error)
             self._crashing = asyncio.ensure_future(app.crash(error))
 
-    async def mend(self, ends: Mapping[int, int]) -> None:
+    async def mend(self, partition: int, end: int) -> None:
         """Write our rows behind those that others have put behind them, and wait for that.
 
-        `ends`: the offset behind the last row of the changelog, by partition; none of our rows is under way.
+        `end`: the offset behind the last row of the partition's changelog; none of our rows is under way.
         """
-        for partition, end in ends.items():
-            have = self.store.persisted_offset(TP(self._changelog, partition))
-            await self._mender.finish(partition, have, end)
+        have = self.store.persisted_offset(TP(self._changelog, partition))
+        await self._mender.finish(partition, have, end)
         while self._pending:
             await asyncio.sleep(TICK_S)
 

@@ -19,7 +19,7 @@ ALLOWED = {
     "console": {"saga", "stream", "service", "settings"},
     "agents": {"saga", "stream", "service", "tables", "console", "settings"},
     "local": {"saga", "service", "settings"},
-    "commands": {"saga", "audit", "service", "local", "settings"},
+    "commands": {"audit", "service", "local", "settings"},
     "cli": {"commands"},
     "top": {"cli"},
 }

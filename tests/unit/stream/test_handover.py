@@ -19,10 +19,10 @@ class Table:
     """Keeps what it was told."""
 
     def __init__(self) -> None:
-        self.mended: list[Mapping[int, int]] = []
+        self.mended: list[tuple[int, int]] = []
 
-    async def mend(self, ends: Mapping[int, int]) -> None:
-        self.mended.append(ends)
+    async def mend(self, partition: int, end: int) -> None:
+        self.mended.append((partition, end))
 
 
 class Worker:
@@ -56,7 +56,7 @@ class Worker:
 
 async def test_the_ends_of_the_changelogs_are_asked_for_and_nothing_else() -> None:
     await handover.mend(worker := Worker(), Phase.STREAMING)
-    assert worker.table.mended == [{1: 7}]
+    assert worker.table.mended == [(1, 7)]
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.STREAMING])

@@ -82,6 +82,22 @@ async def test_a_rebalance_ends_the_asking() -> None:
     await asyncio.wait_for(asyncio.gather(*mender._work, return_exceptions=True), 5)
 
 
+async def test_a_last_look_that_is_broken_off_mends_nothing_later() -> None:
+    answers = asyncio.Event()
+
+    async def late(_partition: int, _offsets: Sequence[int]) -> set[bytes]:
+        await answers.wait()
+        return {b"key"}
+
+    log = Changelog()
+    log.mender._keys_at = late
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(log.mender.finish(0, have=0, end=3), 0.01)
+    answers.set()
+    await asyncio.gather(*log.mender._work, return_exceptions=True)
+    assert log.mended == []
+
+
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=8), max_size=10))
 def test_exactly_the_foreign_rows_before_our_last_one_are_asked_for(bursts: list[list[bool]]) -> None:
     async def main() -> None:
