@@ -1,4 +1,4 @@
-"""Whether a librdkafka client still knows a broker.
+"""Whether a librdkafka client knows a broker, at its start and later.
 
 A broker that has just come back may answer that the cluster has none. librdkafka (from 2.10 on) then forgets all it
 knew, and may never ask its bootstrap servers again (its issue 5301): a consumer brings nothing any more, the messages
@@ -18,6 +18,9 @@ ANSWER_S, LOOK_S = 3.0, 5.0
 #: Questions without an answer, one after the other, that show a client to be lost.
 MISSED = 2
 
+#: How long a new client waits for an answer (seconds): it may be told to close meanwhile.
+MEET_S = 1.0
+
 
 class Brokers:
     """Those of one client, which is closed here: never in the middle of a question."""
@@ -27,13 +30,23 @@ class Brokers:
         self._lock = Lock()
         self._closed = False
 
-    def lost(self, topic: str) -> bool:
-        """Whether nobody tells it about this topic; blocks for up to `ANSWER_S`."""
+    def meet(self, topic: str) -> None:
+        """Have a new producer find its brokers now; blocks for up to 2 × `MEET_S`.
+
+        By itself librdkafka looks every 500 ms whether somebody could give it the id without which it sends nothing,
+        and so a first message took half a second or a whole one. It looks with each answer about a topic, too: the
+        first one comes over a connection that is closed after it, the second over one that stays.
+        """
+        if not self.lost(topic, MEET_S):
+            self.lost(topic, MEET_S)
+
+    def lost(self, topic: str, wait_s: float | None = None) -> bool:
+        """Whether nobody tells it about this topic; blocks for up to `wait_s`, or `ANSWER_S`."""
         with self._lock:
             if self._closed:
                 return False
             try:
-                self._client.list_topics(topic, ANSWER_S)
+                self._client.list_topics(topic, wait_s or ANSWER_S)
             except KafkaException:
                 return True
             return False

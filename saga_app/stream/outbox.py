@@ -82,7 +82,7 @@ class Outbox:
     ) -> None:
         self._gate = gate
         self._held: deque[tuple[Any, ...]] = deque()
-        self._busy = False
+        self._busy = self._met = False
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.Handle = self._loop.call_later(IDLE_S, self._tick)
         self.full = False
@@ -107,6 +107,13 @@ class Outbox:
             self._busy = True
             self._timer.cancel()
             self._timer = self._loop.call_soon(self._tick)
+            self._meet(topic)
+
+    def _meet(self, topic: str) -> None:
+        """In a thread: a question blocks."""
+        if not self._met:
+            self._met = True
+            self._loop.run_in_executor(None, self.brokers.meet, topic)
 
     def __len__(self) -> int:
         """Messages that are not acknowledged yet."""

@@ -22,6 +22,7 @@ class FakeProducer:
         self.room = 1_000_000
         self.taken: list[tuple[Any, ...]] = []
         self.polls = 0
+        self.asked: list[str] = []
         self.automatic = False
         self._due: list[tuple[Any, Any, Any]] = []
         self._offsets: dict[tuple[str, int], int] = {}
@@ -56,6 +57,9 @@ class FakeProducer:
         for callback, error, message in due:
             callback(error, message)
         return len(due)
+
+    def list_topics(self, topic: str, _timeout: float) -> None:
+        self.asked.append(topic)
 
     def purge(self) -> None:
         self.acknowledge(error=KafkaError(KafkaError._PURGE_QUEUE))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from faust.types import TP
 
 from saga_app.stream import brokers as module
@@ -96,3 +96,14 @@ def test_a_real_client_that_gets_no_answer_is_lost_until_it_is_closed(
     began = time.monotonic()
     assert not brokers.lost("new-user")
     assert time.monotonic() - began < 1
+
+
+def test_a_new_client_that_gets_no_answer_is_asked_only_once() -> None:
+    asked: list[float] = []
+    client = SimpleNamespace(list_topics=lambda _topic, wait_s: asked.append(wait_s) or _no_answer())
+    Brokers(client).meet("new-user")
+    assert asked == [module.MEET_S]
+
+
+def _no_answer() -> None:
+    raise KafkaException(KafkaError(KafkaError._TRANSPORT))

@@ -171,3 +171,13 @@ async def test_what_librdkafka_logs_is_heard_while_nothing_is_sent(outbox: Outbo
     async with asyncio.timeout(2 * IDLE_S):
         while not producer(outbox).polls:
             await asyncio.sleep(0.05)
+
+
+async def test_a_new_client_finds_its_brokers_once_with_its_first_message(outbox: Outbox) -> None:
+    receipt = Receipt(outbox)
+    for topic in ("a", "b"):
+        receipt.send(topic, b"k", b"1")
+        await until(lambda: producer(outbox).taken)
+        producer(outbox).acknowledge()
+        await until(lambda: len(outbox) == 0)
+    await until(lambda: producer(outbox).asked == ["a", "a"])
