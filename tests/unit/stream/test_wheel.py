@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import uvloop
 
-from saga_app.stream.wheel import TOGETHER_S, Wheel
+from saga_app.stream.wheel import APART_S, TOGETHER_S, Wheel
 
 #: In production it is uvloop's loop that turns it.
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
@@ -58,3 +59,29 @@ async def at_once() -> None:
         while len(turns) < 3:
             await asyncio.sleep(0.001)
     assert turns == ["before it", "first", "again"]
+
+
+@LOOPS
+def test_under_load_several_go_on_together_and_all_of_them_soon(run: Run) -> None:
+    run(under_load())
+
+
+async def under_load() -> None:
+    """A hundred, one each millisecond, and one each millisecond that is put then and due at once."""
+    loop, turns = asyncio.get_running_loop(), list[tuple[float, list[float]]]()
+    wheel = Wheel[float](lambda things: turns.append((loop.time(), things)))
+    start = loop.time()
+    for n in range(100):
+        wheel.put(start + n / 1000, start + n / 1000)
+    async with asyncio.timeout(5):
+        while loop.time() < start + 0.1:
+            await asyncio.sleep(0.001)
+            wheel.put(loop.time(), loop.time())
+        while wheel._heap:
+            await asyncio.sleep(0.001)
+    times = [at for at, _ in turns]
+    assert min(after - before for before, after in pairwise(times)) > APART_S - 0.002
+    previous = [-1.0, *times]
+    assert all(due > before - 0.002 for (_, things), before in zip(turns, previous, strict=False) for due in things), (
+        "whatever was due at a turn went on in it"
+    )
