@@ -40,8 +40,8 @@ class Brokers:
         if not self.lost(topic, MEET_S):
             self.lost(topic, MEET_S)
 
-    def lost(self, topic: str, wait_s: float | None = None) -> bool:
-        """Whether nobody tells it about this topic; blocks for up to `wait_s`, or `ANSWER_S`."""
+    def lost(self, topic: str | None, wait_s: float | None = None) -> bool:
+        """Whether nobody tells it about this topic, or all of them; blocks for up to `wait_s`, or `ANSWER_S`."""
         with self._lock:
             if self._closed:
                 return False

@@ -17,7 +17,7 @@ from aiokafka.consumer.fetcher import OffsetResetStrategy
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from faust.types import TP
 
-from saga_app.stream.brokers import Brokers
+from saga_app.stream.brokers import MEET_S, Brokers
 from saga_app.stream.quiet import Quiet
 
 T = TypeVar("T")
@@ -89,6 +89,8 @@ class Fetcher:
         self.brokers = Brokers(self._client)
         self._next: dict[TP, int] = {}  #: the partitions that are read, and from where they go on
         self._thread = ThreadPoolExecutor(1, "fetcher")
+        # Else librdkafka looks for the leaders of what it is told to read half a second later.
+        self._thread.submit(self.brokers.lost, None, MEET_S)
 
     async def fetch(self, states: Mapping[TP, Any], timeout_s: float, most: int = MOST) -> dict[TP, list[Fetched]]:
         """The next records of these partitions, and their positions moved behind them; nothing after `timeout_s`."""
