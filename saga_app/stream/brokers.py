@@ -40,13 +40,13 @@ class Brokers:
         if not self.lost(topic, MEET_S):
             self.lost(topic, MEET_S)
 
-    def lost(self, topic: str | None, wait_s: float | None = None) -> bool:
-        """Whether nobody tells it about this topic, or all of them; blocks for up to `wait_s`, or `ANSWER_S`."""
+    def lost(self, topic: str | None, wait_s: float = ANSWER_S) -> bool:
+        """Whether nobody tells it about this topic (None: about all) within so many seconds, for which it may block."""
         with self._lock:
             if self._closed:
                 return False
             try:
-                self._client.list_topics(topic, wait_s or ANSWER_S)
+                self._client.list_topics(topic, wait_s)
             except KafkaException:
                 return True
             return False

@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -107,14 +108,14 @@ async def test_a_sender_is_acknowledged_ten_thousand_at_once(broker: Broker) -> 
 
 
 async def test_the_first_message_of_a_client_does_not_wait_for_librdkafkas_next_look(broker: Broker) -> None:
-    """Which comes every half second: the quickest of five shows that it is not waited for."""
+    """Which comes every half second: the median of five shows that it is not waited for."""
     took: list[float] = []
     for _ in range(5):
         async with Sender(broker.bootstrap) as sender:
             began = time.monotonic()
             await sender.send("orders", b"k", b"v")
             took.append(time.monotonic() - began)
-    assert min(took) < 0.4, took
+    assert median(took) < 0.4, took
 
 
 async def test_a_sender_says_that_the_broker_is_away_and_works_again_when_it_is_back() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from statistics import median
 
 import pytest
 from aiokafka.consumer.subscription_state import Assignment, TopicPartitionState
@@ -74,7 +75,7 @@ async def test_each_record_comes_once_in_order_with_its_headers_and_the_position
 
 
 async def test_a_first_record_does_not_wait_until_librdkafka_looks_for_its_leader(broker: Broker) -> None:
-    """Which it does half a second later: the quickest of five shows that it is not waited for."""
+    """Which it does half a second later: the median of five shows that it is not waited for."""
     took: list[float] = []
     for number in range(5):
         reading = Reading(broker.bootstrap)
@@ -88,7 +89,7 @@ async def test_a_first_record_does_not_wait_until_librdkafka_looks_for_its_leade
             pass
         took.append(time.monotonic() - began)
         await reading.fetcher.close()
-    assert min(took) < 0.4, took
+    assert median(took) < 0.4, took
 
 
 async def test_a_header_that_is_the_same_in_all_records_is_held_once(reading: Reading) -> None:

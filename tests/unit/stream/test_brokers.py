@@ -10,8 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 from faust.types import TP
 
-from saga_app.stream import brokers as module
-from saga_app.stream.brokers import Brokers, Looks
+from saga_app.stream.brokers import MEET_S, Brokers, Looks
 
 
 class Client:
@@ -85,13 +84,10 @@ async def test_a_worker_that_has_nothing_assigned_or_has_not_started_is_left_alo
     assert await looks.problem() is None
 
 
-def test_a_real_client_that_gets_no_answer_is_lost_until_it_is_closed(
-    nobody: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "ANSWER_S", 0.5)
+def test_a_real_client_that_gets_no_answer_is_lost_until_it_is_closed(nobody: str) -> None:
     client = Producer({"bootstrap.servers": nobody, "log_level": 0})
     brokers = Brokers(client)
-    assert brokers.lost("new-user")
+    assert brokers.lost("new-user", 0.5)
     brokers.close()
     began = time.monotonic()
     assert not brokers.lost("new-user")
@@ -102,7 +98,7 @@ def test_a_new_client_that_gets_no_answer_is_asked_only_once() -> None:
     asked: list[float] = []
     client = SimpleNamespace(list_topics=lambda _topic, wait_s: asked.append(wait_s) or _no_answer())
     Brokers(client).meet("new-user")
-    assert asked == [module.MEET_S]
+    assert asked == [MEET_S]
 
 
 def _no_answer() -> None:
