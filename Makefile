@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test check format kafka-start kafka-stop up down logs simulate ordeals chaos bench clean
+.PHONY: help run test field check format kafka-start kafka-stop up down logs simulate ordeals chaos bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,6 +24,9 @@ run: $(STAMP) ## the embedded broker and the four services; Ctrl-C stops all of 
 # Two at a time: most tests wait for processes, brokers and pages, and not for a processor.
 test: $(STAMP) ## every test that this machine can run; CI=true: a missing part is a failure
 	@exec $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+field: $(STAMP) ## the table of field faults: each row's tests, and what happens now
+	@exec $(BIN)/python -m pytest -m field --numprocesses 2 --dist loadfile $(ARGS)
 
 simulate: $(STAMP) ## all services on a fake bus, ten thousand seeds; SEEDS=10000 ARGS="--from N"
 	@exec $(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs 2 $(ARGS)

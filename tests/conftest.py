@@ -12,6 +12,8 @@ from tests import real_kafka
 from tests.real_kafka import RealKafka
 from tests.system import System
 
+pytest_plugins = ["tests.field_table"]
+
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 CI = os.environ.get("CI", "").lower() in ("1", "true")
