@@ -1,7 +1,7 @@
 """The table of field faults: inputs that failed in production, and what happens to them now.
 
 A test that covers a row is marked `@pytest.mark.field(7)` (several numbers if it covers several rows). It may report
-what it observed with the `now` fixture: `now("422: the name has no visible character")`. `make field` runs only these tests
+what it observed with the `now` fixture: `now("422: the name shows nothing")`. `make field` runs only these tests
 and prints one line a row; a row whose tests report nothing shows how many tests hold it.
 """
 
