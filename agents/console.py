@@ -13,5 +13,6 @@ server: Any = app.web
 server.blueprints = BlueprintManager(())  # Faust's own page would be in the place of ours
 console = Console(app.settings)
 console.add_routes(server.web_app)
+app.before_start = (console.index.database.check,)
 app.checks = (console.not_ready, console.broker_away)
 app.service(console)  # type: ignore[arg-type]  # an instance is fine, its signature does not say so

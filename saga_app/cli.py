@@ -2,6 +2,7 @@
 
 import click
 
+from saga_app import environment
 from saga_app.commands import check, errors, intervene, look, new, up
 
 
@@ -10,6 +11,7 @@ from saga_app.commands import check, errors, intervene, look, new, up
 @click.pass_context
 def main(context: click.Context, url: str | None) -> None:
     """The onboarding of users as a choreographed saga: start it, onboard users, see what happens."""
+    environment.report_in_one_line()
     context.obj = url
 
 

@@ -113,7 +113,7 @@ def _bind(value: Any) -> str:
 
 
 def _index(value: Any) -> str:
-    if not re.match(r"(sqlite(\+\w+)?:///|postgresql(\+\w+)?://\S)", str(value)):
+    if not re.match(r"(sqlite(\+\w+)?:///[^?]|postgresql(\+\w+)?://\S)", str(value)):
         raise ValueError
     return str(value)
 

@@ -21,6 +21,7 @@ from saga_app.console.redrive import Operator
 from saga_app.console.services import Services
 from saga_app.console.source import Source
 from saga_app.console.trace import Trace
+from saga_app.environment import WrongEnvironment
 from saga_app.saga.times import iso
 from saga_app.service import policy
 from saga_app.service.app import bootstrap_of
@@ -35,6 +36,13 @@ def now() -> str:
     return iso(time())
 
 
+def _temporary_folder() -> TemporaryDirectory[str]:
+    try:
+        return TemporaryDirectory(prefix="saga-console-")
+    except OSError as error:
+        raise WrongEnvironment(f"TMPDIR: no temporary directory can be used ({error.strerror}): set TMPDIR") from None
+
+
 class Console(Service):
     """Everything but the web server, which it adds its routes to.
 
@@ -45,7 +53,7 @@ class Console(Service):
         super().__init__(**kwargs)
         self.settings = settings
         bootstrap = bootstrap_of(settings)
-        self._folder = TemporaryDirectory(prefix="saga-console-") if settings.embedded and not index else None
+        self._folder = _temporary_folder() if settings.embedded and not index else None
         own = f"sqlite:///{self._folder.name}/index.sqlite" if self._folder else settings.index
         self.index = Index(index or own)
         self.queries = Queries(self.index, now)

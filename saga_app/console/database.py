@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from saga_app.environment import WrongEnvironment
 
 log = structlog.get_logger()
 
@@ -29,19 +32,59 @@ class InUse(RuntimeError):
     """Another console writes this index; each needs its own."""
 
 
+#: What PostgreSQL says of mistakes in the URL, which no waiting mends. An error at connecting has no SQLSTATE.
+_REFUSED = re.compile(r"FATAL:.*(authentication failed|does not exist|no pg_hba\.conf entry|permission denied)")
+
+#: How a file begins that SQLite can open.
+_MAGIC = b"SQLite format 3\0"
+
+
 class Database:
-    """An engine, and the claim to be the only one who writes through it."""
+    """An engine, and the claim to be the only one who writes through it. Raises `WrongEnvironment`."""
 
     def __init__(self, url: str) -> None:
-        found = make_url(url)
-        if found.drivername == "postgresql":
-            found = found.set(drivername="postgresql+psycopg")
-        self.url, self.sqlite = found, found.get_backend_name() == "sqlite"
+        try:
+            found = make_url(url)
+        except (ArgumentError, ValueError) as error:
+            raise WrongEnvironment(f"SAGA_INDEX is not a URL that can be used: {error}") from None
+        self.sqlite = found.get_backend_name() == "sqlite"
+        self.url = found.set(drivername="sqlite" if self.sqlite else "postgresql+psycopg")  # the drivers that we have
         self.path = Path(found.database) if self.sqlite and found.database else None
         self.engine: Engine = self._make_engine()
         self.claim: Claim | None = None
 
+    def check(self) -> None:
+        """Find out whether it can be opened. A server that is away is no error: it may come.
+
+        Raises `WrongEnvironment`.
+        """
+        if self.path is not None:
+            _check_file(self.path, self)
+            return
+        try:
+            with self.engine.connect():
+                pass
+        except DBAPIError as error:
+            if _REFUSED.search(str(error.orig)):
+                raise self.unusable(error.orig) from None
+        except UnicodeError as error:  # a host name that cannot be encoded
+            raise self.unusable(error) from None
+
+    def unusable(self, reason: object, remedy: str = "set SAGA_INDEX to one that can") -> WrongEnvironment:
+        """The error for an index that cannot be used; the reason is the database's."""
+        return WrongEnvironment(f"SAGA_INDEX={self.url.render_as_string()} cannot be used ({reason}): {remedy}")
+
     def _make_engine(self) -> Engine:
+        try:
+            return self._engine()
+        except ImportError as error:
+            raise self.unusable(error, "install the driver: pip install 'psycopg[binary]'") from None
+        except OSError as error:
+            raise self.unusable(
+                error.strerror or error, "set it to a file in a directory that can be written"
+            ) from None
+
+    def _engine(self) -> Engine:
         if not self.sqlite:
             return create_engine(self.url, pool_size=6, pool_pre_ping=True)
         if self.path is not None:
@@ -91,6 +134,20 @@ class Claim:
 
     def __init__(self, release: Callable[[], None], inode: int | None = None) -> None:
         self.release, self.inode = release, inode
+
+
+def _check_file(path: Path, database: Database) -> None:
+    """It must be empty or an SQLite database, and this account must be able to write it and beside it."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        begins = os.pread(descriptor, len(_MAGIC), 0)
+        os.close(descriptor)
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(0, "its directory cannot be written")
+    except OSError as error:
+        raise database.unusable(error.strerror or error, "set it to a file that this account can write") from None
+    if begins not in (b"", _MAGIC):
+        raise database.unusable("the file is not an SQLite database", "set it to another file, or delete this one")
 
 
 def _claim_file(path: Path) -> Claim:

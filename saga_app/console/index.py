@@ -62,7 +62,7 @@ class Index:
             if not self._read_meta():
                 self._create()
         except DBAPIError as error:
-            if not self.database.sqlite:
+            if not self.database.sqlite or "locked" in str(error.orig):
                 raise
             log.warning("the index cannot be read, it is made anew", problem=str(error.orig))
             self.database.renew()

@@ -21,7 +21,7 @@ from saga_app.console.figures import Figures
 from saga_app.console.fold import Changes, Event, Fold
 from saga_app.console.index import Index
 from saga_app.console.source import Place, Source, Stale, Waiting
-from saga_app.service.topics import WrongPartitions
+from saga_app.environment import WrongEnvironment
 from saga_app.stream.capacity import Capacity
 
 log = structlog.get_logger()
@@ -107,12 +107,12 @@ class Reader:
             log.warning("the index is made anew", reason=str(error))
             self._rebuild()
             return
-        except (Waiting, InUse, WrongPartitions) as error:
+        except (Waiting, InUse, WrongEnvironment) as error:
             reason = str(error)
         except (KafkaError, OSError, TimeoutError) as error:
             reason = f"the broker is away: {type(error).__name__}"
         except DBAPIError as error:
-            reason = f"the index cannot be used: {error.orig}"
+            reason = f"SAGA_INDEX cannot be used: {' '.join(str(error.orig).split())}"
             self._rebuild_if_gone()
         except Exception as error:
             log.exception("the reader starts again", error=type(error).__name__)

@@ -28,8 +28,11 @@ class Service:
 class Child:
     """A running process of a service. It dies with its parent, however that ends (Linux)."""
 
-    def __init__(self, process: Process, output: asyncio.Task[None]) -> None:
-        self._process, self._output = process, output
+    def __init__(self, process: Process, heard: Callable[[str], None]) -> None:
+        assert process.stdout is not None
+        self.last_line = ""  #: the last one it printed that is not empty
+        self._process, self._heard = process, heard
+        self._output = asyncio.create_task(_listen(process.stdout, self._line))
 
     @classmethod
     async def start(cls, service: Service, heard: Callable[[str], None]) -> "Child":
@@ -43,8 +46,11 @@ class Child:
             start_new_session=True,  # a Ctrl-C in the terminal reaches the supervisor only, which stops all
             preexec_fn=_dies_with(os.getpid()),
         )
-        assert process.stdout is not None
-        return cls(process, asyncio.create_task(_listen(process.stdout, heard)))
+        return cls(process, heard)
+
+    def _line(self, line: str) -> None:
+        self.last_line = line.strip() or self.last_line
+        self._heard(line)
 
     @property
     def pid(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
+from saga_app.environment import WRONG_ENVIRONMENT
 from saga_app.local.child import Child, Service, outcome
 from saga_app.local.voice import Voice
 
@@ -50,6 +51,8 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._stop, self._kill = asyncio.Event(), asyncio.Event()
         self._greeted = False
+        #: The last line of a service that ended because its environment is wrong, which ends everything; else None.
+        self.wrong: str | None = None
 
     async def run(self) -> None:
         """Returns after a clean stop. Raises what starting the broker raises."""
@@ -93,10 +96,15 @@ class Supervisor:
         self.voice.say("stopping")
 
     async def _keep(self, service: Service) -> None:
+        """Restart it whenever it ends, until that cannot help."""
         delay = BACKOFF_S
         while True:
             started = monotonic()
-            code = await (await self._start(service)).ended()
+            child = await self._start(service)
+            code = await child.ended()
+            if code == WRONG_ENVIRONMENT:
+                self.wrong = child.last_line
+                return self.stop()
             if monotonic() - started > FORGIVEN_S:
                 delay = BACKOFF_S
             self.voice.say(f"{service.name} {outcome(code)}, starting it again in {delay:g} s", "red")

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from saga_app import environment
 from saga_app import settings as settings_
-from saga_app.local import ports
+from saga_app.environment import WrongEnvironment
 from saga_app.local.broker import Broker, BrokerFailed
 from saga_app.local.child import Service
 from saga_app.local.supervisor import Supervisor
@@ -32,19 +33,18 @@ def up(
     users: called with the console's URL when all is ready, to onboard some; answers what to say.
     """
     policy.load(settings.policy)  # a wrong one ends us here, and not each service in turn
-    wrong = ports.problem(_ports(settings, embedded, workers), settings.bind)
-    if wrong is not None:
-        print(wrong, file=sys.stderr)
-        return 1
     try:
-        asyncio.run(_run(settings, embedded, workers, users))
-    except BrokerFailed as error:
+        environment.check_packages()
+        environment.use_directory(settings_.variable("datadir"), settings.datadir)
+        environment.check_ports(_ports(settings, embedded, workers))
+        return asyncio.run(_run(settings, embedded, workers, users))
+    except (WrongEnvironment, BrokerFailed) as error:
         print(error, file=sys.stderr)
         return 1
-    return 0
 
 
-async def _run(settings: Settings, embedded: bool, workers: int, users: Callable[[str], Awaitable[str]] | None) -> None:
+async def _run(settings: Settings, embedded: bool, workers: int, users: Callable[[str], Awaitable[str]] | None) -> int:
+    """Start everything and wait for its end; the exit code."""
     services = _services(settings, embedded, workers)
     voice = Voice(service.name for service in services)
     host = _reachable(settings.bind)
@@ -61,12 +61,17 @@ async def _run(settings: Settings, embedded: bool, workers: int, users: Callable
     else:
         voice.say(f"using the Kafka at {settings.broker}")
     broker = partial(_embedded_broker, settings, data) if embedded else None
+    supervisor = Supervisor(services, voice, host=host, broker=broker, ready=ready)
     try:
-        await Supervisor(services, voice, host=host, broker=broker, ready=ready).run()
+        await supervisor.run()
     finally:
         if embedded:
             shutil.rmtree(data, ignore_errors=True)
     voice.say("stopped")
+    if supervisor.wrong is None:
+        return 0
+    print(supervisor.wrong, file=sys.stderr)
+    return environment.WRONG_ENVIRONMENT
 
 
 def _embedded_broker(settings: Settings, data: Path) -> Broker:
@@ -76,13 +81,16 @@ def _embedded_broker(settings: Settings, data: Path) -> Broker:
     return Broker(port=settings.embedded_port, topics=dict.fromkeys(TOPICS, settings.partitions))
 
 
-def _ports(settings: Settings, embedded: bool, workers: int) -> dict[str, int]:
-    """Each port that we need, by the variable that sets it."""
+def _ports(settings: Settings, embedded: bool, workers: int) -> dict[str, tuple[str, int]]:
+    """Each address that we listen on, by the variable that sets its port."""
     wanted = {}
     for name, worker in _workers(workers):
         variable = settings_.variable(f"{name}_port")
-        wanted[variable if worker == 1 else f"{variable} (worker {worker})"] = _port(settings, name, worker)
-    return wanted | ({settings_.variable("embedded_port"): settings.embedded_port} if embedded else {})
+        label = variable if worker == 1 else f"{variable} (worker {worker})"
+        wanted[label] = settings.bind, _port(settings, name, worker)
+    if embedded:
+        wanted[settings_.variable("embedded_port")] = "127.0.0.1", settings.embedded_port
+    return wanted
 
 
 def _workers(count: int) -> list[tuple[str, int]]:

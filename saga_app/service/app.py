@@ -15,7 +15,9 @@ from faust.app.base import BootStrategy
 from mode import Service
 from yarl import URL
 
+from saga_app.environment import WrongEnvironment, stop
 from saga_app.service import log, topics
+from saga_app.service.worker import Worker
 from saga_app.settings import Settings
 from saga_app.stream import Transport, embedded, quiet
 
@@ -48,8 +50,8 @@ class BrokerGate(Service):
                 if reason != said:
                     logger.warning("waiting", reason=reason)
                 said = reason
-        except topics.WrongPartitions as error:
-            raise SystemExit(str(error)) from None
+        except WrongEnvironment as error:
+            stop(error)
         self.waits_for = None
 
 
@@ -70,6 +72,8 @@ class App(faust.App):
     gate: BrokerGate
     #: What else has to be ready: each says why it is not, or None.
     checks: tuple[Callable[[], str | None], ...] = ()
+    #: What has to be right before anything starts: each raises `WrongEnvironment` if it is not.
+    before_start: tuple[Callable[[], None], ...] = ()
     #: What is to be closed at the end.
     closing: list[Callable[[], Awaitable[None]]]
 
@@ -106,7 +110,8 @@ def build(name: str, settings: Settings, web_port: int) -> App:
     values: dict[str, Any] = {
         "broker": settings.broker.replace(",", ";"),
         "store": settings.store,
-        "datadir": datadir(name, settings),
+        "datadir": Path(settings.datadir) / f"{name}-{settings.instance or 'worker'}",
+        "Worker": Worker,
         "autodiscover": False,  # it swallows import errors
         "logging_config": log.config(name, settings.log),
         "web_bind": settings.bind,
@@ -142,10 +147,3 @@ def build(name: str, settings: Settings, web_port: int) -> App:
         embedded.adapt(app)
     quiet.install()
     return app
-
-
-def datadir(name: str, settings: Settings) -> Path:
-    """A directory for each worker; its parent must exist before Faust starts."""
-    path = Path(settings.datadir) / f"{name}-{settings.instance or 'worker'}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

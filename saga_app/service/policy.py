@@ -38,8 +38,10 @@ def load(path: Path | None = None) -> dict[str, Department]:
         _stop(path, f"{place}: {first['msg']}")
     except OSError as error:
         _stop(path, error.strerror or type(error).__name__)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
         _stop(path, str(error))
+    except RecursionError:
+        _stop(path, "it is nested too deeply")
 
 
 def _stop(path: Path | None, why: str) -> NoReturn:

@@ -9,6 +9,7 @@ import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 
+from saga_app.environment import WrongEnvironment
 from saga_app.saga.messages import CHANGELOG, DLQ, EFFECTS, SIGNALS
 from saga_app.saga.onboarding import ONBOARDING
 
@@ -36,7 +37,7 @@ TOPICS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-class WrongPartitions(RuntimeError):
+class WrongPartitions(WrongEnvironment):
     """A topic has another number of partitions than `SAGA_PARTITIONS` says; nothing may start on it."""
 
 

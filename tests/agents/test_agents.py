@@ -1,5 +1,6 @@
 """Each service as Faust sees it: its agents, its table, its command line. No broker is needed to look."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +69,22 @@ def test_a_policy_file_that_cannot_be_read_stops_a_service_with_one_line(
     [line] = done.stderr.splitlines()
     assert line.startswith(f"SAGA_POLICY={path} is wrong; allowed: a YAML file")
     assert why in line
+
+
+@pytest.mark.field(21)
+@pytest.mark.parametrize("service", [*SERVICES, "console"])
+def test_a_worker_that_cannot_write_to_its_directory_ends_with_one_line(service: str, tmp_path: Path) -> None:
+    done = faust(service, "worker", tmp_path, SAGA_DATADIR="/proc/x", SAGA_INDEX=f"sqlite:///{tmp_path}/index")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"SAGA_DATADIR=/proc/x ({service}-worker in it) cannot be used (")
+
+
+@pytest.mark.field(21)
+def test_a_worker_whose_port_is_taken_ends_with_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = faust("notifier", "worker", tmp_path, SAGA_NOTIFIER_PORT=str(port))
+    assert (done.returncode, done.stdout) == (2, "")
+    expected = f"port {port} on 127.0.0.1 is taken by another program: set SAGA_NOTIFIER_PORT to another one\n"
+    assert done.stderr == expected

@@ -118,3 +118,28 @@ def test_a_wrong_policy_is_one_line_and_nothing_is_started(tmp_path: Path) -> No
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert f"SAGA_POLICY={policy}" in done.stderr
+
+
+@pytest.mark.field(21)
+@pytest.mark.parametrize("arguments", [(), ("--broker", "kafka://127.0.0.1:1")])
+@pytest.mark.parametrize("path", ["/proc/x", "/etc/passwd"])
+def test_a_data_directory_that_cannot_be_used_is_one_line(
+    path: str, arguments: tuple[str, ...], start_system: Start, now: Callable[[str], None]
+) -> None:
+    system = start_system(*arguments, wait=False, datadir=path)
+    assert system.process.wait(30) == 1
+    until(lambda: system.lines, 2, "it has said why")
+    assert len(system.lines) == 1
+    assert system.lines[0].startswith(f"SAGA_DATADIR={path} cannot be used (")
+    now(system.lines[0])
+
+
+@pytest.mark.field(21)
+def test_a_service_whose_environment_is_wrong_ends_everything(start_system: Start, tmp_path: Path) -> None:
+    (tmp_path / "diary.txt").write_text("Dear diary")
+    index = f"sqlite:///{tmp_path}/diary.txt"
+    system = start_system("--broker", "kafka://127.0.0.1:1", wait=False, index=index)
+    assert system.process.wait(60) == 2
+    until(lambda: system.lines[-1].startswith(f"SAGA_INDEX={index} cannot be used"), 2, "it ends with the reason")
+    assert not any("starting it again" in line for line in system.lines)
+    assert not any("Traceback" in line for line in system.lines)

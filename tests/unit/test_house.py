@@ -8,19 +8,21 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-#: A room may import the rooms named here, and nothing else of ours. `cli` and `settings` are a file each.
+#: A room may import the rooms named here, and nothing else of ours. `cli`, `settings` and `environment` are a file
+#: each.
 ALLOWED = {
     "saga": set(),
     "audit": {"saga"},  # and of it the wire alone: see test_audit_house.py
     "stream": set(),
+    "environment": set(),
     "settings": set(),
-    "service": {"saga", "stream", "settings"},
+    "service": {"saga", "stream", "environment", "settings"},
     "tables": {"stream"},
-    "console": {"saga", "stream", "service", "settings"},
-    "agents": {"saga", "stream", "service", "tables", "console", "settings"},
-    "local": {"saga", "service", "settings"},
-    "commands": {"audit", "service", "local", "settings"},
-    "cli": {"commands"},
+    "console": {"saga", "stream", "service", "environment", "settings"},
+    "agents": {"saga", "stream", "service", "tables", "console", "environment", "settings"},
+    "local": {"saga", "service", "environment", "settings"},
+    "commands": {"audit", "service", "local", "environment", "settings"},
+    "cli": {"environment", "commands"},
     "top": {"cli"},
 }
 

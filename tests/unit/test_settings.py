@@ -23,7 +23,7 @@ WRONG = {
     "SAGA_DEADLINE": ["0", "-1", "inf", "soon"],
     "SAGA_STORE": ["rocksdb", "redis://"],
     "SAGA_INSTANCE": ["a b", "a/b", "x" * 101],
-    "SAGA_INDEX": ["mysql://u@h/d", "index.sqlite"],
+    "SAGA_INDEX": ["mysql://u@h/d", "index.sqlite", "sqlite:///"],
     "SAGA_BIND": ["everywhere", "300.0.0.1"],
     "SAGA_CONSOLE_PORT": ["0", "65536", "http"],
     "SAGA_PROVISIONER_PORT": ["0"],
