@@ -18,10 +18,10 @@ settings = app.settings
 room = ChangelogRoom(settings.partitions) if settings.embedded else None
 deadlines = Deadlines(ONBOARDING, settings.deadline)
 rows = Rows(table, deadlines.wrote, *([room.wrote] if room else []))
-observer = Observer(ONBOARDING, rows, settings.partitions)
+observer = Observer(ONBOARDING, rows, settings.partitions, app.refusals)
 
 build.serve_steps(app, rows)
-build.listen(app, DLQ, "Note that a saga is parked and waits for somebody.", "parked", observer.handle)
-build.listen(app, SIGNALS, "Note what went wrong with a saga, and who intervened.", "signals", observer.handle)
+build.listen(app, DLQ, "Note that a saga is parked and waits for somebody.", "parked", observer)
+build.listen(app, SIGNALS, "Note what went wrong with a saga, and who intervened.", "signals", observer)
 app.service(Timer(app, table, rows, deadlines))  # type: ignore[arg-type]  # an instance is fine
 views.add_routes(app, table, rows, room)

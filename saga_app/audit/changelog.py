@@ -36,7 +36,7 @@ def _state(case: Case, row: Noted) -> Says:
     if len({each.partition for each in case.rows}) > 1:
         yield "it has rows on several partitions", case.rows[0].place
     turned = next((each for each in case.rows if each.state == "rolling-back"), None)
-    if turned and row.state not in TURNED:
+    if turned and not row.turned and row.state not in TURNED:
         yield "it was on its way back before", turned.place
     if row.state == "completed":
         yield from _completed(case, row)

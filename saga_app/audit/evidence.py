@@ -66,7 +66,13 @@ class Noted:
     @property
     def rank(self) -> tuple[bool, bool, int, int, bool]:
         """How far along: ended, on its way back, steps behind it, attempts, parked."""
-        return self.ended, self.state == "rolling-back", len(self.history), self.attempt, self.state == "parked"
+        return self.ended, self.turned, len(self.history), self.attempt, self.state == "parked"
+
+    @property
+    def turned(self) -> bool:
+        """Whether it is on its way back, also when it is parked there."""
+        parked = self.state == "parked" and any(outcome not in ("done", "nothing") for _, outcome in self.history)
+        return parked or self.state == "rolling-back"
 
 
 @dataclass(slots=True)

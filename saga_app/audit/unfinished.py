@@ -20,7 +20,8 @@ def unfinished(case: Case) -> Iterator[Finding]:
         if not case.seen.is_past(each):
             continue
         if home is not None and each.partition != home:
-            yield from _not_sent_on(case, each, home)
+            if not _is_parked(case, each):
+                yield from _not_sent_on(case, each, home)
         elif not _led_somewhere(case, each) and _would_be_there(case, each):
             lost.setdefault((each.topic, each.history, each.attempt), []).append(each.place)
     for (topic, _, _), places in lost.items():

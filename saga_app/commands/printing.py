@@ -121,6 +121,8 @@ def say_letter(letter: Row, as_json: bool) -> None:
         return say_json(letter)
     names = ("name", "id", "service", "step", "error", "reason", "attempts", "at", "open", "key")
     facts = {name: letter[name] for name in names if letter[name] is not None}
+    if letter.get("original_bytes") is not None:
+        facts["stored cut"] = f"{letter['kept_bytes']:,} of {letter['original_bytes']:,} bytes"
     facts |= {f"header {name}": value for name, value in letter["headers"].items()}
     _table((), [(Text(_harmless(name), "bold"), _harmless(_short(value))) for name, value in facts.items()])
     if letter["value"] is not None:

@@ -265,6 +265,9 @@ def _letter_columns(place: tuple[str, int, int], found: Letter) -> dict[str, Any
         "readable": message is not None,
         "dlq_partition": found.partition,
         "dlq_offset": found.offset,
+        "refused_by": letter.refused_by,
+        "original_bytes": letter.original_bytes,
+        "kept_bytes": letter.kept_bytes,
     }
 
 

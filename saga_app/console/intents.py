@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from saga_app.console.letters import Held
-from saga_app.saga.messages import Row, Signal
+from saga_app.console.places import Place
+from saga_app.saga.machine import is_turned
+from saga_app.saga.messages import CHANGELOG, DLQ, Row, Signal
 from saga_app.saga.onboarding import ONBOARDING
 
 Kind = Literal["redriven", "cancelled"]
@@ -39,9 +41,14 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """Send this dead letter again as it was."""
+    """Send this dead letter again as it was; one that is stored cut from its original."""
 
     held: Held
+
+    @property
+    def source(self) -> Place:
+        """Where the bytes are."""
+        return self.held.place if self.held.original_bytes is not None else Place(DLQ, *self.held.dlq)
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -59,6 +66,7 @@ UNREADABLE = "no saga can be read from it"
 FOREIGN = "not from a topic of a step"
 JUST_ASKED = "asked for just now"
 GONE = "not in Kafka any more"
+CUT = "stored cut, and its original is not in Kafka any more"
 
 
 @dataclass(slots=True)
@@ -82,10 +90,21 @@ def redrive(letter: Held) -> Act | str:
     """A dead letter is tried again: its saga with its next attempt, or else its bytes."""
     if not letter.open:
         return DEALT_WITH
-    if letter.readable and letter.id is not None:
+    if letter.readable and letter.id is not None and not _needs_original(letter):
         return _told("redriven", letter, letter.attempt + 1)
     # Not a mistake of whoever asks, but of whoever wrote it: it must not keep the others of its kind from going on.
     return Resend(letter) if letter.place.topic in ONBOARDING.topics else FOREIGN
+
+
+def _needs_original(letter: Held) -> bool:
+    """Whether only the original has all facts of its saga: its row is too large for the changelog, or it is stored cut.
+
+    A letter about a request that could not be sent needs none: the row waits for that step, and has all that it needs.
+    """
+    step = ONBOARDING.on(letter.place.topic)
+    if step is None or step.name != letter.step:
+        return False
+    return letter.refused_by == CHANGELOG or letter.original_bytes is not None
 
 
 def roll_back(letter: Held) -> Act | str:
@@ -97,7 +116,7 @@ def roll_back(letter: Held) -> Act | str:
 
 def turn_round(row: Row) -> Act | str:
     """A saga goes back, wherever it is."""
-    if row.state not in ("running", "parked"):
+    if row.state not in ("running", "parked") or is_turned(row):
         return ENDED
     step = ONBOARDING.named(row.step)
     service = step.service if step else ONBOARDING.steps[0].service

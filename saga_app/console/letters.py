@@ -30,9 +30,11 @@ class Held:
     attempt: int
     open: bool
     readable: bool
+    refused_by: str | None = None
+    original_bytes: int | None = None  #: Set if it is stored cut.
 
 
-_OTHERS = ("id", "saga", "service", "step", "attempt", "open", "readable")
+_OTHERS = ("id", "saga", "service", "step", "attempt", "open", "readable", "refused_by", "original_bytes")
 _HELD = [*_PLACE, letters.c.dlq_partition, letters.c.dlq_offset, *(letters.c[name] for name in _OTHERS)]
 
 

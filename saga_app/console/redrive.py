@@ -17,10 +17,11 @@ from saga_app.console.orders import Order, unknown
 from saga_app.console.pace import due, pause
 from saga_app.console.parameters import ErrorFilter
 from saga_app.console.places import REDRIVEN, REDRIVEN_BY, Place, place_of
-from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, Row, encode
+from saga_app.saga.messages import DEAD_LETTER, SIGNALS, Row, encode
 from saga_app.service.problem import Problem
 from saga_app.service.start import Sends
 from saga_app.stream import NotAcknowledged
+from saga_app.stream.refusal import size_of
 from saga_app.stream.sender import Message as Outgoing
 
 #: How long what has been asked for is given to come back from the topics (seconds), and how much is remembered.
@@ -151,12 +152,17 @@ class Operator:
                 raise _away(count, len(acts), str(error.reason)) from error
             except Problem as problem:
                 raise _away(count, len(acts), problem.detail) from problem
-            chosen.left_out[intents.GONE] += len(fresh) - sent
-            done, count = upto, count + sent
+            for act in fresh:
+                if act.key not in sent:
+                    chosen.left_out[_gone(act)] += 1
+            done, count = upto, count + len(sent)
         return count
 
-    async def _portion(self, acts: list[Act], by: str) -> int:
-        """Remembered while it is sent, too; what was not acknowledged is forgotten, so that it can be sent again."""
+    async def _portion(self, acts: list[Act], by: str) -> set[tuple[Any, ...]]:
+        """The keys of those that were sent.
+
+        Remembered while it is sent, too; what was not acknowledged is forgotten, so that it can be sent again.
+        """
         self._remember(acts)
         found: list[Act] = []
         sent: set[int] = set()  # by their places in what was found
@@ -169,7 +175,7 @@ class Operator:
             raise
         finally:
             self._forget(acts, {found[place].key for place in sent})
-        return len(sent)
+        return {found[place].key for place in sent}
 
     def _forget(self, acts: Iterable[Act], sent: Container[tuple[Any, ...]]) -> None:
         for act in acts:
@@ -178,13 +184,13 @@ class Operator:
 
     async def _messages(self, acts: list[Act], by: str) -> tuple[list[Act], list[Outgoing]]:
         """What can be sent, and the records; a dead letter that is not in Kafka any more cannot."""
-        dead = {Place(DLQ, *act.held.dlq) for act in acts if isinstance(act, Resend)}
+        dead = {act.source for act in acts if isinstance(act, Resend)}
         raws = await self.lookup.records(dead) if dead else {}
         at, found, messages = self.now(), list[Act](), list[Outgoing]()
         for act in acts:
             if isinstance(act, Intent):
                 messages.append(_told(act, at, by))
-            elif (raw := raws.get(Place(DLQ, *act.held.dlq))) is not None:
+            elif (raw := raws.get(act.source)) is not None and is_whole(raw, act.held):
                 messages.append(as_it_was(act.held.place, raw, by))
             else:
                 continue
@@ -201,6 +207,15 @@ class Operator:
             self.asked.move_to_end(act.key)
         while len(self.asked) > REMEMBERED:
             self.asked.popitem(last=False)
+
+
+def is_whole(raw: Any, held: Held) -> bool:
+    """Whether a record is the original of a dead letter; a topic that was recreated has others at its offsets."""
+    return held.original_bytes is None or size_of(raw.value, raw.headers) == held.original_bytes
+
+
+def _gone(act: Act) -> str:
+    return intents.CUT if isinstance(act, Resend) and act.held.original_bytes is not None else intents.GONE
 
 
 def _told(intent: Intent, at: str, by: str) -> Outgoing:

@@ -119,6 +119,9 @@ class DeadLetterItem(BaseModel):
     readable: bool = Field(description="whether its saga is known; others are sent again as they are")
     dlq_partition: int
     dlq_offset: int
+    refused_by: str | None = Field(description="the topic that refused what the record led to")
+    original_bytes: int | None = Field(description="size of the original's value and headers, if it is stored cut")
+    kept_bytes: int | None = Field(description="how much of it is stored, if it is stored cut")
 
 
 class DeadLetterGroup(BaseModel):

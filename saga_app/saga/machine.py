@@ -150,7 +150,13 @@ def rank(row: Row) -> tuple[bool, bool, int, int, bool]:
 
     On its way back goes before the steps: when an operator turns a saga round, it may go forward unheard of.
     """
-    return row.ended, row.state == "rolling-back", len(row.history), row.attempt, row.state == "parked"
+    return row.ended, is_turned(row), len(row.history), row.attempt, row.state == "parked"
+
+
+def is_turned(row: Row) -> bool:
+    """Whether a saga is on its way back, also when it is parked there."""
+    undoing = row.state == "parked" and row.slip is not None and row.slip.undoing
+    return row.state == "rolling-back" or undoing
 
 
 def apply(row: Row | None, news: Row) -> Row:
@@ -159,8 +165,11 @@ def apply(row: Row | None, news: Row) -> Row:
         return news
     if rank(news) <= rank(row):
         return row
+    # A dead letter may lack facts that were too large for it.
+    facts = row.facts | news.facts if news.state == "parked" else news.facts
     return changed(
         news,
+        facts=facts,
         started_at=min(row.started_at, news.started_at),
         overdue=row.overdue or news.overdue,
         due_at=row.due_at or news.due_at,
@@ -176,7 +185,7 @@ def passed(row: Row, request: Message) -> bool:
 
     A saga that is just one step further may have been noted without its message having been sent: see `resumed`.
     """
-    if row.ended or row.state != "rolling-back":
+    if row.ended or not is_turned(row):
         return row.ended or len(row.history) > len(request.history) + 1
     return not is_undoing(request) or len(row.history) > len(request.history) + 1
 
@@ -190,7 +199,7 @@ def resumed(plan: Plan, row: Row, request: Message) -> Next | None:
     """What has followed a request already, if its row is just one step further: it may not have been sent."""
     if row.state != "running" or is_undoing(request) or len(row.history) != len(request.history) + 1:
         return None
-    return Next(_topic(plan, row.step), _request(row))
+    return Next(_topic(plan, row.step), request_of(row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +216,11 @@ def directed(plan: Plan, row: Row, signal: Signal) -> Turn | None:
     A parked saga is redriven with the attempt that follows its own. A saga that is running or parked is turned round.
     """
     if row.order == signal and _is_turn(row, signal):
-        return Turn(row, Next(_topic(plan, row.step), _request(row)))
+        return Turn(row, Next(_topic(plan, row.step), request_of(row)))
     here = (signal.step, signal.attempt) == (row.step, row.attempt + 1)  # each step counts its attempts
     if signal.kind == "redriven" and row.state == "parked" and here:
-        return _turn(plan, signal, Next(_topic(plan, row.step), replace(_request(row), attempt=signal.attempt)))
-    if signal.kind == "cancelled" and row.state in ("running", "parked"):
+        return _turn(plan, signal, Next(_topic(plan, row.step), replace(request_of(row), attempt=signal.attempt)))
+    if signal.kind == "cancelled" and row.state in ("running", "parked") and not is_turned(row):
         return _turn(plan, signal, _back(plan, row, signal))
     return None
 
@@ -219,7 +228,7 @@ def directed(plan: Plan, row: Row, signal: Signal) -> Turn | None:
 def _is_turn(row: Row, signal: Signal) -> bool:
     """Whether a row is what this signal has made of it, and nothing has been heard since."""
     if signal.kind == "redriven":
-        return row.state == "running" and row.attempt == signal.attempt
+        return row.state in ("running", "rolling-back") and row.attempt == signal.attempt
     return row.state == "rolling-back" and row.history[-1].outcome == "cancelled"
 
 
@@ -245,11 +254,11 @@ def _back(plan: Plan, row: Row, signal: Signal) -> Next | End:
         outcome="cancelled",
         reason=f"cancelled by {signal.by or 'somebody'}",
     )
-    message = replace(_request(row), attempt=1, history=[*row.history, line], slip=Slip(back[1:], [], undoing=True))
+    message = replace(request_of(row), attempt=1, history=[*row.history, line], slip=Slip(back[1:], [], undoing=True))
     return Next(back[0], message) if back else End("rolled-back", message)
 
 
-def _request(row: Row) -> Message:
+def request_of(row: Row) -> Message:
     """The request that a saga waits for, as its row has it."""
     return Message(
         v=1,

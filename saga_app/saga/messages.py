@@ -191,6 +191,12 @@ class DeadLetter:
     at: Time
     id: str | None = None
     saga: str | None = None
+    #: The topic that refused what the record led to, or the table's changelog.
+    refused_by: str | None = None
+    #: Only in a letter that is stored cut, because the `dlq` refused all of it: the bytes of the original's value and
+    #: headers, and how many of them are here. The original is at topic[partition]@offset for as long as that keeps it.
+    original_bytes: Offset | None = None
+    kept_bytes: Offset | None = None
 
 
 #: The header in which a dead letter says what happened.

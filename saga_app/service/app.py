@@ -17,6 +17,7 @@ from yarl import URL
 
 from saga_app.environment import WrongEnvironment, stop
 from saga_app.service import log, topics
+from saga_app.service.deadletters import Refusals
 from saga_app.service.worker import Worker
 from saga_app.settings import Settings
 from saga_app.stream import Transport, embedded, quiet
@@ -74,6 +75,8 @@ class App(faust.App):
     checks: tuple[Callable[[], str | None], ...] = ()
     #: What has to be right before anything starts: each raises `WrongEnvironment` if it is not.
     before_start: tuple[Callable[[], None], ...] = ()
+    #: What becomes of records whose output the broker refused.
+    refusals: Refusals
     #: What is to be closed at the end.
     closing: list[Callable[[], Awaitable[None]]]
 
@@ -142,6 +145,8 @@ def build(name: str, settings: Settings, web_port: int) -> App:
     app.settings = settings
     app.gate = BrokerGate(app, beacon=app.beacon)
     app.closing = []
+    app.refusals = Refusals()
+    app.checks = (lambda: app.refusals.problem,)
     Transport.install(app, max_inflight=MAX_INFLIGHT)
     if settings.embedded:
         embedded.adapt(app)

@@ -11,6 +11,7 @@ from saga_app.service import guard, health, policy, problem
 from saga_app.service.app import App, build
 from saga_app.service.effects import Effects
 from saga_app.service.mail import SmtpMail
+from saga_app.service.observer import Observer
 from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.service.world import FilePolicy, LogMail, Mischief, MockStock, World
@@ -47,15 +48,15 @@ def serve_steps(app: App, rows: Rows | None = None, effects: Effects | None = No
     outside = world(app.settings)
     app.closing.append(outside.close)
     for step in ONBOARDING.of(app.conf.id):
-        loop = StepLoop(ONBOARDING, step, outside, app.settings.partitions, rows, effects)
-        listen(app, step.topic, step.act.__doc__ or "", step.name, loop.handle)
+        loop = StepLoop(ONBOARDING, step, outside, app.settings.partitions, rows, effects, app.refusals)
+        listen(app, step.topic, step.act.__doc__ or "", step.name, loop)
 
 
-def listen(app: App, topic: str, help: str, name: str, handler: Any) -> None:
-    """An agent that gives every record of a topic to a handler, by way of the stream layer."""
+def listen(app: App, topic: str, help: str, name: str, listener: StepLoop | Observer) -> None:
+    """An agent that gives every record of a topic to a listener, by way of the stream layer."""
 
     async def agent(stream: StreamT[bytes]) -> None:
-        await Pool(app, handler, timeout_s=None).run(stream)
+        await Pool(app, listener.handle, timeout_s=None, on_refusal=listener.on_refusal).run(stream)
 
     agent.__doc__, agent.__name__ = help, name
     source = app.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")

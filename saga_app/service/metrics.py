@@ -10,3 +10,4 @@ PARKED = Counter("saga_dead_letters_total", "Records sent to the dlq", ["step", 
 DUPLICATES = Counter("saga_duplicates_total", "Messages that were known already and changed nothing", ["topic"])
 FORWARDED = Counter("saga_forwarded_total", "Messages sent on to their id's partition", ["topic"])
 HELD = Gauge("saga_commit_held_seconds", "Age of the oldest unfinished record, which holds its partition's commit back")
+REFUSED = Counter("saga_outputs_refused_total", "Records that the broker refused for good, by their topic", ["topic"])

@@ -5,17 +5,22 @@ two who redrive the same saga the first is heard, and nobody redrives what someb
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
+from time import time
 from typing import Any
 
 import structlog
 
 from saga_app.saga import machine
-from saga_app.saga.messages import BadMessage, Parked, Row, Signal, encode, parse
+from saga_app.saga.messages import CHANGELOG, DLQ, BadMessage, Parked, Row, Signal, changed, encode, parse
 from saga_app.saga.steps import Plan
+from saga_app.saga.times import iso
+from saga_app.service.deadletters import GaveUp, Refusals, park, with_letter
 from saga_app.service.headers import headers_for
 from saga_app.service.placement import misplaced
 from saga_app.service.record import Receipt, Record
 from saga_app.service.rows import Rows
+from saga_app.stream import Refused
 
 log = structlog.get_logger()
 
@@ -26,8 +31,10 @@ ORDERS, SOON_S, TICK_S = ("redriven", "cancelled"), 10.0, 0.1
 class Observer:
     """Reads the `dlq` and the `saga-signals` for the rows: what is parked, overdue or tried again is marked."""
 
-    def __init__(self, plan: Plan, rows: Rows, partitions: int) -> None:
+    def __init__(self, plan: Plan, rows: Rows, partitions: int, refusals: Refusals | None = None) -> None:
         self.plan, self.rows, self.partitions = plan, rows, partitions
+        self.clock: Callable[[], float] = time
+        self.refusals = refusals or Refusals()
 
     async def handle(self, receipt: Receipt, _batch: Any, record: Record) -> None:
         """One record of either topic; what cannot be read concerns no row.
@@ -93,3 +100,47 @@ class Observer:
                 self.rows.note(receipt, record.partition, turn.row)
             log.info("turned", saga=row.id, step=row.step, kind=signal.kind, attempt=signal.attempt)
         return turn
+
+    async def on_refusal(self, receipt: Receipt, record: Record, refusals: Sequence[Refused], tries: int) -> bool:
+        """The broker refused what this record led to; nothing of it may stop the partition. See `stream.Pool`."""
+        lost = self.refusals.lost(refusals)
+        by_topic = {refusal.topic: refusal for refusal in lost}
+        if DLQ in by_topic:
+            await self.refusals.shorten(receipt, by_topic[DLQ], tries)
+        elif CHANGELOG in by_topic and tries == 0:
+            self.note_less(receipt, record, by_topic[CHANGELOG])
+        elif CHANGELOG in by_topic:
+            log.error(
+                "row refused by the broker", saga=(record.key or b"").decode("utf-8", "replace"), reason=str(lost[0])
+            )
+        elif lost:
+            self.park_onward(receipt, record, lost[0])
+        return bool(lost)
+
+    def note_less(self, receipt: Receipt, record: Record, refusal: Refused) -> None:
+        """A row that the changelog refuses is noted with the facts that it had before; the dead letter says why.
+
+        Such a letter is redriven by sending its original again, which still has all facts.
+        """
+        body = parse(record.topic, record.value, record.headers)
+        if not isinstance(body, Parked) or (news := machine.parked(self.plan, body)) is None:
+            return
+        row = self.rows.get(record.partition, news.id)
+        self.rows.note(receipt, record.partition, changed(news, facts=row.facts if row else {}))
+        if body.letter.refused_by != CHANGELOG:
+            reason = GaveUp(refusal, 1).reason
+            letter = changed(body.letter, refused_by=CHANGELOG, error=type(refusal).__name__, reason=reason)
+            receipt.send(DLQ, record.key, record.value, with_letter(record.headers, letter))
+
+    def park_onward(self, receipt: Receipt, record: Record, refusal: Refused) -> None:
+        """A saga that an operator has sent on, and the broker refused its message: it waits for somebody again."""
+        body = parse(record.topic, record.value, record.headers)
+        id = body.letter.id if isinstance(body, Parked) else body.id
+        row = self.rows.get(record.partition, id) if id else None
+        step = self.plan.named(row.step) if row else None
+        if row is None or step is None:
+            log.error("record refused by the broker", saga=id, reason=str(refusal))
+            return
+        request, at = machine.request_of(row), iso(self.clock())
+        gave_up = GaveUp(refusal, 1)
+        park(receipt, record, request, step, gave_up, at, at, instead=encode(request), refused_by=refusal.topic)

@@ -5,26 +5,27 @@ for before the record counts as done. What it raises crashes the worker, so that
 can be wrong with a message or with the outside world is met here.
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import structlog
 
 from saga_app.saga import machine
-from saga_app.saga.messages import Answer, BadMessage, Message, Row, decode, encode
+from saga_app.saga.messages import DLQ, Answer, BadMessage, Message, Row, decode, encode
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.saga.steps import Denied, Done, Outcome, Plan, Step
 from saga_app.saga.times import epoch, iso
 from saga_app.service import metrics
 from saga_app.service.attempts import Attempts, Progress
-from saga_app.service.deadletters import GaveUp, park
+from saga_app.service.deadletters import GaveUp, Refusals, park
 from saga_app.service.effects import Effects
 from saga_app.service.headers import headers_for
 from saga_app.service.placement import misplaced
 from saga_app.service.record import Receipt, Record
 from saga_app.service.rows import Rows
 from saga_app.service.world import World
-from saga_app.stream import Later
+from saga_app.stream import Later, Refused
 from saga_app.stream.eager import Eager
 
 log = structlog.get_logger()
@@ -50,8 +51,10 @@ class StepLoop:
         partitions: int,
         rows: Rows | None = None,
         effects: Effects | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self.plan, self.step, self.world, self.partitions = plan, step, world, partitions
+        self.refusals = refusals or Refusals()
         self.rows, self.effects = rows, effects
         self.begins = step is plan.steps[0]
         self.undoes = plan.undone_by(step.topic)
@@ -148,6 +151,28 @@ class StepLoop:
         answer = machine.answer(self.step, no, gave_up.attempts, since.received_at, began_at, now, failed=True)
         return self.proceed(receipt, record, request, answer)
 
+    async def on_refusal(self, receipt: Receipt, record: Record, refusals: Sequence[Refused], tries: int) -> bool:
+        """The broker refused what this record led to: park it, so that its partition goes on. See `stream.Pool`."""
+        lost = self.refusals.lost(refusals)
+        if letter := next((refusal for refusal in lost if refusal.topic == DLQ), None):
+            await self.refusals.shorten(receipt, letter, tries)
+        elif lost:
+            self.park_refused(receipt, record, lost[0])
+        return bool(lost)
+
+    def park_refused(self, receipt: Receipt, record: Record, refusal: Refused) -> None:
+        """The saga waits for somebody; where its row waits for the next step already, it waits there."""
+        now, step, instead = self.world.now(), self.step, None
+        try:
+            request = self.read(record)
+        except BadMessage:
+            request = None
+        row = self.rows.get(record.partition, request.id) if self.rows and request else None
+        if row and request and (onward := machine.resumed(self.plan, row, request)):
+            step, instead = self.plan.on(onward.topic) or step, encode(onward.message)
+        gave_up = GaveUp(refusal, 1)
+        park(receipt, record, request, step, gave_up, now, now, instead=instead, refused_by=refusal.topic)
+
     def absorbed(self, record: Record, request: Message) -> None:
         """A request whose effect is there already, or must not be any more: there is nothing to do."""
         metrics.DUPLICATES.labels(record.topic).inc()
@@ -237,7 +262,7 @@ class StepLoop:
 
     def turned(self, row: Row, request: Message) -> bool:
         """Whether an operator has turned the saga round while the step acted: its undo is on the way."""
-        return row.state == "rolling-back" and not machine.is_undoing(request)
+        return machine.is_turned(row) and not machine.is_undoing(request)
 
 
 def origin(record: Record) -> tuple[int, int]:

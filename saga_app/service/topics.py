@@ -21,8 +21,8 @@ BROKER_TIME = {"message.timestamp.type": "LogAppendTime"}
 #: A dead letter holds its original byte for byte and a header more, and it is kept until somebody has dealt with it.
 DEAD_LETTERS = BROKER_TIME | {"retention.ms": "-1", "max.message.bytes": "2097152"}
 
-#: Compact only, never delete: it is the table.
-COMPACT = BROKER_TIME | {"cleanup.policy": "compact"}
+#: Compact only, never delete: it is the table. A row holds what the largest message holds, and more.
+COMPACT = BROKER_TIME | {"cleanup.policy": "compact", "max.message.bytes": "2097152"}
 
 #: Where everything that happens to a saga can be read.
 READ = (*ONBOARDING.topics, SIGNALS, DLQ, CHANGELOG)

@@ -17,6 +17,7 @@ from saga_app.stream.lease import Fenced
 from saga_app.stream.partition import partition_of
 from saga_app.stream.pool import Pool
 from saga_app.stream.receipt import Headers, Receipt
+from saga_app.stream.refusal import Refused
 from saga_app.stream.rocks_store import CannotStore
 from saga_app.stream.sender import Message, NotAcknowledged, Sender
 from saga_app.stream.table import Table
@@ -33,6 +34,7 @@ __all__ = [
     "NotAcknowledged",
     "Pool",
     "Receipt",
+    "Refused",
     "Sender",
     "Table",
     "Transport",

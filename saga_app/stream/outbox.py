@@ -10,13 +10,15 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from saga_app.stream.brokers import Brokers
 from saga_app.stream.quiet import Quiet
 from saga_app.stream.receipt import Headers
+from saga_app.stream.refusal import Refused, is_permanent
 
 #: Time between two bursts, and between two looks for delivery reports (seconds).
 TICK_S = 0.005
@@ -54,6 +56,65 @@ _DEFAULTS: Mapping[str, Any] = {
     "log_level": 3,
 }
 
+#: For the second try of a message: a broker refuses a batch as a whole, innocent neighbours included.
+_ALONE: Mapping[str, Any] = {"batch.num.messages": 1}
+
+
+class _Message(NamedTuple):
+    """What is to be sent, until the broker has acknowledged it."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]] | None
+    partition: int
+    report: Report
+
+
+class _Lane:
+    """A librdkafka producer, and the messages that it has not been given yet, in order."""
+
+    def __init__(self, producer: Any, failed: Callable[[_Message, Any], None]) -> None:
+        self.held: deque[_Message] = deque()
+        self.producer = producer
+        self.brokers = Brokers(producer)
+        self._failed = failed
+
+    def __len__(self) -> int:
+        return len(self.held) + len(self.producer)
+
+    def burst(self, gate: Gate | None) -> None:
+        """Hand over as many as it takes. Raises what the gate raises."""
+        held, produce = self.held, self.producer.produce
+        while held and (gate is None or gate()):
+            message = held[0]
+            topic, key, value, headers, partition, _ = message
+            try:
+                produce(topic, value, key, partition, partial(self._delivered, message), None, 0, headers)
+            except BufferError:
+                return
+            except Exception as error:  # this one message cannot be sent
+                self._failed(message, error)
+            held.popleft()
+
+    def _delivered(self, message: _Message, error: Any, delivered: Any) -> None:
+        if error is None:
+            message.report(None, delivered)
+        else:
+            self._failed(message, error)
+
+    def drop(self, error: BaseException) -> None:
+        """Fail what it has not been given."""
+        while self.held:
+            self.held.popleft().report(error, None)
+
+    def purge(self) -> None:
+        """Fail everything that is not acknowledged."""
+        self.drop(KafkaException(KafkaError(KafkaError._PURGE_QUEUE)))
+        if len(self.producer):
+            self.producer.purge()
+            self.producer.poll(0)
+
 
 def _pause_s(under_way: int) -> float:
     """How long until the next tick (seconds)."""
@@ -70,6 +131,10 @@ class Outbox:
     What it cannot take now (its queue is full, or the gate is closed) stays here in order, and
     `full` tells the pool not to begin another batch.  `timeout_s` is how long a message may wait
     for its acknowledgement once librdkafka has it.
+
+    A message that is refused (see refusal.py) is sent once more, by a second producer that sends each message in a
+    request of its own; if that is refused too, its report gets `Refused`. Messages of the same key that were sent after
+    it may be ahead of it by then.
     """
 
     def __init__(
@@ -81,15 +146,25 @@ class Outbox:
         **settings: Any,
     ) -> None:
         self._gate = gate
-        self._held: deque[tuple[Any, ...]] = deque()
         self._busy = self._met = False
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.Handle = self._loop.call_later(IDLE_S, self._tick)
         self.full = False
         self.timeout_s = timeout_s
         own = {"bootstrap.servers": bootstrap, "delivery.timeout.ms": int(timeout_s * 1000)}
-        self._producer = producer({**_DEFAULTS, **own, **settings}, logger=log)
-        self.brokers = Brokers(self._producer)
+        self._new_producer = partial(producer, logger=log)
+        self._config = {**_DEFAULTS, **own, **settings}
+        self._main = _Lane(self._new_producer(self._config), self._try_alone)
+        self._alone: _Lane | None = None  #: made when a message is refused for the first time
+
+    @property
+    def brokers(self) -> Brokers:
+        """Those of the producer that sends nearly everything."""
+        return self._main.brokers
+
+    @property
+    def _lanes(self) -> tuple[_Lane, ...]:
+        return (self._main,) if self._alone is None else (self._main, self._alone)
 
     def put(
         self,
@@ -102,7 +177,7 @@ class Outbox:
         report: Report,
     ) -> None:
         """Send with the next burst; never blocks."""
-        self._held.append((topic, value, key, partition, report, None, 0, list(headers) if headers else None))
+        self._main.held.append(_Message(topic, key, value, list(headers) if headers else None, partition, report))
         if not self._busy:
             self._busy = True
             self._timer.cancel()
@@ -117,45 +192,45 @@ class Outbox:
 
     def __len__(self) -> int:
         """Messages that are not acknowledged yet."""
-        return len(self._held) + len(self._producer)
+        return sum(map(len, self._lanes))
 
     def _tick(self) -> None:
         """Hand over a burst, fetch reports, and come back soon while anything is under way."""
-        try:
-            self._burst()
-        except Exception as error:  # the gate: never again
-            self._drop(error)
-        self.full = bool(self._held)
-        self._producer.poll(0)
+        for lane in self._lanes:
+            try:
+                lane.burst(self._gate)
+            except Exception as error:  # the gate: never again
+                lane.drop(error)
+            lane.producer.poll(0)
+        self.full = any(lane.held for lane in self._lanes)
         under_way = len(self)
         self._busy = under_way > 0
         self._timer = self._loop.call_later(_pause_s(under_way), self._tick)
 
-    def _burst(self) -> None:
-        held, gate, produce = self._held, self._gate, self._producer.produce
-        while held and (gate is None or gate()):
-            message = held[0]
-            try:
-                produce(*message)
-            except BufferError:
-                return
-            except Exception as error:  # this one message is refused (too large, no such partition)
-                message[4](error, None)
-            held.popleft()
-
-    def _drop(self, error: BaseException) -> None:
-        while self._held:
-            self._held.popleft()[4](error, None)
+    def _try_alone(self, message: _Message, error: Any) -> None:
+        """The broker may have refused a whole batch because of one message in it."""
+        if not is_permanent(error):
+            message.report(error, None)
+            return
+        if self._alone is None:
+            self._alone = _Lane(self._new_producer({**self._config, **_ALONE}), _refuse)
+        self._alone.held.append(message)
 
     def purge(self) -> None:
         """Give up on everything that is not acknowledged; its reports fail."""
-        self._drop(KafkaException(KafkaError(KafkaError._PURGE_QUEUE)))
-        if len(self._producer):
-            self._producer.purge()
-            self._producer.poll(0)
+        for lane in self._lanes:
+            lane.purge()
 
     async def close(self) -> None:
-        """End without waiting for the broker; whoever drains has waited before."""
+        """Close without flushing; callers drain first."""
         self.purge()
         self._timer.cancel()
-        await asyncio.to_thread(self.brokers.close)
+        for lane in self._lanes:
+            await asyncio.to_thread(lane.brokers.close)
+
+
+def _refuse(message: _Message, error: Any) -> None:
+    refused = (
+        Refused(message.topic, message.key, message.value, message.headers, error) if is_permanent(error) else error
+    )
+    message.report(refused, None)

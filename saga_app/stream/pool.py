@@ -6,11 +6,13 @@ not wait costs no task, no timer and no receipt of its own. Neither does what on
 A record is done when its handler has returned and everything it sent is acknowledged.
 A handler that fails does not get its record acknowledged: the worker crashes and the record
 is delivered again.  What may fail for good (a bad payload, a policy that says no) is the
-handler's to catch and to send to a dead letter topic.
+handler's to catch and to send to a dead letter topic.  What the broker refuses for good is
+handed to `on_refusal`, together with the one record that sent it.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from itertools import count
 from typing import Any, cast
 
 from faust.types import TP, AppT, EventT, StreamT
@@ -20,6 +22,7 @@ from saga_app.stream.eager import Eager
 from saga_app.stream.intake import events
 from saga_app.stream.outbox import TICK_S
 from saga_app.stream.receipt import Receipt
+from saga_app.stream.refusal import Refused
 from saga_app.stream.transport import Transport
 from saga_app.stream.wheel import Later, Wheel
 
@@ -32,6 +35,11 @@ WATCHES = 20
 #: it sent before is acknowledged; not at all if the partition is somebody else's by then.
 Handler = Callable[..., Coroutine[Any, Any, Later | None] | Later | None]
 
+#: Called with a new receipt, the record, the refusals of what it sent, and how often this was called for the record
+#: before. It sends what takes the place of the record (a dead letter) and returns True: then the record is done; or it
+#: returns False: nothing is missing that matters. If what it sends is refused as well, it is called again.
+OnRefusal = Callable[[Receipt, Any, Sequence[Refused], int], Coroutine[Any, Any, bool]]
+
 #: A record by its number in its batch, and the state that its handler wants to have back (None the first time).
 Item = tuple[int, Any]
 
@@ -41,12 +49,21 @@ class Pool:
 
     timeout_s: how long a handler may take (None: for ever), lags and retries included;
     ack_s: how long the acknowledgements may take after it, an outage of the broker included (longer than the
-    transport's send_s).  Beyond either the worker crashes.
+    transport's send_s).  Beyond either the worker crashes;
+    on_refusal: what to do about a record whose output the broker refuses; without it the worker crashes.
     """
 
-    def __init__(self, app: AppT, handler: Handler, timeout_s: float | None = 300.0, ack_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        app: AppT,
+        handler: Handler,
+        timeout_s: float | None = 300.0,
+        ack_s: float = 60.0,
+        on_refusal: OnRefusal | None = None,
+    ) -> None:
         self.app = app
         self.handler = handler
+        self.on_refusal = on_refusal
         self.timeout_s = timeout_s
         self.ack_s = ack_s
         self._unsettled: dict[Receipt, float] = {}  #: since when each waits, the oldest first
@@ -120,44 +137,63 @@ class Pool:
         record = None
         try:
             for index, state in waiting:
-                record = batch.records[index]
+                record, receipt.origin = batch.records[index], index
                 later = await self._handle(receipt, batch, record, state)
                 if later is None:
                     handled.append(index)
                 else:
                     put_off.append((asyncio.get_running_loop().time() + later.seconds, (index, later.state)))
             record = record if len(handled) + len(put_off) == 1 else None
-            await self._settled(receipt)
-            for index in handled:
+            await self._acknowledged(receipt)
+            parked = {index for index in receipt.refusals if await self._refused(batch, index, receipt)}
+            for index in {*handled, *parked}:
                 batch.finish(index)
             # Not before what they have sent is acknowledged: the next time they have another receipt.
             for at, item in put_off:
-                self._wheel.put(at, (stream, event, item))
+                if item[0] not in parked:
+                    self._wheel.put(at, (stream, event, item))
             if not batch.left:
                 await self._close(stream, event)
         except Exception as error:
             await self._fail(batch, record, error)
 
+    async def _refused(self, batch: Batch, index: int, receipt: Receipt) -> bool:
+        """The broker has refused what a record sent: whether the record is done now, or only lacks what need not be."""
+        parked, refusals = False, receipt.refusals[index]
+        for tries in count():
+            if self.on_refusal is None:
+                raise refusals[0]
+            instead = self._transport.receipt()
+            parked = await self.on_refusal(instead, batch.records[index], refusals, tries) or parked
+            await self._acknowledged(instead)
+            if not instead.refusals:
+                break
+            refusals = instead.refusals[instead.origin]
+        return parked
+
     async def _handle(self, receipt: Receipt, batch: Batch, record: Any, state: Any) -> Later | None:
         work = self.handler(receipt, batch, record) if state is None else self.handler(receipt, batch, record, state)
         if work is None or isinstance(work, Later):
             return work
-        begun = Eager(work)
-        if not begun.waits or self.timeout_s is None:
-            return await begun
-        async with asyncio.timeout(self.timeout_s):
-            return await begun
+        try:
+            begun = Eager(work)
+            if not begun.waits or self.timeout_s is None:
+                return await begun
+            async with asyncio.timeout(self.timeout_s):
+                return await begun
+        except Refused:  # the receipt has it
+            return None
 
-    async def _settled(self, receipt: Receipt) -> None:
+    async def _acknowledged(self, receipt: Receipt) -> None:
         """Wait for the acknowledgements, for at most about `ack_s`; one timer watches over all of them."""
         if not receipt.open:
-            return await receipt.settled()
+            return await receipt.acknowledged()
         loop = asyncio.get_running_loop()
         self._unsettled[receipt] = loop.time()
         if self._watch is None:
             self._watch = loop.call_later(self.ack_s / WATCHES, self._look)
         try:
-            await receipt.settled()
+            await receipt.acknowledged()
         finally:
             del self._unsettled[receipt]
 
@@ -167,7 +203,7 @@ class Pool:
         for receipt, since in self._unsettled.items():
             if loop.time() - since < self.ack_s:
                 break
-            receipt.report(TimeoutError(f"not acknowledged within {self.ack_s:g} s"), None)
+            receipt.fail(TimeoutError(f"not acknowledged within {self.ack_s:g} s"))
         self._watch = loop.call_later(self.ack_s / WATCHES, self._look) if self._unsettled else None
 
     async def _close(self, stream: StreamT[Any], event: EventT[Any]) -> None:

@@ -1,10 +1,13 @@
 """One receipt for all that a record, or a whole batch, sends: instead of a future a message."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException
+
+from saga_app.stream.refusal import Refused
 
 if TYPE_CHECKING:
     from saga_app.stream.outbox import Outbox
@@ -21,15 +24,20 @@ class Receipt:
 
     It may be settled, used and settled again.  A failure stays: what was sent before it may be
     missing, so the record must not count as done.
+
+    A message that the broker refused is no failure of the others: `refusals` has it under the `origin` that was set
+    when it was sent (the number of its record in its batch).
     """
 
-    __slots__ = ("_error", "_open", "_outbox", "_waiters")
+    __slots__ = ("_error", "_open", "_outbox", "_waiters", "origin", "refusals")
 
     def __init__(self, outbox: "Outbox") -> None:
         self._outbox = outbox
         self._open = 0
         self._error: BaseException | None = None
         self._waiters: list[asyncio.Future[None]] = []
+        self.origin = 0
+        self.refusals: dict[int, list[Refused]] = {}
 
     def send(
         self,
@@ -40,35 +48,52 @@ class Receipt:
         partition: int | None = None,
     ) -> None:
         """Send a message; never blocks.  Without a partition the hash of the key decides."""
-        self._open += 1
         where = BY_KEY if partition is None else partition
-        self._outbox.put(topic, key, value, headers=headers, partition=where, report=self.report)
+        self._outbox.put(topic, key, value, headers=headers, partition=where, report=self.expect())
 
-    def expect(self) -> None:
-        """One more `report` will come."""
+    def expect(self) -> Callable[[Any, Any], None]:
+        """One more message is under way; call what this returns with its delivery report."""
         self._open += 1
+        return partial(self._reported, self.origin)
 
-    def report(self, error: Any, _message: Any) -> None:
+    def _reported(self, origin: int, error: Any, _message: Any) -> None:
         """A message was acknowledged, or has failed for good."""
         self._open -= 1
-        if error is not None and self._error is None:
+        if isinstance(error, Refused):
+            self.refusals.setdefault(origin, []).append(error)
+        elif error is not None:
+            self.fail(error)
+        if not self._open:
+            self._wake()
+
+    def fail(self, error: Any) -> None:
+        """What was sent may be missing, for this reason: an exception, or librdkafka's KafkaError."""
+        if self._error is None:
             self._error = error if isinstance(error, BaseException) else KafkaException(error)
-        if self._waiters and (self._error is not None or not self._open):
-            for waiter in self._waiters:
-                if not waiter.done():  # cancelled meanwhile
-                    waiter.set_result(None)
-            self._waiters.clear()
+        self._wake()
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():  # cancelled meanwhile
+                waiter.set_result(None)
+        self._waiters.clear()
 
     @property
     def open(self) -> int:
         """How many messages are not acknowledged yet."""
         return self._open
 
-    async def settled(self) -> None:
-        """Wait until all that was sent so far is acknowledged, and raise what went wrong (KafkaException, Fenced)."""
+    async def acknowledged(self) -> None:
+        """Wait until all that was sent so far is acknowledged or refused. Raises KafkaException or Fenced."""
         while self._open and self._error is None:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             await waiter
         if self._error is not None:
             raise self._error
+
+    async def settled(self) -> None:
+        """The same; raises also `Refused` if the broker refused something that this origin has sent."""
+        await self.acknowledged()
+        if refusals := self.refusals.get(self.origin):
+            raise refusals[0]

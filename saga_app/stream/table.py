@@ -14,8 +14,9 @@ from faust.types import TP, AppT
 from saga_app.stream import memory_store, rocks_store
 from saga_app.stream.locked import Locked, Locks
 from saga_app.stream.mender import Mender, keys_at
-from saga_app.stream.outbox import TICK_S
+from saga_app.stream.outbox import TICK_S, Report
 from saga_app.stream.receipt import Receipt
+from saga_app.stream.refusal import Refused
 from saga_app.stream.rows import Row, RowStore
 from saga_app.stream.transport import Transport
 
@@ -32,7 +33,7 @@ _SETTLED: Any = object()
 class _Write(NamedTuple):
     """A row on its way to the changelog, and the assignment under which it was written."""
 
-    receipt: Receipt
+    report: Report
     generation: int
     partition: int
     key: bytes
@@ -54,7 +55,7 @@ class Table(faust.Table[bytes, bytes]):
         tables: Any = app.tables
         tables.add(self)
         self._pending: dict[tuple[int, bytes], bytes | None] = {}
-        self._outdated: defaultdict[tuple[int, bytes], list[Receipt]] = defaultdict(list)
+        self._outdated: defaultdict[tuple[int, bytes], list[Report]] = defaultdict(list)
         self._acked: defaultdict[int, list[Row]] = defaultdict(list)
         self._offsets: defaultdict[int, list[int]] = defaultdict(list)
         self._mender = Mender(self._keys_at, self._write_again)
@@ -99,8 +100,7 @@ class Table(faust.Table[bytes, bytes]):
     def write(self, receipt: Receipt, partition: int, key: bytes, value: bytes | None) -> None:
         """Set the row (None deletes); the receipt covers its changelog record."""
         self._pending[partition, key] = value
-        receipt.expect()
-        self._put(_Write(receipt, self._generation, partition, key, value))
+        self._put(_Write(receipt.expect(), self._generation, partition, key, value))
 
     def locked(self, partition: int, key: bytes) -> "Locked":
         """`async with` it to keep other handlers of this key out, for an await between read and write.
@@ -147,13 +147,15 @@ class Table(faust.Table[bytes, bytes]):
         if current and timed_out(error):
             self._again(write)
             return
+        if current and isinstance(error, Refused):
+            self._forget(write, error)
         if current and error is None:
             rows = self._acked[write.partition]
             if not rows:
                 asyncio.get_running_loop().call_soon(self._flush, write.generation, write.partition)
             rows.append((write.key, write.value))
             self._offsets[write.partition].append(message.offset())
-        write.receipt.report(error, message)
+        write.report(error, message)
 
     def _again(self, write: _Write) -> None:
         """The fence or an outage.  The newest row of a key is put again, if the lease still lets it; an older one is
@@ -161,11 +163,19 @@ class Table(faust.Table[bytes, bytes]):
         """
         place = (write.partition, write.key)
         if place not in self._pending:
-            write.receipt.report(None, None)
+            write.report(None, None)
         elif self._pending[place] is write.value:
             self._put(write)
         else:
-            self._outdated[place].append(write.receipt)
+            self._outdated[place].append(write.report)
+
+    def _forget(self, write: _Write, refusal: Refused) -> None:
+        """The changelog does not take this row: it was never written, unless a newer one of its key is under way."""
+        place = (write.partition, write.key)
+        if self._pending.get(place, _SETTLED) is write.value:
+            del self._pending[place]
+            for report in self._outdated.pop(place, ()):
+                report(refusal, None)
 
     def _flush(self, generation: int, partition: int) -> None:
         """Idempotence has kept the order of the calls, so these rows are in the order of the changelog."""
@@ -184,8 +194,8 @@ class Table(faust.Table[bytes, bytes]):
         for key, value in rows:
             if self._pending.get((partition, key)) is value:
                 del self._pending[partition, key]
-                for receipt in self._outdated.pop((partition, key), ()):
-                    receipt.report(None, None)
+                for report in self._outdated.pop((partition, key), ()):
+                    report(None, None)
 
     def _unwritable(self, error: Exception) -> None:
         """End: the store must be a prefix of the changelog, and it stands still."""
@@ -246,9 +256,9 @@ class Table(faust.Table[bytes, bytes]):
         self._acked.clear()
         self._offsets.clear()
         self._mender.forget()
-        for receipts in self._outdated.values():
-            for receipt in receipts:
-                receipt.report(KafkaError(KafkaError._PURGE_QUEUE), None)
+        for reports in self._outdated.values():
+            for report in reports:
+                report(KafkaError(KafkaError._PURGE_QUEUE), None)
         self._outdated.clear()
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 

@@ -92,8 +92,8 @@ class FakeTable:
         if partition not in self.worker.mine:
             self.worker.bus.wrong.append(f"{self.changelog}[{partition}]: a row was written by a stranger")
         self.rows[partition, key] = value
-        receipt.expect()
-        self.worker.outbox.put(self.changelog, key, value, headers=None, partition=partition, report=receipt.report)
+        report = receipt.expect()
+        self.worker.outbox.put(self.changelog, key, value, headers=None, partition=partition, report=report)
 
     async def owned(self) -> None:
         """It is."""

@@ -377,7 +377,7 @@ def order_forgotten(original: Function) -> Function:
     return _directed(lambda row, signal: (replace(row, order=None), signal))(original)
 
 
-@mutation((machine, "_request"))
+@mutation((machine, "request_of"))
 def slip_lost_at_a_redrive(original: Function) -> Function:
     """It does not know where to go."""
     return lambda row: replace(original(row), slip=None)

@@ -41,9 +41,13 @@ function facts(item) {
       Original: h("span", { class: "mono" }, item.name),
       Attempts: plural(item.attempts, "attempt"),
       "Given up": clockMs(item.at),
+      ...(item.original_bytes != null && { "Stored cut": cut(item) }),
     }).map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value))),
   );
 }
+
+const cut = ({ kept_bytes: kept, original_bytes: all }) =>
+  `${kept.toLocaleString("en")} of ${all.toLocaleString("en")} bytes; a redrive takes the original from its topic.`;
 
 function buttons(item, said, answer) {
   const redrive = h("button", { type: "button" }, icon("retry"), "Redrive");

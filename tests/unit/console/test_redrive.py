@@ -1,6 +1,7 @@
 """An operator deals with dead letters: each thing is done once, at the pace that was asked for, and says who did it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 from saga_app.console import orders
 from saga_app.console.pace import PORTION, TICK_S, due, pause
 from saga_app.console.places import REDRIVEN, REDRIVEN_BY, Place, place_of
-from saga_app.saga.messages import DEAD_LETTER
+from saga_app.saga.messages import CHANGELOG, DEAD_LETTER, encode
 from saga_app.service.problem import Problem
+from tests.record import FakeRecord
 from tests.unit.console.desk import Desk, garbage, parked
 from tests.unit.console.indexed import Reading
 from tests.unit.console.logs import Logs
@@ -319,3 +321,50 @@ def test_every_mistake_in_an_order_is_named(body: bytes, index: int | None, fiel
         return
     assert problem.value.status == 422
     assert [(fault["index"], fault["field"]) for fault in problem.value.errors] == [(index, field)]
+
+
+def cut(logs: Logs, value: bytes, refused_by: str | None = None, id: str | None = None) -> FakeRecord:
+    """A record of which the dlq holds only the beginning, and its dead letter."""
+    raw = logs.write("authorize", id, value, 5.0)
+    letter = replace(logs.park(raw, 5.0), refused_by=refused_by, original_bytes=len(value), kept_bytes=3)
+    logs.written[-1].value = value[:3] if id is None else logs.written[-1].value
+    logs.written[-1].headers = [(DEAD_LETTER, encode(letter))]
+    return raw
+
+
+@pytest.mark.field(32)
+async def test_what_is_stored_cut_is_redriven_from_its_original(desk: Callable[[Setup], Desk]) -> None:
+    at = desk(lambda logs: cut(logs, b"\xff" * 1000) and None)
+    assert (await at.redrive(filter={}))["count"] == 1
+    (message,) = at.sent
+    assert (message.topic, message.value) == ("authorize", b"\xff" * 1000)
+
+
+@pytest.mark.field(32)
+@pytest.mark.parametrize("how", ["gone", "recreated"])
+async def test_what_is_stored_cut_and_is_not_there_any_more_is_not_sent(
+    desk: Callable[[Setup], Desk], how: str
+) -> None:
+    at = desk(lambda logs: cut(logs, b"\xff" * 1000) and None)
+    original = at.logs.written[0]
+    if how == "gone":
+        at.logs.written.remove(original)
+    else:
+        original.value = b"another record at the same offset"
+    answer = await at.redrive(filter={})
+    assert answer["left_out"] == {"stored cut, and its original is not in Kafka any more": 1}
+    assert at.sent == []
+
+
+@pytest.mark.field(32)
+async def test_a_saga_whose_row_is_too_large_is_redriven_from_its_record(desk: Callable[[Setup], Desk]) -> None:
+    def setup(logs: Logs) -> None:
+        logs.saga("ada", steps=1)
+        request = logs.written[-2]
+        letter = replace(logs.park(request, 5.0), refused_by=CHANGELOG)
+        logs.written[-1].headers = [(DEAD_LETTER, encode(letter))]
+
+    at = desk(setup)
+    assert (await at.redrive(ids=["ada"]))["count"] == 1
+    (message,) = at.sent
+    assert (message.topic, message.key) == ("authorize", b"ada")

@@ -103,7 +103,7 @@ async def test_rows_that_the_drain_has_not_waited_for_are_not_let_out_under_the_
     await assigned(consumer)
     with pytest.raises(Exception, match="_PURGE_QUEUE"):
         await receipt.settled()
-    producer: Any = transport.rows._producer
+    producer: Any = transport.rows._main.producer
     assert not producer.taken
 
 

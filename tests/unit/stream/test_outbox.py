@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from saga_app.stream.outbox import IDLE_S, Outbox
 from saga_app.stream.receipt import Receipt
+from saga_app.stream.refusal import Refused
 from tests.unit.stream.fakes import FakeProducer
 
 
@@ -36,7 +37,7 @@ async def outbox(gate: Gate) -> Any:
 
 
 def producer(outbox: Outbox) -> FakeProducer:
-    return cast(FakeProducer, outbox._producer)
+    return cast(FakeProducer, outbox._main.producer)
 
 
 async def until(condition: Any) -> None:
@@ -106,7 +107,7 @@ async def test_a_message_that_is_refused_fails_alone(outbox: Outbox) -> None:
     bad.send("refused", b"k", b"v")
     good.send("a", b"k", b"v")
     await good.settled()
-    with pytest.raises(ValueError, match="refused"):
+    with pytest.raises(Refused, match="refused"):
         await bad.settled()
 
 

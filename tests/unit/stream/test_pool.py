@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from saga_app.stream import Batch, Later, Pool, Receipt
+from saga_app.stream import Batch, Later, Pool, Receipt, Refused
 from saga_app.stream.ledger import Ledger
 from saga_app.stream.outbox import Outbox
 from tests.unit.stream.fakes import FakeProducer, batch
@@ -51,14 +51,14 @@ class Bench:
 
     def __init__(self) -> None:
         self.outbox = Outbox("nowhere:1", 5.0, producer=FakeProducer)
-        self.producer: Any = self.outbox._producer
+        self.producer: Any = self.outbox._main.producer
         self.app = FakeApp(self.outbox)
         self.ledger = Ledger(100)
 
     def batch(self, *offsets: int) -> Batch:
         return self.ledger.add(batch(offsets))
 
-    async def run(self, handler: Any, *batches: Batch, **settings: float) -> FakeStream:
+    async def run(self, handler: Any, *batches: Batch, **settings: Any) -> FakeStream:
         """Hand the batches to the pool; the handlers go on afterwards."""
         stream, app = FakeStream(*batches), self.app
         await Pool(app, handler, **settings).run(stream)  # type: ignore[arg-type]
@@ -293,3 +293,79 @@ async def test_two_agents_on_one_topic_are_refused(bench: Bench) -> None:
     with pytest.raises(RuntimeError, match="2 agents"):
         await bench.run(send, made)
     assert bench.app.crashes
+
+
+class Parking:
+    """Parks a record in `parked` when what it sent was refused; notes what it was asked about."""
+
+    def __init__(self, parks: bool = True, letters_refused: int = 0) -> None:
+        self.asked: list[tuple[int, list[str], int]] = []
+        self.parks, self.letters_refused = parks, letters_refused
+
+    async def __call__(self, receipt: Receipt, record: Any, refusals: list[Refused], tries: int) -> bool:
+        self.asked.append((record.offset, [refusal.topic for refusal in refusals], tries))
+        if self.parks:
+            receipt.send("refused" if len(self.asked) <= self.letters_refused else "parked", record.key, b"")
+        return self.parks
+
+
+async def send_odd_ones_to_a_topic_that_refuses(receipt: Receipt, _batch: Batch, record: Any) -> None:
+    receipt.send("refused" if record.offset % 2 else "out", record.key, b"%d" % record.offset)
+
+
+@pytest.mark.field(32)
+async def test_only_the_records_whose_output_was_refused_are_parked(bench: Bench) -> None:
+    bench.producer.automatic = True
+    made = bench.batch(0, 1, 2, 3)
+    stream = await bench.run(send_odd_ones_to_a_topic_that_refuses, made, on_refusal=(parking := Parking()))
+    await until(lambda: stream.acked == [made])
+    assert parking.asked == [(1, ["refused"], 0), (3, ["refused"], 0)]
+    assert bench.app.crashes == []
+
+
+@pytest.mark.field(32)
+async def test_a_letter_that_is_refused_too_is_asked_for_again(bench: Bench) -> None:
+    bench.producer.automatic = True
+    made = bench.batch(1)
+    parking = Parking(letters_refused=2)
+    stream = await bench.run(send_odd_ones_to_a_topic_that_refuses, made, on_refusal=parking)
+    await until(lambda: stream.acked == [made])
+    assert parking.asked == [(1, ["refused"], tries) for tries in range(3)]
+
+
+@pytest.mark.field(32)
+async def test_a_handler_that_waits_for_what_is_refused_ends_there(bench: Bench) -> None:
+    bench.producer.automatic = True
+    went_on: list[int] = []
+
+    async def handler(receipt: Receipt, batch: Batch, record: Any) -> None:
+        await send_odd_ones_to_a_topic_that_refuses(receipt, batch, record)
+        await receipt.settled()
+        went_on.append(record.offset)
+
+    stream = await bench.run(handler, made := bench.batch(0, 1, 2), on_refusal=Parking())
+    await until(lambda: stream.acked == [made])
+    assert sorted(went_on) == [0, 2]
+
+
+@pytest.mark.field(32)
+@pytest.mark.parametrize(("parks", "calls"), [(True, 1), (False, 2)])
+async def test_a_record_that_is_put_off_comes_again_unless_it_was_parked(bench: Bench, parks: bool, calls: int) -> None:
+    bench.producer.automatic = True
+    called: list[int] = []
+
+    async def handler(receipt: Receipt, batch: Batch, record: Any, tried: int = 0) -> Later | None:
+        called.append(tried)
+        receipt.send("refused", record.key, b"")
+        return None if tried else Later(0.01, 1)
+
+    stream = await bench.run(handler, made := bench.batch(0), on_refusal=Parking(parks))
+    await until(lambda: stream.acked == [made])
+    assert len(called) == calls
+
+
+@pytest.mark.field(32)
+async def test_without_anybody_to_park_it_a_refusal_crashes_the_worker(bench: Bench) -> None:
+    await bench.run(send_odd_ones_to_a_topic_that_refuses, bench.batch(1))
+    await until(lambda: bench.app.crashes)
+    assert isinstance(bench.app.crashes[0], Refused)

@@ -13,13 +13,13 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saga_app.stream import Receipt, Table, Transport
+from saga_app.stream import Receipt, Refused, Table, Transport
 from saga_app.stream.mender import Mender
 from saga_app.stream.outbox import Outbox
 from saga_app.stream.rows import NOTHING, RowStore
 from tests.unit.stream.fakes import FakeProducer, make_table
 
-TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
+TIMED_OUT, TOO_LARGE = KafkaError(KafkaError._MSG_TIMED_OUT), KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ async def rows(table: Table) -> Any:
     """librdkafka, as the table's changelog sees it."""
     transport = cast(Transport, table.app.transport)
     transport.rows = Outbox("nowhere:1", 4.0, producer=FakeProducer)
-    yield transport.rows._producer
+    yield transport.rows._main.producer
     await transport.rows.close()
 
 
@@ -164,6 +164,48 @@ async def test_a_row_acknowledged_after_its_partition_was_given_away_is_not_stor
     rows.acknowledge()
     await receipt.settled()
     assert (list(table.rows()), offset(table)) == ([], NOTHING)
+
+
+async def refused(table: Table, rows: FakeProducer) -> None:
+    """The changelog refuses the oldest row, also when it is sent alone."""
+    outbox: Any = cast(Transport, table.app.transport).rows
+    rows.acknowledge(1, error=TOO_LARGE)
+    async with asyncio.timeout(2):
+        while not (outbox._alone and outbox._alone.producer.taken):
+            await asyncio.sleep(0.001)
+    outbox._alone.producer.acknowledge(error=TOO_LARGE)
+
+
+@pytest.mark.field(32)
+async def test_a_row_that_the_changelog_refuses_was_never_written(
+    table: Table, rows: FakeProducer, receipt: Receipt
+) -> None:
+    rows.automatic = True
+    table.write(receipt, 0, b"k", b"1")
+    await receipt.settled()
+    rows.automatic = False
+    table.write(receipt, 0, b"k", b"2" * 1000)
+    await sent(rows, 1)
+    await refused(table, rows)
+    with pytest.raises(Refused, match="unit-rows-changelog"):
+        await receipt.settled()
+    assert (table.read(0, b"k"), offset(table), table._pending) == (b"1", 0, {})
+
+
+@pytest.mark.field(32)
+async def test_a_newer_row_of_the_same_key_is_not_forgotten_with_it(
+    table: Table, rows: FakeProducer, receipt: Receipt
+) -> None:
+    table.write(receipt, 0, b"k", b"1" * 1000)
+    newer = Receipt(cast(Transport, table.app.transport).rows)
+    table.write(newer, 0, b"k", b"2")
+    await sent(rows, 2)
+    await refused(table, rows)
+    with pytest.raises(Refused):
+        await receipt.settled()
+    rows.acknowledge()
+    await newer.settled()
+    assert list(table.rows()) == [(0, b"k", b"2")]
 
 
 async def test_a_row_that_somebody_else_has_overwritten_is_written_again_and_left_to_the_next_recovery(
