@@ -34,9 +34,6 @@ class Lag(NamedTuple):
 
 #: Who a mail is from, when nothing else is set.
 SENDER = "onboarding@localhost"
-_ATOM = r"""[^\s\x00-\x1f\x7f-\x9f"(),.:;<>@\[\\\]\ud800-\udfff]+"""
-#: An address that needs no quoting in an envelope or a header, in any script, and that nobody takes for an encoded one.
-ADDRESS = re.compile(rf"(?!.*=\?){_ATOM}(\.{_ATOM})*@{_ATOM}(\.{_ATOM})*")
 
 
 class Mail(NamedTuple):
@@ -80,11 +77,19 @@ def _mail(value: Any) -> Mail:
     sender = query.pop("from", [SENDER])[-1]
     if url.scheme not in ("smtp", "smtps") or not url.hostname or url.path.strip("/") or url.fragment or query:
         raise ValueError
-    if not ADDRESS.fullmatch(sender) or (url.password and not url.username):
+    if url.password and not url.username:
         raise ValueError
+    _check_sender(sender)
     user = unquote(url.username) if url.username else None
     password = SecretStr(unquote(url.password)) if url.password else None
     return Mail(url.scheme, url.hostname, url.port or (465 if url.scheme == "smtps" else 25), user, password, sender)
+
+
+def _check_sender(address: str) -> None:
+    """Raises `ValueError`. The library is imported by who sends mail only: it takes longer than all other settings."""
+    from saga_app.saga.address import mailbox
+
+    mailbox(address, local_names=True)
 
 
 def _networks(value: Any) -> tuple[Network, ...]:

@@ -9,6 +9,7 @@ messages may come twice, late, and in any order; the row is the same in the end.
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from saga_app.saga import new_user
 from saga_app.saga.messages import Answer, BadMessage, Message, Parked, Row, Signal, Slip, State, Visit, changed
 from saga_app.saga.steps import Denied, Outcome, Plan, Step
 from saga_app.saga.times import between
@@ -44,6 +45,7 @@ def admit(plan: Plan, topic: str, message: Message, at: str) -> Message:
     `at` is the record's time (ISO). Raises `BadMessage` with what is wrong.
     """
     if topic == plan.steps[0].topic:
+        new_user.check(message.user)
         return first(plan, message, at)
     if message.slip is None:
         raise BadMessage(f"slip: missing; only {plan.steps[0].topic} may come without one")

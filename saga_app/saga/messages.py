@@ -5,12 +5,16 @@ Fields that we do not know are ignored, so that a newer service may add some. Th
 writes them several times as fast from a `__dict__`.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+
+from saga_app.saga.address import mailbox
+from saga_app.saga.text import clean, clean_department
 
 #: The version of the wire that this code writes and reads.
 VERSION = 1
@@ -45,13 +49,40 @@ class BadMessage(ValueError):
     """This record is not a message of ours; the text says what is wrong with it."""
 
 
+def _text(cleaned: Callable[[str], str]) -> BeforeValidator:
+    return BeforeValidator(lambda value: cleaned(value) if isinstance(value, str) else value)
+
+
+def _has_the_form_of_an_address(text: str) -> str:
+    """All that is asked of an address on the wire; `new_user.check` asks for more, and `mailbox` knows the reason."""
+    if not _ADDRESS.fullmatch(text):
+        mailbox(text)
+        raise ValueError("is not an e-mail address")
+    return text
+
+
+_ADDRESS = re.compile(r"[^@\s\0]+@[^@\s\0]+")
+
+Name = Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=200), _text(clean)]
+Email = Annotated[
+    str,
+    Field(min_length=1, max_length=254, description="an e-mail address"),
+    AfterValidator(_has_the_form_of_an_address),
+    _text(clean),
+]
+Department = Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=100), _text(clean_department)]
+
+
 @dataclass
 class User:
-    """Who is onboarded. Personal data: never logged above debug level."""
+    """Who is onboarded, in a clean form whoever wrote it. Personal data: never logged above debug level.
 
-    name: Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=200)]
-    email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
-    department: Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=100)]
+    These are the rules of every topic. What is asked of a new user besides: `new_user`.
+    """
+
+    name: Name
+    email: Email
+    department: Department
 
 
 @dataclass
@@ -273,11 +304,32 @@ def _parked(value: bytes | None, headers: Headers) -> Parked:
 
 def _sentence(error: ValidationError) -> str:
     """The first few problems, each with its place; never the input, which may hold personal data."""
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    problems = error.errors(include_url=False, include_input=False)
     if problems[0]["type"] == "json_invalid":
         return problems[0]["msg"].replace("Invalid JSON", "not JSON")
-    places = [(".".join(map(str, p["loc"])) or "message", p["msg"]) for p in problems[:3]]
+    places = [(".".join(map(str, p["loc"])) or "message", _said(p)) for p in problems[:3]]
     if any(place == "v" and msg.startswith("Input should be") for place, msg in places):
         return f"unknown version: this service reads v {VERSION}"
     more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
     return "; ".join(f"{place}: {msg}" for place, msg in places) + more
+
+
+def _said(problem: Mapping[str, Any]) -> str:
+    of_a_user = problem["loc"][0] == "user" if problem["loc"] else False
+    return words(problem) if of_a_user else str(problem["msg"])
+
+
+def words(problem: Mapping[str, Any]) -> str:
+    """What is wrong with a field of a user, the same by HTTP and by Kafka; `problem`: one of pydantic's errors."""
+    kind = problem["type"]
+    if kind == "string_too_long":
+        return f"is longer than {problem['ctx']['max_length']} characters"
+    return _WORDS.get(kind) or str(problem["msg"]).removeprefix("Value error, ")
+
+
+_WORDS = {
+    "missing": "is missing",
+    "string_too_short": "is empty",
+    "string_pattern_mismatch": "has a control character: a line break, or one that changes the direction of text",
+    "string_type": "is not a string",
+}

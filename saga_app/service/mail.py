@@ -9,7 +9,6 @@ import re
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.policy import SMTPUTF8 as SMTPUTF8_POLICY
@@ -27,9 +26,12 @@ from aiosmtplib import (
     SMTPTimeoutError,
 )
 
+from saga_app.saga.address import Mailbox, mailbox
 from saga_app.saga.retry import Permanent, Transient
+from saga_app.service import mail_headers
+from saga_app.service.mail_headers import without_controls
 from saga_app.service.smtp import Lines
-from saga_app.settings import ADDRESS, SENDER, Mail
+from saga_app.settings import SENDER, Mail
 
 #: Seconds that the server may take for the connection, and for one command.
 TIMEOUT_S = 10.0
@@ -42,9 +44,8 @@ TO_THE_MAIL = (SMTPSenderRefused, SMTPRecipientRefused, SMTPDataError)
 #: Codes which say that we should have logged in, or have done it wrongly, whatever they answer to (RFC 4954 §6).
 LOGIN = frozenset({530, 534, 535, 538})
 
-CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 NO_ADDRESS = "this is no address that a mail can be sent to"
-NO_SMTPUTF8 = "the mail server takes no address with letters beyond ASCII (it does not offer SMTPUTF8)"
+NO_SMTPUTF8 = "the mail server does not offer SMTPUTF8, which an address with letters beyond ASCII before the @ needs"
 
 
 class SmtpMail:
@@ -65,7 +66,8 @@ class SmtpMail:
         tls: bool = False,
         clock: Callable[[], float] = time,
     ) -> None:
-        self.host, self.port, self.sender, self.tls = host, port, sender, tls
+        self.host, self.port, self.tls = host, port, tls
+        self.sender = mailbox(sender, local_names=True)
         self.user, self.password, self.clock = user, password, clock
         self.lines = Lines(self._client)
 
@@ -78,15 +80,17 @@ class SmtpMail:
     async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
         """Why it was refused for good, or None. Raises `Transient` when trying again may help, `Permanent` when the
         server does not want to hear of us."""
-        if not ADDRESS.fullmatch(to):
+        try:
+            receiver = mailbox(to, local_names=True)
+        except ValueError:
             return NO_ADDRESS
         try:
             async with self.lines.line() as client:
-                return await self._hand_over(client, to, self.letter(key, to, subject, text))
+                return await self._hand_over(client, receiver, self.letter(key, to, subject, text))
         except SMTPResponseException as answer:
-            return self._refused(answer, to)
+            return self._refused(answer, to, receiver)
         except (SMTPException, OSError) as error:
-            raise Transient(f"{self}: {_clean(str(error), to)}") from error
+            raise Transient(f"{self}: {_clean(str(error), to, receiver)}") from error
 
     async def close(self) -> None:
         """Close what is kept; call it when nothing is sent any more."""
@@ -95,34 +99,34 @@ class SmtpMail:
     def letter(self, key: str, to: str, subject: str, text: str) -> EmailMessage:
         """The mail; nothing that it is given can become a header of its own."""
         message = EmailMessage()
-        message["From"], message["To"] = _address(self.sender), _address(to)
-        message["Subject"] = _one_line(subject)
+        message["From"] = mail_headers.address("From", self.sender.wire)
+        message["To"] = mail_headers.address("To", mailbox(to, local_names=True).wire)
+        message["Subject"] = mail_headers.subject(subject)
         message["Date"] = datetime.fromtimestamp(self.clock(), UTC)
-        domain = self.sender.rpartition("@")[2]
-        message["Message-ID"] = f"<{blake2b(key.encode(), digest_size=16).hexdigest()}@{domain}>"
+        message["Message-ID"] = f"<{blake2b(key.encode(), digest_size=16).hexdigest()}@{self.sender.domain}>"
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers, please
         message.set_content(text, cte="quoted-printable")  # plain ASCII on the wire: any server takes it
         return message
 
-    async def _hand_over(self, client: SMTP, to: str, letter: EmailMessage) -> str | None:
+    async def _hand_over(self, client: SMTP, to: Mailbox, letter: EmailMessage) -> str | None:
         """One mail on a connection that is there."""
-        ascii_only = to.isascii() and self.sender.isascii()
-        if not ascii_only and not client.supports_extension("smtputf8"):
+        utf8 = to.needs_smtputf8 or self.sender.needs_smtputf8
+        if utf8 and not client.supports_extension("smtputf8"):
+            if self.sender.needs_smtputf8:
+                raise Permanent(f"{self} does not offer SMTPUTF8, which the sender needs (SAGA_MAIL, ?from=)")
             return NO_SMTPUTF8
-        encoding, options, policy = (
-            ("ascii", [], SMTP_POLICY) if ascii_only else ("utf-8", ["SMTPUTF8"], SMTPUTF8_POLICY)
-        )
-        await client.mail(self.sender, options=options, encoding=encoding)
-        await client.rcpt(to, encoding=encoding)
+        encoding, options, policy = ("utf-8", ["SMTPUTF8"], SMTPUTF8_POLICY) if utf8 else ("ascii", [], SMTP_POLICY)
+        await client.mail(self.sender.wire, options=options, encoding=encoding)
+        await client.rcpt(to.wire, encoding=encoding)
         try:
             await client.data(letter.as_bytes(policy=policy), timeout=ANSWER_S)
         except (SMTPServerDisconnected, SMTPTimeoutError) as error:
             raise Transient(f"{self} did not say whether it took the mail ({error.message}); it may have") from error
         return None
 
-    def _refused(self, answer: SMTPResponseException, to: str) -> str:
+    def _refused(self, answer: SMTPResponseException, to: str, receiver: Mailbox) -> str:
         """The reason of a refusal for good."""
-        said = f"{answer.code} {_clean(answer.message, to)}"
+        said = f"{answer.code} {_clean(answer.message, to, receiver)}"
         if answer.code < 500:
             raise Transient(f"{self} answered {said}") from answer
         if not isinstance(answer, TO_THE_MAIL) or answer.code in LOGIN:
@@ -147,18 +151,9 @@ class SmtpMail:
         return f"the mail server {self.host}:{self.port}"
 
 
-def _one_line(text: str) -> str:
-    """A header's text; an encoded word in it would be decoded by the email package, line breaks and all."""
-    return CONTROLS.sub(" ", text).replace("=?", "= ?")
-
-
-def _address(text: str) -> Address:
-    user, _, domain = text.rpartition("@")
-    return Address(username=user, domain=domain)
-
-
-def _clean(text: str, to: str) -> str:
+def _clean(text: str, to: str, receiver: Mailbox) -> str:
     """What a server said, as one short line that can be sent on: its bytes may be anything, and it likes to repeat the
     address, which nobody should find in a log."""
-    line = " ".join(CONTROLS.sub(" ", text).split())
-    return re.sub(re.escape(to), "(the address)", line, flags=re.IGNORECASE)[:300]
+    line = " ".join(without_controls(text).split())
+    spelled = "|".join(map(re.escape, (to, receiver.wire)))
+    return re.sub(spelled, "(the address)", line, flags=re.IGNORECASE)[:300]

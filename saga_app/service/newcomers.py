@@ -2,16 +2,16 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
-from saga_app.saga.messages import Id, User
+from saga_app.saga.messages import Department, Email, Id, Name, User, words
+from saga_app.saga.new_user import checked_department, checked_email, checked_name
 from saga_app.service.problem import Fault, Problem
 
 MIB = 1024 * 1024
@@ -25,33 +25,19 @@ FIELDS = ("name", "email", "department", "id")
 NAMED = 1000
 
 
-#: Control characters, line breaks of all kinds, and those that turn the direction of text: they make a name look like
-#: another one.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-
 #: How a body may be packed; aiohttp unpacks it.
 PACKED = ("", "identity", "gzip", "deflate")
 
 
-def _printable(text: str) -> str:
-    if _CONTROL.search(text):
-        raise ValueError("has a control character, such as a line break")
-    return text
-
-
 class Newcomer(BaseModel):
-    """A user to be onboarded; without an id one is made. The limits are those of `messages.User`."""
+    """A user to be onboarded; without an id one is made. The rules are those of every new user, also by Kafka."""
 
-    model_config = ConfigDict(str_strip_whitespace=True, title="NewUser")
+    model_config = ConfigDict(title="NewUser")
 
-    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-    email: Annotated[
-        str,
-        Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254, description="an e-mail address"),
-        AfterValidator(_printable),
-    ]
-    department: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
-    id: Id | None = None
+    name: Annotated[Name, AfterValidator(checked_name)]
+    email: Annotated[Email, AfterValidator(checked_email)]
+    department: Annotated[Department, AfterValidator(checked_department)]
+    id: Annotated[Id, StringConstraints(strip_whitespace=True)] | None = None
 
     @property
     def user(self) -> User:
@@ -192,20 +178,9 @@ def _is_own(entry: Any) -> bool:
 
 
 def _words(error: Any) -> str:
-    kind, field = error["type"], error["loc"][0]
-    if kind == "string_too_long":
-        return f"is longer than {error['ctx']['max_length']} characters"
-    if kind == "string_pattern_mismatch" and field == "email":
-        return "is not an e-mail address"
-    return _WORDS.get(kind) or str(error["msg"]).removeprefix("Value error, ")
-
-
-_WORDS = {
-    "missing": "is missing",
-    "string_too_short": "is empty",
-    "string_pattern_mismatch": "may have letters, digits and . : @ + ~ _ - only",
-    "string_type": "is not a string",
-}
+    if error["loc"][0] == "id" and error["type"] == "string_pattern_mismatch":
+        return "may have letters, digits and . : @ + ~ _ - only"
+    return words(error)
 
 
 def _twice(entries: list[Newcomer]) -> list[Fault]:

@@ -3,10 +3,12 @@
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from saga_app.saga.text import clean_department
 
 
 class Department(BaseModel):
@@ -21,7 +23,7 @@ class Departments(BaseModel):
     """The policy file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    departments: dict[str, Department]
+    departments: dict[Annotated[str, AfterValidator(clean_department)], Department]
 
 
 def load(path: Path | None = None) -> dict[str, Department]:

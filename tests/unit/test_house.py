@@ -15,7 +15,7 @@ ALLOWED = {
     "audit": {"saga"},  # and of it the wire alone: see test_audit_house.py
     "stream": set(),
     "environment": set(),
-    "settings": set(),
+    "settings": {"saga"},  # what an address is
     "service": {"saga", "stream", "environment", "settings"},
     "tables": {"stream"},
     "console": {"saga", "stream", "service", "environment", "settings"},

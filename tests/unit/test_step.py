@@ -132,6 +132,34 @@ def test_a_new_user_gets_a_device_a_row_and_a_request_to_the_authorizer() -> Non
     assert (table.row("ada").state, table.row("ada").step) == ("running", "authorize")
 
 
+@pytest.mark.field(7, 8)
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("Ada", "\u200b\u3164", "user.name: has no visible character"),
+        (
+            "ada@example.com",
+            ".x@example.com",
+            "user.email: is not an address that can be mailed: an email address cannot",
+        ),
+        ("Sales", "Sa\u200bles", "user.department: has an invisible character inside (ZERO WIDTH SPACE)"),
+    ],
+)
+def test_a_new_user_who_would_get_a_422_is_parked_with_the_same_reason(old: str, new: str, reason: str) -> None:
+    sent, table = handle("new-user", ASKED.decode().replace(f'"{old}"', f'"{new}"').encode())
+    assert sent.topics == [DLQ]
+    assert decode(DeadLetter, dict(sent.messages[0][3])[DEAD_LETTER]).reason.startswith(reason)
+    assert not table.held
+
+
+@pytest.mark.field(7)
+def test_a_user_is_cleaned_before_the_saga_begins() -> None:
+    sent, table = handle("new-user", ASKED.decode().replace('"Ada"', '"\u202eAda\u200b "').encode())
+    assert decode(Message, sent.messages[0][2]).user.name == table.row("ada").user.name == "Ada"
+    again, _ = handle("new-user", ASKED.decode().replace('"Ada"', '"\u202eAda\u200b "').encode(), table=table)
+    assert again.topics == ["authorize"], "a redelivered record is the same request"
+
+
 def test_the_embedded_broker_refuses_new_users_before_it_drops_anything() -> None:
     room = ChangelogRoom(PARTITIONS)
     row = handle("new-user", ASKED)[1].row("ada")

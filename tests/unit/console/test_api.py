@@ -145,7 +145,9 @@ async def test_the_raw_record_is_shown_on_demand(room: Any) -> None:
 
 async def test_a_user_who_was_just_accepted_is_waited_for(room: Any) -> None:
     room.swallow = True
-    answer = await room.client.post("/api/users", json={"id": "ada", "name": "Ada", "email": "a@b", "department": "x"})
+    answer = await room.client.post(
+        "/api/users", json={"id": "ada", "name": "Ada", "email": "a@b.example", "department": "x"}
+    )
     assert answer.status == 202
     asking = asyncio.ensure_future(get(room, "/api/sagas/ada"))
     await asyncio.sleep(0)
@@ -155,7 +157,9 @@ async def test_a_user_who_was_just_accepted_is_waited_for(room: Any) -> None:
 
 async def test_a_csv_and_a_list_are_accepted(room: Any) -> None:
     text = io.StringIO()
-    csv.writer(text).writerows([["name", "email", "department"], *([f"N{n}", f"n{n}@b", "Sales"] for n in range(30))])
+    csv.writer(text).writerows(
+        [["name", "email", "department"], *([f"N{n}", f"n{n}@b.example", "Sales"] for n in range(30))]
+    )
     answer = await room.client.post("/api/users", data=text.getvalue(), headers={"Content-Type": "text/csv"})
     assert (await answer.json())["accepted"] == 30
     assert (await get(room, "/api/sagas?limit=10"))["total"] == 30
@@ -163,7 +167,9 @@ async def test_a_csv_and_a_list_are_accepted(room: Any) -> None:
 
 async def test_an_existing_id_is_a_conflict_that_says_where_it_is(room: Any) -> None:
     room.add("ada")
-    answer = await room.client.post("/api/users", json={"id": "ada", "name": "x", "email": "a@b", "department": "y"})
+    answer = await room.client.post(
+        "/api/users", json={"id": "ada", "name": "x", "email": "a@b.example", "department": "y"}
+    )
     assert (await problem_of(answer, 409))["url"] == "/api/sagas/ada"
 
 

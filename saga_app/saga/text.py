@@ -1,0 +1,153 @@
+"""Text that people type: what of it can be seen, its clean form, and its folded form for search and sorting.
+
+Every function is pure and total. `clean`, `clean_department` and `fold` are idempotent.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+#: Characters that show nothing: white space, control characters, Default_Ignorable_Code_Point of Unicode 16, format
+#: characters without a glyph, and the letters and symbols that are blank. Listed here rather than taken from
+#: `unicodedata`, so that services on different versions of Python give the same answer.
+_INVISIBLE = (
+    r"\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f"
+    r"\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffc\U0001bca0-\U0001bca3\U0001d159"
+    r"\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_IS_INVISIBLE = re.compile(f"[{_INVISIBLE}]")
+_LEADING = re.compile(f"[{_INVISIBLE}]+")
+#: Without line breaks and tabs, which are refused rather than replaced.
+_SPACES = re.compile(r"[ \xa0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+
+_JOINERS = frozenset("\u200c\u200d")
+_VARIATIONS = re.compile(r"[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_TAGS = re.compile(r"[\U000e0020-\U000e007f]")
+#: Canonical combining class of the signs that suppress a vowel in Indic scripts.
+_VIRAMA = 9
+
+#: Letters that have no decomposition in Unicode, but that people search by their plain form; punctuation in variants.
+_PLAIN = str.maketrans(
+    {
+        **dict(zip("łøđħŧıɨʉƚȼɇɉɍɏǥⱥɫə", "lodhtiiulcejrygale", strict=True)),
+        **{"æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ŋ": "n", "ĸ": "k"},
+        **dict.fromkeys("‘’‛ʹʻʼʽ´`′", "'"),
+        **dict.fromkeys("“”„‟″", '"'),
+        **dict.fromkeys("‐‑‒–—―−", "-"),
+    }
+)
+
+
+def clean(text: str) -> str:
+    """A name or an address without invisible characters at its edges; text that shows nothing is returned as it is.
+
+    Kept at the end is what shapes the character before it: a joiner after a virama, the variation selector of an emoji
+    or an ideograph, the tags of a flag.
+    """
+    if text.isascii():
+        return text.strip(_ASCII_INVISIBLE) or text
+    leading = _LEADING.match(text)
+    start, end = leading.end() if leading else 0, len(text)
+    while end > start and _IS_INVISIBLE.match(text, end - 1) and not _shapes(text, end - 1):
+        end -= 1
+    return text[start:end] or text
+
+
+_ASCII_INVISIBLE = "".join(map(chr, (*range(0x21), 0x7F)))
+
+
+def clean_department(text: str) -> str:
+    """A department as an identifier: compatibility forms (full-width, ligatures, no-break spaces) are replaced (NFKC),
+    and each run of spaces is one space."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return clean(_SPACES.sub(" ", text))
+
+
+def is_visible(text: str) -> bool:
+    """Whether it shows anything: a letter, a digit, a punctuation mark or a symbol. A combining mark alone does not."""
+    return any(unicodedata.category(c)[0] in "LNPS" and not _IS_INVISIBLE.match(c) for c in text)
+
+
+def hidden_character(text: str) -> str | None:
+    """The name of the first invisible character that nothing explains, or None.
+
+    Spaces, joiners where a script or an emoji uses them, and variation selectors after what they vary are explained.
+    """
+    if text.isascii() and text.isprintable():
+        return None
+    for index, character in enumerate(text):
+        if character != " " and _IS_INVISIBLE.match(character) and not _is_explained(text, index):
+            return unicodedata.name(character, f"U+{ord(character):04X}")
+    return None
+
+
+def fold(text: str) -> str:
+    """For search and sorting: without differences of case, accents, compatibility forms and white space.
+
+    `fold("García")` is `fold("GARCI\u0301A")`. Vowel signs that are letters of their own script stay.
+    """
+    if text.isascii():
+        return _spaced(text.lower().translate(_PLAIN))
+    while True:
+        folded = _folded(text)
+        if folded == text:
+            return folded
+        text = folded
+
+
+def _folded(text: str) -> str:
+    apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    kept = "".join(c for c in apart if not _is_ignored(c)).translate(_PLAIN)
+    return _spaced(unicodedata.normalize("NFC", kept))
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _is_ignored(character: str) -> bool:
+    """A mark that search ignores, or an invisible character.
+
+    By canonical combining class: overlays, Hebrew and Arabic points, and all marks above, below and around a letter;
+    not the voicing marks of kana, viramas, or the vowels of Indic scripts.
+    """
+    marked = unicodedata.combining(character)
+    if marked:
+        return marked == 1 or 10 <= marked <= 36 or marked >= 200
+    return not character.isspace() and _FORMAT.match(character) is not None
+
+
+#: Invisible characters without the control characters, which nothing but a mistake contains.
+_FORMAT = re.compile(f"(?![\x00-\x1f\x7f-\x9f])[{_INVISIBLE}]")
+
+
+def _shapes(text: str, index: int) -> bool:
+    """Whether the invisible character at this index changes how the one before it looks."""
+    if index == 0:
+        return False
+    character, before = text[index], text[index - 1]
+    if character in _JOINERS:
+        return unicodedata.combining(before) == _VIRAMA
+    if _VARIATIONS.match(character):
+        return unicodedata.category(before) in ("So", "Sk", "Lo", "Lm") and not _IS_INVISIBLE.match(before)
+    return _TAGS.match(character) is not None and _is_after_emoji(text, index)
+
+
+def _is_after_emoji(text: str, index: int) -> bool:
+    """Whether only tags stand between this index and an emoji before it."""
+    return next((unicodedata.category(c) == "So" for c in _backwards(text, index) if not _TAGS.match(c)), False)
+
+
+def _backwards(text: str, index: int) -> Iterator[str]:
+    return (text[place] for place in range(index - 1, -1, -1))
+
+
+def _is_explained(text: str, index: int) -> bool:
+    if _shapes(text, index):
+        return True
+    if text[index] not in _JOINERS or index in (0, len(text) - 1):
+        return False
+    before, after = text[index - 1], text[index + 1]
+    cursive = unicodedata.bidirectional(before) == "AL" or unicodedata.combining(after) == _VIRAMA
+    return cursive or unicodedata.category(before) in ("So", "Sk") or _VARIATIONS.match(before) is not None
