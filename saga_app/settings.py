@@ -22,6 +22,13 @@ PREFIX = "SAGA_"
 Network = IPv4Network | IPv6Network
 
 
+#: By scheme.
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+#: What a host may consist of, after `urlsplit`: a name, or an address without its brackets.
+_HOST = re.compile(r"[\w.:~-]+")
+
+
 class Lag(NamedTuple):
     """How long a mocked step takes: seconds, from-to."""
 
@@ -95,7 +102,48 @@ def _check_sender(address: str) -> None:
 def _networks(value: Any) -> tuple[Network, ...]:
     if not isinstance(value, str):
         return tuple(value)
+    if value.strip().lower() == "none":
+        return ()
     return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+
+def origin_of(url: str) -> str | None:
+    """The origin (RFC 6454) of a URL without path, as browsers spell it; None if it is no such URL.
+
+    `HTTPS://Saga.Example.com.:443` is `https://saga.example.com`.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = host_of(parts.netloc), parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in DEFAULT_PORTS or host is None or url.partition("://")[2] != parts.netloc:
+        return None
+    return f"{parts.scheme}://{_bracketed(host)}" + (
+        f":{port}" if port not in (None, DEFAULT_PORTS[parts.scheme]) else ""
+    )
+
+
+def host_of(netloc: str) -> str | None:
+    """The host of `HOST[:PORT]` (a Host header): lower case, no trailing dot, IDNA; None if it is malformed."""
+    try:
+        parts = urlsplit(f"//{netloc}")
+        host, _ = (parts.hostname or "").rstrip("."), parts.port
+        if not host or "@" in netloc or parts.netloc != netloc or not _HOST.fullmatch(host):
+            return None
+        return str(ip_address(host)) if ":" in host else host.encode("idna").decode()
+    except ValueError:  # a port out of range, brackets that do not match, a label that is too long
+        return None
+
+
+def _origins(value: Any) -> tuple[str, ...]:
+    """`https://saga.example.com/` and `HTTPS://SAGA.example.com:443` are one origin, spelled as browsers do."""
+    if not isinstance(value, str):
+        return tuple(value)
+    origins = [origin_of(part.strip().rstrip("/")) for part in value.split(",") if part.strip()]
+    if not all(origins):
+        raise ValueError
+    return tuple(origin for origin in origins if origin)
 
 
 def _broker(value: Any) -> str:
@@ -194,15 +242,26 @@ class Settings(BaseSettings):
     )
     token: SecretStr | None = _setting(
         None,
-        "with it (Authorization: Bearer …) clients outside the trusted networks may change things",
+        "with it (Authorization: Bearer …) clients outside the trusted networks may read and change things",
         "8 to 200 characters",
         min_length=8,
         max_length=200,
     )
     trusted: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = _setting(
         (ip_network("127.0.0.0/8"), ip_network("::1")),
-        "networks whose clients may change things without the token",
-        "networks separated by commas, such as 127.0.0.0/8,::1",
+        "networks whose clients may read and change things without the token",
+        "networks separated by commas, such as 127.0.0.0/8,::1, or none",
+    )
+    public: bool = _setting(False, "everybody may read without the token; changes still need it", "1 or 0")
+    public_url: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = _setting(
+        (),
+        "where browsers reach the console through a reverse proxy",
+        "https://HOST[:PORT] without a path, several separated by commas",
+    )
+    proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = _setting(
+        (),
+        "reverse proxies whose forwarding headers (X-Forwarded-…, Forwarded) are believed",
+        "networks separated by commas, such as 10.0.0.5,fd00::/64, or none",
     )
     policy: Path | None = _setting(
         None, "departments and what they get; default: the file in the package", "a YAML file"
@@ -290,8 +349,8 @@ def _shown(name: str, value: Any) -> str:
             return f"{value:g}"
         case SecretStr():
             return "***"
-        case tuple() if name == "trusted":
-            return ",".join(str(network) for network in value)
+        case tuple() if name in ("trusted", "proxies", "public_url"):
+            return ",".join(map(str, value)) or ("none" if name == "trusted" else "")
     return _without_password(str(value))
 
 

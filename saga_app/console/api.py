@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from saga_app.console import orders, parameters, schemas
+from saga_app.console import orders, parameters, schemas, signin
 from saga_app.console.calls import Call
 from saga_app.console.hub import Hub
 from saga_app.console.orders import Order
@@ -111,6 +111,16 @@ class Api:
                 answer=schemas.Ordered,
                 problems=ORDER_PROBLEMS,
             ),
+            Call("GET", "/api/session", signin.show, answer=signin.Session),
+            Call(
+                "POST",
+                "/api/session",
+                signin.sign_in,
+                body=signin.Credentials,
+                answer=signin.Session,
+                problems=(400, 401, 403, 413, 415, 422, 429),
+            ),
+            Call("DELETE", "/api/session", signin.sign_out, status=204, problems=(403,)),
         )
 
     async def post_users(self, request: web.Request) -> web.StreamResponse:

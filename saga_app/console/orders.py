@@ -2,13 +2,12 @@
 
 from typing import Annotated, Any, Self
 
-import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from saga_app.console.parameters import ErrorFilter
 from saga_app.saga.messages import ONE_LINE
-from saga_app.service import newcomers
+from saga_app.service import body, newcomers
 from saga_app.service.problem import Fault, Problem
 
 #: The most ids in one request, and the longest that one may take at a given rate (seconds).
@@ -56,26 +55,11 @@ class Order(BaseModel):
 
 async def read(request: web.Request) -> Order:
     """The order in the body of a request. Raises `Problem` 400, 413, 415 or 422."""
-    charset = (request.charset or "utf-8").lower()
-    if request.content_type != "application/json":
-        raise Problem(
-            415, f"the Content-Type is {request.headers.get('Content-Type', 'nothing')}; send application/json"
-        )
-    if charset not in ("utf-8", "utf8", "us-ascii"):
-        raise Problem(415, f"the charset is {charset}; send UTF-8")
-    if (packed := request.headers.get("Content-Encoding", "").strip().lower()) not in newcomers.PACKED:
-        raise Problem(
-            415, f"the Content-Encoding is {packed}; send gzip, deflate or none", headers={"Connection": "close"}
-        )
-    return from_json(await newcomers.limited(request, newcomers.LIST_BYTES))
+    return checked(await body.read_json(request, newcomers.LIST_BYTES))
 
 
-def from_json(body: bytes) -> Order:
-    """Raises `Problem` 400 or 422."""
-    try:
-        given = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Problem(400, f"the body is not JSON: {error}") from None
+def checked(given: Any) -> Order:
+    """The order that this JSON is. Raises `Problem` 422."""
     try:
         return Order.model_validate(given)
     except ValidationError as error:

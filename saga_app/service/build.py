@@ -38,7 +38,7 @@ def service(name: str, web_port: Callable[[Settings], int]) -> App:
     app = build(name, settings, web_port(settings))
     server: Any = app.web
     problem.install(server.web_app)
-    guard.install(server.web_app, settings)
+    guard.install(server.web_app, settings, [app.conf.canonical_url.host or ""])
     health.add_routes(app)
     return app
 

@@ -84,7 +84,8 @@ async def limited(request: web.Request, most: int) -> bytes:
 
 
 def _too_large(most: int) -> Problem:
-    return Problem(413, f"the body is over {most // MIB} MiB", headers={"Connection": "close"})
+    limit = f"{most // MIB} MiB" if most >= MIB else f"{most // 1024} KiB"
+    return Problem(413, f"the body is over {limit}", headers={"Connection": "close"})
 
 
 def from_json(body: bytes) -> Newcomers:

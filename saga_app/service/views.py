@@ -118,12 +118,20 @@ class Views:
 
     async def _ask(self, owner: str, id: str) -> dict[str, Any] | None:
         limits = aiohttp.ClientTimeout(OWNER_S)
+        headers = {FORWARDED: "1"}
+        if token := self.app.settings.token:
+            headers["Authorization"] = f"Bearer {token.get_secret_value()}"
         try:
             async with self.app.http_client.get(
-                f"{owner}/sagas/{quote(id)}", headers={FORWARDED: "1"}, timeout=limits
+                f"{owner}/sagas/{quote(id, safe='')}", headers=headers, timeout=limits
             ) as answer:
                 if answer.status == 404:
                     return None
+                if answer.status in (401, 403):
+                    raise _away(
+                        f"the worker that owns this saga ({owner}) does not let this one read: give both the same "
+                        "SAGA_TOKEN, or name the network of the workers in SAGA_TRUSTED"
+                    )
                 if answer.status != 200:
                     raise _away(f"the worker that owns this saga answered {answer.status}")
                 found: dict[str, Any] = orjson.loads(await answer.read())

@@ -34,6 +34,17 @@ WRONG = {
     "SAGA_MAIL": ["mail", "smtp://", "smtp://h:x", "http://h", "smtp://h?from=ada", "smtp://h?to=a@b", "smtps://h/x"],
     "SAGA_TOKEN": ["short"],
     "SAGA_TRUSTED": ["everybody", "10.0.0.0/99"],
+    "SAGA_PUBLIC": ["perhaps"],
+    "SAGA_PUBLIC_URL": [
+        "saga.example.com",
+        "https://",
+        "ftp://a",
+        "https://a/saga",
+        "https://a:x",
+        "https://u@a",
+        "null",
+    ],
+    "SAGA_PROXIES": ["nginx", "10.0.0.0/99"],
     "SAGA_LOG": ["xml"],
 }
 

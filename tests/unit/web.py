@@ -25,6 +25,9 @@ class Rules:
     bind: str = "127.0.0.1"
     token: SecretStr | None = None
     trusted: Any = LOOPBACK
+    public: bool = False
+    public_url: Any = ()
+    proxies: Any = ()
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 // The console's HTTP interface.
 
 import { learn } from "./clock.js";
+import { signIn } from "./signin.js";
 
 /** An answer that is not a success: `status`, a `title`, a `detail`, and for input `errors: [{index, field, message}]`. */
 export class Problem extends Error {
@@ -21,7 +22,17 @@ const UNREACHABLE = {
 
 const BROKEN_OFF = { title: "The answer broke off", detail: "What the console answered could not be read. Try again." };
 
+/** A request; where the token is needed, repeated once the person has signed in. */
 async function call(path, options = {}) {
+  try {
+    return await request(path, options);
+  } catch (problem) {
+    if (problem.status === 401 && (await signIn("method" in options))) return call(path, options);
+    throw problem;
+  }
+}
+
+async function request(path, options) {
   let response;
   try {
     response = await fetch(path, { headers: {}, cache: "no-store", ...options });

@@ -288,6 +288,7 @@ async def test_dead_letters_are_redriven_and_rolled_back_over_http(room: Any) ->
 async def test_an_order_that_is_wrong_sends_nothing(room: Any, path: str) -> None:
     room.desk.write(lambda: parked(room.logs, "ada"))
     await post(room, path, b"{", 400)
+    await post(room, path, b'{"filter":{},"rate":1e999}', 400)
     await post(room, path, {"ids": ["ada"]}, 403, Origin="http://elsewhere.example")
     await post(room, path, {"ids": ["ada", "nobody"]}, 404)
     await post(room, path, {"ids": ["ada"]}, 415, **{"Content-Type": "text/plain"})

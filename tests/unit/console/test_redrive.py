@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -309,16 +310,12 @@ def test_what_is_no_name_of_a_place_is_an_id(name: str) -> None:
         (b'{"filter":{},"by":"' + b"x" * 65 + b'"}', None, "by"),
         (b'{"filter":{},"rate":0}', None, "rate"),
         (b'{"filter":{},"rate":-1}', None, "rate"),
-        (b'{"filter":{},"rate":1e999}', None, "rate"),
         (b'{"filter":{},"dryrun":true}', None, "dryrun"),
     ],
 )
 def test_every_mistake_in_an_order_is_named(body: bytes, index: int | None, field: str | None) -> None:
     with pytest.raises(Problem) as problem:
-        orders.from_json(body)
-    if b"1e999" in body:
-        assert problem.value.status in (400, 422)
-        return
+        orders.checked(orjson.loads(body))
     assert problem.value.status == 422
     assert [(fault["index"], fault["field"]) for fault in problem.value.errors] == [(index, field)]
 

@@ -1,0 +1,70 @@
+"""A real nginx for tests: without privileges, with a directory and a port of its own."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.wait import free_port, listening, until
+
+DOCUMENTED = Path(__file__).parents[1] / "docs" / "networks.md"
+
+#: Where Debian puts it is not in everybody's PATH.
+PROGRAM = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+
+#: Started by root, its workers would be somebody else, who may not write into the test's directory.
+USER = "" if os.geteuid() else "user root;"
+
+MAIN = """
+{user} daemon off; worker_processes 1; pid nginx.pid; error_log stderr warn;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
+    {server}
+}}
+"""
+
+#: What nginx does when it is only told where to send requests; with the Host of the client, if that is added.
+SIMPLE = "server {{ listen 443 ssl; {tls} location / {{ proxy_pass http://127.0.0.1:8080; {more} }} }}"
+TLS = "ssl_certificate saga.crt; ssl_certificate_key saga.key;"
+
+
+def missing() -> str | None:
+    """Why no nginx can be run here, or None."""
+    return None if PROGRAM and shutil.which("openssl") else "nginx and openssl are needed"
+
+
+def documented() -> str:
+    """The configuration in docs/networks.md."""
+    found = re.search(r"```nginx\n(.*?)```", DOCUMENTED.read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def simple(more: str = "") -> str:
+    """A configuration with the default headers."""
+    return SIMPLE.format(tls=TLS, more=more)
+
+
+@contextmanager
+def running(folder: Path, server: str, console_port: int) -> Iterator[int]:
+    """An nginx in front of a console; yields its port, which speaks TLS."""
+    port = free_port()
+    subject = ["-subj", "/CN=saga.example.com", "-keyout", "saga.key", "-out", "saga.crt"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    placed = server.replace("127.0.0.1:8080", f"127.0.0.1:{console_port}").replace("/etc/nginx/", "")
+    placed = re.sub(r"listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;", placed)
+    (folder / "nginx.conf").write_text(MAIN.format(server=placed, user=USER), "utf-8")
+    process = subprocess.Popen([str(PROGRAM), "-p", str(folder), "-c", "nginx.conf"], stderr=subprocess.PIPE)
+    try:
+        until(lambda: process.poll() is not None or listening(port), 10, "nginx listens")
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
