@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests import real_kafka
@@ -13,6 +14,10 @@ from tests.real_kafka import RealKafka
 from tests.system import System
 
 pytest_plugins = ["tests.field_table"]
+
+# A deadline for one example measures how busy the machine is, and not the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
