@@ -231,4 +231,7 @@ def _json(body: Any) -> web.Response:
 def add_routes(app: web.Application, calls: Sequence[Call]) -> None:
     """To the web server."""
     for call in calls:
-        app.router.add_route(call.method, call.path, call.handler)
+        if call.method == "GET":
+            app.router.add_get(call.path, call.handler)  # and HEAD
+        else:
+            app.router.add_route(call.method, call.path, call.handler)

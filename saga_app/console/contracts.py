@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,8 +14,10 @@ from saga_app.console import schemas
 from saga_app.console.calls import Call
 from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, DeadLetter, Message, Row, Signal
 from saga_app.saga.onboarding import ONBOARDING
+from saga_app.service.guard import OPEN
 from saga_app.service.newcomers import LIST_ENTRIES, Newcomer
 from saga_app.service.problem import CONTENT_TYPE
+from saga_app.service.session import COOKIE
 from saga_app.service.start import KEY_HEADER
 
 _REF = "#/components/schemas/{model}"
@@ -56,7 +59,10 @@ def openapi(calls: Sequence[Call]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": known.found,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+            },
         },
     }
 
@@ -70,7 +76,8 @@ def _operation(call: Call, known: Schemas) -> dict[str, Any]:
     }
     if call.body is not None:
         operation["requestBody"] = _users(known) if call.body is Newcomer else _body(call.body, known)
-        operation["security"] = [{}, {"token": []}]
+    if call.path not in OPEN:
+        operation["security"] = [{}, {"token": []}, {"session": []}]  # without either: clients of a trusted network
     if call.body is Newcomer:
         operation["parameters"].append(_header(KEY_HEADER, "the same key, the same users: nobody starts twice"))
     return operation
@@ -91,7 +98,7 @@ def _in_query(query: type[BaseModel] | None, known: Schemas) -> list[dict[str, A
 
 def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     described = schema.pop("description", None)
-    parameter = {"name": name, "in": "query", "required": False, "schema": schema}
+    parameter = {"name": name, "in": "query", "required": False, "allowEmptyValue": True, "schema": schema}
     if schema.get("type") == "array":
         parameter |= {"style": "form", "explode": False}
     return parameter | ({"description": described} if described else {})
@@ -108,7 +115,7 @@ def _body(kind: type[BaseModel], known: Schemas) -> dict[str, Any]:
 
 def _users(known: Schemas) -> dict[str, Any]:
     one = known.ref(Newcomer)
-    several = {"type": "array", "items": one, "minItems": 1, "maxItems": LIST_ENTRIES}
+    several = {"type": "array", "items": one, "minItems": 1, "description": f"at most {LIST_ENTRIES}, else a 413"}
     csv = {"type": "string", "description": "a header line with name, email, department and perhaps id"}
     content = {"application/json": {"schema": {"oneOf": [one, several]}}, "text/csv": {"schema": csv}}
     return {"required": True, "content": content}
@@ -127,7 +134,9 @@ def _answer(call: Call, known: Schemas) -> dict[str, Any]:
 
 def _problems(call: Call, known: Schemas) -> dict[str, Any]:
     content = {CONTENT_TYPE: {"schema": known.ref(schemas.ProblemBody)}}
-    return {str(status): {"description": "problem", "content": content} for status in call.problems}
+    refused = () if call.path in OPEN else (401, 403, 429)
+    statuses = sorted({*call.problems, *refused})
+    return {str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def asyncapi() -> dict[str, Any]:

@@ -8,23 +8,27 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from saga_app.service import compression
+
 #: The page may load, and may talk to, nothing but this server.
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
+    "Vary": "Accept-Encoding",
 }
 
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
 class File(NamedTuple):
-    """One file of the page."""
+    """One file of the page, as it is and packed; each form has an ETag of its own."""
 
     body: bytes
     kind: str
     etag: str
+    packed: bytes | None
 
 
 def load(root: Traversable | None = None) -> dict[str, File]:
@@ -46,7 +50,8 @@ def _read(item: Traversable) -> File:
     body = item.read_bytes()
     ending = item.name[item.name.rfind(".") :]
     kind = _TYPES.get(ending) or mimetypes.guess_type(item.name)[0] or "application/octet-stream"
-    return File(body, kind, blake2b(body, digest_size=8).hexdigest())
+    packed = compression.pack(body, 9) if len(body) >= compression.SHORTEST else None
+    return File(body, kind, blake2b(body, digest_size=8).hexdigest(), packed)
 
 
 def add_routes(app: web.Application, page: dict[str, File]) -> None:
@@ -61,11 +66,14 @@ def _handler(file: File):  # type: ignore[no-untyped-def]
     async def answer(request: web.Request) -> web.Response:
         known = request.if_none_match or ()
         response = web.Response(headers=HEADERS)
-        response.etag = file.etag
-        if any(tag.value in (file.etag, "*") for tag in known):
+        packed = file.packed if compression.of_request(request) else None
+        response.etag = etag = f"{file.etag}-gzip" if packed else file.etag
+        if any(tag.value in (etag, "*") for tag in known):
             response.set_status(304)
             return response
-        response.body, response.content_type = file.body, file.kind
+        if packed:
+            response.headers["Content-Encoding"] = "gzip"
+        response.body, response.content_type = packed or file.body, file.kind
         if file.kind.startswith("text/"):
             response.charset = "utf-8"
         return response

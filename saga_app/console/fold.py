@@ -29,6 +29,9 @@ RECENT, ENDED_IDS = 2_000, 200_000
 #: Signals of sagas of which nothing else has been read yet.
 EARLY = 10_000
 
+#: States in which a saga goes on by itself.
+MOVING = ("running", "rolling-back")
+
 _REQUESTS = frozenset(ONBOARDING.topics)
 
 #: Causes before effects, among records of the same millisecond.
@@ -110,14 +113,14 @@ class Fold:
         self.recent: OrderedDict[str, Tracked] = OrderedDict()
         self.ended: OrderedDict[str, None] = OrderedDict()
         self.early: OrderedDict[str, list[Signal]] = OrderedDict()
-        self.starts: SortedList[tuple[str, str]] = SortedList()
+        self.starts: SortedList[tuple[str, str]] = SortedList()  #: of the sagas that are moving
         self.asked: set[str] = set()  #: Ids that the index has been asked about in this batch.
         self.now, self.at = 0.0, ""  #: When this batch is folded.
 
     def restore(self, row: Row) -> None:
         """A row that the index holds and that has not ended."""
         self.open[row.id] = Tracked(row, stored=row)
-        self.starts.add((row.started_at, row.id))
+        self._keep_moving(None, row)
         self.figures.restore(row)
 
     def knows(self, id: str) -> bool:
@@ -201,7 +204,6 @@ class Fold:
             return
         if tracked is None:
             tracked = self.open[id] = Tracked(row)
-            self.starts.add((row.started_at, id))
         if row is not before:
             self._moved(changes, tracked, before, row)
         self._tell(changes, tracked, record)
@@ -233,13 +235,18 @@ class Fold:
 
     def _moved(self, changes: Changes, tracked: Tracked, before: Row | None, row: Row) -> None:
         self.figures.moved(before, row, self.now)
-        if before and before.started_at != row.started_at:
-            self.starts.discard((before.started_at, row.id))
-            self.starts.add((row.started_at, row.id))
+        self._keep_moving(before, row)
         if before and before.state == "parked" and (row.state, row.updated_at) != ("parked", before.updated_at):
             changes.gone_on.add(row.id)
         tracked.row = row
         changes.sagas[row.id] = tracked
+
+    def _keep_moving(self, before: Row | None, row: Row) -> None:
+        """A parked saga waits for an operator: whoever ends meanwhile does not overtake it."""
+        if before is not None:
+            self.starts.discard((before.started_at, row.id))
+        if row.state in MOVING:
+            self.starts.add((row.started_at, row.id))
 
     def _tell(self, changes: Changes, tracked: Tracked, record: Record) -> None:
         """A step event for each entry that has not been told."""
@@ -258,10 +265,8 @@ class Fold:
 
     def _end(self, changes: Changes, tracked: Tracked) -> None:
         row = tracked.row
-        place = (row.started_at, row.id)
         if self.live:
-            tracked.overtook = self.starts.bisect_left(place)
-        self.starts.discard(place)
+            tracked.overtook = self.starts.bisect_left((row.started_at, row.id))
         del self.open[row.id]
         self.recent[row.id] = tracked
         if len(self.recent) > RECENT:

@@ -87,6 +87,8 @@ class Hub:
         client = _Client(self, trace, given)
         response = web.StreamResponse(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         response.content_type = "text/event-stream"
+        if request.method == "HEAD":
+            return response
         self.clients += 1
         try:
             await response.prepare(request)

@@ -9,6 +9,7 @@ from saga_app.console.parameters import ErrorFilter
 from saga_app.saga.messages import ONE_LINE
 from saga_app.service import body, newcomers
 from saga_app.service.problem import Fault, Problem
+from saga_app.service.query import NO_NUL
 
 #: The most ids in one request, and the longest that one may take at a given rate (seconds).
 MOST, LONGEST_S = 10_000, 60.0
@@ -16,7 +17,7 @@ MOST, LONGEST_S = 10_000, 60.0
 #: Mistakes in one answer that are named.
 NAMED = 1000
 
-Name = Annotated[str, Field(min_length=1, max_length=300)]
+Name = Annotated[str, Field(min_length=1, max_length=300, pattern=NO_NUL)]
 
 
 class Order(BaseModel):
@@ -61,7 +62,7 @@ async def read(request: web.Request) -> Order:
 def checked(given: Any) -> Order:
     """The order that this JSON is. Raises `Problem` 422."""
     try:
-        return Order.model_validate(given)
+        return Order.model_validate(given, strict=True)
     except ValidationError as error:
         faults = [_named(each) for each in error.errors(include_url=False)][:NAMED]
         said = "; ".join(f"{fault['field'] or 'the body'}: {fault['message']}" for fault in faults[:3])
@@ -72,7 +73,10 @@ def _named(error: Any) -> Fault:
     """An entry of `ids` by its index, a key of the filter by its name."""
     loc = list(error["loc"])
     index = loc.pop() if loc and isinstance(loc[-1], int) else None
-    message = _WORDS.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+    nul = error.get("ctx", {}).get("pattern") == NO_NUL
+    message = ("has a NUL character" if nul else _WORDS.get(error["type"])) or str(error["msg"]).removeprefix(
+        "Value error, "
+    )
     return _fault(index, ".".join(map(str, loc)) or None, message[:1].lower() + message[1:])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, literal, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, Select, and_, literal, tuple_
 
 from saga_app.service.problem import Fault, Problem
 
@@ -75,8 +75,8 @@ def _read(cursor: str, sort: Sort) -> After:
         fits = (
             spelled == sort.spelled
             and len(keys) == len(sort.keys)
-            and all(type(given) is key.type.python_type for given, key in zip(keys, sort.keys, strict=True))
-            and (sort.nullable if value is None else isinstance(value, _types(sort.column)))
+            and all(_is_value_of(key, given) for given, key in zip(keys, sort.keys, strict=True))
+            and (sort.nullable if value is None else _is_value_of(sort.column, value))
         )
     except (ValueError, TypeError):
         fits = False
@@ -87,12 +87,24 @@ def _read(cursor: str, sort: Sort) -> After:
             "message": "is not the `next` of a page of this list in this order",
         }
         raise Problem(422, "the cursor does not fit", errors=[fault])
-    return After(value, keys)
+    return After(float(value) if type(value) is int else value, keys)
 
 
-def _types(column: ColumnElement[Any]) -> tuple[type, ...]:
-    kind = column.type.python_type
-    return (float, int) if kind is float else (kind,)
+def _is_value_of(column: ColumnElement[Any], value: Any) -> bool:
+    """Whether the database can compare this value with the column: no NUL in a text, no number out of range."""
+    match value:
+        case str():
+            return column.type.python_type is str and "\0" not in value
+        case bool():
+            return False
+        case int():
+            bits = 63 if isinstance(column.type, BigInteger) else 31
+            return column.type.python_type is float or (
+                column.type.python_type is int and -(1 << bits) <= value < 1 << bits
+            )
+        case float():
+            return column.type.python_type is float
+    return False
 
 
 def both(conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:

@@ -5,13 +5,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from saga_app.saga.messages import State
+from saga_app.service.query import NO_NUL
 
 #: Rows on a page.
 DEFAULT, MOST = 50, 500
 
 Limit = Annotated[int, Field(ge=1, le=MOST, description="rows on a page")]
 Cursor = Annotated[str | None, Field(max_length=1000, description="the `next` of the page before")]
-Text = Annotated[str | None, Field(min_length=1, max_length=200)]
+Text = Annotated[str | None, Field(min_length=1, max_length=200, pattern=NO_NUL)]
 
 
 def _several(value: Any) -> Any:

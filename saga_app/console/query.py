@@ -101,6 +101,8 @@ class Queries:
 
     async def saga(self, id: str) -> tuple[Row, int | None] | None:
         """A saga's row, and how many it overtook."""
+        if "\0" in id:
+            return None  # PostgreSQL takes no NUL, and no id has one
 
         def question(connection: Connection) -> tuple[Row, int | None] | None:
             found = connection.execute(select(sagas.c.row, sagas.c.overtook).where(sagas.c.id == id)).first()

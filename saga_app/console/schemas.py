@@ -40,7 +40,9 @@ class Saga(BaseModel):
     due_at: str | None = Field(None, description="the deadline that was missed, if one was")
     reason: str | None
     why: str = Field(description="what it waits for or how it ended, in a sentence")
-    overtook: int | None = Field(description="sagas that had started earlier and were unfinished when this one ended")
+    overtook: int | None = Field(
+        description="sagas that had started earlier and were running or rolling back (not parked) when this one ended"
+    )
     trouble: Trouble | None
     history: list[Visit]
 

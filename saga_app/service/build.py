@@ -7,7 +7,7 @@ from faust import StreamT
 
 from saga_app import settings as settings_
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.service import guard, health, policy, problem
+from saga_app.service import compression, guard, health, http_server, policy, problem
 from saga_app.service.app import App, build
 from saga_app.service.effects import Effects
 from saga_app.service.mail import SmtpMail
@@ -37,8 +37,10 @@ def service(name: str, web_port: Callable[[Settings], int]) -> App:
     settings = settings_.load()
     app = build(name, settings, web_port(settings))
     server: Any = app.web
+    http_server.install(server)
     problem.install(server.web_app)
     guard.install(server.web_app, settings, [app.conf.canonical_url.host or ""])
+    compression.install(server.web_app)
     health.add_routes(app)
     return app
 

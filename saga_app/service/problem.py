@@ -1,10 +1,10 @@
 """Errors over HTTP as problem+json (RFC 9457): what is wrong, in words for the caller; never a stack trace."""
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypedDict
 
-import orjson
 import structlog
 from aiohttp import web
 
@@ -58,8 +58,7 @@ class Problem(Exception):
 
     def encoded(self, instance: str) -> bytes:
         """The body as JSON. A header that is quoted in it may have been no UTF-8."""
-        body = self.body(instance)
-        return orjson.dumps(body | {"detail": body["detail"].encode(errors="replace").decode()})
+        return json.dumps(self.body(instance), ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 @web.middleware
@@ -91,18 +90,16 @@ def _known(request: web.Request, error: web.HTTPException) -> Problem:
     match error:
         case web.HTTPMethodNotAllowed():
             allowed = ", ".join(sorted(error.allowed_methods))
-            return Problem(405, f"{request.method} is not possible here; {allowed} is", headers={"Allow": allowed})
+            return Problem(
+                405, f"method {request.method} is not allowed; allowed: {allowed}", headers={"Allow": allowed}
+            )
         case web.HTTPNotFound():
             return Problem(404, f"there is nothing at {request.path}")
     return Problem(error.status, "" if error.reason == HTTPStatus(error.status).phrase else error.reason)
 
 
 async def _translate(request: web.Request, response: web.StreamResponse) -> None:
-    """aiohttp's own errors that come before any middleware, such as a 417.
-
-    What it refuses while it parses (a malformed request line, no Host, a Content-Encoding that it cannot unpack) comes
-    before any hook and stays text/plain.
-    """
+    """aiohttp's own errors that come before any middleware, such as a 417; those of its parser: see http_server.py."""
     if isinstance(response, web.HTTPException) and response.status >= 400:
         problem = Problem(response.status, response.text or "")
         response.body = problem.encoded(request.path)

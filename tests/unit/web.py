@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
-from saga_app.service import guard, problem
+from saga_app.service import compression, guard, http_server, problem
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
@@ -30,6 +30,13 @@ class Rules:
     proxies: Any = ()
 
 
+class _Server(TestServer):
+    """One that runs an application as our services do."""
+
+    async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
+        return http_server.Runner(self.app, **kwargs)
+
+
 @asynccontextmanager
 async def serving(
     add_routes: Callable[[web.Application], Any], rules: Rules | None = None
@@ -38,8 +45,9 @@ async def serving(
     app = web.Application()
     problem.install(app)
     guard.install(app, rules or Rules())
+    compression.install(app)
     add_routes(app)
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(_Server(app)) as client:
         yield client
 
 

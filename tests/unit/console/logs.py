@@ -15,6 +15,7 @@ from saga_app.saga.messages import (
     Row,
     Signal,
     User,
+    decode,
     encode,
 )
 from saga_app.saga.onboarding import ONBOARDING
@@ -67,17 +68,29 @@ class Logs:
         self.write("new-user", id, encode(request), now)
         message, topic = machine.first(ONBOARDING, request, self._iso(now)), "new-user"
         row = self._note(None, machine.asked(ONBOARDING, topic, message, self._iso(now)), now)
+        return self._walk(row, topic, message, now, pace, outcomes or {}, steps)
+
+    def redrive(self, row: Row, record: FakeRecord, at: float, pace: float = 1.0) -> Row:
+        """A parked request is sent again with the next attempt, and its saga goes on to the end."""
+        message = replace(decode(Message, record.value or b""), attempt=2)
+        self.write(record.topic, row.id, encode(message), at)
+        row = self._note(row, machine.asked(ONBOARDING, record.topic, message, self._iso(at)), at)
+        return self._walk(row, record.topic, message, at, pace, {}, 100)
+
+    def _walk(
+        self, row: Row, topic: str, message: Message, now: float, pace: float, outcomes: dict[str, Outcome], steps: int
+    ) -> Row:
         for _ in range(steps):
             step = ONBOARDING.on(topic)
             assert step is not None
-            outcome = (outcomes or {}).get(step.name) or Done(FACTS.get(step.name, {}))
+            outcome = outcomes.get(step.name) or Done(FACTS.get(step.name, {}))
             answer = machine.answer(step, outcome, 1, self._iso(now), self._iso(now), self._iso(now + pace))
             now += pace
             after = machine.following(message, step, answer)
             if isinstance(after, machine.End):
                 return self._note(row, machine.ended(after, self._iso(now)), now)
             message, topic = after.message, after.topic
-            self.write(topic, id, encode(message), now)
+            self.write(topic, row.id, encode(message), now)
             if step.service == "provisioner":
                 row = self._note(row, machine.asked(ONBOARDING, topic, message, self._iso(now)), now)
         return row

@@ -5,7 +5,7 @@ import base64
 import csv
 import io
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import jsonschema
@@ -362,6 +362,63 @@ async def test_the_page_loads_nothing_from_elsewhere_and_is_checked_by_its_etag(
     assert (again.status, await again.read()) == (304, b"")
     script = await room.client.get("/page/app.js")
     assert script.content_type == "text/javascript"
+
+
+@pytest.mark.field(45)
+async def test_a_file_is_packed_and_each_form_is_checked_by_its_own_etag(room: Any) -> None:
+    tags = {}
+    for accepts in ("gzip", "identity"):
+        asked = {"Accept-Encoding": accepts}
+        answer = await room.client.get("/page/live.js", headers=asked)
+        tags[accepts] = answer.headers["ETag"]
+        assert answer.headers["Vary"] == "Accept-Encoding"
+        assert answer.headers.get("Content-Encoding", "identity") == accepts
+        assert "import" in await answer.text()
+        for method in ("GET", "HEAD"):
+            again = await room.client.request(method, "/page/live.js", headers=asked | {"If-None-Match": tags[accepts]})
+            assert (again.status, again.headers["ETag"], again.headers["Vary"]) == (
+                304,
+                tags[accepts],
+                "Accept-Encoding",
+            )
+    assert tags["gzip"] != tags["identity"]
+    other = {"Accept-Encoding": "identity", "If-None-Match": tags["gzip"]}
+    assert (await room.client.get("/page/live.js", headers=other)).status == 200
+
+
+@pytest.mark.field(45)
+async def test_head_is_answered_wherever_get_is(room: Any) -> None:
+    room.add("ada")
+    for path in (
+        "/",
+        "/openapi.json",
+        "/page/app.js",
+        "/api/session",
+        "/api/sagas/ada",
+        "/api/sagas/nobody",
+        "/nothing",
+    ):
+        got = await room.client.get(path)
+        head = await room.client.head(path)
+        assert (head.status, await head.read()) == (got.status, b"")
+        same = ("Content-Type", "Content-Length", "Content-Encoding", "ETag", "Vary", "Cache-Control")
+        assert [head.headers.get(name) for name in same] == [got.headers.get(name) for name in same]
+    for call in room.api.calls():
+        if call.method == "GET":
+            assert (await room.client.head(call.path)).status in (200, 404)
+    head = await room.client.head("/api/stream")
+    assert (head.status, head.content_type, head.headers.get("Content-Encoding")) == (200, "text/event-stream", None)
+
+
+@pytest.mark.field(45)
+async def test_five_hundred_rows_are_a_tenth_as_long(room: Any, now: Callable[[str], None]) -> None:
+    for number in range(500):
+        room.add(f"s{number}")
+    head = await room.client.head("/api/sagas?limit=500", headers={"Accept-Encoding": "gzip"})
+    plain = await room.client.head("/api/sagas?limit=500", headers={"Accept-Encoding": "identity"})
+    packed, whole = (int(answer.headers["Content-Length"]) for answer in (head, plain))
+    assert packed * 10 < whole
+    now(f"HEAD {head.status}; 500 rows: {whole // 1000} kB, {packed // 1000} kB with gzip")
 
 
 @pytest.mark.parametrize(

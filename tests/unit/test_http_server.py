@@ -1,0 +1,108 @@
+"""Requests that never reach a handler: too long, malformed, not HTTP at all. Each is answered with a problem."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+from faust.web.drivers.aiohttp import Web
+
+from saga_app.service import http_server
+from saga_app.service.http_server import HEADER_BYTES, LINE_BYTES
+from tests.unit.web import route, serving
+
+pytestmark = pytest.mark.field(38)
+
+HOST = b"Host: localhost\r\n"
+GET = b"GET /x HTTP/1.1\r\n" + HOST
+
+
+async def fine(request: web.Request) -> web.Response:
+    """Says what it was asked."""
+    return web.json_response({"q": request.query.get("q")})
+
+
+async def raw(client: Any, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the answer to these bytes."""
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(request)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    line, *lines = head.decode().strip().split("\r\n")
+    headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in lines)}
+    body = await asyncio.wait_for(reader.readexactly(int(headers["content-length"])), 5)
+    writer.close()
+    return int(line.split()[1]), headers, body
+
+
+LONG_LINE = b"GET /x?q=" + b"a" * LINE_BYTES + b" HTTP/1.1\r\n" + HOST + b"\r\n"
+MALFORMED = [
+    (LONG_LINE, 414),
+    (b"GET /x?q=" + b"a" * 2_000_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414),
+    (GET + b"X: " + b"a" * (HEADER_BYTES + 10) + b"\r\n\r\n", 431),
+    (GET + b"X: " + b"a" * 2_000_000 + b"\r\n\r\n", 431),
+    (GET + b"X" * HEADER_BYTES + b": a\r\n\r\n", 431),
+    (GET + b"".join(b"X%d: a\r\n" % number for number in range(200)) + b"\r\n", 431),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+    (b"hello\r\n\r\n", 400),
+    (b"FROB /x HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    (b"GET /x y HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    (b"GET /x HTTP/9.9\r\n" + HOST + b"\r\n", 400),
+    (b"GET /x HTTP/1.1\r\n\r\n", 400),
+    (GET + HOST + b"\r\n", 400),
+    (b"GET /x\x00y HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    (b"GET /x?q=\xff HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    (b"GET http://[/x HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    (b"GET http://a:99999/x HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    (GET + b"X: a\x00b\r\n\r\n", 400),
+    (GET + b"X y: a\r\n\r\n", 400),
+    (GET + b"Content-Length: x\r\n\r\n", 400),
+    (GET + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\na", 400),
+    (GET + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    (GET + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+]
+
+
+@pytest.mark.parametrize(("request_", "status"), MALFORMED, ids=[str(number) for number in range(len(MALFORMED))])
+async def test_what_cannot_be_parsed_is_a_problem_in_plain_words(request_: bytes, status: int) -> None:
+    async with serving(route("GET", "/x", fine)) as client:
+        answered, headers, body = await raw(client, request_)
+        assert (answered, headers["content-type"]) == (status, "application/problem+json")
+        problem = json.loads(body)
+        assert problem["status"] == status
+        assert problem["detail"]
+        for inside in ("bytearray", "b'", "\\x", "Traceback", "aaaa", "^"):
+            assert inside not in problem["detail"]
+        assert (await client.get("/x")).status == 200
+
+
+async def test_nine_thousand_characters_are_read(now: Callable[[str], None]) -> None:
+    async with serving(route("GET", "/x", fine)) as client:
+        q = "a" * 9000
+        status, _, body = await raw(client, f"GET /x?q={q} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert (status, json.loads(body)) == (200, {"q": q})
+        now(f"read; {(await raw(client, LONG_LINE))[0]} problem+json above 64 KiB")
+
+
+async def test_garbage_is_one_line_in_the_log_and_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "aiohttp"):
+        async with serving(route("GET", "/x", fine)) as client:
+            await raw(client, b"hello\r\n\r\n")
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_aiohttp_and_faust_call_what_is_replaced() -> None:
+    """http_server.py overrides `handle_error` and `_make_server`, and replaces Faust's `_runner`."""
+    assert {"handle_error", "data_received", "connection_lost"} <= set(vars(RequestHandler))
+    assert "_make_server" in vars(web.AppRunner)
+    assert "self._runner.setup()" in _source(Web.start_server)
+    assert http_server.Runner.__mro__[1] is web.AppRunner
+
+
+def _source(function: Any) -> str:
+    import inspect
+
+    return inspect.getsource(function)
