@@ -1,34 +1,47 @@
-// Keeping the store in step with the server: load what is there, then follow what happens from exactly that point.
+// Keeping the store in step with the server: follow what happens, load what is there, and then apply what came meanwhile.
 
 import { api } from "./api.js";
+import { SharedStream } from "./sharedstream.js";
 import * as state from "./store.js";
 import { store } from "./store.js";
-import { Stream } from "./stream.js";
 
 const ARRIVALS = 60;
 const UNDER_WAY = 500;
 const RELOAD_MS = 2000;
 
-const stream = new Stream({
-  saga: state.ended,
-  step: state.stepped,
+/** Events that came while a snapshot was loaded, to be applied after it; null when none is being loaded. */
+let held = [];
+const apply = (change) => (event) => (held ? held.push(() => change(event)) : change(event));
+
+const on = {
+  saga: apply(state.ended),
+  step: apply(state.stepped),
   stats: state.setStats,
   reset: () => load(),
-  up: () => store.connection.state !== "live" && state.setConnection({ state: "live", since: Date.now() }),
-  down: lost,
-});
+  gap: () => load(),
+  up: () => !held && store.connection.state !== "live" && state.setConnection({ state: "live", since: Date.now() }),
+  down: broken,
+};
+const stream = new SharedStream(on, store.trace);
 
 let loading = 0;
+let reload = 0;
 
 /** Load afresh and follow. A failed load is tried again until it works. */
 export async function load() {
   const turn = ++loading;
-  stream.close();
+  clearTimeout(reload);
+  held = [];
   try {
+    await Promise.all([probe(), stream.join(store.trace)]);
+    if (turn !== loading) return;
     const [ended, underWay] = await snapshot();
     if (turn !== loading) return;
-    state.loaded(ended.items, underWay);
-    stream.open(store.trace, ended.cursor_event);
+    state.loaded(ended, underWay);
+    const news = held;
+    held = null;
+    news.forEach((change) => change());
+    state.setConnection({ state: "live", since: Date.now() });
   } catch (problem) {
     if (turn !== loading) return;
     lost(Date.now() + RELOAD_MS);
@@ -36,20 +49,24 @@ export async function load() {
   }
 }
 
-let reload = 0;
-
 export function retryNow() {
-  clearTimeout(reload);
-  if (stream.lastId && !stream.source) stream.retryNow();
-  else load();
+  stream.retryNow();
+  if (held) load();
 }
 
-/** The endings first: their `cursor_event` is the older one, so nothing can fall between it and the stream. */
+/** A read beside the stream, and when it breaks: unlike a stream it tells why it fails, and a person can act on it. */
+const probe = () => api.sagas({ limit: 1 });
+
 async function snapshot() {
-  const ended = await api.sagas({ sort: "-ended_at", limit: ARRIVALS });
-  if (!store.trace) return [ended, []];
-  const underWay = await api.sagas({ state: "running,rolling-back", sort: "started_at", limit: UNDER_WAY });
-  return [ended, underWay.items];
+  const asked = [api.sagas({ sort: "-ended_at", limit: ARRIVALS })];
+  if (store.trace) asked.push(api.sagas({ state: "running,rolling-back", sort: "started_at", limit: UNDER_WAY }));
+  const [ended, underWay] = await Promise.all(asked);
+  return [ended.items, underWay?.items ?? []];
+}
+
+function broken(nextTry) {
+  lost(nextTry);
+  probe().catch(() => {});
 }
 
 function lost(nextTry) {

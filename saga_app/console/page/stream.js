@@ -4,9 +4,10 @@
 const BACKOFF_S = [0.5, 1, 2, 4, 5];
 /** `stats` come every second: after this silence the connection is dead, whatever the browser thinks. Milliseconds. */
 const SILENCE_MS = 6000;
+const KINDS = ["saga", "step", "stats", "reset"];
 
 export class Stream {
-  /** `on` has a function for each kind of event (saga, step, stats, reset), and `up()` and `down(nextTry)`. */
+  /** `on` has `open()`, `event(kind, data, id)` with the data as text, and `down(nextTry)`. */
   constructor(on) {
     this.on = on;
     this.source = null;
@@ -19,7 +20,7 @@ export class Stream {
     document.addEventListener("visibilitychange", () => document.hidden || this.retryNow());
   }
 
-  /** Begin after this event. */
+  /** Begin after this event; without one, with whatever comes next. */
   open(trace, lastId) {
     this.trace = trace;
     this.lastId = lastId;
@@ -29,6 +30,7 @@ export class Stream {
   close() {
     clearTimeout(this.timer);
     this.timer = 0;
+    this.isOpen = false;
     this.source?.close();
     this.source = null;
   }
@@ -42,26 +44,28 @@ export class Stream {
     this.close();
     const query = new URLSearchParams({ trace: this.trace ? "on" : "off" });
     if (this.lastId) query.set("last_event_id", this.lastId);
+    this.isFresh = !this.lastId;
     const source = new EventSource(`/api/stream?${query}`);
     this.source = source;
     this.heardAt = Date.now();
-    source.onopen = () => this.#heard();
+    source.onopen = () => this.source === source && this.#opened();
     source.onerror = () => this.source === source && this.#broken();
-    for (const kind of ["saga", "step", "stats", "reset"]) {
+    for (const kind of KINDS) {
       source.addEventListener(kind, (event) => this.source === source && this.#event(kind, event));
     }
   }
 
-  #event(kind, event) {
-    if (event.lastEventId) this.lastId = event.lastEventId;
-    this.#heard();
-    this.on[kind](JSON.parse(event.data || "{}"));
+  #opened() {
+    this.isOpen = true;
+    this.tries = 0;
+    this.heardAt = Date.now();
+    this.on.open();
   }
 
-  #heard() {
+  #event(kind, { data, lastEventId }) {
+    if (lastEventId) this.lastId = lastEventId;
     this.heardAt = Date.now();
-    this.tries = 0;
-    this.on.up();
+    this.on.event(kind, data, lastEventId);
   }
 
   #broken() {
@@ -73,6 +77,6 @@ export class Stream {
   }
 
   #watch() {
-    if (this.source && !document.hidden && Date.now() - this.heardAt > SILENCE_MS) this.#broken();
+    if (this.source && Date.now() - this.heardAt > SILENCE_MS) this.#broken();
   }
 }
