@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 
 import click
@@ -93,13 +94,19 @@ def say_entry(entry: Row, id: str, as_json: bool) -> None:
     what = " ".join(f"{key}={_short(value)}" for key, value in _found(entry))
     attempt = f" (attempt {entry['attempt']})" if (entry.get("attempt") or 1) > 1 else ""
     line = Text.assemble(
-        (str(entry["at"])[11:23], "dim"),
+        (time_of_day(str(entry["at"]), today=datetime.now(UTC).date()), "dim"),
         f"  {id:<22.22} {entry.get('step') or '':<12}",
         _word(f"{entry['kind']:<12}"),
         f" {what}{attempt}",
         (f"  {where}", "dim"),
     )
     _out().print(line, soft_wrap=True)
+
+
+def time_of_day(at: str, today: date) -> str:
+    """An ISO time in UTC as one line of a trace shows it: with its Z, and with the date unless that is today's."""
+    day, _, time = at.partition("T")
+    return time if day == today.isoformat() else at
 
 
 def say_errors(page: Row, as_json: bool) -> None:

@@ -48,7 +48,9 @@ class Queries:
                 return question(connection)
 
         if self.closed:
-            raise Problem(503, "the console is stopping; nothing was accepted", headers={"Retry-After": "5"})
+            raise Problem(
+                503, "the console is stopping; nothing was accepted", headers={"Retry-After": "5"}, outcome="none"
+            )
         return await asyncio.get_running_loop().run_in_executor(self.threads, answer)
 
     def close(self) -> None:

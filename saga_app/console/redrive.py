@@ -83,7 +83,7 @@ class Operator:
 
     def _check_ready(self) -> None:
         if reason := self.not_ready():
-            raise Problem(503, f"nothing was sent: it is not known yet what there is: {reason}")
+            raise Problem(503, f"nothing was sent: it is not known yet what there is: {reason}", outcome="none")
 
     async def _to_redrive(self, order: Order) -> Chosen:
         if order.filter is not None:
@@ -128,7 +128,7 @@ class Operator:
         if not order.dry_run:
             order.check_rate(count)
             if reason := self.room(sum(isinstance(act, Resend) for act in acts)):
-                raise Problem(503, f"nothing was sent: {reason}", headers={"Retry-After": "60"})
+                raise Problem(503, f"nothing was sent: {reason}", headers={"Retry-After": "60"}, outcome="none")
             count = await self._send(acts, order, chosen)
         answer: dict[str, Any] = {"count": count, "dry_run": order.dry_run}
         left_out = {reason: number for reason, number in chosen.left_out.items() if number}

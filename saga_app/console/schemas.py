@@ -224,3 +224,6 @@ class ProblemBody(BaseModel):
     detail: str
     instance: str
     errors: list[dict[str, Any]] | None = None
+    outcome: Literal["none", "unknown"] | None = Field(
+        None, description="of a change that failed with a 503: none, or not known until the request is repeated"
+    )

@@ -202,11 +202,11 @@ class Starter:
     async def _send(self, new: list[tuple[str, Newcomer]], key: str | None) -> None:
         """Raises `Problem`; those who wait for the flight are told the same."""
         if reason := self.room(len(new)):
-            raise Problem(503, f"nothing was accepted: {reason}", headers={"Retry-After": "60"})
+            raise Problem(503, f"nothing was accepted: {reason}", headers={"Retry-After": "60"}, outcome="none")
         self._remember_key(new, key)
         flight = Flight({id: entry.user for id, entry in new}, asyncio.get_running_loop().create_future())
         self.under_way |= dict.fromkeys(flight.users, flight)
-        outcome: Problem | None = Problem(503, f"the same request was under way and got no answer; {_AGAIN}")
+        outcome: Problem | None = _unknown(f"the same request was under way and got no answer; {_AGAIN}")
         try:
             await self._deliver(list(flight.users.items()))
             outcome = None
@@ -254,11 +254,17 @@ _AGAIN = f"send the same again with the same {KEY_HEADER}, or with ids of your o
 def _away(error: NotAcknowledged, new: list[tuple[str, User]]) -> Problem:
     """What a client has to know: what was accepted, and how to go on."""
     if len(error.failed) == error.total:
-        return Problem(503, f"nothing was accepted: the broker has not acknowledged it ({error.reason}); {_AGAIN}")
+        reason = f"the broker has not acknowledged it ({error.reason})"
+        return _unknown(f"nothing was accepted for certain: {reason}; {_AGAIN}")
     failed = set(error.failed)
     ids = [id for place, (id, _) in enumerate(new) if place not in failed]
     detail = f"{len(ids)} of {error.total} were accepted, then the broker was away ({error.reason}); {_AGAIN}"
-    return Problem(503, detail, accepted=len(ids), ids=ids)
+    return _unknown(detail, accepted=len(ids), ids=ids)
+
+
+def _unknown(detail: str, **more: Any) -> Problem:
+    """What the broker has not acknowledged may be in its log nevertheless."""
+    return Problem(503, detail, outcome="unknown", **more)
 
 
 def _exists(index: int, id: str, entry: Newcomer) -> Fault:

@@ -1,8 +1,10 @@
 """The ways to onboard somebody from the page, and what it says when something is wrong."""
 
 from collections.abc import Callable
+from typing import Any
 
-from playwright.sync_api import expect
+import pytest
+from playwright.sync_api import Route, expect
 
 from tests.browser.user import User
 from tests.system import System
@@ -60,7 +62,7 @@ def test_a_csv_file_may_be_dropped_on_the_page(user: User) -> None:
     )
     assert user.page.evaluate("window.hint") is True
     expect(user.page.locator("#drop")).to_be_hidden()
-    expect(user.page.locator("#new-answer")).to_contain_text("1 users of drop.csv")
+    expect(user.page.locator("#new-answer")).to_contain_text("1 user of drop.csv")
 
 
 def test_a_csv_file_with_bad_entries_names_every_one_and_sends_nothing(user: User) -> None:
@@ -73,6 +75,34 @@ def test_a_csv_file_with_bad_entries_names_every_one_and_sends_nothing(user: Use
     assert user.ask("/api/sagas?limit=1")["total"] == before
     answer.get_by_role("button", name="Dismiss").click()
     expect(answer).to_have_count(0)
+
+
+@pytest.mark.field(13)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "windows-1252", "utf-16", "utf-16-le"])
+def test_the_bytes_of_a_csv_file_are_sent_as_they_are(user: User, encoding: str, now: Callable[[str], None]) -> None:
+    content = "name;email;department\r\nJürgen;jo@example.com;Sales\r\n".encode(encoding)
+    sent: list[Any] = []
+
+    def answer(route: Route) -> None:
+        sent.append((route.request.headers["content-type"], route.request.post_data_buffer))
+        route.fulfill(status=202, json={"accepted": 1, "ids": ["x"]})
+
+    user.page.route("**/api/users", answer)
+    user.page.set_input_files("#csv-file", {"name": "a.csv", "mimeType": "text/csv", "buffer": content})
+    expect(user.page.locator("#new-answer")).to_contain_text("1 user of a.csv")
+    assert sent == [("text/csv", content)]
+    now(f"{encoding}: the page sends the {len(content)} bytes of the file as {sent[0][0]}")
+
+
+@pytest.mark.field(15)
+def test_a_mistake_in_a_csv_file_is_shown_by_its_line(user: User, now: Callable[[str], None]) -> None:
+    wrong = {"index": 2, "line": 9, "field": "email", "message": "is not an e-mail address"}
+    body = {"title": "Unprocessable Content", "status": 422, "detail": "1 of 3 users are wrong", "errors": [wrong]}
+    user.page.route("**/api/users", lambda route: route.fulfill(status=422, json=body))
+    user.choose_csv("as the server has read it")
+    answer = user.page.locator("#new-answer .refused li")
+    expect(answer).to_have_text("line 9, email: is not an e-mail address")
+    now(answer.inner_text())
 
 
 def test_a_refusal_by_the_server_is_shown_where_the_button_is(visit: Callable[..., User], company: System) -> None:

@@ -56,10 +56,10 @@ def test_users_are_found_by_name_and_the_address_keeps_the_search(user: User, gr
     expect(rows).to_have_count(1)
 
 
-def test_a_search_that_nobody_fits_says_so(user: User) -> None:
+def test_a_search_without_matches_says_so(user: User) -> None:
     user.go("Users")
     user.page.get_by_role("searchbox").fill("nobody is called this")
-    expect(user.page.get_by_text("Nobody fits.")).to_be_visible()
+    expect(user.page.get_by_text("No matching users.")).to_be_visible()
 
 
 def test_users_are_paged_and_sorted(user: User) -> None:
@@ -88,7 +88,7 @@ def test_users_are_filtered_by_state(user: User, grace: tuple[str, str]) -> None
     user.go("Users")
     user.page.get_by_role("searchbox").fill(grace[0][-6:])
     user.page.get_by_label("State").select_option("rolled-back")
-    expect(user.page.get_by_text("Nobody fits.")).to_be_visible()
+    expect(user.page.get_by_text("No matching users.")).to_be_visible()
     user.page.get_by_label("State").select_option("completed")
     expect(user.page.locator(".users-table tbody tr")).to_have_count(1)
 
@@ -162,7 +162,7 @@ def test_the_order_view_draws_a_line_for_everybody_who_finished(user: User) -> N
     user.button("Ten new users").click()
     user.page.locator(".arrival").nth(9).wait_for(timeout=30_000)
     user.go("Order")
-    expect(user.page.locator(".order .intro").first).to_contain_text("finished in another place")
+    expect(user.page.locator(".order .intro").first).to_contain_text("finished in a different position")
     lines = user.page.locator(".lines path")
     assert lines.count() >= 10
     assert user.page.locator(".names.left li").count() == user.page.locator(".names.right li").count() == lines.count()

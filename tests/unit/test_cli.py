@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 
 import pytest
 
+from saga_app.commands.printing import time_of_day
 from tests.system import Process, saga
 from tests.unit.fake_console import ENTRY, FakeConsole, letter
 from tests.wait import free_port
@@ -95,8 +97,17 @@ def test_a_saga_that_does_not_exist_is_one_line_and_exit_code_1(run: Run) -> Non
 def test_a_trace_shows_topic_partition_and_offset(run: Run) -> None:
     done = run("trace", "user-1")
     assert done.stdout.split() == [
-        *("03:04:05.678", "user-1", "authorize", "requested", "device_id=LT-ABC", "authorize/3@17"),
+        *("2030-01-02T03:04:05.678Z", "user-1", "authorize", "requested", "device_id=LT-ABC", "authorize/3@17"),
     ]
+
+
+@pytest.mark.field(20)
+def test_a_trace_shows_utc_and_the_date_unless_it_is_today(run: Run, now: Callable[[str], None]) -> None:
+    line = run("trace", "user-1").stdout
+    assert line.startswith("2030-01-02T03:04:05.678Z ")
+    assert time_of_day("2030-01-02T03:04:05.678Z", date(2030, 1, 2)) == "03:04:05.678Z"
+    assert time_of_day("2030-01-02T03:04:05.678Z", date(2030, 1, 3)) == "2030-01-02T03:04:05.678Z"
+    now(f"saga trace: {line.split()[0]}")
 
 
 def test_a_trace_can_leave_out_what_is_long_ago(run: Run, console: FakeConsole) -> None:

@@ -2,9 +2,10 @@
 
 import { Problem, api } from "./api.js";
 import { ask } from "./ask.js";
-import { complaint } from "./complaint.js";
+import { complaint, retryButton } from "./complaint.js";
 import { h, icon, show, text } from "./dom.js";
-import { because, by, signature, signed } from "./operator.js";
+import { isFocusLost } from "./focus.js";
+import { by, nothingSent, signature, signed } from "./operator.js";
 import { canRedrive, canRollBack } from "./plan.js";
 
 /** `changed()` is called when something has been sent. */
@@ -12,10 +13,12 @@ export function actions(changed) {
   const redrive = h("button", { type: "button", onclick: again }, icon("retry"), "Redrive");
   const rollback = h("button", { type: "button", onclick: back }, icon("back"), "Roll back…");
   const buttons = h("div", { class: "actions" }, redrive, rollback, signature("Signed as"));
-  const said = h("p", { class: "said", role: "status" });
+  const said = h("p", { class: "said", role: "status", tabindex: "-1" });
   const refused = h("div", { class: "broken", role: "alert", hidden: true });
   const element = h("section", { class: "drawer-actions", "aria-label": "What to do" }, buttons, said, refused);
   let row = null;
+  let isSending = false;
+  let isUnknown = false;
 
   function paint(now) {
     if (now?.id !== row?.id) say("");
@@ -24,26 +27,38 @@ export function actions(changed) {
     show(redrive, row !== null && canRedrive(row));
     show(rollback, row !== null && canRollBack(row));
     show(buttons, !redrive.hidden || !rollback.hidden);
-    if (held && !element.contains(document.activeElement)) document.querySelector("#drawer-title").focus();
+    if (held && isFocusLost()) focusNext();
+  }
+
+  /** The button that had the focus is gone: to what was done by it, or else to the title. */
+  function focusNext() {
+    (said.textContent ? said : document.querySelector("#drawer-title")).focus();
   }
 
   function say(sentence) {
+    const held = refused.contains(document.activeElement);
+    isUnknown = false;
     text(said, sentence);
     show(refused, false);
+    if (held) focusNext();
   }
 
+  /** The button stays enabled while the answer is awaited: a disabled one loses the focus. */
   async function again() {
+    if (isSending) return;
     const { id, step } = row;
-    redrive.disabled = true;
+    const isRepeat = isUnknown;
+    isSending = true;
+    redrive.setAttribute("aria-busy", "true");
     try {
       const { count, left_out: reasons } = await api.intervene("redrive", { ids: [id], ...by() });
-      const sent = `Redriven ${signed()}: ${step} is asked for again.`;
-      if (id === row?.id) say(count ? sent : `Nothing was sent: ${because(reasons)}.`);
+      if (id === row?.id) say(count ? `Redriven ${signed()}: ${step} is requested again.` : nothingSent(reasons, isRepeat));
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       if (id === row?.id) refuse(problem);
     } finally {
-      redrive.disabled = false;
+      isSending = false;
+      redrive.removeAttribute("aria-busy");
     }
     changed();
   }
@@ -53,12 +68,17 @@ export function actions(changed) {
     const title = () => `Roll back the onboarding of ${user.name}?`;
     const done = await ask({ intent: "rollback", title, ids: [id], what: `The onboarding of ${user.name}` });
     if (done && id === row?.id) say(done);
+    if (isFocusLost()) focusNext();
     changed();
   }
 
   function refuse(problem) {
-    refused.replaceChildren(...complaint(problem));
+    const held = refused.contains(document.activeElement);
+    isUnknown ||= problem.isUnknown;
+    text(said, "");
+    refused.replaceChildren(...complaint(problem, undefined, retryButton(problem, again)));
     show(refused, true);
+    if (held) (refused.querySelector("button") ?? redrive).focus();
   }
 
   paint(null);

@@ -3,24 +3,30 @@
 import { learn } from "./clock.js";
 import { signIn } from "./signin.js";
 
-/** An answer that is not a success: `status`, a `title`, a `detail`, and for input `errors: [{index, field, message}]`. */
+/**
+ * An answer that is not a success: `status` (0 without one), a `title`, a `detail`, and for input
+ * `errors: [{index, line, field, message}]`. `isUnknown`: a change was requested, and may have been made or not.
+ */
 export class Problem extends Error {
-  constructor(status, body = {}) {
-    super(body.detail || body.title || `The console answered ${status}.`);
+  constructor(status, body = {}, isUnknown = false) {
+    super(body.detail || body.title || `The server answered ${status}.`);
     this.status = status;
     this.title = body.title || "";
     this.detail = body.detail || "";
     this.errors = Array.isArray(body.errors) ? body.errors : [];
     this.body = body;
+    this.isUnknown = isUnknown;
   }
 }
 
-const UNREACHABLE = {
-  title: "The console cannot be reached",
-  detail: "Nothing was sent. The page keeps trying to reach it.",
-};
+/** How long an answer may take. Milliseconds. */
+const READ_TIMEOUT_MS = 20_000;
+const CHANGE_TIMEOUT_MS = 40_000;
 
-const BROKEN_OFF = { title: "The answer broke off", detail: "What the console answered could not be read. Try again." };
+const UNREACHABLE = { title: "The console cannot be reached", detail: "The page keeps trying to reach it." };
+const LOST = { title: "No answer", detail: "The connection broke before the console answered." };
+const CUT = { title: "The answer broke off", detail: "What the console answered could not be read." };
+const LATE = (ms) => ({ title: "No answer in time", detail: `The console did not answer within ${ms / 1000} s.` });
 
 /** A request; where the token is needed, repeated once the person has signed in. */
 async function call(path, options = {}) {
@@ -32,19 +38,52 @@ async function call(path, options = {}) {
   }
 }
 
-async function request(path, options) {
-  let response;
+/** A GET, or with `isChange` a request after whose failure it matters whether the server has carried it out. */
+async function request(path, { isChange = false, signal, ...options }) {
+  const limit = isChange ? CHANGE_TIMEOUT_MS : READ_TIMEOUT_MS;
+  const timeout = new AbortController();
+  const timer = setTimeout(() => timeout.abort(), limit);
+  signal?.addEventListener("abort", () => timeout.abort(), { once: true });
   try {
-    response = await fetch(path, { headers: {}, cache: "no-store", ...options });
+    const response = await fetch(path, { headers: {}, cache: "no-store", ...options, signal: timeout.signal });
+    return await read(response, isChange);
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Problem(0, UNREACHABLE);
+    if (error instanceof Problem || signal?.aborted) throw error;
+    if (timeout.signal.aborted) throw new Problem(0, LATE(limit), isChange);
+    throw new Problem(0, isChange ? LOST : UNREACHABLE, isChange);
+  } finally {
+    clearTimeout(timer);
   }
+}
+
+async function read(response, isChange) {
   learn(response.headers.get("Date"));
-  const body = await response.json().catch(() => null);
-  if (!response.ok) throw new Problem(response.status, body ?? {});
-  if (body === null) throw new Problem(response.status, BROKEN_OFF);
+  const text = await response.text();
+  const body = parsed(text);
+  if (!response.ok) throw new Problem(response.status, body ?? named(response), isChange && isUndecided(response, body));
+  if (body === null) throw new Problem(response.status, CUT, isChange);
   return body;
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** An answer that is not from the console, but from a proxy in between. */
+const named = ({ status, statusText }) => ({
+  title: "Not an answer of the console",
+  detail: `The server answered ${status}${statusText ? ` ${statusText}` : ""}.`,
+});
+
+/** A server or proxy that fails says nothing about the change, unless the answer says that there was none. */
+function isUndecided({ status }, body) {
+  if (status < 500 && status !== 408) return false;
+  if (body?.outcome) return body.outcome !== "none";
+  return !/^nothing was (accepted|sent)\b/i.test(body?.detail ?? "");
 }
 
 /** `key=value` pairs, without the empty ones. */
@@ -67,22 +106,19 @@ export const api = {
   /** An operator's intent, "redrive" or "rollback": `{ids}` or `{filter}`, with `dry_run`, `by` and `rate` (a second). */
   intervene: (intent, wanted, signal) =>
     call(`/api/errors/${intent}`, {
+      isChange: !wanted.dry_run,
       method: "POST",
       body: JSON.stringify(wanted),
       headers: { "Content-Type": "application/json" },
       signal,
     }),
 
-  /** One user, or a list of them. The key makes a repeated press of the same request harmless. */
-  onboard: (users) => post(JSON.stringify(users), "application/json"),
-  onboardCsv: (text) => post(text, "text/csv; charset=utf-8"),
+  /** New users: JSON text or a file of CSV. The same request again with the same key onboards nobody twice. */
+  onboard: ({ body, type, key }) =>
+    call("/api/users", {
+      isChange: true,
+      method: "POST",
+      body,
+      headers: { "Content-Type": type, "Idempotency-Key": key },
+    }),
 };
-
-function post(body, type) {
-  return call("/api/users", { method: "POST", body, headers: { "Content-Type": type, "Idempotency-Key": key() } });
-}
-
-function key() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}

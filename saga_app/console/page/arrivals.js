@@ -6,6 +6,7 @@ import { clock, duration, plural } from "./format.js";
 import { stateOf } from "./plan.js";
 import { sagaAddress } from "./router.js";
 import { store, subscribe } from "./store.js";
+import { when } from "./when.js";
 
 const SHOWN = 50;
 /** When more arrive at once than one can read, the board changes this often at most, and without a glide. */
@@ -16,14 +17,14 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 export function arrivals() {
   const list = h("ol", { class: "board-list" });
   const held = h("button", { type: "button", class: "held", hidden: true, onclick: release });
-  const empty = h("p", { class: "board-empty" }, "Nobody has arrived yet.");
+  const empty = h("p", { class: "board-empty" }, "No users have arrived yet.");
   const heading = h("div", { class: "board-head" }, h("h2", {}, "Arrivals"), h("p", {}, "newest first"), held);
   const titles = h(
     "div",
     { class: "board-titles", "aria-hidden": "true" },
     ["", "User", "Department", "Device", "Access", "Order", "Time", "At"].map((title) => h("span", {}, title)),
   );
-  const more = h("a", { class: "board-more", href: "#/users", hidden: true }, "Everybody is in Users");
+  const more = h("a", { class: "board-more", href: "#/users", hidden: true }, "All users");
   const scroller = h("div", { class: "board-scroll" }, list, empty, more);
   const element = h("section", { class: "board", "aria-label": "Arrivals" }, heading, titles, scroller);
 
@@ -32,7 +33,7 @@ export function arrivals() {
   let paintedAt = 0;
   let timer = 0;
 
-  /** While somebody reads further down, nothing moves; a button says how many are waiting. */
+  /** While the board is scrolled down, nothing moves; a button says how many are waiting. */
   const reading = () => scroller.scrollTop > 8;
 
   function release() {
@@ -109,6 +110,6 @@ function line(row) {
       row.state === "completed" ? order : state.label.toLowerCase(),
     ),
     h("span", { class: "took" }, duration(row.duration)),
-    h("time", { class: "at", datetime: row.ended_at }, clock(row.ended_at)),
+    h("span", { class: "at" }, when(row.ended_at, clock)),
   );
 }

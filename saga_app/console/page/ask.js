@@ -3,11 +3,13 @@
 import { api } from "./api.js";
 import { complaint } from "./complaint.js";
 import { h, show, text } from "./dom.js";
+import { isFocusLost } from "./focus.js";
 import { duration, number, plural } from "./format.js";
-import { because, by, signature, signed } from "./operator.js";
+import { because, by, nothingSent, signature, signed } from "./operator.js";
 import { isQuick, sendAll } from "./portions.js";
 
-/** Messages a second, unless somebody wants it slower; the least that one can choose. */
+/** Messages a second: what is suggested is a rate that a world that has just recovered can bear; and the limits. */
+const SUGGESTED = 20;
 const FASTEST = 500;
 const SLOWEST = 1;
 
@@ -16,13 +18,13 @@ export const VERBS = {
     verb: "Redrive",
     done: () => "redriven",
     noun: "message",
-    says: "Each is sent to its step once more. What fails again comes back here.",
+    says: "Each is sent to its step again. Messages that fail permanently again return here.",
   },
   rollback: {
     verb: "Roll back",
     done: (count) => `${count === 1 ? "is" : "are"} being rolled back`,
     noun: "saga",
-    says: "What was done is undone, newest first; a mail that was sent is followed by a second one. This is for good.",
+    says: "Completed steps are undone, newest first; a mail that was sent is followed by a second one. This is final.",
   },
 };
 
@@ -67,6 +69,7 @@ class Dialog {
       event.preventDefault();
       this.#go();
     });
+    this.element.addEventListener("keydown", (event) => event.key === "Tab" && this.#turnRound(event));
     this.rate.addEventListener("input", () => this.#estimate());
     document.body.append(this.element);
   }
@@ -78,7 +81,9 @@ class Dialog {
     this.opener = document.activeElement;
     this.state = "asking";
     this.answer = null;
-    this.rate.value = FASTEST;
+    this.rate.value = SUGGESTED;
+    this.sentBefore = 0;
+    this.isRepeat = false;
     this.yes.className = wanted.intent === "rollback" ? "grave" : "primary";
     text(this.sent, "");
     show(this.broken, false);
@@ -109,8 +114,7 @@ class Dialog {
     show(this.pace, count > 1);
     text(this.yes, count > 1 ? `${VERBS[intent].verb} ${number(count)}` : VERBS[intent].verb);
     this.#estimate();
-    // What cannot be taken back is not one careless Enter away.
-    (intent === "redrive" ? this.yes : this.no).focus();
+    this.no.focus(); // what concerns many is not one careless Enter away
   }
 
   #look(state, title, says) {
@@ -122,15 +126,26 @@ class Dialog {
     show(this.yes, state === "asking" || state === "broken");
     show(this.bar, state === "counting" || state === "working");
     text(this.no, state === "working" ? "Stop" : state === "nothing" ? "Close" : "Cancel");
-    this.no.disabled = false;
+    this.no.removeAttribute("aria-disabled");
     if (state === "counting") this.bar.removeAttribute("value");
     if (state !== "asking") this.no.focus();
   }
 
   #estimate() {
     const seconds = this.count / this.rate.valueAsNumber;
-    text(this.takes, this.rate.validity.valid ? about(seconds) : `${SLOWEST} to ${FASTEST}`);
-    this.rate.setAttribute("aria-invalid", String(!this.rate.validity.valid));
+    const { valid } = this.rate.validity;
+    const keepOpen = valid && !isQuick(this.count, this.rate.valueAsNumber) ? "; keep this page open" : "";
+    text(this.takes, valid ? `${about(seconds)}${keepOpen}` : `${SLOWEST} to ${FASTEST}`);
+    this.rate.setAttribute("aria-invalid", String(!valid));
+  }
+
+  /** From the last control to the first, and back: the focus stays in the dialog. */
+  #turnRound(event) {
+    const controls = [...this.form.elements].filter((each) => each.checkVisibility());
+    const [from, to] = event.shiftKey ? [controls[0], controls.at(-1)] : [controls.at(-1), controls[0]];
+    if (document.activeElement !== from) return;
+    event.preventDefault();
+    to.focus();
   }
 
   async #go() {
@@ -139,14 +154,15 @@ class Dialog {
     const [count, rate] = [this.count, this.rate.valueAsNumber];
     show(this.broken, false);
     this.#look("working", title(count).replace(/\?$/, "…"), "");
-    this.#progress(0);
+    this.#progress(this.sentBefore);
     if (!filter || isQuick(count, rate)) this.bar.removeAttribute("value");
-    const on = { sent: (sent) => this.#progress(sent), stopped: () => this.state !== "working" };
+    const before = this.sentBefore;
+    const on = { sent: (sent) => this.#progress(before + sent), stopped: () => this.state !== "working" };
     try {
       const sent = filter
         ? await sendAll(intent, { filter, count, rate }, on)
         : await api.intervene(intent, { ids, ...by() });
-      this.answer = this.#said(sent, this.state !== "working");
+      this.answer = this.#said({ ...sent, count: before + sent.count }, this.state !== "working");
       this.#close();
     } catch (problem) {
       this.#fail(problem, "working");
@@ -154,6 +170,7 @@ class Dialog {
   }
 
   #progress(sent) {
+    this.sentBefore = sent;
     this.bar.max = this.count;
     this.bar.value = sent;
     text(this.sent, sent ? `${number(sent)} of ${number(this.count)} sent` : "Sending…");
@@ -161,11 +178,12 @@ class Dialog {
 
   /** Said by the view when the dialog is gone. */
   #said({ count, left_out: reasons }, stopped) {
-    const { intent, what } = this.wanted;
-    if (count === 0) return stopped ? "Stopped: nothing was sent." : `Nothing was sent: ${because(reasons)}.`;
+    const { intent, filter, what } = this.wanted;
+    if (count === 0) return stopped ? "Stopped: nothing was sent." : nothingSent(reasons, this.isRepeat);
     const done = `${what ?? howMany(intent, count)} ${VERBS[intent].done(count)} ${signed()}.`;
     const leftOut = Object.keys(reasons ?? {}).length ? ` Left out: ${because(reasons)}.` : "";
-    return `${stopped ? "Stopped. " : ""}${done}${leftOut}`;
+    const others = this.isRepeat && filter ? " The request without an answer may have sent others." : "";
+    return `${stopped ? "Stopped. " : ""}${done}${leftOut}${others}`;
   }
 
   #fail(problem, during) {
@@ -175,6 +193,8 @@ class Dialog {
     }
     if (during === "counting") this.#look("nothing", "That could not be counted", "");
     else this.#look("broken", this.wanted.title(this.count), this.words);
+    this.isRepeat ||= problem.isUnknown;
+    if (problem.isUnknown) text(this.yes, "Retry");
     this.broken.replaceChildren(...complaint(problem));
     show(this.broken, true);
     (during === "working" ? this.yes : this.no).focus();
@@ -185,7 +205,7 @@ class Dialog {
     if (this.state === "stopping") return;
     if (this.state !== "working") return this.#close();
     this.state = "stopping";
-    this.no.disabled = true;
+    this.no.setAttribute("aria-disabled", "true");
     text(this.sent, "Stopping…");
   }
 
@@ -199,6 +219,7 @@ class Dialog {
   #end() {
     if (this.state !== "closed") return void (this.state = "stopping");
     if (this.opener?.isConnected) this.opener.focus({ preventScroll: true });
+    if (isFocusLost()) document.querySelector("#main").focus();
     this.resolve(this.answer);
   }
 }

@@ -7,6 +7,7 @@ import { chip } from "./chip.js";
 import { now } from "./clock.js";
 import { complaint } from "./complaint.js";
 import { $, h, icon, show, text } from "./dom.js";
+import { keepFocus } from "./focus.js";
 import { clockMs, duration, plural } from "./format.js";
 import { typing } from "./keys.js";
 import { hasEnded, inMotion, inTrouble } from "./plan.js";
@@ -14,7 +15,9 @@ import { idsInView, sagaAddress, sagaInAddress, viewAddress } from "./router.js"
 import { retrying } from "./row.js";
 import { store, subscribe } from "./store.js";
 import { tick, timeline } from "./timeline.js";
+import { inUtc, when } from "./when.js";
 
+const narrow = matchMedia("(max-width: 899px)");
 const REFRESH_MS = 1000;
 const SETTLED_MS = 700;
 const COUNT_DOWN_MS = 250;
@@ -34,7 +37,7 @@ export function drawer() {
   const story = h("div", { class: "story" });
   const heading = h("h3", {}, "Timeline");
   const body = h("div", { class: "drawer-body" }, state, why, what.element, broken, facts, heading, story);
-  element.append(h("header", {}, title, h("div", { class: "buttons" }, previous, next, close)), body);
+  element.append(h("div", { class: "drawer-head" }, title, h("div", { class: "buttons" }, previous, next, close)), body);
 
   let id = null;
   let opener = null;
@@ -54,6 +57,7 @@ export function drawer() {
     clearTimeout(timer);
     show(element, true);
     document.body.classList.add("with-drawer");
+    cover();
     text(title, "…");
     show(broken, false);
     for (const part of [state, facts]) part.replaceChildren();
@@ -74,8 +78,17 @@ export function drawer() {
     clearTimeout(timer);
     show(element, false);
     document.body.classList.remove("with-drawer");
+    cover();
     giveBackFocus(opener);
   }
+
+  /** On a narrow window the drawer covers everything else, which then cannot be reached either. */
+  function cover() {
+    const covers = id !== null && narrow.matches;
+    $(".shell").inert = covers;
+    element.ariaModal = covers ? "true" : null;
+  }
+  narrow.addEventListener("change", cover);
 
   async function refresh() {
     const wanted = id;
@@ -126,11 +139,11 @@ export function drawer() {
         Time: row.duration == null ? "–" : duration(row.duration),
         Device: row.device_id ? h("span", { class: "mono" }, row.device_id) : "–",
         Access: (row.authorizations ?? []).join(", ") || "–",
-        "Mail sent": row.notified_at ? clockMs(row.notified_at) : "–",
-        Started: clockMs(row.started_at),
-        Ended: row.ended_at ? clockMs(row.ended_at) : "not yet",
+        "Mail sent": row.notified_at ? both(row.notified_at) : "–",
+        Started: both(row.started_at),
+        Ended: row.ended_at ? both(row.ended_at) : "not yet",
         Overtook:
-          row.overtook == null ? "–" : row.overtook ? `${plural(row.overtook, "saga")} that started earlier` : "nobody",
+          row.overtook == null ? "–" : row.overtook ? `${plural(row.overtook, "saga")} that started earlier` : "no other saga",
       }).map(([term, value]) =>
         h("div", { class: WIDE.has(term) ? "full" : null }, h("dt", {}, term), h("dd", {}, value)),
       ),
@@ -143,7 +156,7 @@ export function drawer() {
     if (key === told) return;
     told = key;
     const open = new Set([...story.querySelectorAll("details[open]")].map((details) => details.dataset.key));
-    story.replaceChildren(timeline(entries));
+    keepFocus(story, () => story.replaceChildren(timeline(entries)), title);
     for (const details of story.querySelectorAll("details")) details.open = open.has(details.dataset.key);
   }
 
@@ -193,6 +206,9 @@ function giveBackFocus(opener) {
   const target = opener?.isConnected ? opener : (same() ?? $("#main"));
   target.focus({ preventScroll: true });
 }
+
+/** In the browser's zone and in UTC. */
+const both = (at) => h("span", {}, when(at, clockMs), inUtc(at));
 
 const sentenceOf = (why) => (why ? `${why[0].toLocaleUpperCase()}${why.slice(1)}${/[.!?]$/.test(why) ? "" : "."}` : "");
 

@@ -4,6 +4,7 @@ import { api } from "./api.js";
 import { ask, howMany } from "./ask.js";
 import { complaint } from "./complaint.js";
 import { h, icon, show, text } from "./dom.js";
+import { isFocusLost } from "./focus.js";
 import { number, plural } from "./format.js";
 import { Group, keyOf } from "./group.js";
 import { signature } from "./operator.js";
@@ -24,9 +25,9 @@ export function errors() {
     { class: "empty good", hidden: true },
     icon("check"),
     h("p", { class: "big" }, "No errors."),
-    h("p", {}, "What a service cannot handle comes here, with its reason, and waits for you."),
+    h("p", {}, "Messages that fail permanently are parked here with the reason, until you redrive them or roll back."),
   );
-  const element = h("div", { class: "errors" }, intro, tools, said, broken, list, empty);
+  const element = h("div", { class: "errors", tabindex: "-1" }, intro, tools, said, broken, list, empty);
   const groups = new Map();
   /** The kinds that went away while they were open: they come back open. */
   const opened = new Set();
@@ -50,7 +51,7 @@ export function errors() {
 
   function draw({ items, total }) {
     const first = groups.size === 0;
-    const focused = list.contains(document.activeElement);
+    const focused = element.contains(document.activeElement);
     const keys = new Set(items.map(keyOf));
     for (const [key, group] of groups) {
       if (keys.has(key)) continue;
@@ -65,7 +66,7 @@ export function errors() {
     show(intro, items.length > 0);
     text(intro, waiting(total, items.length));
     if (first && items.length === 1) groups.values().next().value.turn(true);
-    if (focused && !list.contains(document.activeElement)) said.focus();
+    if (focused && isFocusLost()) (said.textContent ? said : element).focus();
   }
 
   /** A group keeps its place while one reads; a new kind comes last. */
@@ -86,6 +87,7 @@ export function errors() {
 
   function say(sentence) {
     text(said, sentence);
+    if (isFocusLost()) said.focus();
     load(true);
   }
 
@@ -95,6 +97,7 @@ export function errors() {
     const title = (count) => `${verb} ${count > 1 ? "all " : ""}${howMany(intent, count)}${where}?`;
     const done = await ask({ intent, title, filter: filter() });
     if (done) say(done);
+    else if (isFocusLost()) element.focus();
   }
 
   subscribe((changed) => {
@@ -136,8 +139,8 @@ export function errors() {
   };
 }
 
-/** "143 messages wait for somebody, of 3 kinds." */
+/** "143 permanently failed messages, of 3 kinds." */
 function waiting(total, kinds) {
   const kind = kinds === 1 ? "all for the same reason" : `of ${number(kinds)} kinds`;
-  return `${plural(total, "message waits", "messages wait")} for somebody${total > 1 ? `, ${kind}` : ""}.`;
+  return `${plural(total, "permanently failed message")}${total > 1 ? `, ${kind}` : ""}.`;
 }

@@ -1,7 +1,12 @@
 // Times, durations and numbers as a person reads them.
 
+import { now } from "./clock.js";
+
 const clockFormat = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const dayFormat = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const dayOfYearFormat = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+/** Each knows the abbreviations of its own part of the world: EST in the one, CET in the other. */
+const zoneFormats = ["en-US", "en-GB", "en-AU"].map((at) => new Intl.DateTimeFormat(at, { timeZoneName: "short" }));
 const numberFormat = new Intl.NumberFormat("en-US");
 
 export const number = (value) => (value == null ? "–" : numberFormat.format(value));
@@ -23,18 +28,38 @@ export const rate = (perSecond) =>
 
 export const ms = (iso) => Date.parse(iso);
 
-/** "12:03:22", with the day when it is not today's. */
-export function clock(at) {
-  if (at == null) return "–";
-  const date = new Date(at);
-  const time = clockFormat.format(date);
-  return date.toDateString() === new Date().toDateString() ? time : `${dayFormat.format(date)} ${time}`;
+/** The zone that the browser shows times in, at that time: "CET", "EDT", or "UTC+5:30" where it has no abbreviation. */
+export function zone(date) {
+  const names = zoneFormats.map((format) => format.formatToParts(date).find(({ type }) => type === "timeZoneName").value);
+  return names.find((name) => !/^(GMT|UTC)[+-]/.test(name)) ?? names[0].replace("GMT", "UTC");
 }
 
-/** "12:03:22.418" */
+/** "27 Nov", with the year when it is not this one; nothing for today. */
+function day(date) {
+  const today = new Date(now());
+  if (date.toDateString() === today.toDateString()) return "";
+  return (date.getFullYear() === today.getFullYear() ? dayFormat : dayOfYearFormat).format(date);
+}
+
+/** "12:03:22 CET", with the day when it is not today. */
+export function clock(at) {
+  const date = new Date(at);
+  if (at == null || Number.isNaN(date.getTime())) return "–";
+  return [day(date), clockFormat.format(date), zone(date)].filter(Boolean).join(" ");
+}
+
+/** "12:03:22.418 CET" */
 export function clockMs(at) {
   const date = new Date(at);
-  return `${clock(at)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+  if (at == null || Number.isNaN(date.getTime())) return "–";
+  const milliseconds = String(date.getMilliseconds()).padStart(3, "0");
+  return [day(date), `${clockFormat.format(date)}.${milliseconds}`, zone(date)].filter(Boolean).join(" ");
+}
+
+/** The same time in UTC, as the command line and the logs have it: "2026-11-27 11:03:22.418Z". */
+export function utc(at) {
+  const date = new Date(at);
+  return Number.isNaN(date.getTime()) ? String(at) : date.toISOString().replace("T", " ");
 }
 
 export const plural = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;

@@ -7,6 +7,7 @@ import { clock, number, plural, sentence } from "./format.js";
 import { letter } from "./letter.js";
 import { sagaAddress } from "./router.js";
 import { PAGE, Pages } from "./table.js";
+import { when } from "./when.js";
 
 const HEADS = [
   ["Message", "c-record"],
@@ -58,7 +59,7 @@ export class Group {
     this.rows = h("tbody");
     const head = h("thead", {}, h("tr", {}, heads));
     const table = h("table", { class: "errors-table", "aria-label": "Dead letters" }, head, this.rows);
-    const empty = h("p", { class: "hint", hidden: true }, "None of these waits any more.");
+    const empty = h("p", { class: "hint", hidden: true }, "None of these is open any more.");
     this.pages = new Pages({
       fetch: (cursor, signal) => api.errors({ ...this.all(), limit: PAGE, cursor }, signal),
       draw: (items) => {
@@ -88,12 +89,19 @@ export class Group {
     text(this.count, number(count));
     this.count.setAttribute("aria-label", plural(count, "dead letter"));
     text(this.example, item.reason);
-    const [from, to] = [clock(first), clock(last)];
-    text(this.times, from === to ? from : `${from} to ${to}`);
-    this.times.title = `the first at ${from}, the last at ${to}`;
+    this.#spell(first, last);
     text(this.redrive.lastChild, `Redrive ${number(count)}…`);
     text(this.rollback.lastChild, `Roll back ${number(count)}…`);
     if (this.open && changed) this.pages.load(true);
+  }
+
+  /** When the first and the last were given up. */
+  #spell(first, last) {
+    const key = `${first} ${last}`;
+    if (this.times.dataset.key === key) return;
+    this.times.dataset.key = key;
+    const isOne = clock(first) === clock(last);
+    this.times.replaceChildren(when(first, clock), ...(isOne ? [] : [" to ", when(last, clock)]));
   }
 
   turn(open = !this.open) {
@@ -154,7 +162,7 @@ class Line {
       h("td", { class: "c-id mono" }, saga),
       h("td", { class: "c-reason" }, item.reason),
       h("td", { class: "c-attempts" }, plural(item.attempts, "attempt")),
-      h("td", { class: "c-at" }, h("time", { datetime: item.at }, clock(item.at))),
+      h("td", { class: "c-at" }, when(item.at, clock)),
     );
     this.cell = h("td", { colspan: HEADS.length });
     this.opened = h("tr", { class: "l-opened", hidden: true }, this.cell);

@@ -3,11 +3,12 @@
 import { Problem, api } from "./api.js";
 import { ask } from "./ask.js";
 import { hexdump, pretty } from "./bytes.js";
-import { complaint } from "./complaint.js";
+import { complaint, retryButton } from "./complaint.js";
 import { h, icon } from "./dom.js";
 import { clockMs, plural, sentence } from "./format.js";
-import { because, by, signed } from "./operator.js";
+import { by, nothingSent, signed } from "./operator.js";
 import { sagaAddress } from "./router.js";
+import { inUtc, when } from "./when.js";
 
 /** The header in which a dead letter says what happened: it stands above, in words. */
 const DEAD_LETTER = "dead-letter";
@@ -40,7 +41,7 @@ function facts(item) {
       Step: `${item.step}, at the ${sentence(item.service)}`,
       Original: h("span", { class: "mono" }, item.name),
       Attempts: plural(item.attempts, "attempt"),
-      "Given up": clockMs(item.at),
+      "Given up": h("span", {}, when(item.at, clockMs), inUtc(item.at)),
       ...(item.original_bytes != null && { "Stored cut": cut(item) }),
     }).map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value))),
   );
@@ -53,21 +54,25 @@ function buttons(item, said, answer) {
   const redrive = h("button", { type: "button" }, icon("retry"), "Redrive");
   redrive.addEventListener("click", () => one(item, redrive, said, answer));
   const rollback = h("button", { type: "button", onclick: () => back(item, said) }, icon("back"), "Roll back…");
-  const only = h("p", { class: "hint" }, "Nobody can tell whose saga this is, so it can be redriven only.");
+  const only = h("p", { class: "hint" }, "The saga cannot be read from this message, so it can be redriven only.");
   return h("div", { class: "actions" }, redrive, item.readable ? rollback : only);
 }
 
-async function one(item, button, said, answer) {
+/** The button stays enabled while the answer is awaited: a disabled one loses the focus. */
+async function one(item, button, said, answer, isRepeat = false) {
+  if (button.ariaBusy === "true") return;
+  const retry = () => one(item, button, said, answer, true);
+  button.ariaBusy = "true";
+  if (answer.contains(document.activeElement)) button.focus();
   answer.replaceChildren();
-  button.disabled = true;
   try {
     const { count, left_out: reasons } = await api.intervene("redrive", { ids: [item.name], ...by() });
-    said(count ? `${item.name} redriven ${signed()}.` : `Nothing was sent for ${item.name}: ${because(reasons)}.`);
+    said(count ? `${item.name} redriven ${signed()}.` : `${item.name}: ${nothingSent(reasons, isRepeat)}`);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    answer.replaceChildren(broken(problem));
+    answer.replaceChildren(broken(problem, retryButton(problem, retry)));
   } finally {
-    button.disabled = false;
+    button.ariaBusy = "false";
   }
 }
 

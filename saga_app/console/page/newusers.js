@@ -1,11 +1,13 @@
 // Onboarding from the page: one press, ten at once, a form, or a CSV file.
 
-import { Problem, api } from "./api.js";
-import { answer, refuse } from "./answer.js";
+import { answer, refuse, unanswered } from "./answer.js";
+import { Problem } from "./api.js";
 import { $, show, text } from "./dom.js";
 import { fileDrop } from "./filedrop.js";
+import { plural } from "./format.js";
 import { randomUser } from "./names.js";
 import { store } from "./store.js";
+import { submissions, submit } from "./submissions.js";
 
 /** Used until the server has said which departments there are. */
 const DEPARTMENTS = ["Engineering", "Sales", "Finance", "People", "Support"];
@@ -16,24 +18,33 @@ export function newUsers() {
   $("#new-user").addEventListener("click", one);
   $("#new-ten").addEventListener("click", ten);
   $("#new-form").addEventListener("click", toggleForm);
-  $("#user-form").addEventListener("submit", submit);
+  $("#user-form").addEventListener("submit", onboard);
   $("#new-csv").addEventListener("click", () => $("#csv-file").click());
   $("#csv-file").addEventListener("change", chosen);
   fileDrop($("#drop"), csv);
+  submissions(unanswered, outcomes);
 }
+
+/** What is done with the answer to a request for `who`. */
+const outcomes = (who) => ({
+  accepted: ({ id, accepted }) => (id ? answer(who, id) : answer(plural(accepted, "user"))),
+  refused: refuse,
+});
 
 const random = () => {
   const departments = store.stats?.departments?.length ? store.stats.departments : DEPARTMENTS;
   return randomUser(store.department ? [store.department] : departments);
 };
 
-async function one() {
+const json = (who, users) => ({ who, body: JSON.stringify(users), type: "application/json" });
+
+function one() {
   const user = random();
-  await send(api.onboard(user), (accepted) => answer(user.name, accepted.id));
+  submit("one", () => json(user.name, user), outcomes(user.name));
 }
 
-async function ten() {
-  await send(api.onboard(Array.from({ length: 10 }, random)), (accepted) => answer(`${accepted.accepted} users`));
+function ten() {
+  submit("ten", () => json("10 users", Array.from({ length: 10 }, random)), outcomes("10 users"));
 }
 
 function toggleForm() {
@@ -43,21 +54,24 @@ function toggleForm() {
   if (!form.hidden) form.elements.name.focus();
 }
 
-async function submit(event) {
+function onboard(event) {
   event.preventDefault();
   const form = event.target;
-  const user = Object.fromEntries(FIELDS.map((field) => [field, form.elements[field].value.trim()]));
+  const user = entered(form);
+  const request = json(user.name || "the user of the form", user);
   clearErrors(form);
-  await send(
-    api.onboard(user),
-    (accepted) => {
-      answer(user.name, accepted.id);
+  submit(`form ${request.body}`, () => request, {
+    accepted: ({ id }) => {
+      answer(user.name, id);
+      if (JSON.stringify(entered(form)) !== request.body) return; // it is filled in for the next user already
       form.reset();
       form.elements.name.focus();
     },
-    (problem) => fieldErrors(form, problem),
-  );
+    refused: (problem) => refuse(problem, fieldErrors(form, problem)),
+  });
 }
+
+const entered = (form) => Object.fromEntries(FIELDS.map((field) => [field, form.elements[field].value.trim()]));
 
 function clearErrors(form) {
   for (const field of FIELDS) {
@@ -93,18 +107,20 @@ function chosen(event) {
   if (file) csv(file);
 }
 
+/** The bytes are sent as they are: the server finds out how they are encoded, for every client in the same way. */
 async function csv(file) {
   if (file.size > MAX_CSV_BYTES)
     return refuse(new Problem(413, { title: `${file.name} is over 10 MiB`, detail: "Nothing was sent." }));
-  await send(api.onboardCsv(await file.text()), (accepted) => answer(`${accepted.accepted} users of ${file.name}`));
+  const body = await file.arrayBuffer().catch(() => null);
+  if (body === null)
+    return refuse(new Problem(0, { title: `${file.name} cannot be read`, detail: "Nothing was sent." }));
+  const done = { ...outcomes(), accepted: ({ accepted }) => answer(`${plural(accepted, "user")} of ${file.name}`) };
+  return submit(`csv ${file.name} ${digest(body)}`, () => ({ who: file.name, body, type: "text/csv" }), done);
 }
 
-/** Wait for the answer, and show it where the request was made. */
-async function send(request, accepted, placed = () => false) {
-  try {
-    accepted(await request);
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    refuse(problem, placed(problem));
-  }
+/** Tells one content from another (FNV-1a, 32 bits, and the length). */
+function digest(buffer) {
+  let hash = 0x811c9dc5;
+  for (const byte of new Uint8Array(buffer)) hash = Math.imul(hash ^ byte, 0x01000193);
+  return `${buffer.byteLength} ${hash >>> 0}`;
 }

@@ -32,5 +32,9 @@ export function signature(label = "Your name") {
 export function because(reasons = {}) {
   const all = Object.entries(reasons);
   if (all.length === 1 && all[0][1] === 1) return all[0][0];
-  return all.map(([reason, count]) => `${count} (${reason})`).join(", ") || "it does not wait any more";
+  return all.map(([reason, count]) => `${count} (${reason})`).join(", ") || "it is not waiting any more";
 }
+
+/** Why nothing was sent. `isRepeat`: the outcome of the request before is not known, and it may have been carried out. */
+export const nothingSent = (reasons, isRepeat) =>
+  `${isRepeat ? "Nothing more was sent" : "Nothing was sent"}: ${because(reasons)}.`;

@@ -146,7 +146,7 @@ export function retrying(row, signals, now) {
 function remark(row) {
   if (row.overdue && inMotion(row)) return `${row.user.department} · overdue`;
   if (row.state === "rolling-back" || row.state === "rolled-back") return row.reason ?? row.user.department;
-  if (row.state === "parked") return `parked: ${row.reason ?? "it waits for somebody"}`;
+  if (row.state === "parked") return `parked: ${row.reason ?? "it waits for an operator"}`;
   return row.user.department;
 }
 

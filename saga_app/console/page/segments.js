@@ -8,7 +8,7 @@ const sum = (counts, ...states) => states.reduce((all, state) => all + (counts[s
 
 /** value -> its words, how many they are by the figures, and what the API is asked for. */
 const SEGMENTS = {
-  "": { label: "Everybody", count: ({ counts }) => sum(counts, ...Object.keys(counts)), query: {} },
+  "": { label: "All", count: ({ counts }) => sum(counts, ...Object.keys(counts)), query: {} },
   pending: {
     label: "Pending",
     count: ({ counts }) => sum(counts, "running", "rolling-back"),

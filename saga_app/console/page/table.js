@@ -2,6 +2,7 @@
 
 import { complaint } from "./complaint.js";
 import { h, icon, show, text } from "./dom.js";
+import { isFocusLost } from "./focus.js";
 import { number } from "./format.js";
 
 export const PAGE = 50;
@@ -15,7 +16,7 @@ export class Pages {
     this.items = [];
     this.previous = h("button", { type: "button", onclick: () => this.turn(-1) }, icon("prev"), "Previous");
     this.next = h("button", { type: "button", onclick: () => this.turn(1) }, "Next", icon("next"));
-    this.range = h("p", { class: "range", role: "status" });
+    this.range = h("p", { class: "range", role: "status", tabindex: "-1" });
     this.pager = h("nav", { class: "pager", "aria-label": "Pages" }, this.range, this.previous, this.next);
     this.empty = empty;
     this.broken = h("div", { class: "broken", role: "alert", hidden: true });
@@ -32,6 +33,7 @@ export class Pages {
     if (by > 0) this.cursors.push(this.following);
     else this.cursors.pop();
     await this.load();
+    if (isFocusLost()) this.range.focus(); // it was on a button that is disabled now
     this.pager.scrollIntoView({ block: "nearest" });
   }
 

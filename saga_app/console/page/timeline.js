@@ -4,6 +4,7 @@ import { now } from "./clock.js";
 import { h, icon, text } from "./dom.js";
 import { clockMs, duration, ordinal, plural, sentence } from "./format.js";
 import { ASK_WORDS, DONE_WORDS, NOT_NEEDED, STATES } from "./plan.js";
+import { inUtc, when } from "./when.js";
 
 /** The topic of what was said about a saga, by a service or by an operator. */
 const SIGNALS = "saga-signals";
@@ -53,7 +54,8 @@ function line(entry, first) {
       h(
         "div",
         { class: "when" },
-        h("time", { datetime: entry.at }, clockMs(entry.at)),
+        when(entry.at, clockMs),
+        inUtc(entry.at, "time"),
         h("span", {}, `+${duration((Date.parse(entry.at) - first) / 1000)}`),
         isOperators(entry) ? null : h("span", {}, sentence(entry.service)),
         raw(entry),
@@ -99,7 +101,7 @@ function detail({ kind, step, service, attempt, data = {} }) {
   if (kind === "failed" && data.next_at) return [again(service, attempt, data)];
   const parts = [];
   if (data.reason) parts.push(data.reason);
-  if (kind === "overdue" && data.due_at) parts.push(`missed its deadline at ${clockMs(data.due_at)}`);
+  if (kind === "overdue" && data.due_at) parts.push(h("span", {}, "missed its deadline at ", when(data.due_at, clockMs)));
   if (kind === "redriven") parts.push(`sent to ${step} again`);
   if (kind === "done" && step === "provision" && data.facts?.device_id) parts.push(data.facts.device_id);
   if (kind === "done" && step === "authorize" && data.facts?.authorizations)

@@ -3,12 +3,14 @@
 import { api } from "./api.js";
 import { chip } from "./chip.js";
 import { h, icon, name, show, text } from "./dom.js";
+import { keepFocus } from "./focus.js";
 import { clock, duration, plural } from "./format.js";
 import { STATES, hasEnded, inTrouble } from "./plan.js";
 import { remember, sagaAddress } from "./router.js";
 import { segments, stateQuery } from "./segments.js";
 import { store, subscribe } from "./store.js";
 import { PAGE, Pages, sortable } from "./table.js";
+import { when } from "./when.js";
 
 const TYPING_MS = 180;
 const FRESHEN_MS = 2000;
@@ -98,17 +100,17 @@ export function users() {
     columns.forEach((column) => column.paint?.());
     element.classList.toggle("troubled", asked.state === "trouble");
     show(news, false);
-    const [big, small] = nobody();
+    const [big, small] = emptyWords();
     text(empty.firstChild, big);
     text(empty.lastChild, small);
   }
 
-  function nobody() {
+  function emptyWords() {
     if (asked.state === "trouble" && !asked.q && !store.department)
-      return ["Nobody is in trouble.", "Who is parked, overdue or not rolled back completely comes here."];
+      return ["No sagas in trouble.", "Sagas that are parked, overdue or not rolled back completely are listed here."];
     if (asked.q || asked.state || store.department)
-      return ["Nobody fits.", "Search for something else, or take the filters away."];
-    return ["Nobody has been onboarded yet.", "Press New User, or n."];
+      return ["No matching users.", "Change the search, or remove the filters."];
+    return ["No users yet.", "Press New User, or n."];
   }
 
   function ask(change) {
@@ -138,7 +140,7 @@ export function users() {
     pages.items = pages.items.map((row, place) => {
       const fresh = now.get(row.id);
       if (!fresh || fresh.updated_at === row.updated_at) return row;
-      body.children[place]?.replaceWith(line(fresh));
+      keepFocus(body, () => body.children[place]?.replaceWith(line(fresh)), scroller);
       return fresh;
     });
   }
@@ -172,7 +174,7 @@ export function users() {
   };
 }
 
-/** Why, for those who need somebody. */
+/** Why, for those that need attention. */
 const trouble = (row) => (inTrouble(row) ? h("span", { class: "sub" }, row.reason ?? row.why) : null);
 
 function line(row) {
@@ -189,8 +191,8 @@ function line(row) {
     h("td", { class: "c-state", title: row.why }, chip(row), trouble(row)),
     h("td", { class: "c-device mono" }, row.device_id ?? "–"),
     h("td", { class: "c-access" }, (row.authorizations ?? []).join(", ") || "–"),
-    h("td", { class: "c-started" }, clock(row.started_at)),
-    h("td", { class: "c-ended" }, clock(row.ended_at)),
+    h("td", { class: "c-started" }, when(row.started_at, clock)),
+    h("td", { class: "c-ended" }, when(row.ended_at, clock)),
     h("td", { class: "c-duration" }, row.duration == null ? "–" : duration(row.duration)),
   );
 }
