@@ -1,14 +1,17 @@
 """A browser, and a system that all tests of the page share."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.browser.user import User
 from tests.system import System
+from tests.wait import until
 
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -35,6 +38,52 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield system
     finally:
         system.end()
+
+
+#: As many errors as the crowded system has at least.
+ERRORS = 157
+
+
+@pytest.fixture(scope="package")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A running system full of users, many of them parked and overdue, with long and short names, addresses and ids."""
+    system = System(tmp_path_factory.mktemp("crowd"), lag="0-0.1", error_rate=0.3, flaky_rate=0.1, deadline=1)
+    try:
+        system.ready()
+        post(system, "/api/users", [long_user(n) if n % 5 == 0 else short_user(n) for n in range(300)])
+        until(lambda: get(system, "/api/errors?limit=1")["total"] >= ERRORS, 60, f"{ERRORS} errors")
+        until(lambda: get(system, "/api/stats")["in_flight"] == 0, 60, "no saga is moving")
+        yield system
+    finally:
+        system.end()
+
+
+def short_user(n: int) -> dict[str, str]:
+    """One of many."""
+    return {"name": f"Jo {n}", "email": f"jo{n}@example.com", "department": ("Sales", "People", "Support")[n % 3]}
+
+
+def long_user(n: int) -> dict[str, str]:
+    """The longest that is accepted."""
+    return {
+        "name": ("Maximiliane Featherstonehaugh-Cholmondeley " * 5)[:196] + f"{n:04}",
+        "email": f"{'m' * 60}{n:04}@{'a-subsidiary.' * 12}example.com",
+        "department": "Engineering",
+        "id": f"{n:04}-" + "long-id-of-another-system." * 2,
+    }
+
+
+def get(system: System, path: str) -> Any:
+    """What the API answers."""
+    with urlopen(f"{system.url}{path}", timeout=10) as answer:
+        return json.load(answer)
+
+
+def post(system: System, path: str, body: Any) -> Any:
+    """What the API answers to this JSON."""
+    request = Request(f"{system.url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urlopen(request, timeout=30) as answer:
+        return json.load(answer)
 
 
 @pytest.fixture(scope="module")

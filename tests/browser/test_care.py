@@ -115,6 +115,7 @@ def tab_to(user: User, selector: str) -> None:
 @pytest.mark.parametrize("trace", ["on", "off"])
 def test_on_a_phone_nothing_scrolls_sideways(visit: Callable[..., User], company: System, trace: str) -> None:
     user = visit(company.url, trace=trace, viewport=PHONE, has_touch=True).connected()
+    user.more()
     user.button("Form").click()
     assert not user.scrolls_sideways()
     user.button("Form").click()
@@ -146,6 +147,7 @@ def test_on_a_phone_every_station_says_whose_it_is_or_what_it_does(visit: Callab
 
 def test_on_a_phone_an_endless_name_breaks_in_every_view(visit: Callable[..., User], company: System) -> None:
     user = visit(company.url, trace="off", viewport=PHONE, has_touch=True).connected()
+    user.more()
     user.button("Ten new users").click()
     expect(user.page.locator(".arrival").nth(9)).to_be_visible(timeout=30_000)
     user.page.route(re.compile(r"/api/sagas\?"), endless_names)

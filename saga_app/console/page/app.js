@@ -9,6 +9,7 @@ import { filter } from "./filter.js";
 import { keys } from "./keys.js";
 import { live } from "./live.js";
 import { newUsers } from "./newusers.js";
+import { options } from "./options.js";
 import { order } from "./order.js";
 import { router } from "./router.js";
 import { load } from "./session.js";
@@ -17,6 +18,7 @@ import { trace } from "./trace.js";
 import { users } from "./users.js";
 
 newUsers();
+options();
 trace();
 filter();
 figures();

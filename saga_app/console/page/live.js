@@ -5,7 +5,7 @@ import { now } from "./clock.js";
 import { h, show } from "./dom.js";
 import { passes } from "./filter.js";
 import { number } from "./format.js";
-import { emptyState, offState } from "./nobody.js";
+import { emptyState, offState, parkedNote } from "./placeholders.js";
 import { learnPace } from "./pace.js";
 import { inMotion } from "./plan.js";
 import { Row, lanesFor } from "./row.js";
@@ -23,11 +23,12 @@ const MARGIN = 2;
 const phone = matchMedia("(max-width: 899px)");
 
 export function live() {
-  const list = h("ol", { class: "runs", "aria-label": "Users on the way" });
+  const list = h("ol", { class: "runs", "aria-label": "Users on the way", tabindex: "-1" });
   const header = stations();
   const swarm = new Swarm();
   const empty = emptyState();
   const off = offState();
+  const parked = parkedNote();
   const lanes = h(
     "section",
     { class: "lanes", "aria-label": "On the way" },
@@ -36,6 +37,7 @@ export function live() {
     list,
     empty,
     off,
+    parked.element,
   );
   const board = arrivals();
   const element = h("div", { class: "live" }, lanes, board.element);
@@ -66,8 +68,11 @@ export function live() {
       swarm.say(
         `${number(moving.length)} in motion, shown as flows: a dot a user. Below, ${slots.taken} of them in full.`,
       );
-    show(empty, store.trace && travellers.length === 0 && store.connection.state !== "loading");
+    const isEmpty = travellers.length === 0 && store.connection.state !== "loading";
+    const stuck = isEmpty && parked.paint(store.stats);
+    show(empty, store.trace && isEmpty && !stuck);
     show(off, !store.trace);
+    show(parked.element, stuck);
     element.classList.toggle("loading", store.connection.state === "loading");
     list.style.height = `${slots.length * rowHeight}px`;
     header.count(travellers, flows);
@@ -104,12 +109,15 @@ export function live() {
       row.element.style.transform = `translateY(${slot * rowHeight}px)`;
       row.element.classList.toggle("leaving", traveller.leavesAt > 0 && traveller.leavesAt - performance.now() < 400);
     }
-    for (const [id, row] of rows) {
-      if (wanted.has(id)) continue;
-      row.element.remove();
-      rows.delete(id);
-    }
+    for (const [id, row] of rows) if (!wanted.has(id)) drop(id, row);
     dirty = false;
+  }
+
+  function drop(id, row) {
+    const focused = row.element.contains(document.activeElement);
+    row.element.remove();
+    rows.delete(id);
+    if (focused) list.focus({ preventScroll: true });
   }
 
   function measure() {
@@ -155,7 +163,10 @@ export function live() {
 
   subscribe((changed) => {
     if (changed.has("travellers") || changed.has("department") || changed.has("connection")) arrange();
-    if (changed.has("stats")) header.stats(store.stats);
+    if (changed.has("stats")) {
+      header.stats(store.stats);
+      arrange();
+    }
     if (changed.has("connection")) lostAt = store.connection.state === "lost" ? Math.min(lostAt, now()) : Infinity;
   });
   addEventListener("scroll", () => (dirty = true), { capture: true, passive: true });

@@ -1,15 +1,18 @@
 // The Order view: who started when against who finished when. A line that rises has overtaken.
 
 import { api } from "./api.js";
+import { complaint } from "./complaint.js";
 import { h, show, svg, text } from "./dom.js";
+import { keepFocus } from "./focus.js";
 import { duration } from "./format.js";
 import { hasEnded, stateOf } from "./plan.js";
 import { sagaAddress } from "./router.js";
 import { store, subscribe } from "./store.js";
 
 const SAGAS = 40;
-const PITCH = 22;
-const TOP = 14;
+/** The height of a name: at least 24, so that it can be hit with a finger (WCAG 2.5.8). Pixels. */
+const PITCH = 28;
+const MIDDLE = PITCH / 2;
 const REFRESH_MS = 1500;
 
 export function order() {
@@ -31,17 +34,25 @@ export function order() {
     "div",
     { class: "empty", hidden: true },
     h("p", { class: "big" }, "Nothing to compare yet."),
-    h("p", {}, "Onboard a few users at once, and see who overtakes whom."),
+    h("p", {}, "Onboard a few users at once to see which overtake others."),
   );
-  const element = h("div", { class: "order" }, says, best, chart, empty);
+  const broken = h("div", { class: "broken", role: "alert", hidden: true });
+  const element = h("div", { class: "order", tabindex: "-1" }, broken, says, best, chart, empty);
   let visible = false;
   let rows = [];
   let timer = 0;
 
   async function load() {
     timer = 0;
-    const answer = await api.sagas({ sort: "-ended_at", limit: SAGAS, department: store.department }).catch(() => null);
-    if (answer && visible) draw(answer.items.filter(hasEnded));
+    try {
+      const answer = await api.sagas({ sort: "-ended_at", limit: SAGAS, department: store.department });
+      show(broken, false);
+      if (visible) draw(answer.items.filter(hasEnded));
+    } catch (problem) {
+      const again = h("button", { type: "button", onclick: load }, "Try again");
+      broken.replaceChildren(...complaint(problem, "This could not be loaded", again));
+      show(broken, true);
+    }
   }
 
   function draw(latest) {
@@ -53,16 +64,17 @@ export function order() {
     show(empty, rows.length <= 1);
     show(says, rows.length > 1);
     const moved = finished.filter((row, place) => startOf.get(row.id) !== place).length;
-    text(says, `Of the last ${rows.length} sagas, ${moved} finished in another place than they started in.`);
+    text(says, `Of the last ${rows.length} sagas, ${moved} finished in a different position from the one they started in.`);
     const leap = rows.reduce((a, row) => ((row.overtook ?? 0) > (a?.overtook ?? 0) ? row : a), null);
     text(
       best,
       leap
         ? `The greatest leap: ${leap.user.name} overtook ${leap.overtook}, in ${duration(leap.duration)}.`
-        : "Nobody overtook anybody.",
+        : "No saga overtook another.",
     );
-    left.replaceChildren(...started.map((row, place) => label(row, place)));
-    right.replaceChildren(...finished.map((row, place) => label(row, place, startOf.get(row.id) - place)));
+    const redraw = (list, labels) => keepFocus(list, () => list.replaceChildren(...labels), element);
+    redraw(left, started.map((row, place) => label(row, place)));
+    redraw(right, finished.map((row, place) => label(row, place, startOf.get(row.id) - place)));
     lines.setAttribute("viewBox", `0 0 100 ${rows.length * PITCH}`);
     lines.setAttribute("height", rows.length * PITCH);
     lines.replaceChildren(...finished.map((row, place) => path(row, startOf.get(row.id), place)));
@@ -117,7 +129,7 @@ function label(row, place, gained) {
 }
 
 function path(row, from, to) {
-  const [a, b] = [TOP - 3 + from * PITCH, TOP - 3 + to * PITCH];
+  const [a, b] = [MIDDLE + from * PITCH, MIDDLE + to * PITCH];
   return svg("path", {
     "data-id": row.id,
     "data-kind": kind(row, from - to),
