@@ -207,6 +207,9 @@ async def test_as_a_service_of_its_own_it_serves_the_page_and_stops_with_clients
             for path in ("/", "/health/live", "/metrics", "/openapi.json", "/api/stats"):
                 async with http.get(path) as answer:
                     assert answer.status == 200
+            for length, status in ((9_000, 422), (70_000, 414)):
+                async with http.get("/api/sagas", params={"q": "a" * length}) as answer:
+                    await problem_of(answer, status)
 
             async def are_counted() -> bool:
                 async with http.get("/metrics") as answer:

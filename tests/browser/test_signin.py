@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.user import User
+from tests.browser.user import SAGA_MS, User
 from tests.system import System
 
 pytestmark = pytest.mark.field(27)
@@ -23,7 +23,7 @@ def test_the_page_asks_for_the_token_and_then_works(
 ) -> None:
     user = visit(guarded.url)
     dialog: Any = user.page.get_by_role("dialog", name="Sign in")
-    expect(dialog).to_be_visible()
+    expect(dialog).to_be_visible(timeout=SAGA_MS)
     dialog.get_by_label("Token").fill("wrong-token")
     dialog.get_by_role("button", name="Sign in").click()
     expect(dialog.get_by_role("alert")).to_contain_text("this is not the token")
@@ -38,6 +38,16 @@ def test_the_page_asks_for_the_token_and_then_works(
     user.connected()
     expect(dialog).not_to_be_attached()
     assert user.page.evaluate("document.cookie") == ""
+
+
+def test_where_no_token_is_set_the_page_says_what_to_set(
+    start_system: Callable[..., System], visit: Callable[..., User]
+) -> None:
+    user = visit(start_system(lag="0", trusted="none").url)
+    dialog: Any = user.page.get_by_role("dialog", name="Not allowed")
+    expect(dialog).to_contain_text("set SAGA_TOKEN", timeout=SAGA_MS)
+    dialog.get_by_role("button", name="Try again").click()
+    expect(dialog).to_be_visible(timeout=SAGA_MS)
 
 
 def test_the_command_line_reads_and_changes_with_the_token_only(guarded: System) -> None:

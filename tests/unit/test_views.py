@@ -75,6 +75,15 @@ async def test_a_user_whose_id_has_a_row_here_exists_already(client: Any) -> Non
     assert body["url"] == "/sagas/ada"
 
 
+@pytest.mark.field(37)
+@pytest.mark.parametrize("text", ["a%00b", "%ff", "%ed%a0%80", "%zz", "%", "%25", "a%2Fb", "%F0%9F%98%80"])
+async def test_odd_text_is_an_id_that_is_not_there(client: Any, text: str) -> None:
+    await problem_of(await client.get(URL(f"/sagas/{text}", encoded=True)), 404)
+    answer = await client.get(URL(f"/sagas/?after=1.{text}", encoded=True))
+    assert answer.status == 200
+    await problem_of(await client.get(URL(f"/sagas/?state={text}", encoded=True)), 422)
+
+
 async def test_the_rows_come_in_pages(client: Any) -> None:
     seen: list[str] = []
     after: str | None = ""

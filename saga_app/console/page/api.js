@@ -1,7 +1,7 @@
 // The console's HTTP interface.
 
 import { learn } from "./clock.js";
-import { signIn } from "./signin.js";
+import { overcome } from "./signin.js";
 
 /**
  * An answer that is not a success: `status` (0 without one), a `title`, a `detail`, and for input
@@ -33,7 +33,7 @@ async function call(path, options = {}) {
   try {
     return await request(path, options);
   } catch (problem) {
-    if (problem.status === 401 && (await signIn("method" in options))) return call(path, options);
+    if (await overcome(problem, "method" in options)) return call(path, options);
     throw problem;
   }
 }
