@@ -209,7 +209,7 @@ class Visit:
         return value is not None and self.guard.sessions is not None and self.guard.sessions.is_valid(value)
 
     def _refusal(self, where: str) -> Problem:
-        what = "changes" if self.changes else "reading"
+        what = "a change" if self.changes else "reading"
         if self.guard.sessions is None:
             return Problem(403, f"{what} {where} needs a token, and none is set: {_NO_TOKEN}")
         return _unauthorized(
