@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,10 @@ def _claim_server(engine: Engine) -> Claim:
         raise InUse(f"another console writes the index in {engine.url.database}; give each its own SAGA_INDEX")
 
     def release() -> None:
+        with suppress(
+            DBAPIError
+        ):  # the server may be gone; else the next claim need not wait for it to end the session
+            connection.execute(text("select pg_advisory_unlock(:key)"), {"key": key})
         connection.invalidate()  # the lock ends with its session, which must not go back to the pool
         connection.close()
 
@@ -181,10 +186,6 @@ def _prepare(connection: Any, _record: Any) -> None:
     for name, value in PRAGMAS.items():
         cursor.execute(f"PRAGMA {name}={value}")
     cursor.close()
-
-
-#: What a search looks at; the device has an index of its own.
-SEARCHED = "name || ' ' || email || ' ' || id"
 
 
 def add_search(connection: Connection) -> bool:
@@ -203,9 +204,9 @@ def add_search(connection: Connection) -> bool:
 _SQLITE = (
     "CREATE VIRTUAL TABLE IF NOT EXISTS sagas_text USING fts5(found, content='', tokenize='trigram')",
     "CREATE TRIGGER IF NOT EXISTS sagas_added AFTER INSERT ON sagas BEGIN "
-    "INSERT INTO sagas_text(rowid, found) VALUES (new.rowid, new.name || ' ' || new.email || ' ' || new.id); END",
+    "INSERT INTO sagas_text(rowid, found) VALUES (new.rowid, new.search_key); END",
 )
 _POSTGRESQL = (
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",
-    f"CREATE INDEX IF NOT EXISTS sagas_text ON sagas USING gin (({SEARCHED}) gin_trgm_ops)",
+    "CREATE INDEX IF NOT EXISTS sagas_text ON sagas USING gin (search_key gin_trgm_ops)",
 )

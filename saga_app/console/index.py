@@ -29,6 +29,7 @@ from saga_app.console.database import Database, add_search
 from saga_app.console.fold import Changes, Letter, Tracked
 from saga_app.console.tables import SCHEMA, letters, meta, metadata, offsets, redriven, sagas
 from saga_app.saga.messages import ENDED, Row, decode, encode
+from saga_app.saga.text import fold
 from saga_app.saga.times import between
 
 log = structlog.get_logger()
@@ -38,6 +39,9 @@ T = TypeVar("T")
 
 #: Ids in one question: databases have limits.
 MANY = 500
+
+#: Characters of a name's key: a folded name may be many times as long, and a database limits what an index holds.
+KEY_LENGTH = 200
 
 #: The columns that a step forward changes; what else a row says is in the indexes, and costs more to change.
 _LIGHT = ("step", "seq", "row", "told")
@@ -189,11 +193,14 @@ class Index:
 
 def _columns(tracked: Tracked) -> dict[str, Any]:
     row = tracked.row
+    folded = fold(row.user.name)
     return {
         "id": row.id,
         "state": row.state,
         "step": row.step,
         "name": row.user.name,
+        "name_key": folded[:KEY_LENGTH],
+        "search_key": f"{folded} {fold(row.user.email)} {fold(row.id)}",
         "email": row.user.email,
         "department": row.user.department,
         "device_id": row.facts.get("device_id"),

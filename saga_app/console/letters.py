@@ -11,6 +11,7 @@ from saga_app.console.paging import Sort, page
 from saga_app.console.parameters import ErrorFilter, ErrorQuery
 from saga_app.console.places import Place
 from saga_app.console.tables import letters
+from saga_app.saga.text import clean_department
 
 _NEWEST = Sort("at", letters.c.at, (letters.c.dlq_partition, letters.c.dlq_offset), down=True)
 _OLDEST = (letters.c.at, letters.c.dlq_partition, letters.c.dlq_offset)
@@ -79,9 +80,11 @@ def listed(connection: Connection, query: ErrorQuery) -> dict[str, Any]:
 def conditions(given: ErrorFilter) -> list[ColumnElement[bool]]:
     """A filter of dead letters as SQL."""
     found = [letters.c.open == given.open]
-    for name in ("id", "saga", "service", "step", "error", "topic", "department"):
+    for name in ("id", "saga", "service", "step", "error", "topic"):
         if (value := getattr(given, name)) is not None:
             found.append(letters.c[name] == value)
+    if given.department is not None:
+        found.append(letters.c.department == clean_department(given.department))
     if given.since is not None:
         found.append(letters.c.at >= given.since)
     if given.until is not None:

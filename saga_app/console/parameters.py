@@ -29,7 +29,11 @@ class SagaFilter(BaseModel):
 
     state: States = Field(default=[], description="one, or several separated by commas")
     department: Text = None
-    q: Text = Field(None, description="part of a name, an e-mail address or an id, or the beginning of a device id")
+    q: Text = Field(
+        None,
+        description="part of a name, an e-mail address or an id, or the beginning of a device id; "
+        "case, accents, normal forms and invisible characters do not matter",
+    )
     overdue: bool | None = None
     trouble: bool | None = Field(None, description="parked, not rolled back completely, or overdue and under way")
 

@@ -9,7 +9,6 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, func, or_, select, text
 
 from saga_app.console import letters
-from saga_app.console.database import SEARCHED
 from saga_app.console.hub import Kept
 from saga_app.console.index import MANY, Index, chunks
 from saga_app.console.letters import Held, escaped
@@ -18,6 +17,7 @@ from saga_app.console.parameters import ErrorFilter, ErrorQuery, SagaFilter, Sag
 from saga_app.console.places import Place
 from saga_app.console.tables import sagas
 from saga_app.saga.messages import Row, User, decode
+from saga_app.saga.text import clean_department, fold
 from saga_app.saga.view import view
 from saga_app.service.problem import Problem
 
@@ -26,11 +26,12 @@ T = TypeVar("T")
 #: Shorter pieces are not in the trigram index.
 TRIGRAM = 3
 
+#: By the name of an order: the column, the keys that make it unique, and whether rows may lack a value.
 _SORTED_BY = {
-    "started_at": (sagas.c.started_at, False),
-    "ended_at": (sagas.c.ended_at, True),
-    "duration": (sagas.c.duration, True),
-    "name": (sagas.c.name, False),
+    "started_at": (sagas.c.started_at, (sagas.c.id,), False),
+    "ended_at": (sagas.c.ended_at, (sagas.c.id,), True),
+    "duration": (sagas.c.duration, (sagas.c.id,), True),
+    "name": (sagas.c.name_key, (sagas.c.name, sagas.c.id), False),
 }
 
 
@@ -60,12 +61,12 @@ class Queries:
 
     async def sagas(self, query: SagaQuery) -> dict[str, Any]:
         """A page of sagas: items, next and total."""
-        column, nullable = _SORTED_BY[query.sort.lstrip("-")]
-        sort = Sort(query.sort.lstrip("-"), column, (sagas.c.id,), query.sort.startswith("-"), nullable)
+        column, keys, nullable = _SORTED_BY[query.sort.lstrip("-")]
+        sort = Sort(query.sort.lstrip("-"), column, keys, query.sort.startswith("-"), nullable)
         conditions = self._conditions(query)
 
         def question(connection: Connection) -> dict[str, Any]:
-            wanted = select(sagas.c.row, sagas.c.overtook, sagas.c.id, column).where(*conditions)
+            wanted = select(sagas.c.row, sagas.c.overtook, *keys, column).where(*conditions)
             rows, after = page(connection, wanted, sort, query.limit, query.cursor)
             total = connection.execute(select(func.count()).select_from(sagas).where(*conditions)).scalar_one()
             now = self.now()
@@ -79,27 +80,27 @@ class Queries:
         if given.state:
             conditions.append(sagas.c.state.in_(given.state))
         if given.department is not None:
-            conditions.append(sagas.c.department == given.department)
+            conditions.append(sagas.c.department == clean_department(given.department))
         if given.overdue is not None:
             conditions.append(sagas.c.overdue == given.overdue)
         if given.trouble is not None:
             late = sagas.c.overdue & sagas.c.ended_at.is_(None)
             stuck = late | sagas.c.state.in_(("parked", "rollback-incomplete"))
             conditions.append(stuck if given.trouble else ~stuck)
-        if given.q and given.q.strip():
-            conditions.append(self._search(given.q.strip()))
+        if given.q and (folded := fold(given.q)):
+            conditions.append(self._search(folded))
         return conditions
 
-    def _search(self, q: str) -> ColumnElement[bool]:
-        device = sagas.c.device_id
-        return or_(self._contains(q), (device >= q.upper()) & (device < q.upper() + "\uffff"))
+    def _search(self, folded: str) -> ColumnElement[bool]:
+        """Part of a name, an address or an id, or the beginning of a device's id; all in their folded form."""
+        device, beginning = sagas.c.device_id, folded.upper()
+        return or_(self._contains(folded), (device >= beginning) & (device < beginning + "\uffff"))
 
-    def _contains(self, q: str) -> ColumnElement[bool]:
-        if self.index.database.sqlite and self.index.has_search and len(q) >= TRIGRAM:
-            quoted = '"' + q.replace('"', '""') + '"'
+    def _contains(self, folded: str) -> ColumnElement[bool]:
+        if self.index.database.sqlite and self.index.has_search and len(folded) >= TRIGRAM:
+            quoted = '"' + folded.replace('"', '""') + '"'
             return text("sagas.rowid IN (SELECT rowid FROM sagas_text WHERE sagas_text MATCH :q)").bindparams(q=quoted)  # type: ignore[return-value]
-        like = "LIKE" if self.index.database.sqlite else "ILIKE"
-        return text(f"({SEARCHED}) {like} :q ESCAPE '!'").bindparams(q=f"%{escaped(q)}%")  # type: ignore[return-value]
+        return sagas.c.search_key.like(f"%{escaped(folded)}%", escape="!")
 
     async def saga(self, id: str) -> tuple[Row, int | None] | None:
         """A saga's row, and how many it overtook."""

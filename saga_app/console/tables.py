@@ -23,7 +23,9 @@ metadata = MetaData()
 #: Sorted by code point in every database.
 Text = AnyText().with_variant(AnyText(collation="C"), "postgresql")
 
-#: One row a saga. `row` is the wire's JSON, `told` the trace entry of the latest event, `seq` that event's number.
+#: One row a saga. `name_key` is the beginning of the name in its folded form (`saga.text.fold`), by which the list is
+#: sorted; `search_key` is all that a search looks at, folded likewise. `row` is the wire's JSON, `told` the trace entry
+#: of the latest event, `seq` that event's number.
 sagas = Table(
     "sagas",
     metadata,
@@ -31,6 +33,8 @@ sagas = Table(
     Column("state", Text, nullable=False),
     Column("step", Text, nullable=False),
     Column("name", Text, nullable=False),
+    Column("name_key", Text, nullable=False),
+    Column("search_key", Text, nullable=False),
     Column("email", Text, nullable=False),
     Column("department", Text, nullable=False),
     Column("device_id", Text),
@@ -47,7 +51,7 @@ sagas = Table(
 Index("sagas_started", sagas.c.started_at, sagas.c.id)
 Index("sagas_ended", sagas.c.ended_at, sagas.c.id)
 Index("sagas_duration", sagas.c.duration, sagas.c.id)
-Index("sagas_name", sagas.c.name, sagas.c.id)
+Index("sagas_name", sagas.c.name_key, sagas.c.name, sagas.c.id)
 Index("sagas_state", sagas.c.state, sagas.c.started_at, sagas.c.id)
 Index("sagas_department", sagas.c.department, sagas.c.started_at, sagas.c.id)
 Index("sagas_device", sagas.c.device_id)

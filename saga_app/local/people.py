@@ -1,9 +1,11 @@
 """Plausible new users, for trying out."""
 
 import random
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
+
+from saga_app.saga.address import LOCAL_MAX_BYTES
+from saga_app.saga.text import fold
 
 FIRST = """
     Ada Alan Aisha Ana Anil Barbara Ben Chen Chidi Clara Dmitri Edsger Elif Emeka Fatima Frances Grace Hana
@@ -26,6 +28,7 @@ def person(departments: Sequence[str], dice: random.Random | None = None) -> dic
 
 
 def address(name: str) -> str:
-    """An address for a name, in ASCII."""
-    plain = unicodedata.normalize("NFKD", name.replace("ø", "o").replace("Ø", "O")).encode("ascii", "ignore").decode()
-    return ".".join("".join(c for c in part if c.isalnum()) for part in plain.lower().split()) + "@example.com"
+    """An address for a name, in ASCII; of a name in another script only what has a plain form is in it."""
+    words = ("".join(c for c in word if c.isascii() and c.isalnum()) for word in fold(name).split())
+    local = ".".join(word for word in words if word)[:LOCAL_MAX_BYTES].rstrip(".")
+    return f"{local or 'new.user'}@example.com"

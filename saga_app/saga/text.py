@@ -5,7 +5,6 @@ Every function is pure and total. `clean`, `clean_department` and `fold` are ide
 
 import re
 import unicodedata
-from collections.abc import Iterator
 
 #: Characters that show nothing: white space, control characters, Default_Ignorable_Code_Point of Unicode 16, format
 #: characters without a glyph, and the letters and symbols that are blank. Listed here rather than taken from
@@ -136,11 +135,10 @@ def _shapes(text: str, index: int) -> bool:
 
 def _is_after_emoji(text: str, index: int) -> bool:
     """Whether only tags stand between this index and an emoji before it."""
-    return next((unicodedata.category(c) == "So" for c in _backwards(text, index) if not _TAGS.match(c)), False)
-
-
-def _backwards(text: str, index: int) -> Iterator[str]:
-    return (text[place] for place in range(index - 1, -1, -1))
+    while index and _TAGS.match(text, index - 1):
+        index -= 1
+    before = text[index - 1 : index]
+    return unicodedata.category(before or " ") == "So" and not _IS_INVISIBLE.match(before)
 
 
 def _is_explained(text: str, index: int) -> bool:

@@ -42,6 +42,23 @@ def test_a_wrong_field_is_named_where_it_is_and_nothing_is_sent(user: User) -> N
     expect(user.page.locator("#f-email-error")).to_be_hidden()
 
 
+@pytest.mark.field(7, 9)
+def test_the_form_sends_what_is_typed_and_no_other_spelling(user: User) -> None:
+    user.fill_form(name="\u200bJo Bücher\u2060", email="jo@bücher.example", department="Ｓａｌｅｓ")
+    accepted = user.accepted()
+    user.sees_arrival(accepted)
+    wanted = {"name": "Jo Bücher", "email": "jo@bücher.example", "department": "Sales"}
+    assert user.ask(f"/api/sagas/{accepted}")["user"] == wanted
+
+
+@pytest.mark.field(7)
+def test_a_name_that_shows_nothing_is_refused_at_its_field(user: User) -> None:
+    user.fill_form(name="\u3164\u2800", email="ada@example.com", department="Sales")
+    expect(user.page.locator("#f-name-error")).to_have_text("has no visible character")
+    user.fill_form(name="Ada")
+    user.accepted()
+
+
 def test_a_csv_file_onboards_everybody_in_it(user: User) -> None:
     user.choose_csv("name,email,department\nCsv One,one@example.com,Sales\nCsv Two,two@example.com,People\n")
     expect(user.page.locator("#new-answer")).to_contain_text("2 users of people.csv")

@@ -145,6 +145,114 @@ async def test_a_search_finds_parts_of_names_addresses_and_ids_and_beginnings_of
     assert [item["id"].removeprefix("id-of-") for item in answer["items"]] == found
 
 
+NAMES = {
+    "lucia": "Lucía",
+    "garcia": "Rosa García",
+    "jose": "Jose\u0301",
+    "oez": "öz",
+    "strasse": "Straße",
+    "lukasz": "Łukasz",
+    "oersted": "Ørsted",
+    "istanbul": "İlhan",
+    "wide": "Ｗｉｄｅ",
+    "hidden": "Hid\u200bden",
+    "percent": "100%_!",
+}
+
+
+@pytest.mark.field(12)
+@pytest.mark.parametrize(
+    ("q", "found"),
+    [
+        ("lucia", "lucia"),
+        ("LUCÍA", "lucia"),
+        ("garcia", "garcia"),
+        ("GARCI\u0301A", "garcia"),
+        ("José", "jose"),
+        ("jose", "jose"),
+        ("ÖZ", "oez"),
+        ("o\u0308z", "oez"),
+        ("STRASSE", "strasse"),
+        ("straße", "strasse"),
+        ("łuk", "lukasz"),
+        ("luk", "lukasz"),
+        ("ør", "oersted"),
+        ("orsted", "oersted"),
+        ("ILHAN", "istanbul"),
+        ("ilhan", "istanbul"),
+        ("wide", "wide"),
+        ("ＷＩ", "wide"),
+        ("hidden", "hidden"),
+        ("\u200bhidden\u2060", "hidden"),
+        ("100%_!", "percent"),
+        ("%_", "percent"),
+        ("lucía@example.com", "lucia"),
+        ("%a", None),
+        ("xyz", None),
+    ],
+    ids=ascii,
+)
+async def test_a_search_ignores_case_accents_and_normal_forms(
+    reading: MakeReading, q: str, found: str | None, now: Callable[[str], None]
+) -> None:
+    made, logs = reading(), Logs()
+    for id, name in NAMES.items():
+        logs.saga(f"u-{id}", User(name, f"{id}@example.com", "Sales"), steps=0)
+    made.read(logs.records)
+    ids = [item["id"] for item in (await queries(made).sagas(SagaQuery(q=q)))["items"]]
+    assert ids == ([f"u-{found}"] if found else [])
+    if q in ("lucia", "garcia", "ÖZ"):
+        now(f"{q} finds {NAMES[str(found)]}")
+
+
+@pytest.mark.parametrize("q", [" ", "\u200b", "\u3164\u00a0"], ids=ascii)
+async def test_a_search_for_nothing_visible_is_no_filter(reading: MakeReading, q: str) -> None:
+    made, logs = reading(), Logs()
+    logs.saga("a")
+    made.read(logs.records)
+    assert (await queries(made).sagas(SagaQuery(q=q)))["total"] == 1
+
+
+@pytest.mark.field(12)
+async def test_names_are_sorted_without_regard_to_case_and_accents(
+    reading: MakeReading, now: Callable[[str], None]
+) -> None:
+    made, logs = reading(), Logs()
+    wanted = ["Ada", "ada", "Ángela", "Øystein", "ß", "Zoë", "zoe", "Владимир", "山田"]
+    for number, name in enumerate(reversed(wanted)):
+        logs.saga(f"s{number}", User(name, "a@b.example", "Sales"), steps=1)
+    made.read(logs.records)
+    for sort, order in (("name", wanted), ("-name", wanted[::-1])):
+        names = [item["user"].name for item in (await queries(made).sagas(SagaQuery(sort=sort)))["items"]]
+        assert names == order
+    now(", ".join(wanted))
+
+
+@pytest.mark.field(12)
+@pytest.mark.parametrize("sort", ["name", "-name"])
+async def test_pages_by_name_hold_names_that_differ_in_case_or_accents_once(reading: MakeReading, sort: str) -> None:
+    made, logs = reading(), Logs()
+    for number in range(40):
+        name = ("Ada", "ada", "Áda", "ÁDA", "Ad\u00ada", "\ufdfd" * 200)[number % 6]
+        logs.saga(f"s{number}", User(name, "a@b.example", "Sales"), steps=1)
+    made.read(logs.records)
+    for limit in (1, 3, 7, 40):
+        ids = await all_pages(queries(made), SagaQuery(sort=sort, limit=limit))
+        assert sorted(ids) == sorted(f"s{number}" for number in range(40))
+
+
+@pytest.mark.field(7)
+async def test_a_department_is_found_by_any_spelling_of_it(reading: MakeReading) -> None:
+    made, logs = reading(), Logs()
+    logs.saga("a", User("Ada", "a@b.example", "Human Resources"), steps=1)
+    logs.park(logs.written[-2], 5)
+    made.read(logs.records)
+    for department in ("Human Resources", "Human\u00a0Resources ", "Ｈｕｍａｎ Resources\u200b"):
+        assert (await queries(made).sagas(SagaQuery(department=department)))["total"] == 1
+        assert (await queries(made).errors(ErrorQuery(department=department)))["total"] == 1
+    assert (await queries(made).sagas(SagaQuery(department="human resources")))["total"] == 0
+
+
 async def test_a_cursor_of_another_order_or_made_up_is_refused(reading: MakeReading) -> None:
     made = reading()
     made.read(crowd(5, random.Random(2)).records)
