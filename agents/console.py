@@ -14,5 +14,5 @@ server.blueprints = BlueprintManager(())  # Faust's own page would be in the pla
 console = Console(app.settings)
 console.add_routes(server.web_app)
 app.before_start = (console.index.database.check,)
-app.checks = (console.not_ready, console.broker_away)
+app.checks = (console.not_ready, console.broker_away, lambda: app.gate.topics.problem)
 app.service(console)  # type: ignore[arg-type]  # an instance is fine, its signature does not say so

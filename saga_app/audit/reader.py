@@ -63,7 +63,7 @@ def consumer(bootstrap: str, group: str = "audit") -> Iterator[Consumer]:
         "group.id": group,  # librdkafka wants one; it is only asked for what it has committed
         "enable.auto.commit": False,
         "enable.partition.eof": True,
-        "isolation.level": "read_uncommitted",
+        "isolation.level": "read_committed",
         "allow.auto.create.topics": False,
         "fetch.message.max.bytes": 262_144,  # these three hold for every partition, of which there are many
         "queued.max.messages.kbytes": 512,
@@ -141,10 +141,9 @@ class Reading:
         self.reading, self.there, self.gathering, self.silence_s = reading, there, gathering, silence_s
         #: What is still to be read, by its end.
         self.left = {place: end for place, end in there.ends.items() if there.first[place] < end}
-        #: The offset that comes next if nothing is gone; a changelog is compacted, there only its beginning counts.
-        self.next = {place: math.inf if _is_compacted(place) and not there.first[place] else 0 for place in self.left}
-        #: Until when records are gone (milliseconds since 1970).
-        self.lost = {place: math.inf for place, end in there.ends.items() if end and place not in self.left}
+        #: Until when records are gone (milliseconds since 1970): a log loses its beginning only. Gaps after that are
+        #: markers of transactions, records of aborted ones, and rows that were compacted.
+        self.lost = {place: math.inf for place, first in there.first.items() if first}
 
     def run(self, tell: Callable[[int], None]) -> None:
         """To the end. Raises `CannotRead` if the broker goes away."""
@@ -173,21 +172,15 @@ class Reading:
 
     def _gather(self, message: Any, place: Partition, offset: int) -> None:
         at = max(0, message.timestamp()[1])
-        if offset > self.next[place]:
+        if self.lost.get(place) == math.inf:
             self.lost[place] = at
-        self.next[place] = math.inf if _is_compacted(place) else offset + 1
         headers = message.headers() or () if place[0] == DLQ else ()
         self.gathering.take(Raw(*place, offset, at, message.value(), headers))
 
     def _done(self, place: Partition) -> bool:
-        if self.next[place] < self.left.pop(place):
-            self.lost[place] = math.inf
+        del self.left[place]
         self.reading.pause([TopicPartition(*place)])
         return True
-
-
-def _is_compacted(place: Partition) -> bool:
-    return place[0] == CHANGELOG
 
 
 def read(bootstrap: str, gathering: Gathering, settle_s: float, begin: Callable[[int], Callable[[int], None]]) -> Seen:

@@ -19,7 +19,7 @@ from saga_app.console.query import Queries
 from saga_app.console.reader import Reader
 from saga_app.console.redrive import Operator
 from saga_app.console.services import Services
-from saga_app.console.source import Source
+from saga_app.console.source import Source, Stale, Waiting
 from saga_app.console.trace import Trace
 from saga_app.environment import WrongEnvironment
 from saga_app.saga.times import iso
@@ -61,7 +61,7 @@ class Console(Service):
         source = partial(Source, bootstrap, settings.partitions, settings.embedded)
         self.reader = Reader(self.index, source, self._publish, self._tick, self._died, settings.embedded)
         ports = {name: getattr(settings, f"{name}_port") for name in ("provisioner", "authorizer", "notifier")}
-        self.services = Services(bootstrap, settings.partitions, settings.embedded, ports, self._cluster_seen)
+        self.services = Services(bootstrap, settings.partitions, settings.embedded, ports, self._kafka_seen)
         self.lookup = Lookup(bootstrap)
         self.trace = Trace(self.lookup, settings.partitions, settings.embedded)
         self.sender = Sender(bootstrap, timeout_s=8.0)
@@ -155,9 +155,13 @@ class Console(Service):
         if self._ours is not None and not self._ours.is_closed():
             self._ours.call_soon_threadsafe(call, *args)
 
-    def _cluster_seen(self, cluster: str) -> None:
-        if self.reader.broker_up and cluster and self.index.cluster and cluster != self.index.cluster:
-            self.reader.another_cluster()
+    def _kafka_seen(self, cluster: str, changed: Waiting | Stale | None) -> None:
+        if not self.reader.broker_up:
+            return
+        if cluster and self.index.cluster and cluster != self.index.cluster:
+            changed = Stale("there is another Kafka at the broker's address")
+        if changed is not None:
+            self.reader.interrupt(changed)
 
     def _room(self, count: int) -> str | None:
         """The embedded broker drops silently what does not fit: refuse before."""

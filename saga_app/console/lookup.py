@@ -76,6 +76,7 @@ class Lookup:
                 bootstrap_servers=self.bootstrap,
                 group_id=None,
                 enable_auto_commit=False,
+                isolation_level="read_committed",
                 auto_offset_reset="earliest",
                 fetch_max_wait_ms=FETCH_WAIT_MS,
                 max_partition_fetch_bytes=1024 * 1024,

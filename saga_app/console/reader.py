@@ -63,7 +63,7 @@ class Reader:
         self.records = 0
         self.fold: Fold = Fold(index, Figures({}), 0)
         self._stopping = threading.Event()
-        self._another_cluster = threading.Event()
+        self._interruption: Exception | None = None
         self._thread = threading.Thread(target=self._main, name="console-reader", daemon=True)
 
     def start(self) -> None:
@@ -76,9 +76,12 @@ class Reader:
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, 8.0)
 
-    def another_cluster(self) -> None:
-        """Somebody has seen that there is another Kafka at our broker's address."""
-        self._another_cluster.set()
+    def interrupt(self, reason: Waiting | Stale) -> None:
+        """What is read is not what it was: wait until the topics are there, or read everything again.
+
+        May be called from any thread.
+        """
+        self._interruption = reason
 
     def _main(self) -> None:
         try:
@@ -141,7 +144,7 @@ class Reader:
         async with self.make_source() as source:
             if not self.index.belongs_to(source.cluster):
                 raise Stale("the index was made from another cluster")
-            self._another_cluster.clear()
+            self._interruption = None
             await source.start_at(self._restore())
             self.fold.bulk = source.bulk
             self.broker_up = True
@@ -163,8 +166,8 @@ class Reader:
 
     async def _batch(self, source: Source) -> None:
         records, after = await source.read(WAIT_S, MOST if self.fold.live else MOST_OLD)
-        if self._another_cluster.is_set():
-            raise Stale("there is another Kafka at the broker's address")
+        if self._interruption is not None:
+            raise self._interruption
         if self.index.database.gone():
             raise Stale("the index file is gone")
         if records:

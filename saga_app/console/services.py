@@ -1,20 +1,21 @@
 """How the services are: whether they answer, how many workers each has, how far each is behind."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, for_code
 
 from saga_app.console.closing import ended
-from saga_app.console.opening import opened
-from saga_app.console.source import cluster_of
+from saga_app.console.ends import Ends
+from saga_app.console.source import Stale, Waiting, cluster_of
 from saga_app.saga.messages import DLQ, SIGNALS
 from saga_app.saga.onboarding import ONBOARDING
+from saga_app.service import topics
 from saga_app.stream.calm import calm
 
 log = structlog.get_logger()
@@ -27,16 +28,23 @@ SERVICES = tuple(dict.fromkeys(step.service for step in ONBOARDING.steps))
 #: What each service reads.
 READS = {service: [step.topic for step in ONBOARDING.of(service)] for service in SERVICES}
 READS[ONBOARDING.steps[0].service] += [DLQ, SIGNALS]
+READ_BY_ANY = list(dict.fromkeys(topic for read in READS.values() for topic in read))
 
 
 class Services:
     """`run` looks every two seconds; `shown` is what was seen last.
 
-    `ports` are where the services of this machine answer, `moved` is called with the cluster's id at each look.
+    `ports` are where the services of this machine answer. `seen` is called at each look with the cluster's id, and with
+    what is wrong with its topics, if anything is: `Waiting` until they are there again, or `Stale` if they are others.
     """
 
     def __init__(
-        self, bootstrap: str, partitions: int, embedded: bool, ports: dict[str, int], seen: Callable[[str], None]
+        self,
+        bootstrap: str,
+        partitions: int,
+        embedded: bool,
+        ports: dict[str, int],
+        seen: Callable[[str, Waiting | Stale | None], None],
     ) -> None:
         self.bootstrap, self.partitions, self.embedded = bootstrap, partitions, embedded
         self.ports, self.seen = ports, seen
@@ -59,34 +67,51 @@ class Services:
 
     async def _session(self) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=int(MOST_S * 1000))
-        ends = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, group_id=None, enable_auto_commit=False)
+        ends = Ends(self.bootstrap)
         calm(admin._client)
         try:
             await admin.start()
-            await opened(ends)
+            await ends.open()
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(1.0)) as http:
                 while True:
                     async with asyncio.timeout(MOST_S):
                         await self._look(admin, ends, http)
                     await asyncio.sleep(EVERY_S)
         finally:
-            await ended(ends.stop(), admin.close())
+            await ended(ends.close(), admin.close())
 
-    async def _look(self, admin: AIOKafkaAdminClient, ends: AIOKafkaConsumer, http: aiohttp.ClientSession) -> None:
-        self.seen(await cluster_of(admin))
+    async def _look(self, admin: AIOKafkaAdminClient, ends: Ends, http: aiohttp.ClientSession) -> None:
+        cluster, waiting = await cluster_of(admin), await self._incomplete(admin)
         self.broker_up = True
+        if waiting is not None:
+            self.seen(cluster, waiting)
+            return self._all(str(waiting))
+        stale = await ends.look([TopicPartition(topic, p) for topic in READ_BY_ANY for p in range(self.partitions)])
+        self.seen(cluster, stale)
         for service in SERVICES:
             workers = None if self.embedded else await _workers(admin, service)  # that broker cannot be asked for them
             places = [TopicPartition(topic, p) for topic in READS[service] for p in range(self.partitions)]
-            lag = await _lag(admin, ends, service, places)
+            lag = await _lag(admin, ends.readable, service, places)
             reason = await self._answers(http, service) if workers is None else None
             count = int(reason is None) if workers is None else workers
             if workers == 0:
                 reason = "no worker is in its group"
+            reason = reason or ends.held(places)
             self.shown[service] = {"up": count > 0, "workers": count, "lag": lag, "reason": reason}
+
+    async def _incomplete(self, admin: AIOKafkaAdminClient) -> Waiting | None:
+        """Topics that are missing, or have another number of partitions."""
+        try:
+            missing = await topics.check(admin, self.partitions)
+        except topics.WrongPartitions as error:
+            return Waiting(str(error))
+        return Waiting(missing.reason) if missing else None
 
     def _unknown(self, reason: str) -> None:
         self.broker_up = False
+        self._all(reason)
+
+    def _all(self, reason: str) -> None:
         for service in SERVICES:
             self.shown[service] = {"up": False, "workers": 0, "lag": None, "reason": reason}
 
@@ -114,11 +139,11 @@ async def _workers(admin: AIOKafkaAdminClient, group: str) -> int:
 
 
 async def _lag(
-    admin: AIOKafkaAdminClient, ends: AIOKafkaConsumer, group: str, places: list[TopicPartition]
+    admin: AIOKafkaAdminClient, ends: Mapping[TopicPartition, int], group: str, places: list[TopicPartition]
 ) -> int | None:
-    """Records that the group has not committed yet; None before it has committed anything."""
+    """Records that the group could read and has not committed yet; None before it has committed anything."""
     committed = await admin.list_consumer_group_offsets(group, partitions=places)
-    end = await ends.end_offsets(places)
+    end = {place: ends[place] for place in places}
     done = {place: max(0, found.offset) for place, found in committed.items()}
     if all(found.offset < 0 for found in committed.values()) and not any(end.values()):
         return 0

@@ -39,16 +39,7 @@ class Source:
         self.bootstrap, self.partitions = bootstrap, partitions
         self.places = [TopicPartition(topic, number) for topic in topics.READ for number in range(partitions)]
         self.wait_ms = FETCH_WAIT_MS if embedded else 500
-        self.consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="none",  # a lost position is news, not a detail
-            fetch_max_wait_ms=self.wait_ms,
-            max_partition_fetch_bytes=1024 * 1024,
-            request_timeout_ms=30_000,
-            metadata_max_age_ms=30_000,
-        )
+        self.consumer: AIOKafkaConsumer
         self.cluster = ""
         self.missing: dict[Place, int] = {}  #: What was there at the start and has not been read, by its end.
         self.reached: dict[Place, int] = {}  #: How far each of these has been read: milliseconds since 1970.
@@ -56,11 +47,24 @@ class Source:
 
     async def __aenter__(self) -> Self:
         await self._check()
-        await opened(self.consumer)
+        self.consumer = await opened(self._consumer())  # not before: who waits for topics would leave many behind
         client: Any = self.consumer
         self.gather = Gather(client._fetcher, self.wait_ms)
         client._fetcher._prefetch_backoff = 0.0  # else who has read all of one partition waits 0.1 s for its next run
         return self
+
+    def _consumer(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap,
+            group_id=None,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            auto_offset_reset="none",  # a lost position is news, not a detail
+            fetch_max_wait_ms=self.wait_ms,
+            max_partition_fetch_bytes=1024 * 1024,
+            request_timeout_ms=30_000,
+            metadata_max_age_ms=30_000,
+        )
 
     async def __aexit__(self, *_: object) -> None:
         await ended(self.consumer.stop())

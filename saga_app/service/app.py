@@ -16,11 +16,13 @@ from mode import Service
 from yarl import URL
 
 from saga_app.environment import WrongEnvironment, stop
-from saga_app.service import log, topics
+from saga_app.service import log, metrics, topics
 from saga_app.service.deadletters import Refusals
+from saga_app.service.kafka_changes import CHECK_S, TopicWatch, claim_tables
 from saga_app.service.worker import Worker
 from saga_app.settings import Settings
 from saga_app.stream import Transport, embedded, quiet
+from saga_app.stream.fetcher import Loss
 
 logger = structlog.get_logger()
 
@@ -37,15 +39,17 @@ class BrokerGate(Service):
     def __init__(self, app: "App", **kwargs: Any) -> None:
         self.app = app
         self.waits_for: str | None = "starting"
+        settings = app.settings
+        self.bootstrap = bootstrap_of(settings)
+        self.topics = TopicWatch(self.bootstrap, settings.partitions, settings.replication, settings.embedded)
         super().__init__(**kwargs)
 
     async def on_start(self) -> None:
         """Returns when the topics are there; a wrong partition count ends the process with one line."""
         settings, said = self.app.settings, None
-        bootstrap = bootstrap_of(settings)
         try:
             async for reason in topics.ensure(
-                bootstrap, settings.partitions, settings.replication, embedded=settings.embedded
+                self.bootstrap, settings.partitions, settings.replication, embedded=settings.embedded
             ):
                 self.waits_for = reason
                 if reason != said:
@@ -53,7 +57,15 @@ class BrokerGate(Service):
                 said = reason
         except WrongEnvironment as error:
             stop(error)
+        await claim_tables(self.app, self.bootstrap)
         self.waits_for = None
+
+    @Service.task
+    async def _watch(self) -> None:
+        """Topics may be deleted while the service runs."""
+        while not self.should_stop:
+            await self.sleep(CHECK_S)
+            await self.topics.check()
 
 
 class Boot(BootStrategy):
@@ -91,6 +103,12 @@ class App(faust.App):
         for close in self.closing:
             await close()
         await super().on_shutdown()
+
+
+def count_loss(loss: Loss) -> None:
+    """Records were deleted before they were read; the log names them."""
+    metrics.LOSSES.labels(loss.tp.topic).inc()
+    metrics.LOST.labels(loss.tp.topic).inc((loss.end or loss.first) - loss.first)
 
 
 def spare_the_collector() -> None:
@@ -146,8 +164,8 @@ def build(name: str, settings: Settings, web_port: int) -> App:
     app.gate = BrokerGate(app, beacon=app.beacon)
     app.closing = []
     app.refusals = Refusals()
-    app.checks = (lambda: app.refusals.problem,)
-    Transport.install(app, max_inflight=MAX_INFLIGHT)
+    app.checks = (lambda: app.refusals.problem, lambda: app.gate.topics.problem)
+    Transport.install(app, max_inflight=MAX_INFLIGHT).on_loss = count_loss
     if settings.embedded:
         embedded.adapt(app)
     quiet.install()

@@ -10,4 +10,6 @@ PARKED = Counter("saga_dead_letters_total", "Records sent to the dlq", ["step", 
 DUPLICATES = Counter("saga_duplicates_total", "Messages that were known already and changed nothing", ["topic"])
 FORWARDED = Counter("saga_forwarded_total", "Messages sent on to their id's partition", ["topic"])
 HELD = Gauge("saga_commit_held_seconds", "Age of the oldest unfinished record, which holds its partition's commit back")
+LOST = Counter("saga_records_lost_total", "Records deleted before they were read, as far as known", ["topic"])
+LOSSES = Counter("saga_record_losses_total", "How often records were deleted before they were read", ["topic"])
 REFUSED = Counter("saga_outputs_refused_total", "Records that the broker refused for good, by their topic", ["topic"])

@@ -91,7 +91,7 @@ async def ensure(bootstrap: str, partitions: int, replication: int, embedded: bo
     delay = 0.1
     while True:
         try:
-            async with _admin(bootstrap) as admin:
+            async with admin_of(bootstrap) as admin:
                 if not embedded:
                     await create(admin, partitions, replication)
                 if (missing := await check(admin, partitions)) is None:
@@ -105,7 +105,8 @@ async def ensure(bootstrap: str, partitions: int, replication: int, embedded: bo
 
 
 @asynccontextmanager
-async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin_of(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client for as long as it is needed. Raises KafkaError, OSError or TimeoutError."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000)
     try:
         await admin.start()

@@ -16,7 +16,8 @@ def _nobody(count: int) -> None:
 class Batch(ConsumerMessage):
     """Records, the tasks that work on them now, and which of them are done.
 
-    `topic`, `partition` and `tp` say where it comes from; `offset` is that of its last record.
+    `topic`, `partition` and `tp` say where it comes from; `offset` is that of its last record,
+    or of what follows it and is not delivered.
     """
 
     __slots__ = ("_done", "_head", "left", "live", "on_finish", "open", "records", "taken", "taken_at", "tasks")

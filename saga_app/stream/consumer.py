@@ -1,9 +1,9 @@
 """Faust's consumer, handing out batches and knowing in which phase of a rebalance it is."""
 
 from asyncio import iscoroutine
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -17,6 +17,7 @@ from saga_app.stream.commits import Commits
 from saga_app.stream.eager import Eager
 from saga_app.stream.ledger import Ledger
 from saga_app.stream.phase import Phase
+from saga_app.stream.rows import NOTHING
 from saga_app.stream.thread import Thread
 from saga_app.stream.watchdog import problem
 
@@ -28,6 +29,7 @@ class Consumer(driver.Consumer):
     """One Faust message per fetched run of records; the offsets are kept in a Ledger."""
 
     transport: "Transport"
+    _thread: Thread
 
     def __init__(self, transport: "Transport", *args: Any, **kwargs: Any) -> None:
         self.ledger = Ledger(transport.max_inflight)
@@ -65,12 +67,17 @@ class Consumer(driver.Consumer):
             await self.sleep(0.05)
             return
         records = await self._getmany(set(active), timeout if self.phase is Phase.STREAMING else 0.1)
-        generation = self.app.consumer_generation_id
+        generation, passed = self.app.consumer_generation_id, self._thread.take_passed()
         for tp, run in records.items():
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
                 return  # the partitions are being revoked: they will be fetched again
+            # Else Faust drops what a topic that was created again has at offsets that it has seen.
+            self._read_offset.pop(tp, None)
             for message in self._messages(tp, run, generation):
                 yield tp, message
+        for tp, (first, end) in passed.items():
+            if self._table(tp) is None:
+                self.ledger.passed(tp, first, end)
 
     def _messages(self, tp: TP, run: list[Any], generation: int) -> list[Any]:
         """What Faust gets to see of a fetched run."""
@@ -96,6 +103,19 @@ class Consumer(driver.Consumer):
         for other in others:
             other.close()
         return WaitResults([first], [await eager], False)
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        """The ends of these partitions. Faust's Recovery asks here first: a table that is ahead begins again."""
+        ends = await super().highwaters(*partitions)
+        if self.phase is Phase.RESTORING:
+            for tp, end in ends.items():
+                self._start_over_beyond(tp, end)
+        return ends
+
+    def _start_over_beyond(self, tp: TP, end: int) -> None:
+        table, tables = self._table(tp), cast(Any, self.app.tables)
+        if hasattr(table, "restart_beyond") and table.restart_beyond(tp.partition, end):
+            tables.recovery.active_offsets[tp] = NOTHING
 
     # -- acknowledging
 

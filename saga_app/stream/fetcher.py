@@ -8,7 +8,7 @@ that stands elsewhere than we have read (it was sought, or is new) begins anew f
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -29,12 +29,16 @@ WAIT_S, MOST = 0.2, 10_000
 log = logging.getLogger("librdkafka")
 log.addFilter(Quiet())
 
+#: Each loss is reported: this logger is not quietened.
+losses = logging.getLogger(__name__)
+
 _DEFAULTS: Mapping[str, Any] = {
     "group.id": "none",  # it must have one, and never joins it
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",  # aiokafka resets
-    "isolation.level": "read_uncommitted",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,  # says how far a partition is read where its last records are not delivered
     "check.crcs": False,
     "fetch.error.backoff.ms": 50,
     "fetch.queue.backoff.ms": 5,
@@ -45,6 +49,21 @@ _DEFAULTS: Mapping[str, Any] = {
     "socket.nagle.disable": True,
     "log_level": 3,
 }
+
+
+class Loss(NamedTuple):
+    """Records that were deleted before they were read: those before `end`; where that is None nobody knows how many."""
+
+    tp: TP
+    first: int
+    end: int | None
+
+    def __str__(self) -> str:
+        place = f"{self.tp.topic}[{self.tp.partition}]"
+        if self.end is None:
+            why = "the topic was deleted and created again, or has lost its end"
+            return f"{place} from offset {self.first} on, if there were any: {why}"
+        return f"{place} offsets {self.first} to {self.end - 1}: deleted by retention before they were read"
 
 
 class _Fields(NamedTuple):
@@ -83,11 +102,16 @@ def _once(thing: T) -> T:
 class Fetcher:
     """Made, used and closed in one event loop. `states` are aiokafka's, by partition: each has a `position`."""
 
-    def __init__(self, bootstrap: str, wait_ms: int, **settings: Any) -> None:
+    def __init__(
+        self, bootstrap: str, wait_ms: int, on_loss: Callable[[Loss], None] | None = None, **settings: Any
+    ) -> None:
         own = {"bootstrap.servers": bootstrap, "fetch.wait.max.ms": wait_ms}
         self._client: Any = Consumer({**_DEFAULTS, **own, **settings}, logger=log)
         self.brokers = Brokers(self._client)
         self._next: dict[TP, int] = {}  #: the partitions that are read, and from where they go on
+        self._passed: dict[TP, tuple[int, int]] = {}  #: see take_passed
+        self._lost: dict[TP, int] = {}  #: positions that were not there, until it is known what is
+        self._on_loss = on_loss
         self._thread = ThreadPoolExecutor(1, "fetcher")
         # Else librdkafka looks for the leaders of what it is told to read half a second later.
         self._thread.submit(self.brokers.lost, None, MEET_S)
@@ -107,6 +131,8 @@ class Fetcher:
     def _follow(self, states: Mapping[TP, Any]) -> None:
         """Read what is to be read, from where it is to be read."""
         wanted = {tp: state.position for tp, state in states.items() if state.has_valid_position}
+        if self._lost:
+            self._report_lost(states, wanted)
         if wanted == self._next:
             return
         gone = [tp for tp, offset in self._next.items() if wanted.get(tp) != offset]
@@ -117,6 +143,23 @@ class Fetcher:
             self._client.incremental_assign(new)
         self._next = wanted
 
+    def _report_lost(self, states: Mapping[TP, Any], wanted: Mapping[TP, int]) -> None:
+        """Now it is known from where on there are records."""
+        for tp, first in list(self._lost.items()):
+            if tp in states and tp not in wanted:
+                continue  # aiokafka still asks
+            del self._lost[tp]
+            if tp in wanted and wanted[tp] != first:  # else nothing was read yet, or has come since
+                loss = Loss(tp, first, wanted[tp] if wanted[tp] > first else None)
+                losses.error("records are lost: %s", loss)
+                if self._on_loss is not None:
+                    self._on_loss(loss)
+
+    def take_passed(self) -> dict[TP, tuple[int, int]]:
+        """By partition, from where to where nothing was delivered at its end, since this was asked last."""
+        passed, self._passed = self._passed, {}
+        return passed
+
     def _take(self, timeout_s: float, most: int) -> list[Any]:
         """In the other thread: wait for one, and take all that are there by then."""
         first = self._client.poll(timeout_s)
@@ -125,13 +168,17 @@ class Fetcher:
     def _sorted(self, states: Mapping[TP, Any], messages: list[Any]) -> dict[TP, list[Fetched]]:
         """By partition; without those that were sought meanwhile."""
         found: dict[TP, list[Fetched]] = {}
+        ends: dict[TP, int] = {}
         tp = TP("", -1)
         for message in messages:
             topic, number = message.topic(), message.partition()
             if number != tp.partition or topic != tp.topic:
                 tp = TP(topic, number)
             if (error := message.error()) is not None:
-                self._failed(states, tp, error)
+                if error.code() == KafkaError._PARTITION_EOF:
+                    ends[tp] = message.offset()
+                else:
+                    self._failed(states, tp, error)
                 continue
             kind, at = message.timestamp()
             headers = message.headers() or ()
@@ -139,7 +186,12 @@ class Fetcher:
             found.setdefault(tp, []).append(
                 Fetched(tp.topic, number, message.offset(), at, kind, message.key(), message.value(), names, values)
             )
-        return {tp: run for tp, run in found.items() if self._moved(states.get(tp), tp, run[-1].offset + 1)}
+        found = {tp: run for tp, run in found.items() if self._moved(states.get(tp), tp, run[-1].offset + 1)}
+        for tp, end in ends.items():
+            first = self._next.get(tp, end)
+            if first < end and self._moved(states.get(tp), tp, end):
+                self._passed[tp] = self._passed.get(tp, (first, end))[0], end
+        return found
 
     def _moved(self, state: Any, tp: TP, position: int) -> bool:
         """Move the position of a partition behind what was found; False if it was sought meanwhile."""
@@ -153,6 +205,9 @@ class Fetcher:
         """A position that is not there any more: from the beginning; everything else librdkafka tries again."""
         log.warning("%s[%s]: %s", tp.topic, tp.partition, error)
         if error.code() == KafkaError._AUTO_OFFSET_RESET and tp in self._next:
+            # librdkafka stands still there: it has to be told again where to read, even if that is the same offset.
+            self._lost[tp] = self._next.pop(tp)
+            self._client.incremental_unassign([TopicPartition(*tp)])
             states[tp].await_reset(OffsetResetStrategy.EARLIEST)
 
     async def close(self) -> None:

@@ -16,7 +16,8 @@ class Ledger:
     Faust's own bookkeeping keeps lists of acked offsets and fills the holes between them by
     guessing.  Here nothing is guessed: a partition's open batches stay in the order in which
     they were fetched, so holes in the offsets (compaction, transaction markers) do not matter,
-    and the committable offset is that of the first record that is not finished.
+    and the committable offset is that of the first record that is not finished.  A hole at the end of a partition is
+    made known by `passed`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -34,6 +35,15 @@ class Ledger:
         self._open[batch.tp].append(batch)
         self.inflight += len(batch.records)
         return batch
+
+    def passed(self, tp: TP, first: int, end: int) -> None:
+        """From `first` to before `end` nothing is delivered: markers of transactions and what they have aborted."""
+        self._committed.setdefault(tp, first)
+        batches = self._open[tp]
+        if batches:
+            batches[-1].offset = end - 1
+        else:
+            self._floor[tp] = end
 
     def _release(self, count: int) -> None:
         self.inflight -= count

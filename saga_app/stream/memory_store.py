@@ -49,6 +49,13 @@ class MemoryStore(memory.Store[bytes, bytes]):
     def persisted_offset(self, tp: TP) -> int:
         return self._offsets.get(tp.partition, NOTHING)
 
+    def set_aside(self, partition: int) -> str:
+        """Begin again with no rows of this partition. Returns where they are now."""
+        self._rows.pop(partition, None)
+        self._offsets.pop(partition, None)
+        self._show()
+        return "nowhere: they were in memory"
+
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:

@@ -7,6 +7,7 @@ import rocksdict
 from faust.stores import rocksdb
 from faust.types import TP
 
+from saga_app.stream import origin
 from saga_app.stream.rows import NOTHING, Row
 
 #: Memory and files of one partition, in bytes and pieces; Faust's defaults are gigabytes. A Bloom filter of b bits
@@ -71,6 +72,15 @@ class RocksStore(rocksdb.Store):
             if "lock" in str(error).lower():  # Faust tries it again
                 raise
             raise CannotStore(str(self.path), error) from None
+
+    def set_aside(self, partition: int) -> str:
+        """Begin again with no rows of this partition; the old ones are renamed. Returns where they are now."""
+        db: Any = self._dbs.pop(partition)
+        db.close()
+        path = self.partition_path(partition)
+        moved = origin.set_aside(path.parent, [path], "another-changelog")
+        self._db_for_partition(partition)
+        return str(moved / path.name)
 
     def persisted_offset(self, tp: TP) -> int:
         offset = super().persisted_offset(tp)

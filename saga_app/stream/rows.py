@@ -33,5 +33,8 @@ class RowStore(Protocol):
     def apply(self, partition: int, rows: Iterable[Row], offset: int) -> None:
         """Apply rows in order and remember that the store is complete up to `offset`."""
 
+    def set_aside(self, partition: int) -> str:
+        """Begin again with no rows of this partition; returns where the old ones are now."""
+
     def persisted_offset(self, tp: TP) -> int:
         """Up to which offset the store is complete; NOTHING if it is empty."""

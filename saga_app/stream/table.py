@@ -183,6 +183,9 @@ class Table(faust.Table[bytes, bytes]):
         if not rows or generation != self._generation:
             return  # the partition is no longer ours
         have = self.store.persisted_offset(TP(self.changelog_topic_name, partition))
+        if offsets[0] <= have:
+            self._unwritable(RuntimeError(f"{self._changelog}[{partition}] {recreated(have, offsets[0])}"))
+            return
         # A gap means that somebody else wrote here; the next recovery shall read it.
         whole = have + len(rows) == offsets[-1]
         try:
@@ -245,6 +248,24 @@ class Table(faust.Table[bytes, bytes]):
                 self._unwritable(error)
                 raise
 
+    def restart_beyond(self, partition: int, end: int) -> bool:
+        """Before a recovery: begin again with no rows if the store is ahead of the changelog, which ends at `end`.
+
+        Then the topic was deleted and created again, or the broker has lost its end. Returns whether that was so.
+        """
+        have = self.store.persisted_offset(TP(self._changelog, partition))
+        if have < end:
+            return False
+        where = self.store.set_aside(partition)
+        app: Any = self.app
+        place = f"{self._changelog}[{partition}]"
+        app.log.warning(
+            "table %s was read from %s up to offset %d, which ends at %d: the topic was deleted and created again, or "
+            "has lost records. The old rows are now in %s; the table is rebuilt from what the topic holds",
+            *(self.name, place, have, end, where),
+        )
+        return True
+
     def apply_changelog_batch(self, batch: Any) -> None:
         """Nothing: `restore` has already applied what Faust's Recovery hands over here."""
 
@@ -261,6 +282,14 @@ class Table(faust.Table[bytes, bytes]):
                 report(KafkaError(KafkaError._PURGE_QUEUE), None)
         self._outdated.clear()
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+
+def recreated(have: int, offset: int) -> str:
+    """What to say of a changelog that acknowledges a row at an offset which the store already has."""
+    return (
+        f"was deleted and created again: it has acknowledged offset {offset}, and the table was read up to {have}; "
+        "the worker ends, and rebuilds its table from the topic when it is started again"
+    )
 
 
 def timed_out(error: Any) -> bool:

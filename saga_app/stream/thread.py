@@ -34,7 +34,10 @@ class Thread(driver.AIOKafkaConsumerThread):
         client: Any = self._consumer
         calm(client._client)
         fetch_nothing(client._fetcher)
-        self.fetcher = Fetcher(self.transport.bootstrap, self.transport.fetch_wait_ms, **self.transport.librdkafka)
+        transport = self.transport
+        self.fetcher = Fetcher(
+            transport.bootstrap, transport.fetch_wait_ms, on_loss=transport.on_loss, **transport.librdkafka
+        )
         if hasattr(client._coordinator, "_do_heartbeat"):  # a client-only app has no group
             self.transport.lease.watch(client._coordinator)
 
@@ -50,6 +53,10 @@ class Thread(driver.AIOKafkaConsumerThread):
             await asyncio.wait_for(closing, self.transport.drain_s)
         except (Exception, asyncio.CancelledError) as error:
             self.log.warning("the consumer did not close cleanly: %r", error)
+
+    def take_passed(self) -> dict[TP, tuple[int, int]]:
+        """See `Fetcher.take_passed`."""
+        return self.fetcher.take_passed() if self.fetcher is not None else {}
 
     async def _fetch_records(
         self,

@@ -1,6 +1,6 @@
 """The Faust transport of this layer: `Transport.install(app)` before the app starts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from faust.transport.drivers import aiokafka as driver
@@ -8,6 +8,7 @@ from faust.types import AppT
 
 from saga_app.stream import quiet
 from saga_app.stream.consumer import Consumer
+from saga_app.stream.fetcher import Loss
 from saga_app.stream.lease import Lease
 from saga_app.stream.outbox import Outbox
 from saga_app.stream.producer import Producer
@@ -52,6 +53,7 @@ class Transport(driver.Transport):
         self.lease = Lease(app.conf.broker_session_timeout, app.conf.broker_heartbeat_interval)
         self.outbox: Outbox
         self.rows: Outbox
+        self.on_loss: Callable[[Loss], None] | None = None  #: told of records that were deleted before they were read
         self.sending: dict[str, Outbox] = {}  #: what it sends, and where
 
     @classmethod

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from saga_app.console.source import Stale
 from saga_app.local.broker import Broker
 from saga_app.service.topics import TOPICS
 from tests.console import running, write
@@ -233,7 +234,7 @@ async def test_a_reader_that_dies_takes_the_console_with_it_to_be_started_again(
     async with running(broker.bootstrap) as console:
         await console.ready()
         console.console.reader.make_source = dies
-        console.console.reader.another_cluster()
+        console.console.reader.interrupt(Stale("there is another Kafka at the broker's address"))
 
         async def has_crashed() -> bool:
             return bool(console.console.crashed)

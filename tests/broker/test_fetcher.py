@@ -2,16 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from statistics import median
 
 import pytest
 from aiokafka.consumer.subscription_state import Assignment, TopicPartitionState
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from faust.types import TP
 
 from saga_app.local.broker import Broker
-from saga_app.stream.fetcher import Fetcher
+from saga_app.stream.fetcher import Fetcher, Loss
 
 ONE, OTHER = TP("orders", 0), TP("orders", 1)
 
@@ -24,7 +24,8 @@ class Reading:
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
-        self.fetcher = Fetcher(bootstrap, wait_ms=50)
+        self.losses: list[Loss] = []
+        self.fetcher = Fetcher(bootstrap, wait_ms=50, on_loss=self.losses.append)
         assignment = Assignment([ONE, OTHER])
         self.states: dict[TP, TopicPartitionState] = {tp: assignment.state_value(tp) for tp in (ONE, OTHER)}
         for state in self.states.values():
@@ -38,6 +39,20 @@ class Reading:
             headers = [("kind", b"order"), ("n", b"%d" % number)]
             producer.produce(tp.topic, b"%d" % number, b"key", tp.partition, headers=headers)
         assert producer.flush(10) == 0
+
+    def write_large(self, tp: TP, count: int, size_bytes: int) -> None:
+        """So many records, each in a batch of its own."""
+        producer = Producer({"bootstrap.servers": self.bootstrap, "batch.num.messages": 1})
+        for _ in range(count):
+            producer.produce(tp.topic, b"x" * size_bytes, b"key", tp.partition)
+        assert producer.flush(20) == 0
+
+    def first(self, tp: TP) -> int:
+        """The offset of the first record that is still there."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "first"})
+        first, _ = consumer.get_watermark_offsets(TopicPartition(*tp), 10)
+        consumer.close()
+        return int(first)
 
     async def read(self, tp: TP, count: int, *only: TP, most: int = 1000) -> list[int]:
         """Fetch until so many of a partition have been found in all."""
@@ -150,3 +165,35 @@ async def test_a_position_that_is_not_there_waits_to_be_reset_and_is_then_read(r
     assert reading.states[ONE].awaiting_reset
     reading.states[ONE].reset_to(0)  # aiokafka does
     assert await reading.read(ONE, 3) == [0, 1, 2]
+    assert reading.losses == [Loss(ONE, 1000, None)]
+
+
+@pytest.mark.field(34)
+async def test_records_that_retention_deleted_before_they_were_read_are_named(
+    reading: Reading, now: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The embedded broker drops the oldest batches of a partition that has 5 MiB; here with 100 records of 100 kB."""
+    reading.write_large(OTHER, 100, 100_000)
+    deadline = time.monotonic() + 15
+    while not reading.states[OTHER].awaiting_reset and time.monotonic() < deadline:
+        await reading.fetcher.fetch(reading.states, 0.1)
+    first = reading.first(OTHER)
+    assert first > 0
+    reading.states[OTHER].reset_to(first)  # aiokafka does
+    await reading.fetcher.fetch(reading.states, 0.1)
+    assert reading.losses == [Loss(OTHER, 0, first)]
+    assert f"orders[1] offsets 0 to {first - 1}" in caplog.text
+    now(str(reading.losses[0]))
+
+
+@pytest.mark.field(34)
+async def test_what_was_lost_of_a_partition_that_is_given_away_is_not_reported_later(reading: Reading) -> None:
+    reading.write(ONE, 0, 1, 2)
+    reading.states[ONE].seek(1000)
+    deadline = time.monotonic() + 15
+    while not reading.states[ONE].awaiting_reset and time.monotonic() < deadline:
+        await reading.fetcher.fetch(reading.states, 0.1)
+    await reading.fetcher.fetch({OTHER: reading.states[OTHER]}, 0.1)
+    reading.states[ONE].reset_to(0)
+    assert await reading.read(ONE, 3) == [0, 1, 2]
+    assert reading.losses == []

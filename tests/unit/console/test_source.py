@@ -1,11 +1,13 @@
 """What stands in the topics at the start is read in the order of time; from then on whatever comes."""
 
+import gc
 from collections import defaultdict
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from saga_app.console.gather import Gather
 from saga_app.console.source import RUN, Source
@@ -79,3 +81,13 @@ async def test_what_has_been_read_before_the_start_is_not_read_again_and_what_co
     late = Logs().write("dlq", "ada", b"{}", 100)
     held[TopicPartition(late.topic, late.partition)] = [late]
     assert await source.read(0.0, 1000) == ([late], {("dlq", late.partition): 1})
+
+
+@pytest.mark.field(34)
+async def test_who_waits_for_topics_leaves_no_consumers_behind(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(20):
+        source = Source("127.0.0.1:9", PARTITIONS, embedded=False)
+        with pytest.raises(KafkaError):
+            await source.__aenter__()
+    gc.collect()
+    assert "Unclosed" not in caplog.text

@@ -17,6 +17,7 @@ from saga_app.stream.consumer import Consumer
 from saga_app.stream.ledger import Ledger
 from saga_app.stream.outbox import Outbox
 from saga_app.stream.phase import Phase
+from saga_app.stream.rows import NOTHING
 from tests.unit.stream.fakes import FakeProducer, batch, finish_all, record
 
 IN, CHANGELOG = TP("in", 0), TP("unit-rows-changelog", 0)
@@ -290,3 +291,39 @@ async def test_after_a_crash_nothing_is_waited_for() -> None:
     async with asyncio.timeout(1):
         await Commits(broker).drain(60)
     assert late.cancelled()
+
+
+@pytest.mark.field(29, 34)
+async def test_a_recovery_starts_over_where_a_table_is_ahead_of_its_changelog(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ends(*_partitions: TP) -> dict[TP, int]:
+        return {CHANGELOG: 17}
+
+    monkeypatch.setattr(consumer._thread, "highwaters", ends)
+    tables: Any = consumer.app.tables
+    table = tables["rows"]
+    table.store.apply(0, [(b"k", b"v")], 41)
+    tables.recovery.active_offsets[CHANGELOG] = 41
+    await streaming(consumer)
+    await consumer.highwaters(CHANGELOG)
+    assert table.read(0, b"k") == b"v", "nobody but a recovery asks for that"
+    await assigned(consumer)
+    await consumer.highwaters(CHANGELOG)
+    assert (table.read(0, b"k"), tables.recovery.active_offsets[CHANGELOG]) == (None, NOTHING)
+
+
+@pytest.mark.field(34)
+async def test_a_topic_that_begins_again_is_not_taken_for_what_was_read_before(
+    consumer: Consumer, now: Callable[[str], None]
+) -> None:
+    await streaming(consumer)
+
+    async def getmany(active: Any, timeout: float) -> dict[TP, Any]:
+        return {IN: [record(0)]}
+
+    consumer._getmany = getmany  # type: ignore[method-assign, assignment]
+    consumer._read_offset[IN] = 500
+    async for tp, _message in consumer.getmany(0.1):
+        assert consumer._read_offset[tp] is None, "Faust drops what is below"
+    now("a recreated topic is read from its beginning")

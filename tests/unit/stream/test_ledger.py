@@ -171,3 +171,25 @@ def test_a_batch_that_was_overtaken_is_noticed(taken: str) -> None:
     else:
         second.taken = True
     assert ledger.lost() is first
+
+
+@pytest.mark.field(35)
+def test_markers_at_the_end_of_a_partition_are_committed_past_when_all_before_them_is_done() -> None:
+    ledger, tp = Ledger(limit=10), TP("in", 0)
+    made = ledger.add(batch([4, 5]))
+    ledger.passed(tp, 6, 9)
+    assert ledger.committable() == {}
+    finish_all(made)
+    assert ledger.committable() == {tp: 9}
+    ledger.committed({tp: 9})
+    ledger.passed(tp, 9, 10)
+    assert ledger.committable() == {tp: 10}
+
+
+@pytest.mark.field(35)
+def test_a_partition_with_nothing_but_an_aborted_transaction_is_committed_past_it() -> None:
+    ledger, tp = Ledger(limit=10), TP("in", 3)
+    ledger.passed(tp, 0, 4)
+    assert ledger.committable() == {tp: 4}
+    ledger.forget({tp})
+    assert ledger.committable() == {}

@@ -281,6 +281,14 @@ def test_faust_messages_count_their_agents_and_know_their_generation() -> None:
     assert "generation_id" in parameters(ConsumerMessage.__init__)
 
 
+def test_faust_drops_messages_with_offsets_that_it_has_seen_unless_it_has_forgotten_them() -> None:
+    """consumer.py makes it forget: a topic that was created again begins at 0."""
+    loop = source(transport_consumer.Consumer._drain_messages)
+    assert "self._read_offset.__getitem__" in loop
+    assert "r_offset is None or" in loop
+    assert "self._read_offset = defaultdict(lambda: None)" in source(transport_consumer.Consumer.__init__)
+
+
 # -- mode
 
 

@@ -5,6 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
+from faust.types import TP
+
+from saga_app.stream.rows import NOTHING
 from tests.unit.stream.fakes import make_table
 from tests.wait import until
 
@@ -35,6 +39,24 @@ def test_files_of_old_sagas_are_left_alone_when_those_of_new_ones_are_merged(tmp
     write_rows(table.store, range(32, 96))
     until(lambda: len(bottom(table.store)) > 5, 10, "what came later was not merged")
     assert bottom(table.store)[0] == oldest
+
+
+@pytest.mark.field(29, 34)
+@pytest.mark.parametrize("scheme", ["memory://", "rocksdb://"])
+def test_a_table_that_is_ahead_of_its_changelog_begins_again_and_keeps_the_old_rows(
+    tmp_path: Path, scheme: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = make_table(tmp_path, scheme)
+    for partition in (0, 1):
+        table.store.apply(partition, [(b"k", b"v")], 41)
+    assert not table.restart_beyond(0, 42), "the changelog ends where it was read to"
+    assert table.restart_beyond(0, 17)
+    assert list(table.rows()) == [(1, b"k", b"v")]
+    assert table.store.persisted_offset(TP("unit-rows-changelog", 0)) == NOTHING
+    assert "unit-rows-changelog[0] up to offset 41, which ends at 17" in caplog.text
+    table.store.apply(0, [(b"new", b"row")], 0)
+    assert table.read(0, b"new") == b"row"
+    assert len(list(tmp_path.rglob("*-of-another-changelog/*.db"))) == (scheme == "rocksdb://")
 
 
 def write_rows(store: Any, mebibytes: Iterable[int]) -> None:

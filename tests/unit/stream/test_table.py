@@ -166,6 +166,26 @@ async def test_a_row_acknowledged_after_its_partition_was_given_away_is_not_stor
     assert (list(table.rows()), offset(table)) == ([], NOTHING)
 
 
+@pytest.mark.field(34)
+async def test_a_changelog_that_was_created_again_under_the_worker_ends_it_with_this_reason(
+    table: Table, rows: FakeProducer, receipt: Receipt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[BaseException] = []
+
+    async def crash(error: BaseException) -> None:
+        ended.append(error)
+
+    monkeypatch.setattr(table.app, "crash", crash)
+    table.store.apply(0, [(b"old", b"row")], 500)
+    rows.automatic = True
+    table.write(receipt, 0, b"k", b"1")
+    async with asyncio.timeout(2):
+        while not ended:
+            await asyncio.sleep(0.001)
+    assert "unit-rows-changelog[0] was deleted and created again" in str(ended[0])
+    assert table.store.read(0, b"k") is None
+
+
 async def refused(table: Table, rows: FakeProducer) -> None:
     """The changelog refuses the oldest row, also when it is sent alone."""
     outbox: Any = cast(Transport, table.app.transport).rows

@@ -1,0 +1,78 @@
+"""A table belongs to the cluster and the changelog that it was written for; any other is set aside, not deleted."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from saga_app.stream.origin import FILE, Origin, claim
+
+pytestmark = pytest.mark.field(29)
+
+OURS = Origin("cluster-a", {"p-sagas-changelog": "t1"})
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    """A directory with two partitions of a table, and what Faust keeps beside them."""
+    directory = tmp_path / "v1" / "tables"
+    for name in ("sagas-0.db", "sagas-7.db", "sagas-backups"):
+        (directory / name).mkdir(parents=True)
+    return directory
+
+
+def held(directory: Path) -> set[str]:
+    """The names in a directory."""
+    return {path.name for path in directory.iterdir()}
+
+
+def test_tables_of_the_same_origin_stay(tables: Path) -> None:
+    OURS.write(tables)
+    assert claim(tables, OURS) is None
+    assert held(tables) == {"sagas-0.db", "sagas-7.db", "sagas-backups", FILE}
+
+
+def test_tables_without_a_record_of_their_origin_are_taken_over(tables: Path) -> None:
+    assert claim(tables, OURS) is None
+    assert {"sagas-0.db", "sagas-7.db"} < held(tables)
+    assert Origin.read(tables) == OURS
+
+
+@pytest.mark.parametrize(
+    ("now", "says"),
+    [
+        (Origin("cluster-b", {"p-sagas-changelog": "t1"}), ("cluster cluster-a", "cluster cluster-b")),
+        (Origin("cluster-a", {"p-sagas-changelog": "t2"}), ("p-sagas-changelog was deleted", "t1", "t2")),
+    ],
+)
+def test_tables_of_another_cluster_or_changelog_are_set_aside(tables: Path, now: Origin, says: tuple[str, ...]) -> None:
+    OURS.write(tables)
+    moved = claim(tables, now)
+    assert moved is not None
+    reason, path = moved
+    assert all(part in reason for part in says)
+    assert held(path) == {"sagas-0.db", "sagas-7.db"}
+    assert held(tables) == {"sagas-backups", FILE}
+    assert claim(tables, now) is None, "the next start finds its own"
+
+
+def test_a_second_set_of_the_same_cluster_does_not_overwrite_the_first(tables: Path) -> None:
+    paths = []
+    for origin in (OURS, Origin("cluster-b", {}), OURS, Origin("cluster-b", {})):
+        moved = claim(tables, origin)
+        paths += [moved[1]] if moved else []
+        (tables / "sagas-0.db").mkdir(exist_ok=True)
+    assert len(set(paths)) == 3
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"cluster": "a"}', '{"cluster": "a", "topics": 7}', "\x00"])
+def test_a_record_that_cannot_be_read_is_none(tables: Path, content: str) -> None:
+    (tables / FILE).write_text(content)
+    assert Origin.read(tables) is None
+    assert claim(tables, OURS) is None
+
+
+def test_a_changelog_that_is_new_to_the_service_sets_nothing_aside(tables: Path) -> None:
+    OURS.write(tables)
+    assert claim(tables, Origin("cluster-a", {"p-sagas-changelog": "t1", "p-more-changelog": "t9"})) is None
+    assert json.loads((tables / FILE).read_text())["topics"]["p-more-changelog"] == "t9"

@@ -1,0 +1,82 @@
+"""Topics that are deleted, or come back otherwise, while a service runs."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from saga_app.service import topics
+from saga_app.service.kafka_changes import TopicWatch
+from saga_app.service.topics import TOPICS
+
+pytestmark = pytest.mark.field(34)
+
+PARTITIONS = 3
+
+
+class Cluster:
+    """As much of an admin client as is asked for topics."""
+
+    def __init__(self) -> None:
+        self.held = dict.fromkeys(TOPICS, PARTITIONS)
+        self.away = False
+
+    async def list_topics(self) -> list[str]:
+        if self.away:
+            raise KafkaConnectionError("nobody there")
+        return list(self.held)
+
+    async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        return [{"topic": name, "partitions": [{"leader": 1}] * self.held[name]} for name in names]
+
+    async def create_topics(self, new: list[Any]) -> Any:
+        self.held |= {topic.name: topic.num_partitions for topic in new}
+        return type("Response", (), {"topic_errors": [(topic.name, 0, None) for topic in new]})()
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    made = Cluster()
+
+    @asynccontextmanager
+    async def admin_of(_bootstrap: str) -> AsyncIterator[Any]:
+        yield made
+
+    monkeypatch.setattr(topics, "admin_of", admin_of)
+    return made
+
+
+@pytest.fixture
+def watch() -> TopicWatch:
+    return TopicWatch("127.0.0.1:9", PARTITIONS, 1, embedded=False)
+
+
+async def test_a_deleted_topic_is_named_and_created_again(cluster: Cluster, watch: TopicWatch) -> None:
+    await watch.check()
+    assert watch.problem is None
+    del cluster.held["notify"]
+    await watch.check()
+    assert "topics are missing: notify: deleted while this service ran" in (watch.problem or "")
+    assert cluster.held["notify"] == PARTITIONS
+    await watch.check()
+    assert watch.problem is None
+
+
+async def test_another_number_of_partitions_is_waited_for(cluster: Cluster, watch: TopicWatch) -> None:
+    cluster.held["notify"] = 1
+    for _ in range(2):
+        await watch.check()
+        assert "topic notify has 1 partitions" in (watch.problem or "")
+    cluster.held["notify"] = PARTITIONS
+    await watch.check()
+    assert watch.problem is None
+
+
+async def test_a_broker_that_is_away_says_nothing_about_topics(cluster: Cluster, watch: TopicWatch) -> None:
+    cluster.held["notify"] = 1
+    await watch.check()
+    cluster.away = True
+    await watch.check()
+    assert "topic notify has 1 partitions" in (watch.problem or "")
