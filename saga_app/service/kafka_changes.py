@@ -1,6 +1,8 @@
 """What may be exchanged under a running service, or between two runs of it: the cluster, and its topics."""
 
 import asyncio
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -22,18 +24,18 @@ async def claim_tables(app: Any, bootstrap: str) -> None:
     if app.conf.store.scheme != "rocksdb" or not app.tables:
         return
     changelogs = [str(table.changelog_topic_name) for table in app.tables.values()]
-    origin = await _origin(bootstrap, changelogs)
+    origin = await _origin(bootstrap, changelogs, app.transport.librdkafka)
     moved = await asyncio.to_thread(claim, app.conf.tabledir, origin)
     if moved is not None:
         reason, path = moved
         log.warning("tables set aside, they are rebuilt from Kafka", reason=reason, tables=str(path))
 
 
-async def _origin(bootstrap: str, changelogs: list[str]) -> Origin:
+async def _origin(bootstrap: str, changelogs: list[str], security: Mapping[str, Any]) -> Origin:
     """Asked for until the broker answers: it has just done so."""
     while True:
         try:
-            return await asyncio.to_thread(Origin.ask, bootstrap, changelogs)
+            return await asyncio.to_thread(partial(Origin.ask, bootstrap, changelogs, **security))
         except KafkaException as error:
             log.warning("the broker does not describe its topics", topics=changelogs, error=str(error.args[0]))
             await asyncio.sleep(AGAIN_S)

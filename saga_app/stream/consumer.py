@@ -1,7 +1,7 @@
 """Faust's consumer, handing out batches and knowing in which phase of a rebalance it is."""
 
 from asyncio import iscoroutine
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -68,16 +68,24 @@ class Consumer(driver.Consumer):
             return
         records = await self._getmany(set(active), timeout if self.phase is Phase.STREAMING else 0.1)
         generation, passed = self.app.consumer_generation_id, self._thread.take_passed()
+        if self.should_stop or not self.flow_active:
+            return
+        self._pass(passed, passed.keys() - records.keys())
         for tp, run in records.items():
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
                 return  # the partitions are being revoked: they will be fetched again
             # Else Faust drops what a topic that was created again has at offsets that it has seen.
             self._read_offset.pop(tp, None)
-            for message in self._messages(tp, run, generation):
+            messages = self._messages(tp, run, generation)
+            self._pass(passed, passed.keys() & {tp})
+            for message in messages:
                 yield tp, message
-        for tp, (first, end) in passed.items():
+
+    def _pass(self, passed: Mapping[TP, tuple[int, int]], tps: Iterable[TP]) -> None:
+        """What is not delivered at the end of these partitions; after the batch that comes before it."""
+        for tp in tps:
             if self._table(tp) is None:
-                self.ledger.passed(tp, first, end)
+                self.ledger.passed(tp, *passed[tp])
 
     def _messages(self, tp: TP, run: list[Any], generation: int) -> list[Any]:
         """What Faust gets to see of a fetched run."""

@@ -124,7 +124,7 @@ class Fetcher:
             messages = await loop.run_in_executor(self._thread, self._take, min(timeout_s, WAIT_S), most)
         except BaseException:  # what was taken is lost: begin anew from the positions
             self._client.unassign()
-            self._next = {}
+            self._next, self._passed = {}, {}
             raise
         return self._sorted(states, messages)
 
@@ -159,6 +159,10 @@ class Fetcher:
         """By partition, from where to where nothing was delivered at its end, since this was asked last."""
         passed, self._passed = self._passed, {}
         return passed
+
+    def forget_passed(self, tp: TP) -> None:
+        """What was fetched before it is put back."""
+        self._passed.pop(tp, None)
 
     def _take(self, timeout_s: float, most: int) -> list[Any]:
         """In the other thread: wait for one, and take all that are there by then."""

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from confluent_kafka import TopicCollection
 from confluent_kafka.admin import AdminClient
@@ -29,9 +29,9 @@ class Origin(NamedTuple):
     topics: Mapping[str, str]
 
     @classmethod
-    def ask(cls, bootstrap: str, topics: Sequence[str]) -> Self:
-        """What there is now at this address; blocks. Raises KafkaException."""
-        admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    def ask(cls, bootstrap: str, topics: Sequence[str], **settings: Any) -> Self:
+        """What there is now at this address; blocks. Raises KafkaException. `settings`: librdkafka's, for security."""
+        admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, **settings})
         cluster = admin.describe_cluster(request_timeout=ANSWER_S).result()
         described = admin.describe_topics(TopicCollection(list(topics)), request_timeout=ANSWER_S)
         return cls(str(cluster.cluster_id), {name: str(found.result().topic_id) for name, found in described.items()})

@@ -82,6 +82,7 @@ class Thread(driver.AIOKafkaConsumerThread):
         with subscriptions.fetch_context():
             records = await self.fetcher.fetch(states, timeout or 0.0, most)
         if subscriptions.subscription.assignment is not assignment:
+            self.fetcher.take_passed()
             return {}  # it is over, and its successor has positions of its own
         self._put_back(consumer, records)
         return records
@@ -95,3 +96,5 @@ class Thread(driver.AIOKafkaConsumerThread):
             if tp not in wanted:
                 consumer.seek(tp, run[0].offset)
                 del records[tp]
+                if self.fetcher is not None:
+                    self.fetcher.forget_passed(tp)

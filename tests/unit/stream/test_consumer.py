@@ -184,8 +184,16 @@ async def test_what_was_fetched_before_partitions_are_taken_away_is_not_handed_o
 class SlowFetcher:
     """librdkafka's, while whose fetch something happens."""
 
-    def __init__(self, meanwhile: Callable[[], None]) -> None:
+    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         self.meanwhile = meanwhile
+        self.passed = {IN: (9, 12)}
+
+    def take_passed(self) -> dict[TP, tuple[int, int]]:
+        passed, self.passed = self.passed, {}
+        return passed
+
+    def forget_passed(self, tp: TP) -> None:
+        self.passed.pop(tp, None)
 
     async def fetch(self, states: Any, timeout_s: float, most: int) -> dict[TP, list[Any]]:
         self.meanwhile()
@@ -207,6 +215,7 @@ async def test_what_was_fetched_under_an_assignment_that_is_over_is_dropped_and_
     thread.fetcher = SlowFetcher(lambda: partitions.assign_from_subscribed({IN} if still_ours else set()))  # type: ignore[assignment]
     assert await thread._fetch_records(client, {IN}, 0.1) == {}
     assert client.sought == {}
+    assert thread.take_passed() == {}, "what follows it is not passed either"
 
 
 class FakeClient:
@@ -224,8 +233,11 @@ async def test_what_arrives_too_late_is_put_back_where_it_was_taken(consumer: Co
     await assigned(consumer)
     client: Any = FakeClient()
     records = {IN: [record(7), record(8)], CHANGELOG: [record(3)]}
-    consumer._new_consumer_thread()._put_back(client, records)
+    thread = consumer._new_consumer_thread()
+    thread.fetcher = SlowFetcher()  # type: ignore[assignment]
+    thread._put_back(client, records)
     assert client.sought == {IN: 7}
+    assert thread.take_passed() == {}, "what follows it is not passed either"
     assert list(records) == [CHANGELOG], "the streams must wait, the changelog not"
 
 
@@ -327,3 +339,23 @@ async def test_a_topic_that_begins_again_is_not_taken_for_what_was_read_before(
     async for tp, _message in consumer.getmany(0.1):
         assert consumer._read_offset[tp] is None, "Faust drops what is below"
     now("a recreated topic is read from its beginning")
+
+
+@pytest.mark.field(35)
+@pytest.mark.parametrize("run", [[], [7, 8]])
+async def test_what_is_not_delivered_at_the_end_of_a_partition_is_passed_after_its_batch(
+    consumer: Consumer, run: list[int]
+) -> None:
+    await streaming(consumer)
+    fetched = {IN: [record(offset) for offset in run]} if run else {}
+
+    async def getmany(active: Any, timeout: float) -> dict[TP, Any]:
+        return fetched
+
+    consumer._getmany = getmany  # type: ignore[method-assign, assignment]
+    consumer._thread.fetcher = SlowFetcher()  # type: ignore[assignment]
+    batches = [message async for _, message in consumer.getmany(0.1)]
+    assert consumer.ledger.committable() == ({} if run else {IN: 12})
+    for made in batches:
+        finish_all(made)
+    assert consumer.ledger.committable() == {IN: 12}
