@@ -45,7 +45,7 @@ def admit(plan: Plan, topic: str, message: Message, at: str) -> Message:
     `at` is the record's time (ISO). Raises `BadMessage` with what is wrong.
     """
     if topic == plan.steps[0].topic:
-        new_user.check(message.user)
+        new_user.check(message)
         return first(plan, message, at)
     if message.slip is None:
         raise BadMessage(f"slip: missing; only {plan.steps[0].topic} may come without one")

@@ -6,7 +6,7 @@ Later steps take whatever one step has taken: they ask only for what `messages.U
 from collections.abc import Callable
 
 from saga_app.saga.address import mailbox
-from saga_app.saga.messages import BadMessage, User
+from saga_app.saga.messages import BadMessage, Message
 from saga_app.saga.text import hidden_character, is_visible
 
 
@@ -23,30 +23,29 @@ def checked_email(email: str) -> str:
     return email
 
 
-def checked_department(department: str) -> str:
-    """The department. Raises `ValueError` if it shows nothing, or if it is not the one that it seems to be."""
-    if hidden := hidden_character(checked_name(department)):
+def checked_identifier(text: str) -> str:
+    """A department or an id. Raises `ValueError` if it shows nothing, or if it is not the one that it seems to be."""
+    if hidden := hidden_character(checked_name(text)):
         raise ValueError(f"has an invisible character inside ({hidden}); write it without")
-    return department
+    return text
 
 
-_CHECKS: dict[str, Callable[[str], str]] = {
-    "name": checked_name,
-    "email": checked_email,
-    "department": checked_department,
-}
-
-
-def check(user: User) -> None:
+def check(request: Message) -> None:
     """Refuse a user who cannot be onboarded. Raises `BadMessage`, which names each field and what is wrong with it."""
-    problems = [f"user.{field}: {problem}" for field in _CHECKS if (problem := _problem(user, field))]
-    if problems:
-        raise BadMessage("; ".join(problems))
+    user = request.user
+    problems = [
+        _problem("id", checked_identifier, request.id),
+        _problem("user.name", checked_name, user.name),
+        _problem("user.email", checked_email, user.email),
+        _problem("user.department", checked_identifier, user.department),
+    ]
+    if any(problems):
+        raise BadMessage("; ".join(filter(None, problems)))
 
 
-def _problem(user: User, field: str) -> str | None:
+def _problem(field: str, check: Callable[[str], str], text: str) -> str | None:
     try:
-        _CHECKS[field](getattr(user, field))
+        check(text)
     except ValueError as error:
-        return str(error)
+        return f"{field}: {error}"
     return None

@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from saga_app.saga.messages import Department, Email, Id, Name, User, words
-from saga_app.saga.new_user import checked_department, checked_email, checked_name
+from saga_app.saga.new_user import checked_email, checked_identifier, checked_name
 from saga_app.service.problem import Fault, Problem
 
 MIB = 1024 * 1024
@@ -36,8 +36,8 @@ class Newcomer(BaseModel):
 
     name: Annotated[Name, AfterValidator(checked_name)]
     email: Annotated[Email, AfterValidator(checked_email)]
-    department: Annotated[Department, AfterValidator(checked_department)]
-    id: Annotated[Id, StringConstraints(strip_whitespace=True)] | None = None
+    department: Annotated[Department, AfterValidator(checked_identifier)]
+    id: Annotated[Id, StringConstraints(strip_whitespace=True), AfterValidator(checked_identifier)] | None = None
 
     @property
     def user(self) -> User:

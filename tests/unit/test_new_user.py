@@ -92,6 +92,17 @@ def test_what_is_refused_is_refused_alike_everywhere(wrong: dict[str, str], now:
         now(f"422: {answer[0]}")
 
 
+@pytest.mark.field(7)
+@pytest.mark.parametrize("id", ["\u3164", "a\u200db", "\u1160\u115f", "ada\u3164"], ids=ascii)
+def test_an_id_shows_all_of_its_characters(id: str) -> None:
+    value = orjson.dumps({"v": 1, "id": id, "user": ADA})
+    with pytest.raises(BadMessage, match=r"^id: has (no visible|an invisible) character"):
+        machine.admit(ONBOARDING, "new-user", decode(Message, value), at(0))
+    answer = by_json(ADA | {"id": id})
+    assert isinstance(answer, list)
+    assert answer[0].startswith(("id: has no visible", "id: has an invisible"))
+
+
 CLEANED = [
     ({"name": "\u202eAda\u200b "}, {"name": "Ada"}),
     ({"name": "\ufeff\u2066Ada\u2069"}, {"name": "Ada"}),
