@@ -9,7 +9,7 @@
 #   kafka.sh clean     forget its data
 #
 # KAFKA_PORT (9092), KAFKA_CONTROLLER_PORT (KAFKA_PORT + 10001), KAFKA_DATA (kafka/data: logs, pid file, log file),
-# KAFKA_HEAP ("-Xms256m -Xmx512m"). Give each a KAFKA_PORT and a KAFKA_DATA of its own and several run side by side.
+# KAFKA_HEAP ("-Xms256m -Xmx512m"), KAFKA_PROPERTIES (further lines of server.properties, which win). Give each a KAFKA_PORT and a KAFKA_DATA of its own and several run side by side.
 set -eu
 
 say() { printf 'kafka: %s\n' "$*"; }
@@ -72,7 +72,7 @@ prepare() { # everything that can go wrong before the JVM does
   text=$(cat "$KIT/server.properties.template")
   text=${text//@CONTROLLER_PORT@/$CONTROLLER_PORT}
   text=${text//@PORT@/$PORT}
-  printf '%s\n' "${text//@DATA@/$DATA}" >"$DATA/server.properties"
+  printf '%s\n' "${text//@DATA@/$DATA}" "${KAFKA_PROPERTIES:-}" >"$DATA/server.properties"
   [ ! -f "$DATA/logs/meta.properties" ] || return 0
   local id
   id=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=')

@@ -231,6 +231,12 @@ class Settings(BaseSettings):
     bind: Annotated[str, BeforeValidator(_bind)] = _setting(
         "127.0.0.1", "the address that the services listen on", "an IP address of this machine"
     )
+    advertise: str | None = _setting(
+        None,
+        "the host under which other workers reach this one; default: SAGA_BIND, or this machine's name or address",
+        "a host name or an IP address, without a port",
+        pattern=r"^(?:[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9.])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)$",
+    )
     console_port: int = _setting(8080, "the console's port: page and API", "a port from 1 to 65535", **PORT)
     provisioner_port: int = _setting(6066, "the Provisioner's port", "a port from 1 to 65535", **PORT)
     authorizer_port: int = _setting(6067, "the Authorizer's port", "a port from 1 to 65535", **PORT)

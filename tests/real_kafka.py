@@ -20,7 +20,8 @@ def missing() -> str | None:
 class RealKafka:
     """A broker with its own ports and directory; a test may stop, kill and start it."""
 
-    def __init__(self, data: Path, heap: str = "-Xms256m -Xmx512m") -> None:
+    def __init__(self, data: Path, heap: str = "-Xms256m -Xmx512m", **properties: str) -> None:
+        """`properties`: of the broker, with _ in place of dots."""
         self.data = data
         self.port, controller = free_ports(2)
         self.bootstrap = f"127.0.0.1:{self.port}"
@@ -30,6 +31,7 @@ class RealKafka:
             "KAFKA_CONTROLLER_PORT": str(controller),
             "KAFKA_DATA": str(data),
             "KAFKA_HEAP": heap,
+            "KAFKA_PROPERTIES": "\n".join(f"{name.replace('_', '.')}={value}" for name, value in properties.items()),
         }
 
     def start(self) -> None:

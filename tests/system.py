@@ -106,7 +106,8 @@ class System(Process):
 
     def __init__(self, data: Path, *arguments: str, **settings: Any) -> None:
         self.settings = dict(zip(PORTS, free_ports(len(PORTS)), strict=True)) | {"datadir": data} | settings
-        self.url = f"http://127.0.0.1:{self.settings['console_port']}"
+        host = str(settings.get("bind", "127.0.0.1"))
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.settings['console_port']}"
         self.env = {f"SAGA_{name.upper()}": str(value) for name, value in self.settings.items()}
         super().__init__(sys.executable, "-m", "saga_app", "up", *arguments, env=self.env, cwd=data)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from saga_app.addresses import local_url
+
 if TYPE_CHECKING:
     from saga_app.commands.client import Console
     from saga_app.settings import Settings
@@ -26,7 +28,7 @@ def talk(settings: "Settings", url: str | None, command: Callable[["Console"], A
     from saga_app.commands.client import Refused
 
     async def run() -> None:
-        async with console(settings, url or f"http://{_host(settings.bind)}:{settings.console_port}") as there:
+        async with console(settings, url or local_url(settings.bind, settings.console_port)) as there:
             await command(there)
 
     try:
@@ -43,11 +45,6 @@ def console(settings: "Settings", url: str) -> "Console":
     from saga_app.commands.client import Console
 
     return Console(url, settings.token.get_secret_value() if settings.token else None)
-
-
-def _host(bind: str) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
-    return f"[{host}]" if ":" in host else host
 
 
 async def pages(console: "Console", path: str, limit: int, query: dict[str, Any]) -> dict[str, Any]:

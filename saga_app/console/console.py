@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 from mode import Service
 
+from saga_app.addresses import local_url
 from saga_app.console import api, contracts, files, gauges
 from saga_app.console.fold import Event
 from saga_app.console.hub import Hub
@@ -18,7 +19,7 @@ from saga_app.console.lookup import Lookup
 from saga_app.console.query import Queries
 from saga_app.console.reader import Reader
 from saga_app.console.redrive import Operator
-from saga_app.console.services import Services
+from saga_app.console.services import SERVICES, Services
 from saga_app.console.source import Source, Stale, Waiting
 from saga_app.console.trace import Trace
 from saga_app.environment import WrongEnvironment
@@ -60,8 +61,8 @@ class Console(Service):
         self.hub = Hub(self.queries.changed_after, now)
         source = partial(Source, bootstrap, settings.partitions, settings.embedded)
         self.reader = Reader(self.index, source, self._publish, self._tick, self._died, settings.embedded)
-        ports = {name: getattr(settings, f"{name}_port") for name in ("provisioner", "authorizer", "notifier")}
-        self.services = Services(bootstrap, settings.partitions, settings.embedded, ports, self._kafka_seen)
+        urls = {name: local_url(settings.bind, getattr(settings, f"{name}_port")) for name in SERVICES}
+        self.services = Services(bootstrap, settings.partitions, settings.embedded, urls, self._kafka_seen)
         self.lookup = Lookup(bootstrap)
         self.trace = Trace(self.lookup, settings.partitions, settings.embedded)
         self.sender = Sender(bootstrap, timeout_s=8.0)

@@ -34,7 +34,7 @@ READ_BY_ANY = list(dict.fromkeys(topic for read in READS.values() for topic in r
 class Services:
     """`run` looks every two seconds; `shown` is what was seen last.
 
-    `ports` are where the services of this machine answer. `seen` is called at each look with the cluster's id, and with
+    `urls`: where the services of this machine answer. `seen` is called at each look with the cluster's id, and with
     what is wrong with its topics, if anything is: `Waiting` until they are there again, or `Stale` if they are others.
     """
 
@@ -43,11 +43,11 @@ class Services:
         bootstrap: str,
         partitions: int,
         embedded: bool,
-        ports: dict[str, int],
+        urls: dict[str, str],
         seen: Callable[[str, Waiting | Stale | None], None],
     ) -> None:
         self.bootstrap, self.partitions, self.embedded = bootstrap, partitions, embedded
-        self.ports, self.seen = ports, seen
+        self.urls, self.seen = urls, seen
         self.broker_up = False
         self.shown: dict[str, dict[str, Any]] = {
             service: {"up": False, "workers": 0, "lag": None, "reason": "not looked at yet"} for service in SERVICES
@@ -118,7 +118,7 @@ class Services:
     async def _answers(self, http: aiohttp.ClientSession, service: str) -> str | None:
         """None if the worker of this service on this machine is ready, else why not."""
         try:
-            async with http.get(f"http://127.0.0.1:{self.ports[service]}/health/ready") as answer:
+            async with http.get(f"{self.urls[service]}/health/ready") as answer:
                 if answer.status == 200:
                     return None
                 return str((await answer.json(content_type=None)).get("reason", f"it answers {answer.status}"))

@@ -22,7 +22,7 @@ class Service:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
-    port: int
+    url: str  #: under which it answers /health/ready
 
 
 class Child:

@@ -34,7 +34,7 @@ class Supervisor:
     """Runs services, with an embedded broker or without.
 
     broker: starts the embedded broker (blocking; raises RuntimeError or its own error when it cannot);
-    host: where the services answer /health/ready; ready: called once all of them do, the first time.
+    ready: called once all of them do, the first time.
     """
 
     def __init__(
@@ -42,11 +42,10 @@ class Supervisor:
         services: Sequence[Service],
         voice: Voice,
         *,
-        host: str = "127.0.0.1",
         broker: Callable[[], Broker] | None = None,
         ready: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self.services, self.voice, self.host = services, voice, host
+        self.services, self.voice = services, voice
         self._open_broker, self._on_ready = broker, ready
         self._children: dict[str, Child] = {}
         self._stop, self._kill = asyncio.Event(), asyncio.Event()
@@ -151,9 +150,8 @@ class Supervisor:
         return [f"{service.name} ({answer})" for service, answer in zip(self.services, answers, strict=True) if answer]
 
     async def _reason(self, http: aiohttp.ClientSession, service: Service) -> str | None:
-        host = f"[{self.host}]" if ":" in self.host else self.host
         try:
-            async with http.get(f"http://{host}:{service.port}/health/ready") as answer:
+            async with http.get(f"{service.url}/health/ready") as answer:
                 if answer.status == 200:
                     return None
                 return str((await answer.json(content_type=None)).get("reason", answer.status))

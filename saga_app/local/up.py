@@ -12,6 +12,7 @@ from pathlib import Path
 
 from saga_app import environment
 from saga_app import settings as settings_
+from saga_app.addresses import local_url
 from saga_app.environment import WrongEnvironment
 from saga_app.local.broker import Broker, BrokerFailed
 from saga_app.local.child import Service
@@ -47,8 +48,7 @@ async def _run(settings: Settings, embedded: bool, workers: int, users: Callable
     """Start everything and wait for its end; the exit code."""
     services = _services(settings, embedded, workers)
     voice = Voice(service.name for service in services)
-    host = _reachable(settings.bind)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.console_port}"
+    url = local_url(settings.bind, settings.console_port)
 
     async def ready() -> None:
         voice.plain(f"ready: {url}")
@@ -61,7 +61,7 @@ async def _run(settings: Settings, embedded: bool, workers: int, users: Callable
     else:
         voice.say(f"using the Kafka at {settings.broker}")
     broker = partial(_embedded_broker, settings, data) if embedded else None
-    supervisor = Supervisor(services, voice, host=host, broker=broker, ready=ready)
+    supervisor = Supervisor(services, voice, broker=broker, ready=ready)
     try:
         await supervisor.run()
     finally:
@@ -123,7 +123,7 @@ def _service(settings: Settings, embedded: bool, name: str, worker: int) -> Serv
     if embedded:
         changed |= {"SAGA_STORE": "memory://", "SAGA_INDEX": ""}
     command = (sys.executable, "-m", "faust", "-L", "uvloop", "-l", "info", "-A", f"agents.{name}", "worker")
-    return Service(label, command, _without_unknown(os.environ) | changed, port)
+    return Service(label, command, _without_unknown(os.environ) | changed, local_url(settings.bind, port))
 
 
 def _instance(settings: Settings, worker: int) -> str:
@@ -143,8 +143,3 @@ def _datadir(settings: Settings, embedded: bool) -> Path:
     """With the embedded broker one of its own, which ends with it: an index or a table must not outlive its Kafka."""
     datadir = settings.datadir.absolute()
     return datadir / f"embedded-{settings.embedded_port}" if embedded else datadir
-
-
-def _reachable(bind: str) -> str:
-    """Where a client on this machine finds what listens on this address."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)

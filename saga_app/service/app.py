@@ -4,7 +4,6 @@ Each reason is short here; what was seen is in docs/decisions/.
 """
 
 import gc
-import socket
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ from faust.app.base import BootStrategy
 from mode import Service
 from yarl import URL
 
+from saga_app.addresses import advertised_url
 from saga_app.environment import WrongEnvironment, stop
 from saga_app.service import log, metrics, topics
 from saga_app.service.deadletters import Refusals
@@ -127,7 +127,6 @@ def bootstrap_of(settings: Settings) -> str:
 
 def build(name: str, settings: Settings, web_port: int) -> App:
     """The app of a service: its name is the consumer group, the changelog's prefix and the unit of scaling."""
-    host = "127.0.0.1" if settings.bind.startswith("127.") else socket.gethostname()
     values: dict[str, Any] = {
         "broker": settings.broker.replace(",", ";"),
         "store": settings.store,
@@ -137,7 +136,7 @@ def build(name: str, settings: Settings, web_port: int) -> App:
         "logging_config": log.config(name, settings.log),
         "web_bind": settings.bind,
         "web_port": web_port,
-        "canonical_url": URL(f"http://{host}:{web_port}"),
+        "canonical_url": URL(advertised_url(settings.bind, settings.advertise, web_port)),
         "web_tables_enabled": False,  # Faust's own pages show personal data to anyone
         "web_router_enabled": False,
         "topic_allow_declare": False,

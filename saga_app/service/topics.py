@@ -4,14 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
 
 from saga_app.environment import WrongEnvironment
 from saga_app.saga.messages import CHANGELOG, DLQ, EFFECTS, SIGNALS
 from saga_app.saga.onboarding import ONBOARDING
+from saga_app.service import reachability, topic_state
 
 log = structlog.get_logger()
 
@@ -26,6 +30,9 @@ COMPACT = BROKER_TIME | {"cleanup.policy": "compact", "max.message.bytes": "2097
 
 #: Where everything that happens to a saga can be read.
 READ = (*ONBOARDING.topics, SIGNALS, DLQ, CHANGELOG)
+
+#: Kafka's own topic of committed offsets: without it no group can work.
+OFFSETS = "__consumer_offsets"
 
 #: Name of each topic and its configs.
 TOPICS: Mapping[str, Mapping[str, str]] = {
@@ -67,38 +74,29 @@ async def check(admin: AIOKafkaAdminClient, partitions: int) -> Missing | None:
     return Missing(f"topics have no leader yet: {', '.join(leaderless)}") if leaderless else None
 
 
-async def create(admin: AIOKafkaAdminClient, partitions: int, replication: int) -> None:
-    """Create what is missing; any number of services may race."""
+async def create(admin: AIOKafkaAdminClient, partitions: int, replication: int) -> str | None:
+    """Create what is missing; any number of services may race. Answers why the broker refused, or None."""
     have = set(await admin.list_topics())
     new = [
         NewTopic(name, partitions, replication, topic_configs=dict(configs))
         for name, configs in TOPICS.items()
         if name not in have
     ]
-    if new:
-        try:
-            await admin.create_topics(new)
-        except TopicAlreadyExistsError:
-            pass
-        log.info("topics created", topics=[topic.name for topic in new], partitions=partitions)
+    if not new:
+        return None
+    response = await admin.create_topics(new)
+    if created := topic_state.created(response):
+        log.info("topics created", topics=created, partitions=partitions)
+    return topic_state.refusal(response)
 
 
 async def ensure(bootstrap: str, partitions: int, replication: int, embedded: bool = False) -> AsyncIterator[str]:
     """Wait for the broker and for the topics, making them if they are missing; yields why it still waits.
 
-    Ends when all is there. Raises `WrongPartitions`. The embedded broker makes its topics itself.
+    Ends when all is there and can be written. Raises `WrongPartitions`. The embedded broker makes its topics itself.
     """
     delay = 0.1
-    while True:
-        try:
-            async with admin_of(bootstrap) as admin:
-                if not embedded:
-                    await create(admin, partitions, replication)
-                if (missing := await check(admin, partitions)) is None:
-                    return
-            reason = missing.reason
-        except (KafkaError, OSError, TimeoutError) as error:
-            reason = f"no broker at {bootstrap}: {error!r}"
+    while reason := await _problem(bootstrap, partitions, replication, embedded):
         yield reason
         await asyncio.sleep(delay)
         delay = min(delay * 1.5, 2.0)
@@ -113,3 +111,42 @@ async def admin_of(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         yield admin
     finally:
         await admin.close()
+
+
+async def _problem(bootstrap: str, partitions: int, replication: int, embedded: bool) -> str | None:
+    """Why a service cannot start on this cluster yet, or None."""
+    advertised: list[reachability.Address] = []
+    try:
+        async with admin_of(bootstrap) as admin:
+            advertised += _advertised(admin)
+            refusal = None if embedded else await create(admin, partitions, replication)
+            if missing := await check(admin, partitions):
+                return refusal or missing.reason
+            return None if embedded else await _unwritable(admin)
+    except (KafkaError, OSError, TimeoutError) as error:
+        return await reachability.explain(_addresses(bootstrap), advertised, error)
+
+
+async def _unwritable(admin: AIOKafkaAdminClient) -> str | None:
+    """Why no record could be acknowledged, or None. Logs what else is wrong with the topics."""
+    names = [*TOPICS, *({OFFSETS} & set(await admin.list_topics()))]
+    held = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(names)}
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    configs = topic_state.configs(await admin.describe_configs(asked))
+    reason = topic_state.unwritable(held, configs)
+    if reason is None:
+        for line in topic_state.wrong_cleanup(TOPICS, configs):
+            log.warning("wrong topic configuration", problem=line)
+    return reason
+
+
+def _addresses(bootstrap: str) -> list[reachability.Address]:
+    urls = [urlsplit(f"//{part}") for part in bootstrap.split(",")]
+    return [(url.hostname or "", url.port or 9092) for url in urls]
+
+
+def _advertised(admin: AIOKafkaAdminClient) -> list[reachability.Address]:
+    """The brokers that the first metadata name."""
+    client: Any = admin._client
+    brokers = client.cluster.brokers()
+    return [(each.host, each.port) for each in brokers if not str(each.nodeId).startswith("bootstrap")]

@@ -15,7 +15,9 @@ STUB = Path(__file__).with_name("stub_service.py")
 
 def service(number: int, argument: str) -> Service:
     port, *habits = argument.split(":")
-    return Service(f"stub{number}", (sys.executable, str(STUB), port, *habits), dict(os.environ), int(port))
+    return Service(
+        f"stub{number}", (sys.executable, str(STUB), port, *habits), dict(os.environ), f"http://127.0.0.1:{port}"
+    )
 
 
 async def main() -> None:

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -143,3 +144,25 @@ def test_a_service_whose_environment_is_wrong_ends_everything(start_system: Star
     until(lambda: system.lines[-1].startswith(f"SAGA_INDEX={index} cannot be used"), 2, "it ends with the reason")
     assert not any("starting it again" in line for line in system.lines)
     assert not any("Traceback" in line for line in system.lines)
+
+
+@pytest.mark.field(25)
+@pytest.mark.parametrize("bind", ["::1", "127.0.0.2"])
+def test_services_are_asked_at_the_address_that_they_listen_on(
+    bind: str, start_system: Start, now: Callable[[str], None]
+) -> None:
+    system = start_system("--workers", "2", lag="0", bind=bind)
+    onboard(system, "ada")
+    services = until(lambda: all_up(system), 15, "the console finds every service", every_s=0.2)
+    port = int(system.settings["provisioner_port"])
+    for worker in (port, port + 100):  # one of them has to ask the other
+        with urlopen(f"{system.url.rpartition(':')[0]}:{worker}/sagas/ada", timeout=10) as answer:
+            assert json.load(answer)["state"] == "completed"
+    now(f"{bind}: {services} services up, a row from both workers")
+
+
+def all_up(system: System) -> int | None:
+    """How many services the console says are up, once all are."""
+    with urlopen(f"{system.url}/api/stats", timeout=10) as answer:
+        services = json.load(answer)["services"]
+    return len(services) if all(each["up"] for each in services.values()) else None

@@ -8,20 +8,21 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-#: A room may import the rooms named here, and nothing else of ours. `cli`, `settings` and `environment` are a file
-#: each.
+#: A room may import the rooms named here, and nothing else of ours. `cli`, `settings`, `addresses`
+#: and `environment` are a file each.
 ALLOWED = {
     "saga": set(),
     "audit": {"saga"},  # and of it the wire alone: see test_audit_house.py
     "stream": set(),
+    "addresses": set(),
     "environment": set(),
     "settings": {"saga"},  # what an address is
-    "service": {"saga", "stream", "environment", "settings"},
+    "service": {"saga", "stream", "addresses", "environment", "settings"},
     "tables": {"stream"},
-    "console": {"saga", "stream", "service", "environment", "settings"},
+    "console": {"saga", "stream", "service", "addresses", "environment", "settings"},
     "agents": {"saga", "stream", "service", "tables", "console", "environment", "settings"},
-    "local": {"saga", "service", "environment", "settings"},
-    "commands": {"audit", "service", "local", "environment", "settings"},
+    "local": {"saga", "service", "addresses", "environment", "settings"},
+    "commands": {"audit", "service", "local", "addresses", "environment", "settings"},
     "cli": {"environment", "commands"},
     "top": {"cli"},
 }

@@ -25,6 +25,7 @@ WRONG = {
     "SAGA_INSTANCE": ["a b", "a/b", "x" * 101],
     "SAGA_INDEX": ["mysql://u@h/d", "index.sqlite", "sqlite:///"],
     "SAGA_BIND": ["everywhere", "300.0.0.1"],
+    "SAGA_ADVERTISE": ["a b", "http://h", "h:80", "h/x", "-h", "[::1]"],
     "SAGA_CONSOLE_PORT": ["0", "65536", "http"],
     "SAGA_PROVISIONER_PORT": ["0"],
     "SAGA_AUTHORIZER_PORT": ["0"],
