@@ -1,17 +1,28 @@
 """`saga`: start it, onboard users, and see what happens. Exit codes: 0, 1 (it failed), 2 (wrong use)."""
 
+from typing import Any
+
 import click
 
 from saga_app import environment
-from saga_app.commands import check, errors, intervene, look, new, up
+from saga_app.commands import check, errors, intervene, look, new, topics, up
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Saga(click.Group):
+    """The program: prepares the process before anything is printed."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a subcommand and end the process."""
+        environment.replace_unencodable_characters()
+        environment.report_in_one_line()
+        return super().main(*args, **kwargs)
+
+
+@click.group(cls=Saga, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--console", "url", metavar="URL", help="The console to talk to (default: the one of the settings).")
 @click.pass_context
 def main(context: click.Context, url: str | None) -> None:
     """The onboarding of users as a choreographed saga: start it, onboard users, see what happens."""
-    environment.report_in_one_line()
     context.obj = url
 
 
@@ -26,5 +37,6 @@ for command in (
     intervene.rollback,
     check.audit,
     check.settings,
+    topics.topics,
 ):
     main.add_command(command)

@@ -5,7 +5,7 @@ Imports nothing but the standard library, so that it can also report that someth
 
 import errno
 import fcntl
-import importlib.metadata
+import io
 import os
 import re
 import socket
@@ -56,8 +56,17 @@ def _excepthook(kind: type[BaseException], error: BaseException, traceback: Trac
     sys.__excepthook__(kind, error, traceback)
 
 
+def replace_unencodable_characters() -> None:
+    """From now on a character that standard output or standard error cannot encode is replaced, and raises nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def missing_packages(distribution: str = "faust-saga-onboarding") -> Iterator[str]:
     """Names of required packages that are not installed; none if the program runs without being installed itself."""
+    import importlib.metadata  # here, for it takes as long as all the rest of a command's start
+
     try:
         requirements = importlib.metadata.requires(distribution) or []
     except importlib.metadata.PackageNotFoundError:

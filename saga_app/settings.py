@@ -272,6 +272,11 @@ class Settings(BaseSettings):
     policy: Path | None = _setting(
         None, "departments and what they get; default: the file in the package", "a YAML file"
     )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = _setting(
+        "info",
+        "how much is logged; at debug level personal data, too. faust's -l comes before it",
+        "debug, info, warning or error",
+    )
     log: Literal["console", "json"] = _setting(
         None, "the form of the log; default: console on a terminal, else json", "console or json"
     )

@@ -62,9 +62,12 @@ class Case:
         self.saga, self.seen, self.id = saga, seen, saga.id
         self.letters: tuple[Letter, ...] = saga.letters
         self.told: tuple[Told, ...] = saga.told
+        home = seen.home(self.id)  # a saga that was moved there has its latest rows there
         asked = [each for each in saga.asked if each.place not in seen.refused] if seen.refused else saga.asked
         self.asked = sorted(asked, key=lambda each: (each.at, len(each.history), each.offset))
-        self.rows, self.mended = settled(sorted(saga.noted, key=lambda row: (row.partition, row.offset)))
+        self.rows, self.mended = settled(
+            sorted(saga.noted, key=lambda row: (row.partition == home, row.partition, row.offset))
+        )
         self.last: Noted | None = self.rows[-1] if self.rows else None
 
     def __bool__(self) -> bool:

@@ -31,10 +31,17 @@ def _no_row(case: Case) -> Iterator[Finding]:
             return
 
 
+def _beside_home(case: Case) -> Noted | None:
+    """A row on another partition than the others; not one from before the topics were given more partitions."""
+    home = case.rows[-1].partition
+    moved_at = min(each.at for each in case.rows if each.partition == home)
+    return next((each for each in case.rows if each.partition != home and each.at > moved_at), None)
+
+
 def _state(case: Case, row: Noted) -> Says:
     """Each state has a history that leads to it."""
-    if len({each.partition for each in case.rows}) > 1:
-        yield "it has rows on several partitions", case.rows[0].place
+    if (stray := _beside_home(case)) is not None:
+        yield "it has rows on several partitions", stray.place
     turned = next((each for each in case.rows if each.state == "rolling-back"), None)
     if turned and not row.turned and row.state not in TURNED:
         yield "it was on its way back before", turned.place

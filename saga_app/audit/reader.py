@@ -84,32 +84,29 @@ def consumer(bootstrap: str, group: str = "audit") -> Iterator[Consumer]:
 
 def snapshot(reading: Consumer, bootstrap: str) -> Snapshot:
     """What there is to read. Raises `CannotRead`."""
-    count = _partitions(reading, bootstrap)
-    places = [(topic, number) for topic in TOPICS for number in range(count)]
-    committed = {group: _committed(bootstrap, group, count) for group in READS}
+    counts = _partitions(reading, bootstrap)
+    places = [(topic, number) for topic in TOPICS for number in range(counts[topic])]
+    committed = {group: _committed(bootstrap, group, counts) for group in READS}
     ends: dict[Partition, int] = {}
     for topic in reversed(TOPICS):  # what comes of a record first, then the record: it was there before
         ends |= _offsets(reading, [place for place in places if place[0] == topic], -1)
-    return Snapshot(count, committed, _offsets(reading, places, -2), ends)
+    return Snapshot(min(counts.values()), committed, _offsets(reading, places, -2), ends)
 
 
-def _partitions(reading: Consumer, bootstrap: str) -> int:
+def _partitions(reading: Consumer, bootstrap: str) -> dict[str, int]:
+    """How many each topic has; the fewest are those that are used, records on others are forwarded."""
     try:
         found = reading.list_topics(timeout=FIRST_ANSWER_S).topics  # all: asking for an absent one might create it
     except KafkaException:
         raise CannotRead(f"no broker answers at {bootstrap}: start it, or name another with --broker") from None
     if missing := [topic for topic in TOPICS if topic not in found]:
         raise CannotRead(f"topics are missing at {bootstrap}: {', '.join(missing)}; the services make them at start")
-    counts = {topic: len(found[topic].partitions) for topic in TOPICS}
-    if len(set(counts.values())) > 1:
-        differing = ", ".join(f"{topic} {count}" for topic, count in counts.items())
-        raise CannotRead(f"the topics must have the same number of partitions: {differing}")
-    return counts[CHANGELOG]
+    return {topic: len(found[topic].partitions) for topic in TOPICS}
 
 
-def _committed(bootstrap: str, group: str, count: int) -> dict[Partition, int]:
+def _committed(bootstrap: str, group: str, counts: Mapping[str, int]) -> dict[Partition, int]:
     """What a group has committed; it is asked without joining it."""
-    places = [TopicPartition(topic, number) for topic in READS[group] for number in range(count)]
+    places = [TopicPartition(topic, number) for topic in READS[group] for number in range(counts[topic])]
     with consumer(bootstrap, group) as asking:
         found = _insist(lambda: asking.committed(places, timeout=ANSWER_S))
     return {(each.topic, each.partition): each.offset for each in found if each.offset >= 0}

@@ -65,7 +65,7 @@ class Console(Service):
         self.services = Services(bootstrap, settings.partitions, settings.embedded, urls, self._kafka_seen)
         self.lookup = Lookup(bootstrap)
         self.trace = Trace(self.lookup, settings.partitions, settings.embedded)
-        self.sender = Sender(bootstrap, timeout_s=8.0)
+        self.sender = Sender(bootstrap, timeout_s=8.0, partitions=settings.partitions)
         self.starter = Starter(self.sender, "console", known=self.queries.users, room=self._room)
         self.operator = Operator(
             queries=self.queries,

@@ -21,7 +21,7 @@ from saga_app.service.deadletters import Refusals
 from saga_app.service.kafka_changes import CHECK_S, TopicWatch, claim_tables
 from saga_app.service.worker import Worker
 from saga_app.settings import Settings
-from saga_app.stream import Transport, embedded, quiet
+from saga_app.stream import Assignor, Transport, embedded, quiet
 from saga_app.stream.fetcher import Loss
 
 logger = structlog.get_logger()
@@ -132,8 +132,9 @@ def build(name: str, settings: Settings, web_port: int) -> App:
         "store": settings.store,
         "datadir": Path(settings.datadir) / f"{name}-{settings.instance or 'worker'}",
         "Worker": Worker,
+        "PartitionAssignor": Assignor,
         "autodiscover": False,  # it swallows import errors
-        "logging_config": log.config(name, settings.log),
+        "logging_config": log.config(name, settings.log, settings.log_level),
         "web_bind": settings.bind,
         "web_port": web_port,
         "canonical_url": URL(advertised_url(settings.bind, settings.advertise, web_port)),
@@ -164,7 +165,7 @@ def build(name: str, settings: Settings, web_port: int) -> App:
     app.closing = []
     app.refusals = Refusals()
     app.checks = (lambda: app.refusals.problem, lambda: app.gate.topics.problem)
-    Transport.install(app, max_inflight=MAX_INFLIGHT).on_loss = count_loss
+    Transport.install(app, max_inflight=MAX_INFLIGHT, partitions=settings.partitions).on_loss = count_loss
     if settings.embedded:
         embedded.adapt(app)
     quiet.install()

@@ -1,5 +1,6 @@
 """Logs: structured, one line an event, for people on a terminal and as JSON everywhere else."""
 
+import logging
 import sys
 from typing import Any
 
@@ -28,12 +29,17 @@ def without_traceback(_logger: Any, _method: str, event: dict[str, Any]) -> dict
 SHARED: list[Any] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, TIMESTAMP]
 
 
-def config(service: str, form: str = "console", level: str = "INFO") -> dict[str, Any]:
-    """A `logging.config.dictConfig` for a service; `form` is console or json. Makes structlog use it."""
+def config(service: str, form: str = "console", level: str = "info") -> dict[str, Any]:
+    """A `logging.config.dictConfig` for a service. Makes structlog use it.
+
+    `form`: console or json; `level`: debug, info, warning or error.
+    """
+    least = logging.getLevelNamesMapping()[level.upper()]
+    chatty = logging.INFO if least <= logging.DEBUG else max(least, logging.WARNING)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(level),  # what is not said costs nothing
+        wrapper_class=structlog.make_filtering_bound_logger(least),  # what is not said costs nothing
         cache_logger_on_first_use=True,
     )
     renderer: Any = structlog.processors.JSONRenderer()
@@ -59,7 +65,7 @@ def config(service: str, form: str = "console", level: str = "INFO") -> dict[str
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": formatter},
-        "handlers": {"line": {"class": "logging.StreamHandler", "formatter": "line", "level": level}},
-        "root": {"handlers": ["line"], "level": level},
-        "loggers": {name: {"level": "WARNING"} for name in CHATTY},
+        "handlers": {"line": {"class": "logging.StreamHandler", "formatter": "line", "level": least}},
+        "root": {"handlers": ["line"], "level": least},
+        "loggers": {name: {"level": chatty} for name in CHATTY},
     }

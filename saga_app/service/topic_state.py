@@ -88,3 +88,15 @@ def wrong_cleanup(expected: Configs, actual: Configs) -> Iterator[str]:
         if found != policy:
             harm = "rows that are old are lost" if policy == "compact" else "earlier records of a saga are lost"
             yield f"topic {topic} has cleanup.policy={found}: {harm}; set it to {policy} (kafka-configs.sh --alter)"
+
+
+def surplus(expected: Iterable[str], partitions: Partitions) -> Iterator[str]:
+    """A line for each topic that has more partitions than others."""
+    counts = {topic: len(partitions[topic]) for topic in expected if topic in partitions}
+    fewest, most = min(counts.values(), default=0), max(counts.values(), default=0)
+    for topic, count in counts.items():
+        if count > fewest:
+            yield (
+                f"topic {topic} has {count} partitions, others have {fewest}: its records beyond those are forwarded; "
+                f"to use more partitions stop the services and run: saga topics grow --partitions {most}"
+            )

@@ -56,7 +56,7 @@ class Missing:
 
 
 async def check(admin: AIOKafkaAdminClient, partitions: int) -> Missing | None:
-    """None when every topic exists, has a leader everywhere, and the right number of partitions.
+    """None when every topic exists, has a leader everywhere, and enough partitions.
 
     Raises `WrongPartitions`.
     """
@@ -64,14 +64,27 @@ async def check(admin: AIOKafkaAdminClient, partitions: int) -> Missing | None:
     if absent := [name for name in TOPICS if name not in have]:
         return Missing(f"topics are missing: {', '.join(absent)}")
     found = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(list(TOPICS))}
-    for name, held in found.items():
-        if held and len(held) != partitions:
-            raise WrongPartitions(
-                f"topic {name} has {len(held)} partitions, SAGA_PARTITIONS is {partitions}: "
-                f"set SAGA_PARTITIONS={len(held)} for all services, or use another broker"
-            )
+    check_partitions({name: len(held) for name, held in found.items() if held}, partitions)
     leaderless = [name for name, held in found.items() if not held or any(p["leader"] < 0 for p in held)]
     return Missing(f"topics have no leader yet: {', '.join(leaderless)}") if leaderless else None
+
+
+def check_partitions(counts: Mapping[str, int], partitions: int) -> None:
+    """Raises `WrongPartitions` unless the topic with the fewest partitions has exactly so many.
+
+    More are possible in some topics: their records are forwarded (see stream/assignor.py).
+    """
+    fewest = min(counts, key=counts.__getitem__, default=None)
+    if fewest is None or counts[fewest] == partitions:
+        return
+    count = counts[fewest]
+    grow = (
+        f"; for {partitions} grow all topics: saga topics grow --partitions {partitions}" if count < partitions else ""
+    )
+    raise WrongPartitions(
+        f"topic {fewest} has {count} partitions, SAGA_PARTITIONS is {partitions}: "
+        f"set SAGA_PARTITIONS={count} for all services{grow}"
+    )
 
 
 async def create(admin: AIOKafkaAdminClient, partitions: int, replication: int) -> str | None:
@@ -135,7 +148,7 @@ async def _unwritable(admin: AIOKafkaAdminClient) -> str | None:
     configs = topic_state.configs(await admin.describe_configs(asked))
     reason = topic_state.unwritable(held, configs)
     if reason is None:
-        for line in topic_state.wrong_cleanup(TOPICS, configs):
+        for line in (*topic_state.surplus(TOPICS, held), *topic_state.wrong_cleanup(TOPICS, configs)):
             log.warning("wrong topic configuration", problem=line)
     return reason
 

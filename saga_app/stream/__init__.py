@@ -12,6 +12,7 @@ The promises of this layer:
 At least once: after a crash a record may be handled again, and must send its outputs again.
 """
 
+from saga_app.stream.assignor import Assignor
 from saga_app.stream.batch import Batch
 from saga_app.stream.lease import Fenced
 from saga_app.stream.partition import partition_of
@@ -25,6 +26,7 @@ from saga_app.stream.transport import Transport
 from saga_app.stream.wheel import Later
 
 __all__ = [
+    "Assignor",
     "Batch",
     "CannotStore",
     "Fenced",

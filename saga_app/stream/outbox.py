@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from saga_app.stream.brokers import Brokers
+from saga_app.stream.partition import partition_of
 from saga_app.stream.quiet import Quiet
-from saga_app.stream.receipt import Headers
+from saga_app.stream.receipt import BY_KEY, Headers
 from saga_app.stream.refusal import Refused, is_permanent
 
 #: Time between two bursts, and between two looks for delivery reports (seconds).
@@ -130,7 +131,8 @@ class Outbox:
 
     What it cannot take now (its queue is full, or the gate is closed) stays here in order, and
     `full` tells the pool not to begin another batch.  `timeout_s` is how long a message may wait
-    for its acknowledgement once librdkafka has it.
+    for its acknowledgement once librdkafka has it.  `partitions`: over how many of a topic's
+    partitions keys are distributed, for a topic may have more than are used (None: all it has).
 
     A message that is refused (see refusal.py) is sent once more, by a second producer that sends each message in a
     request of its own; if that is refused too, its report gets `Refused`. Messages of the same key that were sent after
@@ -143,9 +145,10 @@ class Outbox:
         timeout_s: float,
         gate: Gate | None = None,
         producer: Callable[..., Any] = Producer,
+        partitions: int | None = None,
         **settings: Any,
     ) -> None:
-        self._gate = gate
+        self._gate, self._partitions = gate, partitions
         self._busy = self._met = False
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.Handle = self._loop.call_later(IDLE_S, self._tick)
@@ -177,6 +180,8 @@ class Outbox:
         report: Report,
     ) -> None:
         """Send with the next burst; never blocks."""
+        if partition == BY_KEY and key is not None and self._partitions is not None:
+            partition = partition_of(key, self._partitions)
         self._main.held.append(_Message(topic, key, value, list(headers) if headers else None, partition, report))
         if not self._busy:
             self._busy = True

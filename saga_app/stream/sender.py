@@ -43,8 +43,10 @@ class Sender:
     One for a process, made anywhere, opened by its first send; it belongs to the event loop of that.
     """
 
-    def __init__(self, bootstrap: str, timeout_s: float = 10.0, **librdkafka: Any) -> None:
-        self._bootstrap = bootstrap
+    def __init__(
+        self, bootstrap: str, timeout_s: float = 10.0, partitions: int | None = None, **librdkafka: Any
+    ) -> None:
+        self._bootstrap, self._partitions = bootstrap, partitions
         self._timeout_s = timeout_s
         self._librdkafka = librdkafka
         self._outbox: Outbox | None = None
@@ -82,7 +84,7 @@ class Sender:
 
     def _open(self) -> Outbox:
         if self._outbox is None:
-            self._outbox = Outbox(self._bootstrap, self._timeout_s, **self._librdkafka)
+            self._outbox = Outbox(self._bootstrap, self._timeout_s, partitions=self._partitions, **self._librdkafka)
         return self._outbox
 
     async def _renew(self, outbox: Outbox) -> None:

@@ -23,6 +23,7 @@ class Transport(driver.Transport):
     stall_s: how long the fetch loop may stand still before the worker is restarted;
     send_s: how long an output may wait for its acknowledgement: the longest outage of the broker that a worker
     lives through without a restart (less than the pool's ack_s);
+    partitions: how many partitions of each topic are used (None: as many as it has); see assignor.py;
     librdkafka: further settings of its producers (security and the like).
 
     Rows have a producer of their own, because librdkafka's Python client has one delivery timeout
@@ -41,6 +42,7 @@ class Transport(driver.Transport):
         drain_s: float = 5.0,
         stall_s: float = 60.0,
         send_s: float = 55.0,
+        partitions: int | None = None,
         librdkafka: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(app.conf.broker_consumer, app)
@@ -49,6 +51,7 @@ class Transport(driver.Transport):
         self.drain_s = drain_s
         self.stall_s = stall_s
         self.send_s = send_s
+        self.partitions = partitions
         self.librdkafka = dict(librdkafka or {})
         self.lease = Lease(app.conf.broker_session_timeout, app.conf.broker_heartbeat_interval)
         self.outbox: Outbox
@@ -71,7 +74,7 @@ class Transport(driver.Transport):
 
     def open_outboxes(self) -> None:
         """Inside the running loop."""
-        self.outbox = Outbox(self.bootstrap, self.send_s, **self.librdkafka)
+        self.outbox = Outbox(self.bootstrap, self.send_s, partitions=self.partitions, **self.librdkafka)
         self.rows = Outbox(self.bootstrap, self.lease.row_timeout_s, self.lease.holds, **self.librdkafka)
         self.sending = {"rows": self.rows, "outputs": self.outbox}
 

@@ -47,6 +47,7 @@ WRONG = {
     ],
     "SAGA_PROXIES": ["nginx", "10.0.0.0/99"],
     "SAGA_LOG": ["xml"],
+    "SAGA_LOG_LEVEL": ["loud", "warn", "10"],
 }
 
 

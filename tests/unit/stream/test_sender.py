@@ -78,7 +78,7 @@ async def test_who_learns_late_that_a_client_was_useless_leaves_its_successor_al
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[Pending] = []
-    monkeypatch.setattr(sender_module, "Outbox", lambda *_: made.append(Pending()) or made[-1])
+    monkeypatch.setattr(sender_module, "Outbox", lambda *_, **_options: made.append(Pending()) or made[-1])
     sender = Sender("127.0.0.1:1")
     first, second = (asyncio.create_task(sender.send("a", b"k", b"v")) for _ in range(2))
     await eventually(lambda: made_reports(made, 0, 2), 5, "both are under way")

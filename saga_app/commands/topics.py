@@ -1,0 +1,41 @@
+"""`saga topics`: giving the topics more partitions."""
+
+import os
+import sys
+
+import click
+
+from saga_app.commands import talk
+
+
+@click.group()
+def topics() -> None:
+    """Change the topics in Kafka."""
+
+
+@topics.command()
+@click.option("--partitions", type=click.IntRange(2, 1000), required=True, help="How many every topic has afterwards.")
+@click.option("--broker", metavar="kafka://HOST:PORT", help="The Kafka to change (default: SAGA_BROKER).")
+@talk.as_json
+def grow(partitions: int, broker: str | None, as_json: bool) -> None:
+    """Give all topics the same, larger number of partitions, and move the rows of ended sagas to their new ones.
+
+    Stop all services first. It is refused while a saga is open or a record has not been handled.
+    """
+    from saga_app.commands.printing import say_json
+    from saga_app.service.app import bootstrap_of
+    from saga_app.service.growth import CannotGrow
+    from saga_app.service.growth import grow as grow_topics
+
+    if broker:
+        os.environ["SAGA_BROKER"] = broker
+    try:
+        moved = grow_topics(bootstrap_of(talk.settings()), partitions)
+    except CannotGrow as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    if as_json:
+        say_json({"partitions": partitions, "rows_moved": moved})
+    else:
+        click.echo(f"all topics have {partitions} partitions, {moved} rows were moved")
+        click.echo(f"start the services with SAGA_PARTITIONS={partitions}")
