@@ -2,5 +2,6 @@
 
 from saga_app import environment
 
+environment.replace_unencodable_characters()
 environment.report_in_one_line()
 environment.check_packages()

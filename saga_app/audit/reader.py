@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from saga_app.audit.case import Seen
 from saga_app.audit.gather import Gathering
 from saga_app.audit.plan import READS, TOPICS
-from saga_app.saga.messages import CHANGELOG, DLQ
+from saga_app.saga.messages import DLQ
 
 #: How long the broker may take for its first answer and for others, and how long no record may come (seconds).
 FIRST_ANSWER_S, ANSWER_S, SILENCE_S = 5.0, 8.0, 30.0

@@ -1,6 +1,7 @@
 """What the command line shows of sagas, dead letters and settings: tables for people, JSON for programs."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
@@ -27,8 +28,9 @@ Row = Mapping[str, Any]
 
 
 def say_json(value: Any) -> None:
-    """For programs."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    """For programs: characters that the output cannot encode are escaped, so that nothing is lost."""
+    readable = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    click.echo(json.dumps(value, ensure_ascii=not readable))
 
 
 def say_accepted(answer: Row, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """What the console shows to Prometheus; set once a second from the same figures as the page's."""
 
+import math
 from typing import Any
 
 from prometheus_client import Gauge
@@ -11,7 +12,7 @@ ERRORS = Gauge("saga_dead_letters_open", "Dead letters that wait for somebody")
 WAITING = Gauge("saga_step_waiting", "Sagas that wait for a step", ["step"])
 LAG = Gauge("saga_service_lag", "Records that a service has not dealt with", ["service"])
 WORKERS = Gauge("saga_service_workers", "Workers of a service", ["service"])
-DELAY = Gauge("saga_console_delay_seconds", "From the broker's log to the console", ["quantile"])
+DELAY = Gauge("saga_console_delay_seconds", "From the broker's log to the console", ["percentile"])
 CLIENTS = Gauge("saga_console_stream_clients", "Clients that listen to the stream")
 RECORDS = Gauge("saga_console_records", "Records read since the start")
 FILL = Gauge("saga_embedded_broker_fill", "How full the embedded broker is, from 0 to 1")
@@ -24,12 +25,23 @@ def show(figures: dict[str, Any], clients: int, records: int) -> None:
     for step, waiting in figures["steps"].items():
         WAITING.labels(step).set(waiting["waiting"])
     for service, seen in figures["services"].items():
-        WORKERS.labels(service).set(seen["workers"])
-        if seen["lag"] is not None:
-            LAG.labels(service).set(seen["lag"])
-    for quantile, name in (("0.5", "p50"), ("0.99", "p99")):
-        DELAY.labels(quantile).set(figures["delay"][name] or 0)
-    for gauge, value in ((RATE, figures["rate"]), (OVERDUE, figures["overdue"]), (ERRORS, figures["errors"])):
+        _set(WORKERS, service, seen["workers"])
+        _set(LAG, service, seen["lag"])
+    for percentile in ("50", "99"):
+        _set(DELAY, percentile, figures["delay"][f"p{percentile}"])
+    _set(RATE, "", figures["rate"] if figures["broker"]["up"] else None)
+    _set(FILL, "", figures["broker"]["fill"])
+    for gauge, value in ((OVERDUE, figures["overdue"]), (ERRORS, figures["errors"])):
         gauge.set(value)
-    for gauge, value in ((CLIENTS, clients), (RECORDS, records), (FILL, figures["broker"]["fill"] or 0)):
+    for gauge, value in ((CLIENTS, clients), (RECORDS, records)):
         gauge.set(value)
+
+
+def _set(gauge: Gauge, label: str, value: float | None) -> None:
+    """A value that is not known has no sample; a gauge without labels has a single one and shows it as NaN."""
+    if not label:
+        gauge.set(math.nan if value is None else value)
+    elif value is None:
+        gauge.remove(label)
+    else:
+        gauge.labels(label).set(value)

@@ -183,7 +183,7 @@ class ServiceFigures(BaseModel):
     """How one service is doing."""
 
     up: bool
-    workers: int
+    workers: int | None
     lag: int | None = Field(description="records that it has not dealt with")
     reason: str | None
 

@@ -49,9 +49,7 @@ class Services:
         self.bootstrap, self.partitions, self.embedded = bootstrap, partitions, embedded
         self.urls, self.seen = urls, seen
         self.broker_up = False
-        self.shown: dict[str, dict[str, Any]] = {
-            service: {"up": False, "workers": 0, "lag": None, "reason": "not looked at yet"} for service in SERVICES
-        }
+        self.shown: dict[str, dict[str, Any]] = {service: _unknown("not asked yet") for service in SERVICES}
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -112,8 +110,7 @@ class Services:
         self._all(reason)
 
     def _all(self, reason: str) -> None:
-        for service in SERVICES:
-            self.shown[service] = {"up": False, "workers": 0, "lag": None, "reason": reason}
+        self.shown = {service: _unknown(reason) for service in SERVICES}
 
     async def _answers(self, http: aiohttp.ClientSession, service: str) -> str | None:
         """None if the worker of this service on this machine is ready, else why not."""
@@ -124,6 +121,11 @@ class Services:
                 return str((await answer.json(content_type=None)).get("reason", f"it answers {answer.status}"))
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return "it does not answer"
+
+
+def _unknown(reason: str) -> dict[str, Any]:
+    """A service of which nothing is known."""
+    return {"up": False, "workers": None, "lag": None, "reason": reason}
 
 
 async def _workers(admin: AIOKafkaAdminClient, group: str) -> int:

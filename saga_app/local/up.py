@@ -119,10 +119,11 @@ def _service(settings: Settings, embedded: bool, name: str, worker: int) -> Serv
         "SAGA_INSTANCE": "" if embedded else _instance(settings, worker),
         f"SAGA_{name.upper()}_PORT": str(port),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",  # of the pipe to us: we encode for the terminal
     }
     if embedded:
         changed |= {"SAGA_STORE": "memory://", "SAGA_INDEX": ""}
-    command = (sys.executable, "-m", "faust", "-L", "uvloop", "-l", "info", "-A", f"agents.{name}", "worker")
+    command = (sys.executable, "-m", "faust", "-L", "uvloop", "-A", f"agents.{name}", "worker")
     return Service(label, command, _without_unknown(os.environ) | changed, local_url(settings.bind, port))
 
 

@@ -20,6 +20,7 @@ class Voice:
         self._colours = {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(names)}
         self._width = max(map(len, [*names, "up"]))
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._separator = "│" if (self._console.encoding or "").startswith("utf") else "|"
         self.unheard = unheard
         self._silent = False
 
@@ -32,7 +33,7 @@ class Voice:
         text = ESCAPES.sub("", text).rstrip()
         if not text:
             return
-        who = Text(f"{name:<{self._width}} │ ", self._colours.get(name, "yellow"))
+        who = Text(f"{name:<{self._width}} {self._separator} ", self._colours.get(name, "yellow"))
         self._print(who + Text(text, style))
 
     def plain(self, text: str) -> None:

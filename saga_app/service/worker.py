@@ -2,21 +2,40 @@
 
 from typing import Any
 
+import click
 import faust
+from click.core import ParameterSource
 
 from saga_app import environment, settings
 from saga_app.environment import WrongEnvironment
+from saga_app.service import log
+
+#: The names of levels that faust's -l takes, and ours.
+LEVELS = {"crit": "error", "error": "error", "warn": "warning", "info": "info", "debug": "debug"}
 
 
 class Worker(faust.Worker):
     """What `faust worker` starts. An environment that cannot work ends the process with one line and exit code 2."""
 
-    def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(app, *args, **kwargs)
+    def __init__(self, app: Any, *args: Any, loglevel: Any = None, **kwargs: Any) -> None:
+        level = LEVELS[str(loglevel).lower()] if _level_is_given() else app.settings.log_level
+        logging_config = log.config(app.conf.id, app.settings.log, level)
+        super().__init__(app, *args, loglevel=level, logging_config=logging_config, **kwargs)
+        self.spinner = None  # it sets the root logger to DEBUG, which is slow
         try:
             self._claim = check(app)
         except WrongEnvironment as error:
             environment.stop(error)
+
+
+def _level_is_given() -> bool:
+    """Whether faust's command line has -l; Faust itself does not tell its default from what was given."""
+    context = click.get_current_context(silent=True)
+    while context is not None:
+        if context.get_parameter_source("loglevel") == ParameterSource.COMMANDLINE:
+            return True
+        context = context.parent
+    return False
 
 
 def check(app: Any) -> int | None:

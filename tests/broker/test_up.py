@@ -1,8 +1,10 @@
 """`saga up` as a stranger meets it: ready soon, hard to break, gone when told."""
 
 import json
+import shutil
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -166,3 +168,45 @@ def all_up(system: System) -> int | None:
     with urlopen(f"{system.url}/api/stats", timeout=10) as answer:
         services = json.load(answer)["services"]
     return len(services) if all(each["up"] for each in services.values()) else None
+
+
+def metrics(url: str) -> str:
+    with urlopen(f"{url}/metrics", timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+@pytest.mark.field(24)
+def test_metrics_are_valid_and_hide_what_a_frozen_broker_does_not_tell(
+    system: System, now: Callable[[str], None]
+) -> None:
+    onboard(system, "ada")
+    until(lambda: "saga_service_lag{" in metrics(system.url), 15, "the lag is known", every_s=0.2)
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is needed: Debian's prometheus")
+    for name in ("console_port", "provisioner_port", "authorizer_port", "notifier_port"):
+        text = metrics(f"http://127.0.0.1:{system.settings[name]}")
+        done = subprocess.run(["promtool", "check", "metrics"], input=text, text=True, capture_output=True, check=False)
+        assert (done.returncode, done.stdout + done.stderr) == (0, ""), name
+    broker = next(child for child in system.children() if any("mock_cluster" in word for word in child.cmdline()))
+    broker.suspend()
+    try:
+        unknown = ("saga_service_lag{", "saga_service_workers{", "saga_console_delay_seconds{")
+        until(lambda: not any(name in metrics(system.url) for name in unknown), 45, "nothing unknown is shown")
+        with urlopen(f"{system.url}/api/stats", timeout=10) as answer:
+            services = json.load(answer)["services"]
+        assert all((each["lag"], each["workers"]) == (None, None) for each in services.values())
+        now("frozen: lag, workers and delay absent; promtool silent for all services")
+    finally:
+        broker.resume()
+
+
+@pytest.mark.field(22)
+def test_a_terminal_that_is_not_utf_8_is_no_hindrance(
+    start_system: Start, monkeypatch: pytest.MonkeyPatch, now: Callable[[str], None]
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    system = start_system("--users", "1", lag="0", log_level="debug")
+    until(lambda: any("idempotency_key" in line for line in system.lines), 30, "the mail is in the log")
+    assert not any("UnicodeEncodeError" in line for line in system.lines)
+    assert all(line.isascii() for line in system.lines)
+    now("saga up with PYTHONIOENCODING=ascii: ready, ASCII only")

@@ -99,7 +99,7 @@ function card(title, chip, words, facts) {
 
 function service(key, { up, workers, lag, reason }) {
   return card(sentence(key), status(up, "up", "down"), reason || DOES[key] || "", [
-    ["workers", number(workers)],
+    ["workers", workers == null ? "–" : number(workers)],
     ["lag", lag == null ? "–" : plural(lag, "record")],
   ]);
 }
