@@ -3,7 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import structlog
 from aiohttp import web
@@ -16,11 +16,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Fault(TypedDict):
-    """What is wrong with one field of one entry; index and field are None where they do not apply."""
+    """What is wrong with one field of one entry; index and field are None where they do not apply.
+
+    `line`, of a CSV file only, is the line (from 1) at which the entry starts.
+    """
 
     index: int | None
     field: str | None
     message: str
+    line: NotRequired[int]
 
 
 class Problem(Exception):
