@@ -66,7 +66,13 @@ class Console(Service):
         self.lookup = Lookup(bootstrap)
         self.trace = Trace(self.lookup, settings.partitions, settings.embedded)
         self.sender = Sender(bootstrap, timeout_s=8.0, partitions=settings.partitions)
-        self.starter = Starter(self.sender, "console", known=self.queries.users, room=self._room)
+        self.starter = Starter(
+            self.sender,
+            "console",
+            known=self.queries.users,
+            key_taken=self.queries.is_key_taken,
+            room=self._room,
+        )
         self.operator = Operator(
             queries=self.queries,
             sender=self.sender,

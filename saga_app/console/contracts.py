@@ -15,10 +15,10 @@ from saga_app.console.calls import Call
 from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, DeadLetter, Message, Row, Signal
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service.guard import OPEN
+from saga_app.service.idempotency import KEY_HEADER
 from saga_app.service.newcomers import LIST_ENTRIES, Newcomer
 from saga_app.service.problem import CONTENT_TYPE
 from saga_app.service.session import COOKIE
-from saga_app.service.start import KEY_HEADER
 
 _REF = "#/components/schemas/{model}"
 

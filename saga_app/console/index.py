@@ -211,6 +211,7 @@ def _columns(tracked: Tracked) -> dict[str, Any]:
         "reason": row.reason,
         "overtook": tracked.overtook,
         "seq": tracked.seq,
+        "idempotency": row.idempotency,
         "row": encode(row),
         "told": orjson.dumps(tracked.entry) if tracked.entry else None,
     }

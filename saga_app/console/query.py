@@ -16,9 +16,11 @@ from saga_app.console.paging import Sort, page
 from saga_app.console.parameters import ErrorFilter, ErrorQuery, SagaFilter, SagaQuery
 from saga_app.console.places import Place
 from saga_app.console.tables import sagas
-from saga_app.saga.messages import Row, User, decode
+from saga_app.saga.messages import Row, decode
 from saga_app.saga.text import clean_department, fold
 from saga_app.saga.view import view
+from saga_app.service.existing import ExistingSaga, existing
+from saga_app.service.idempotency import key_part
 from saga_app.service.problem import Problem
 
 T = TypeVar("T")
@@ -113,16 +115,18 @@ class Queries:
 
         return await self._ask(question)
 
-    async def users(self, ids: Sequence[str]) -> Mapping[str, User]:
-        """The users of those of these ids that exist."""
+    async def users(self, ids: Sequence[str]) -> Mapping[str, ExistingSaga]:
+        """Those of these sagas that exist, and how they stand."""
+        now = self.now()
+        return {id: existing(row, now) for id, row in (await self.rows(ids)).items()}
 
-        def question(connection: Connection) -> dict[str, User]:
-            columns = (sagas.c.id, sagas.c.name, sagas.c.email, sagas.c.department)
-            found: dict[str, User] = {}
-            for some in chunks(ids, MANY):
-                for id, *user in connection.execute(select(*columns).where(sagas.c.id.in_(some))):
-                    found[id] = User(*user)
-            return found
+    async def is_key_taken(self, mark: str) -> bool:
+        """Whether a saga was started with the Idempotency-Key of this mark and another body."""
+        key, marks = key_part(mark), sagas.c.idempotency
+
+        def question(connection: Connection) -> bool:
+            of_key = (marks >= key) & (marks < f"{key}~")
+            return connection.execute(select(marks).where(of_key, marks != mark).limit(1)).first() is not None
 
         return await self._ask(question)
 

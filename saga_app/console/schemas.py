@@ -74,6 +74,7 @@ class AcceptedList(BaseModel):
 
     accepted: int
     ids: list[str]
+    encoding: str | None = Field(None, description="of a CSV file: the encoding in which it was read")
 
 
 class TraceEntry(BaseModel):
@@ -223,7 +224,15 @@ class ProblemBody(BaseModel):
     status: int
     detail: str
     instance: str
-    errors: list[dict[str, Any]] | None = None
+    errors: list[dict[str, Any]] | None = Field(
+        None, description="index, field and message of each mistake; line, too, if it is in a CSV file"
+    )
+    accepted: int | None = Field(None, description="503: users that the broker has acknowledged; their ids are in ids")
+    ids: list[str] | None = None
+    unknown: list[str] | None = Field(None, description="503: ids of users who may have arrived or not")
+    url: str | None = Field(None, description="409: where the saga is that has the id; state and reason are its own")
+    state: State | None = None
+    reason: str | None = None
     outcome: Literal["none", "unknown"] | None = Field(
         None, description="of a change that failed with a 503: none, or not known until the request is repeated"
     )

@@ -36,7 +36,16 @@ class End:
 
 def first(plan: Plan, request: Message, at: str) -> Message:
     """A client's request with the slip and the start time of its saga; whatever else the client wrote is not ours."""
-    return Message(request.v, request.id, request.user, plan.name, request.attempt, at, {}, plan.slip(), [])
+    return Message(
+        v=request.v,
+        id=request.id,
+        user=request.user,
+        saga=plan.name,
+        attempt=request.attempt,
+        started_at=at,
+        slip=plan.slip(),
+        idempotency=request.idempotency,
+    )
 
 
 def admit(plan: Plan, topic: str, message: Message, at: str) -> Message:
@@ -93,7 +102,7 @@ def following(request: Message, step: Step, answer: Answer) -> Next | End:
     else:
         ahead, back, undoing = slip.ahead, [step.undo, *slip.back] if step.undo else slip.back, False
     onward = Slip(ahead[1:], back, undoing)
-    message = Message(request.v, request.id, request.user, request.saga, 1, request.started_at, facts, onward, history)
+    message = changed(request, attempt=1, facts=facts, slip=onward, history=history)
     return Next(ahead[0], message) if ahead else End(_end_state(message, undoing), message)
 
 
@@ -144,6 +153,7 @@ def _row(message: Message, state: State, step: str, at: str) -> Row:
         facts=message.facts,
         slip=message.slip,
         history=message.history,
+        idempotency=message.idempotency,
     )
 
 
@@ -176,6 +186,7 @@ def apply(row: Row | None, news: Row) -> Row:
         overdue=row.overdue or news.overdue,
         due_at=row.due_at or news.due_at,
         origin=row.origin or news.origin,
+        idempotency=row.idempotency or news.idempotency,
         trouble=row.trouble,
         order=news.order or row.order,
         awaited=row.awaited,
@@ -272,6 +283,7 @@ def request_of(row: Row) -> Message:
         facts=row.facts,
         slip=row.slip,
         history=row.history,
+        idempotency=row.idempotency,
     )
 
 

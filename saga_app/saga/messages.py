@@ -35,6 +35,8 @@ Time = Annotated[
         r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
     ),
 ]
+#: Of an HTTP request: the digests of its Idempotency-Key and of its body, with a dot between.
+Idempotency = Annotated[str, Field(pattern=r"^[0-9a-z]+[.][0-9a-z]+$", max_length=64)]
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]+$", max_length=249)]
 State = Literal["running", "completed", "rolling-back", "rolled-back", "parked", "rollback-incomplete"]
 #: Topics that are no step's.
@@ -122,6 +124,8 @@ class Message:
     facts: dict[str, Any] = field(default_factory=dict)
     slip: Slip | None = None
     history: list[Visit] = field(default_factory=list)
+    #: Of the HTTP request that started the saga, if it had an Idempotency-Key.
+    idempotency: Idempotency | None = None
 
     def key(self, step: str) -> str:
         """The idempotency key of a step's effect on the outside world."""
@@ -177,6 +181,8 @@ class Row:
     awaited: list[Signal] | None = None
     #: Partition and offset of the `new-user` record that began it: tells a redelivery from a second request.
     origin: tuple[Offset, Offset] | None = None
+    #: Of the HTTP request that started it, if that had an Idempotency-Key: tells the same request from another one.
+    idempotency: Idempotency | None = None
 
     @property
     def ended(self) -> bool:

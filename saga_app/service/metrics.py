@@ -8,6 +8,9 @@ NOTED = Histogram("saga_note_seconds", "From an answer to its acknowledged note;
 FAILURES = Counter("saga_attempts_failed_total", "Attempts that failed, tried again or not", ["step", "error"])
 PARKED = Counter("saga_dead_letters_total", "Records sent to the dlq", ["step", "error"])
 DUPLICATES = Counter("saga_duplicates_total", "Messages that were known already and changed nothing", ["topic"])
+SECOND_REQUESTS = Counter(
+    "saga_second_requests_total", "Requests on new-user for the id of an existing saga, which are ignored", ["reason"]
+)
 FORWARDED = Counter("saga_forwarded_total", "Messages sent on to their id's partition", ["topic"])
 HELD = Gauge("saga_commit_held_seconds", "Age of the oldest unfinished record, which holds its partition's commit back")
 LOST = Counter("saga_records_lost_total", "Records deleted before they were read, as far as known", ["topic"])

@@ -141,7 +141,7 @@ def _header(records: list[Record]) -> list[str]:
 
 def _decoded(body: bytes, charset: str | None) -> DecodedText:
     if body.startswith(WORKBOOKS):
-        raise Problem(415, "this is a workbook (.xlsx, .xls), not CSV: save it as 'CSV UTF-8'; nothing was sent")
+        raise Problem(422, "this is a workbook (.xlsx, .xls), not CSV: save it as 'CSV UTF-8'; nothing was sent")
     try:
         return decode_text(body, charset)
     except UnknownCharset as error:

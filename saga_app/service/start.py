@@ -1,16 +1,15 @@
 """A new user becomes a saga: for the views, the console and the command line alike.
 
-A 202 means that the broker has acknowledged the saga. A client that is not sure whether it has been heard sends the
-same again with the same Idempotency-Key: the ids follow from it, so that no user is onboarded twice. The client's own
-ids are taken a second time only with the key that they came with.
+A 202 means that the broker has acknowledged the saga. A client that does not know whether its request has arrived sends
+the same again with the same Idempotency-Key: the ids follow from it, so that no user is onboarded twice. A key belongs
+to one body: with another body it is refused. See docs/files-and-requests.md for what is remembered where.
 """
 
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from time import time
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -22,7 +21,9 @@ from saga_app.saga.messages import Message, User, encode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.times import iso
 from saga_app.service import newcomers
+from saga_app.service.existing import ExistingSaga
 from saga_app.service.headers import headers_for
+from saga_app.service.idempotency import KEY_HEADER, base32, id_from_key, key_of, key_part, mark_of
 from saga_app.service.newcomers import Newcomer, Newcomers
 from saga_app.service.problem import Fault, Problem
 from saga_app.stream import NotAcknowledged
@@ -31,13 +32,11 @@ from saga_app.stream.sender import Message as Outgoing
 #: Where a saga begins.
 TOPIC = ONBOARDING.steps[0].topic
 
-#: Crockford's: sorts as the numbers do, and no two letters look alike.
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
-
-#: Accepted users that are remembered until whoever is asked for known ones knows them.
+#: Accepted users, and keys, that are remembered until the rows of their sagas can be asked for.
 REMEMBERED = 50_000
 
-KEY_HEADER = "Idempotency-Key"
+#: How many of the users in a request existed already: that request was sent before.
+EXISTING_HEADER = "X-Saga-Existing"
 
 
 class Sends(Protocol):
@@ -46,16 +45,24 @@ class Sends(Protocol):
     async def send_all(self, messages: Sequence[Outgoing]) -> None: ...
 
 
-#: The users of those of these ids that exist.
-Known = Callable[[Sequence[str]], Awaitable[Mapping[str, User]]]
+#: Those of these ids that exist.
+Known = Callable[[Sequence[str]], Awaitable[Mapping[str, ExistingSaga]]]
+
+#: Whether a saga was started with the key of this mark and another body.
+KeyTaken = Callable[[str], Awaitable[bool]]
 
 #: Why so many more sagas cannot be taken now, or None.
 Room = Callable[[int], str | None]
 
 
-async def nobody(_ids: Sequence[str]) -> Mapping[str, User]:
+async def nobody(_ids: Sequence[str]) -> Mapping[str, ExistingSaga]:
     """Knows no user."""
     return {}
+
+
+async def never(_mark: str) -> bool:
+    """Knows no key."""
+    return False
 
 
 def endless(_count: int) -> str | None:
@@ -74,32 +81,29 @@ class Ids:
         """A new one: 45 bits of milliseconds, 45 bits of chance."""
         fresh = int(self.clock() * 1000) << 45 | self.random(45)
         self.last = fresh if fresh > self.last else self.last + 1
-        return _base32(self.last, 18)
+        return base32(self.last, 18)
 
 
-def _base32(number: int, digits: int) -> str:
-    return "".join(_DIGITS[number >> 5 * place & 31] for place in reversed(range(digits)))
-
-
-def id_from_key(key: str, index: int) -> str:
-    """The id of the user at this place of a request with this Idempotency-Key."""
-    digest = blake2b(f"{index}\n{key}".encode(), digest_size=13).digest()
-    return _base32(int.from_bytes(digest) >> 4, 20)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The ids, in the order of the request; `many` if it was a list."""
+    """The ids, in the order of the request; `many` if it was a list.
+
+    `existing` of them were there before, `encoding` is that of a CSV file.
+    """
 
     ids: list[str]
     many: bool
+    existing: int = field(default=0, compare=False)
+    encoding: str | None = None
 
     def answer(self, url: str) -> web.Response:
         """The 202. `url` is where a saga is shown, with {} for its id."""
+        headers = {EXISTING_HEADER: str(self.existing)}
         if self.many:
-            return _json({"accepted": len(self.ids), "ids": self.ids}, {})
+            encoding = {"encoding": self.encoding} if self.encoding else {}
+            return _json({"accepted": len(self.ids), "ids": self.ids} | encoding, headers)
         where = _where(url, self.ids[0])
-        return _json({"id": self.ids[0], "url": where}, {"Location": where})
+        return _json({"id": self.ids[0], "url": where}, headers | {"Location": where})
 
 
 def _where(url: str, id: str) -> str:
@@ -111,19 +115,12 @@ def _json(body: Any, headers: Mapping[str, str]) -> web.Response:
     return web.Response(status=202, body=orjson.dumps(body), content_type="application/json", headers=headers)
 
 
-def key_of(request: web.Request) -> str | None:
-    """The Idempotency-Key. Raises `Problem`."""
-    key = request.headers.get(KEY_HEADER)
-    if key is not None and not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
-        raise Problem(400, f"{KEY_HEADER}: 1 to 255 characters of printable ASCII")
-    return key
-
-
 @dataclass(frozen=True, slots=True)
 class Flight:
     """Users that are being sent. `landed` becomes None when the broker has them, or else what the client is told."""
 
     users: Mapping[str, User]
+    mark: str | None
     landed: asyncio.Future[Problem | None]
 
     async def wait(self) -> None:
@@ -141,17 +138,18 @@ class Starter:
         service: str,
         *,
         known: Known = nobody,
+        key_taken: KeyTaken = never,
         room: Room = endless,
         url: str = "/api/sagas/{}",
         clock: Callable[[], float] = time,
     ) -> None:
         self.sender, self.service, self.known, self.room, self.url = sender, service, known, room, url
-        self.clock = clock
+        self.key_taken, self.clock = key_taken, clock
         self.new_id = Ids(clock)
         self.under_way: dict[str, Flight] = {}
-        self.accepted: OrderedDict[str, User] = OrderedDict()
-        #: With which key a client's own id was sent last.
-        self.keys: OrderedDict[str, str] = OrderedDict()
+        self.accepted: OrderedDict[str, ExistingSaga] = OrderedDict()
+        #: The mark of the request with which a key was used last, by the key's part of it.
+        self.marks: OrderedDict[str, str] = OrderedDict()
 
     async def handle(self, request: web.Request) -> web.Response:
         """`POST` of new users: the whole handler. Raises `Problem`."""
@@ -161,54 +159,73 @@ class Starter:
     async def start(self, asked: Newcomers, key: str | None = None) -> Started:
         """Send what is not there yet, and return when the broker has it. Raises `Problem` 409, 422 or 503."""
         ids = [entry.id or (id_from_key(key, i) if key else self.new_id()) for i, entry in enumerate(asked.entries)]
+        mark = mark_of(key, asked) if key else None
         while True:
-            there = await self._there([id for id, entry in zip(ids, asked.entries, strict=True) if key or entry.id])
-            self._refuse(asked, ids, there, key)
+            there, taken = await self._look_up(asked, ids, key, mark)
+            if mark:
+                self._check_key(mark, there, taken)
+            self._check_ids(asked, ids, there, mark)
             twin = next((self.under_way[id] for id in ids if id in self.under_way), None)
             if twin is None:
                 break
             await twin.wait()
         new = [(id, entry) for id, entry in zip(ids, asked.entries, strict=True) if id not in there]
         if new:
-            await self._send(new, key)
-        return Started(ids, asked.many)
+            await self._send(new, mark, [id for id in ids if id in there])
+        return Started(ids=ids, many=asked.many, existing=len(ids) - len(new), encoding=asked.encoding)
 
-    async def _there(self, ids: Sequence[str]) -> dict[str, User]:
-        """Those that exist, or are known here to have been accepted."""
-        if not ids:
-            return {}
-        known = await self.known(ids)
-        return {**known, **{id: self.accepted[id] for id in ids if id in self.accepted}}
+    async def _look_up(
+        self, asked: Newcomers, ids: Sequence[str], key: str | None, mark: str | None
+    ) -> tuple[dict[str, ExistingSaga], bool]:
+        """What exists of this request or of another one with its key, and whether the key was used for another body.
 
-    def _refuse(self, asked: Newcomers, ids: list[str], there: Mapping[str, User], key: str | None) -> None:
-        """Raises `Problem` for what exists or is under way, unless this request is the same again."""
+        What is known here to have been accepted is added last: it may have been accepted during the look-up.
+        """
+        wanted = [id for id, entry in zip(ids, asked.entries, strict=True) if key or entry.id]
+        if key and (first := id_from_key(key, 0)) not in wanted:
+            wanted.append(first)
+        known = await self.known(wanted) if wanted else {}
+        taken = mark is not None and await self.key_taken(mark)
+        return {**known, **{id: self.accepted[id] for id in wanted if id in self.accepted}}, taken
+
+    def _check_key(self, mark: str, there: Mapping[str, ExistingSaga], taken: bool) -> None:
+        """Raises `Problem` if the key of this mark was used with another body."""
+        used = self.marks.get(key_part(mark), mark)
+        if used != mark and any(flight.mark == used for flight in self.under_way.values()):
+            raise Problem(409, f"a request with this {KEY_HEADER} is under way or was used for another user")
+        marks = {saga.idempotency or "" for saga in there.values()} | {used}
+        if taken or any(other.startswith(key_part(mark)) for other in marks - {mark}):
+            raise _other_body()
+
+    def _check_ids(self, asked: Newcomers, ids: list[str], there: Mapping[str, ExistingSaga], mark: str | None) -> None:
+        """Raises `Problem` for ids that exist or are under way, unless this is the request that has started them."""
         faults: list[Fault] = []
         for index, (id, entry) in enumerate(zip(ids, asked.entries, strict=True)):
             flight = self.under_way.get(id)
-            user = there.get(id) or (flight.users[id] if flight else None)
-            if user is None or self._is_same(id, entry, key, user):
+            saga = there.get(id) or (ExistingSaga(user=flight.users[id], idempotency=flight.mark) if flight else None)
+            if saga is None or _is_same(entry, saga, mark):
                 continue
-            if flight and entry.id is None:
-                raise Problem(409, f"a request with this {KEY_HEADER} is under way or was used for another user")
-            faults.append(_exists(index, id, entry))
-        if faults and not asked.many and asked.entries[0].id:
-            url = _where(self.url, ids[0])
-            raise Problem(409, f"the id {ids[0]} exists already", headers={"Location": url}, url=url)
-        newcomers.refuse(faults, len(ids))
+            if entry.id is None:
+                raise _other_body()
+            if not asked.many:
+                url = _where(self.url, id)
+                headers = {"Location": url}
+                raise Problem(409, saga.conflict(id), headers=headers, url=url, state=saga.state, reason=saga.reason)
+            faults.append({"index": index, "field": "id", "message": saga.conflict(id)})
+        newcomers.refuse(faults, len(ids), asked.lines)
 
-    def _is_same(self, id: str, entry: Newcomer, key: str | None, user: User) -> bool:
-        return key is not None and (entry.id is None or self.keys.get(id) == key) and entry.user == user
-
-    async def _send(self, new: list[tuple[str, Newcomer]], key: str | None) -> None:
-        """Raises `Problem`; those who wait for the flight are told the same."""
+    async def _send(self, new: list[tuple[str, Newcomer]], mark: str | None, there: Sequence[str]) -> None:
+        """Raises `Problem`; requests that wait for the same flight get the same."""
         if reason := self.room(len(new)):
             raise Problem(503, f"nothing was accepted: {reason}", headers={"Retry-After": "60"}, outcome="none")
-        self._remember_key(new, key)
-        flight = Flight({id: entry.user for id, entry in new}, asyncio.get_running_loop().create_future())
+        if mark:  # before it is sent: what the broker does not acknowledge may have arrived nevertheless
+            _remember(self.marks, [(key_part(mark), mark)])
+        flight = Flight({id: entry.user for id, entry in new}, mark, asyncio.get_running_loop().create_future())
         self.under_way |= dict.fromkeys(flight.users, flight)
-        outcome: Problem | None = _unknown(f"the same request was under way and got no answer; {_AGAIN}")
+        lost = "the same request was under way and got no answer"
+        outcome: Problem | None = _unknown(lost, there, [*flight.users], mark)
         try:
-            await self._deliver(list(flight.users.items()))
+            await self._deliver(flight, there)
             outcome = None
         except Problem as problem:
             outcome = problem
@@ -218,56 +235,61 @@ class Starter:
                 del self.under_way[id]
             flight.landed.set_result(outcome)
 
-    async def _deliver(self, new: list[tuple[str, User]]) -> None:
+    async def _deliver(self, flight: Flight, there: Sequence[str]) -> None:
+        """Raises `Problem` with what was acknowledged and what was not."""
+        ids = list(flight.users)
         try:
-            await self.sender.send_all([self._message(id, user) for id, user in new])
+            await self.sender.send_all([self._message(id, user, flight.mark) for id, user in flight.users.items()])
         except NotAcknowledged as error:
-            failed = set(error.failed)
-            self._remember(pair for place, pair in enumerate(new) if place not in failed)
-            raise _away(error, new) from error
-        self._remember(new)
+            missing = {ids[place] for place in error.failed}
+            arrived = [id for id in ids if id not in missing]
+            self._remember_accepted(flight, arrived)
+            unknown = [id for id in ids if id in missing]
+            raise _unknown(_away(error, len(there) + len(arrived)), [*there, *arrived], unknown, flight.mark) from error
+        self._remember_accepted(flight, ids)
 
-    def _message(self, id: str, user: User) -> Outgoing:
-        message = Message(v=1, id=id, user=user, saga=ONBOARDING.name)
+    def _remember_accepted(self, flight: Flight, ids: Iterable[str]) -> None:
+        sagas = [(id, ExistingSaga(user=flight.users[id], idempotency=flight.mark)) for id in ids]
+        _remember(self.accepted, sagas)
+
+    def _message(self, id: str, user: User, mark: str | None) -> Outgoing:
+        message = Message(v=1, id=id, user=user, saga=ONBOARDING.name, idempotency=mark)
         headers = headers_for(message, TOPIC, self.service, iso(self.clock()))
         return Outgoing(TOPIC, id.encode(), encode(message), headers)
 
-    def _remember(self, accepted: Any) -> None:
-        for id, user in accepted:
-            self.accepted[id] = user
-        while len(self.accepted) > REMEMBERED:
-            self.accepted.popitem(last=False)
 
-    def _remember_key(self, new: list[tuple[str, Newcomer]], key: str | None) -> None:
-        """Before it is sent: what the broker did not acknowledge may be there nevertheless."""
-        for id, entry in new:
-            self.keys.pop(id, None)
-            if key and entry.id:
-                self.keys[id] = key
-        while len(self.keys) > REMEMBERED:
-            self.keys.popitem(last=False)
+def _remember(memory: OrderedDict[str, Any], pairs: Iterable[tuple[str, Any]]) -> None:
+    memory.update(pairs)
+    while len(memory) > REMEMBERED:
+        memory.popitem(last=False)
 
 
-_AGAIN = f"send the same again with the same {KEY_HEADER}, or with ids of your own, so that nobody starts twice"
+def _is_same(entry: Newcomer, saga: ExistingSaga, mark: str | None) -> bool:
+    """Whether the request with this mark has started the saga.
+
+    A saga of an earlier version has no mark: there an id that follows from the key, and the same user, are enough.
+    """
+    if saga.idempotency is None:
+        return mark is not None and entry.id is None and entry.user == saga.user
+    return saga.idempotency == mark
 
 
-def _away(error: NotAcknowledged, new: list[tuple[str, User]]) -> Problem:
-    """What a client has to know: what was accepted, and how to go on."""
-    if len(error.failed) == error.total:
-        reason = f"the broker has not acknowledged it ({error.reason})"
-        return _unknown(f"nothing was accepted for certain: {reason}; {_AGAIN}")
-    failed = set(error.failed)
-    ids = [id for place, (id, _) in enumerate(new) if place not in failed]
-    detail = f"{len(ids)} of {error.total} were accepted, then the broker was away ({error.reason}); {_AGAIN}"
-    return _unknown(detail, accepted=len(ids), ids=ids)
+def _other_body() -> Problem:
+    detail = f"this {KEY_HEADER} was used for another user or list; a key belongs to one body: use a new one"
+    fault: Fault = {"index": None, "field": KEY_HEADER, "message": "was used for another user or list"}
+    return Problem(422, f"{detail}; nothing was sent", errors=[fault])
 
 
-def _unknown(detail: str, **more: Any) -> Problem:
-    """What the broker has not acknowledged may be in its log nevertheless."""
-    return Problem(503, detail, outcome="unknown", **more)
+def _away(error: NotAcknowledged, accepted: int) -> str:
+    if not accepted:
+        return f"nothing was accepted for certain: the broker has not acknowledged it ({error.reason})"
+    return f"{accepted} were accepted, then the broker was away ({error.reason})"
 
 
-def _exists(index: int, id: str, entry: Newcomer) -> Fault:
-    if entry.id is None:
-        return {"index": index, "field": None, "message": f"this {KEY_HEADER} was used for another user"}
-    return {"index": index, "field": "id", "message": f"{id} exists already"}
+def _unknown(what: str, accepted: Sequence[str], unknown: Sequence[str], mark: str | None) -> Problem:
+    """What a client has to know when an acknowledgement is missing: what arrived, what may have, and how to go on."""
+    whether = "it" if len(unknown) == 1 else f"each of {len(unknown)} users"
+    how = f"the same {KEY_HEADER}" if mark else "the ids listed in `unknown` as their own"
+    again = f"send the same again with {how}, so that no user is onboarded twice"
+    detail = f"{what}; whether {whether} has arrived is unknown: {again}"
+    return Problem(503, detail, outcome="unknown", accepted=len(accepted), ids=list(accepted), unknown=list(unknown))

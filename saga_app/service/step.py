@@ -204,6 +204,11 @@ class StepLoop:
     def take(self, receipt: Receipt, record: Record, request: Message, row: Row) -> bool:
         """Whether there is anything to do; not if it is a duplicate, or if what it leads to has been seen already."""
         if self.begins and is_second(row, request, record):
+            same = (request.user, request.idempotency) == (row.user, row.idempotency)
+            reason = "repeated" if same else "id-taken"
+            metrics.SECOND_REQUESTS.labels(reason).inc()
+            place = {"partition": record.partition, "offset": record.offset}
+            log.info("second request for a saga ignored", saga=row.id, reason=reason, state=row.state, **place)
             return False
         if machine.passed(row, request):
             return False

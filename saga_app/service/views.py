@@ -1,7 +1,7 @@
 """The Provisioner's web views, straight from its table: New User, the rows of this worker, a row from any worker."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import time
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -14,8 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from saga_app.saga.messages import BadMessage, Row, State, User, decode
 from saga_app.saga.times import iso
 from saga_app.saga.view import view
-from saga_app.service import health, newcomers, query, start
+from saga_app.service import health, newcomers, query
 from saga_app.service.app import bootstrap_of
+from saga_app.service.existing import ExistingSaga
+from saga_app.service.idempotency import key_of
 from saga_app.service.problem import Problem
 from saga_app.service.room import ChangelogRoom
 from saga_app.service.rows import Rows
@@ -61,13 +63,13 @@ class Views:
         asked = await newcomers.read(request)
         if asked.many:
             raise Problem(422, "one user at a time here; lists and CSV go to the console: POST /api/users")
-        started = await self.starter.start(asked, start.key_of(request))
+        started = await self.starter.start(asked, key_of(request))
         return started.answer(self.starter.url)
 
-    async def known(self, ids: Sequence[str]) -> dict[str, User]:
-        """The users of those ids that have a row, on whichever worker."""
+    async def known(self, ids: Sequence[str]) -> dict[str, ExistingSaga]:
+        """Those of these ids that have a row, on whichever worker."""
         found = {id: await self._find(id) for id in ids}
-        return {id: _user(shown["user"]) for id, shown in found.items() if shown is not None}
+        return {id: _existing(shown) for id, shown in found.items() if shown is not None}
 
     async def list(self, request: web.Request) -> web.Response:
         """Rows of this worker, by partition and in the store's order within."""
@@ -90,13 +92,16 @@ class Views:
     async def show(self, request: web.Request) -> web.Response:
         """One row, from whichever worker owns it."""
         id = request.match_info["id"]
-        shown = await self._find(id, forwarded=FORWARDED in request.headers)
+        forwarded = FORWARDED in request.headers
+        shown = await self._find(id, forwarded)
         if shown is None:
             raise Problem(404, f"no saga {id}")
+        if not forwarded:
+            shown.pop("idempotency", None)
         return _json(shown)
 
     async def _find(self, id: str, forwarded: bool = False) -> dict[str, Any] | None:
-        """A row as it is shown, or None. Raises `Problem` 503 while its owner is away."""
+        """A row as it is shown, with its idempotency mark, or None. Raises `Problem` 503 while its owner is away."""
         partition = partition_of(id.encode(), self.app.settings.partitions)
         owner = self._owner(partition)
         if owner is None:
@@ -108,7 +113,7 @@ class Views:
         if reason := health.not_ready(self.app):
             raise _away(reason)
         row = self.rows.get(partition, id)
-        return None if row is None else view(row, iso(time()))
+        return None if row is None else view(row, iso(time())) | {"idempotency": row.idempotency}
 
     def _owner(self, partition: int) -> str | None:
         """The URL of the worker that has this partition of the table."""
@@ -146,9 +151,16 @@ def _away(reason: str) -> Problem:
     return Problem(503, f"{reason}; try again shortly", headers={"Retry-After": "2"})
 
 
-def _user(shown: User | dict[str, str]) -> User:
-    """As a row of ours has it, or as another worker has written it."""
-    return shown if isinstance(shown, User) else User(**shown)
+def _existing(shown: Mapping[str, Any]) -> ExistingSaga:
+    """From a row as it is shown, by this worker or by another one, perhaps of an earlier version."""
+    user = shown["user"]
+    return ExistingSaga(
+        user=user if isinstance(user, User) else User(**user),
+        idempotency=shown.get("idempotency"),
+        state=shown["state"],
+        reason=shown["reason"],
+        why=shown["why"],
+    )
 
 
 def _readable(value: bytes) -> Row | None:

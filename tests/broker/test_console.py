@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import time
 from typing import Any
@@ -169,6 +169,28 @@ async def test_a_broker_that_is_nearly_full_gets_no_new_users(broker: Broker) ->
             return bool((await console.get("/api/stats"))["broker"]["fill"] > 0.8)
 
         await eventually(is_shown, 5, "the page is told how full it is")
+
+
+@pytest.mark.field(16)
+@pytest.mark.parametrize("own_ids", [False, True], ids=["ids from the key", "own ids"])
+async def test_a_key_belongs_to_its_body_after_a_console_has_lost_its_index(
+    broker: Broker, own_ids: bool, now: Callable[[str], None]
+) -> None:
+    users = [USER | {"name": name} | ({"id": name.lower()} if own_ids else {}) for name in ("Ada", "Bob")]
+    key = {"Idempotency-Key": "k"}
+    async with running(broker.bootstrap) as console:
+        await console.ready()
+        async with console.client.post("/api/users", json=users, headers=key) as answer:
+            first = await answer.json()
+    async with running(broker.bootstrap) as console:
+        await console.ready()
+        for other in (users[:1], [*users, USER], [USER | {"id": "cem"}], USER):
+            async with console.client.post("/api/users", json=other, headers=key) as answer:
+                refused = await problem_of(answer, 422)
+        async with console.client.post("/api/users", json=users, headers=key) as answer:
+            assert (answer.status, await answer.json()) == (202, first)
+        assert (await console.get("/api/sagas?limit=1"))["total"] == 2
+        now(f"{refused['status']} after a restart: {refused['detail'][:40]}")
 
 
 async def test_garbage_in_every_topic_stops_nothing(broker: Broker) -> None:

@@ -86,9 +86,9 @@ def test_a_csv_file_with_bad_entries_names_every_one_and_sends_nothing(user: Use
     before = user.ask("/api/sagas?limit=1")["total"]
     user.choose_csv("name,email,department\nGood,good@example.com,Sales\n,bad,Sales\nAlso,worse,Sales\n")
     answer = user.page.locator("#new-answer .refused")
-    expect(answer).to_contain_text("entry 2, name")
-    expect(answer).to_contain_text("entry 2, email")
-    expect(answer).to_contain_text("entry 3, email")
+    expect(answer).to_contain_text("line 3, name")
+    expect(answer).to_contain_text("line 3, email")
+    expect(answer).to_contain_text("line 4, email")
     assert user.ask("/api/sagas?limit=1")["total"] == before
     answer.get_by_role("button", name="Dismiss").click()
     expect(answer).to_have_count(0)
@@ -120,6 +120,26 @@ def test_a_mistake_in_a_csv_file_is_shown_by_its_line(user: User, now: Callable[
     answer = user.page.locator("#new-answer .refused li")
     expect(answer).to_have_text("line 9, email: is not an e-mail address")
     now(answer.inner_text())
+
+
+@pytest.mark.field(13, 14)
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_a_csv_file_is_read_in_its_own_encoding(user: User, encoding: str, now: Callable[[str], None]) -> None:
+    text = f"name;email;department\nJürgen {encoding};juergen@example.com;Sales\n"
+    user.choose_csv(text.encode(encoding), "jürgen.csv")
+    answer = user.page.locator("#new-answer")
+    expect(answer).to_contain_text("1 user of jürgen.csv, read as")
+    expect(user.page.locator(".arrival", has_text=f"Jürgen {encoding}")).to_be_visible(timeout=30_000)
+    now(answer.inner_text())
+
+
+@pytest.mark.field(13, 15)
+def test_a_csv_file_whose_encoding_is_not_certain_is_refused_by_line(user: User, now: Callable[[str], None]) -> None:
+    user.choose_csv("name;email;department\n\nDvořák;d@example.com;Sales\n".encode("cp1250"))
+    answer = user.page.locator("#new-answer .refused")
+    expect(answer).to_contain_text("line 3")
+    expect(answer).to_contain_text("UTF-8")
+    now(answer.inner_text()[:60])
 
 
 def test_a_refusal_by_the_server_is_shown_where_the_button_is(visit: Callable[..., User], company: System) -> None:

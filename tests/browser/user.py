@@ -54,9 +54,10 @@ class User:
         if options.is_visible() and options.get_attribute("aria-expanded") == "false":
             options.click()
 
-    def choose_csv(self, text: str, name: str = "people.csv") -> None:
-        """Choose a CSV file of this content."""
-        self.page.set_input_files("#csv-file", {"name": name, "mimeType": "text/csv", "buffer": text.encode()})
+    def choose_csv(self, content: str | bytes, name: str = "people.csv") -> None:
+        """Choose a CSV file of this content; text is UTF-8."""
+        buffer = content.encode() if isinstance(content, str) else content
+        self.page.set_input_files("#csv-file", {"name": name, "mimeType": "text/csv", "buffer": buffer})
 
     def row(self, id: str) -> Locator:
         """The row of a user who is on the way."""

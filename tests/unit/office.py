@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from saga_app.saga.messages import User
+from saga_app.service.existing import ExistingSaga
 from saga_app.service.start import Starter
 from saga_app.stream import NotAcknowledged
 from saga_app.stream.sender import Message as Outgoing
@@ -73,10 +74,10 @@ class Office:
 @asynccontextmanager
 async def opened() -> AsyncIterator[Office]:
     """With room for everybody; Bob is there already."""
-    there = {"taken": User("Bob", "bob@example.com", "Sales")}
+    there = {"taken": ExistingSaga(user=User("Bob", "bob@example.com", "Sales"))}
     looked_up: list[Sequence[str]] = []
 
-    async def known(ids: Sequence[str]) -> Mapping[str, User]:
+    async def known(ids: Sequence[str]) -> Mapping[str, ExistingSaga]:
         looked_up.append(ids)
         return {id: there[id] for id in ids if id in there}
 

@@ -113,7 +113,7 @@ async def test_a_csv_without_users_or_with_a_wrong_header_is_refused(office: Off
         (b'{"name": NaN}', "application/json", 400),
         (b"\xff\xfe", "application/json", 400),
         (b"name,email,department\n\xff,\xfe,x\n", "text/csv", 422),
-        (b"PK\x03\x04 a workbook", "text/csv", 415),
+        (b"PK\x03\x04 a workbook", "text/csv", 422),
         (b"name,email,department\nAda,a@b,Sales\n", "text/csv; charset=base64", 415),
         (b"name,email,department\nAda,a@b,Sales\n", "text/csv; charset=no-such", 415),
         (b'name,email,department\n"Ada,a@b.example,Sales\n', "text/csv", 400),

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from saga_app.saga.messages import User, parse
+from saga_app.service.existing import ExistingSaga
+from saga_app.service.idempotency import id_from_key, mark_of
 from saga_app.service.newcomers import Newcomer, Newcomers
 from saga_app.service.problem import Problem
-from saga_app.service.start import Ids, Starter, id_from_key
+from saga_app.service.start import Ids, Starter
 from tests.unit.office import ADA, Office, Outbox, opened
 from tests.unit.web import post_bytes, problem_of, serving
 
@@ -65,7 +67,7 @@ async def test_an_id_of_somebody_elses_request_exists_whatever_the_key(office: O
     assert (await office.post(ADA | {"id": "ada"}, key="mine")).status == 202
     await problem_of(await office.post(ADA | {"id": "ada"}, key="another"), 409)
     await problem_of(await office.post(ADA | {"id": "ada"}), 409)
-    await problem_of(await office.post(BOB | {"id": "ada"}, key="mine"), 409)
+    await problem_of(await office.post(BOB | {"id": "ada"}, key="mine"), 422)
     assert len(office.outbox.sent) == 1
 
 
@@ -79,9 +81,9 @@ async def test_an_id_of_ones_own_sent_again_with_its_key_gets_the_same_answer(of
 
 
 async def test_an_id_that_arrived_without_an_acknowledgement_is_known_again_by_its_key() -> None:
-    arrived: dict[str, User] = {}
+    arrived: dict[str, ExistingSaga] = {}
 
-    async def known(_ids: Sequence[str]) -> Mapping[str, User]:
+    async def known(_ids: Sequence[str]) -> Mapping[str, ExistingSaga]:
         return arrived
 
     outbox = Outbox()
@@ -90,7 +92,8 @@ async def test_an_id_that_arrived_without_an_acknowledgement_is_known_again_by_i
     outbox.down = []
     with pytest.raises(Problem, match="nothing was accepted"):
         await starter.start(asked, "k")
-    arrived["ada"], outbox.down = User(**ADA), None
+    arrived["ada"] = ExistingSaga(user=User(**ADA), idempotency=mark_of("k", asked))
+    outbox.down = None
     assert (await starter.start(asked, "k")).ids == ["ada"]
     with pytest.raises(Problem, match="exists already"):
         await starter.start(asked, "other")
@@ -100,7 +103,7 @@ async def test_an_id_that_arrived_without_an_acknowledgement_is_known_again_by_i
 async def test_who_is_accepted_while_the_same_request_still_looks_for_her_is_sent_once() -> None:
     found = asyncio.Event()
 
-    async def known(_ids: Sequence[str]) -> Mapping[str, User]:
+    async def known(_ids: Sequence[str]) -> Mapping[str, ExistingSaga]:
         if len(slow) < 1:
             slow.append(1)
             await found.wait()

@@ -1,13 +1,14 @@
 """The loop of a step: whatever comes in, something comes out, and the worker goes on."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from saga_app.saga import machine
 from saga_app.saga.messages import (
@@ -25,7 +26,7 @@ from saga_app.saga.messages import (
 )
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.retry import Permanent, Transient
-from saga_app.service import policy
+from saga_app.service import metrics, policy
 from saga_app.service.effects import Effects
 from saga_app.service.headers import headers_for
 from saga_app.service.room import ChangelogRoom
@@ -185,6 +186,24 @@ def test_a_second_request_for_the_same_user_does_nothing() -> None:
     _, table = handle("new-user", ASKED)
     again, _ = handle("new-user", ASKED, table=table, offset=8)
     assert again.topics == []
+
+
+@pytest.mark.field(28)
+@pytest.mark.parametrize(
+    ("value", "reason"), [(ASKED, "repeated"), (ASKED.replace(b"Ada", b"Bob"), "id-taken")], ids=["same", "another"]
+)
+def test_a_second_request_is_logged_with_its_reason_and_counted(
+    value: bytes, reason: str, now: Callable[[str], None]
+) -> None:
+    _, table = handle("new-user", ASKED)
+    counted = metrics.SECOND_REQUESTS.labels(reason)._value.get()
+    with capture_logs() as logs:
+        handle("new-user", ASKED, table=table)
+        again, _ = handle("new-user", value, table=table, offset=8)
+    (line,) = [line for line in logs if line["log_level"] == "info"]
+    assert (line["saga"], line["reason"], line["state"], again.topics) == ("ada", reason, "running", [])
+    assert metrics.SECOND_REQUESTS.labels(reason)._value.get() == counted + 1
+    now(f"info: {line['event']}, reason {line['reason']}")
 
 
 def test_the_last_message_completes_the_row_and_sends_nothing() -> None:

@@ -84,6 +84,23 @@ async def test_odd_text_is_an_id_that_is_not_there(client: Any, text: str) -> No
     await problem_of(await client.get(URL(f"/sagas/?state={text}", encoded=True)), 422)
 
 
+@pytest.mark.field(28)
+async def test_a_conflict_at_the_provisioner_says_how_the_saga_stands(client: Any) -> None:
+    body = await problem_of(await client.post("/users", json=ADA | {"id": "ada"}), 409)
+    assert body["state"] == "running"
+    assert "running: waits for the Provisioner" in body["detail"]
+    assert "saga rollback ada" in body["detail"]
+
+
+@pytest.mark.field(16)
+@pytest.mark.parametrize(("forwarded", "shown"), [({}, False), ({"X-Saga-Forwarded": "1"}, True)])
+async def test_another_worker_is_told_which_request_started_a_saga(
+    client: Any, forwarded: dict[str, str], shown: bool
+) -> None:
+    row = await (await client.get("/sagas/ada", headers=forwarded)).json()
+    assert ("idempotency" in row) == shown
+
+
 async def test_the_rows_come_in_pages(client: Any) -> None:
     seen: list[str] = []
     after: str | None = ""

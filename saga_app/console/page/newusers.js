@@ -114,9 +114,13 @@ async function csv(file) {
   const body = await file.arrayBuffer().catch(() => null);
   if (body === null)
     return refuse(new Problem(0, { title: `${file.name} cannot be read`, detail: "Nothing was sent." }));
-  const done = { ...outcomes(), accepted: ({ accepted }) => answer(`${plural(accepted, "user")} of ${file.name}`) };
+  const accepted = ({ accepted, encoding }) => answer(`${plural(accepted, "user")} of ${file.name}${readAs(encoding)}`);
+  const done = { ...outcomes(), accepted };
   return submit(`csv ${file.name} ${digest(body)}`, () => ({ who: file.name, body, type: "text/csv" }), done);
 }
+
+/** Named if it is not the usual one: a person sees whether the file was read as it was meant. */
+const readAs = (encoding) => (!encoding || encoding === "utf-8" ? "" : `, read as ${encoding}`);
 
 /** Tells one content from another (FNV-1a, 32 bits, and the length). */
 function digest(buffer) {

@@ -61,10 +61,11 @@ class Logs:
         pace: float = 1.0,
         outcomes: dict[str, Outcome] | None = None,
         steps: int = 100,
+        idempotency: str | None = None,
     ) -> Row:
         """A saga from its beginning, at most so many steps far; `pace` is seconds a step. Returns the last row."""
         now = begin
-        request = Message(v=1, id=id, user=user)
+        request = Message(v=1, id=id, user=user, idempotency=idempotency)
         self.write("new-user", id, encode(request), now)
         message, topic = machine.first(ONBOARDING, request, self._iso(now)), "new-user"
         row = self._note(None, machine.asked(ONBOARDING, topic, message, self._iso(now)), now)

@@ -173,6 +173,29 @@ async def test_an_existing_id_is_a_conflict_that_says_where_it_is(room: Any) -> 
     assert (await problem_of(answer, 409))["url"] == "/api/sagas/ada"
 
 
+@pytest.mark.field(28)
+@pytest.mark.parametrize(
+    ("how", "state", "part"),
+    [
+        ({}, "completed", "completed in 4.0 s"),
+        ({"outcomes": {"authorize": NO}}, "rolled-back", "rolled back: no policy for the department"),
+        ({"steps": 1}, "running", "running: waits for the Authorizer"),
+    ],
+)
+async def test_a_conflict_says_how_the_saga_stands_or_ended_and_what_to_do(
+    room: Any, how: dict[str, Any], state: str, part: str, now: Callable[[str], None]
+) -> None:
+    room.add("ada", **how)
+    user = {"id": "ada", "name": "x", "email": "a@b.example", "department": "y"}
+    body = await problem_of(await room.client.post("/api/users", json=user), 409)
+    assert body["state"] == state
+    assert part in body["detail"]
+    assert body["detail"].split("; ")[1]
+    listed = await problem_of(await room.client.post("/api/users", json=[user]), 422)
+    assert part in listed["errors"][0]["message"]
+    now(f"409: {body['detail']}")
+
+
 async def test_pages_follow_each_other_and_carry_where_to_resume_the_stream(room: Any) -> None:
     for number in range(5):
         room.add(f"s{number}", begin=number)

@@ -394,3 +394,31 @@ def test_an_index_of_another_schema_is_read_anew(tmp_path: Path) -> None:
     assert again.index.counts() == {}
     assert again.index.offsets() == {}
     again.close()
+
+
+@pytest.mark.field(16)
+@pytest.mark.parametrize("steps", [0, 1, 100])
+async def test_a_key_that_was_used_is_found_while_its_saga_lasts_and_after(reading: MakeReading, steps: int) -> None:
+    made, logs = reading(), Logs()
+    logs.saga("ada", steps=steps, idempotency="k1.one")
+    logs.saga("bob", steps=steps)
+    made.read(logs.records)
+    asked = queries(made)
+    assert [await asked.is_key_taken(mark) for mark in ("k1.one", "k1.two", "k.one", "k2.one")] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    known = await asked.users(["ada", "bob", "cem"])
+    assert {id: saga.idempotency for id, saga in known.items()} == {"ada": "k1.one", "bob": None}
+
+
+@pytest.mark.field(28)
+async def test_a_conflict_says_how_a_saga_ended(reading: MakeReading) -> None:
+    made, logs = reading(), Logs()
+    logs.saga("ada", outcomes={"authorize": NO})
+    made.read(logs.records)
+    (saga,) = (await queries(made).users(["ada"])).values()
+    assert saga.state == "rolled-back"
+    assert "no policy for the department" in saga.conflict("ada")

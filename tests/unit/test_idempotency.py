@@ -1,0 +1,188 @@
+"""An Idempotency-Key belongs to one body: at the console and at the Provisioner, also after they were restarted."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saga_app.saga import machine
+from saga_app.saga.messages import Message, Row, decode
+from saga_app.saga.onboarding import ONBOARDING
+from saga_app.service.existing import ExistingSaga, existing
+from saga_app.service.idempotency import key_part, mark_of
+from saga_app.service.newcomers import from_csv, from_json
+from saga_app.service.start import EXISTING_HEADER, Starter
+from tests.unit.makers import at
+from tests.unit.office import ADA, Office, Outbox
+from tests.unit.web import problem_of, serving
+
+BOB = ADA | {"name": "Bob"}
+CEM = ADA | {"name": "Cem"}
+
+
+class Topics:
+    """What the broker has, and what an index or a table knows of it: all that is sent, in whichever process."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox()
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        messages = [decode(Message, message.value) for message in self.outbox.sent]
+        return {each.id: machine.asked(ONBOARDING, "new-user", each, at(0)) for each in messages}
+
+    async def known(self, ids: Sequence[str]) -> Mapping[str, ExistingSaga]:
+        return {id: existing(row, at(1)) for id, row in self.rows.items() if id in ids}
+
+    async def key_taken(self, mark: str) -> bool:
+        marks = [row.idempotency or "" for row in self.rows.values()]
+        return any(each.startswith(key_part(mark)) and each != mark for each in marks)
+
+    @asynccontextmanager
+    async def process(self, by_key: bool = True) -> AsyncIterator[Office]:
+        """A console that has just been started; without `by_key` a Provisioner, which finds rows by their ids only."""
+        finds = {"key_taken": self.key_taken} if by_key else {}
+        starter = Starter(self.outbox, "console", known=self.known, **finds)
+        async with serving(lambda app: app.router.add_post("/users", starter.handle)) as client:
+            yield Office(client, self.outbox, starter)
+
+
+OTHERS: dict[str, Any] = {
+    "more": [ADA, BOB, CEM],
+    "fewer": [ADA],
+    "one, not a list": ADA,
+    "another order": [BOB, ADA],
+    "another user": [ADA, CEM],
+    "another first": [CEM, BOB],
+    "with an id": [ADA, BOB | {"id": "bob"}],
+    "all with ids": [ADA | {"id": "ada"}, BOB | {"id": "bob"}],
+    "another department": [ADA, BOB | {"department": "People"}],
+}
+
+
+@pytest.mark.field(16)
+@pytest.mark.parametrize("restarted", [False, True], ids=["same process", "restarted"])
+@pytest.mark.parametrize("name", OTHERS)
+async def test_a_key_with_another_body_is_refused(name: str, restarted: bool, now: Callable[[str], None]) -> None:
+    topics = Topics()
+    async with topics.process() as first, topics.process() as second:
+        assert (await first.post([ADA, BOB], key="k")).status == 202
+        body = await problem_of(await (second if restarted else first).post(OTHERS[name], key="k"), 422)
+        assert "a key belongs to one body" in body["detail"]
+        assert "nothing was sent" in body["detail"]
+        assert len(topics.outbox.sent) == 2
+        assert (await second.post([ADA, BOB], key="k")).status == 202
+        assert len(topics.outbox.sent) == 2
+        now(f"{body['status']}: {body['detail'][:60]}")
+
+
+@pytest.mark.field(16)
+async def test_ids_of_the_clients_own_do_not_make_a_key_good_for_two_bodies() -> None:
+    topics = Topics()
+    async with topics.process() as first, topics.process() as restarted:
+        assert (await first.post(ADA | {"id": "ada"}, key="k")).status == 202
+        for process in (first, restarted):
+            await problem_of(await process.post(BOB | {"id": "bob"}, key="k"), 422)
+            await problem_of(await process.post(BOB | {"id": "ada"}, key="k"), 422)
+            assert (await process.post(ADA | {"id": "ada"}, key="k")).status == 202
+    assert len(topics.outbox.sent) == 1
+
+
+@pytest.mark.field(16)
+@pytest.mark.parametrize("body", [[ADA, BOB], ADA, ADA | {"id": "ada"}], ids=["list", "one", "own id"])
+async def test_a_key_holds_at_the_provisioner_after_it_was_used_at_the_console(body: Any) -> None:
+    topics = Topics()
+    async with topics.process() as console, topics.process(by_key=False) as provisioner:
+        first = await console.post(body, key="k")
+        again = await provisioner.post(body, key="k")
+        assert (again.status, await again.json()) == (202, await first.json())
+        if body != ADA | {"id": "ada"}:
+            await problem_of(await provisioner.post(CEM, key="k"), 422)
+
+
+SAME = [
+    orjson.dumps([ADA, BOB]),
+    b"\xef\xbb\xbf" + orjson.dumps([ADA, BOB], option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS),
+    orjson.dumps([{**dict(reversed(ADA.items())), "id": None, "phone": "1"}, {**BOB, "name": " Bob "}]),
+    b"name,email,department\nAda,ada@example.com,Sales\nBob,ada@example.com,Sales\n",
+    "name\temail\tdepartment\nAda\tada@example.com\tSales\nBob\tada@example.com\tSales\n".encode("utf-16"),
+]
+
+
+@pytest.mark.field(16)
+@pytest.mark.parametrize("body", SAME, ids=["compact", "indented", "other order", "csv", "utf-16"])
+async def test_a_body_is_the_same_however_it_is_written(body: bytes) -> None:
+    topics = Topics()
+    async with topics.process() as office:
+        first = await office.post([ADA, BOB], key="k")
+        again = await office.post(body, key="k", kind="application/json" if body[-1] == ord("]") else "text/csv")
+        assert again.status == 202, await again.text()
+        assert (await again.json())["ids"] == (await first.json())["ids"]
+        assert (first.headers[EXISTING_HEADER], again.headers[EXISTING_HEADER]) == ("0", "2")
+    assert len(topics.outbox.sent) == 2
+
+
+@pytest.mark.field(16)
+async def test_a_request_that_was_refused_does_not_use_up_its_key() -> None:
+    topics = Topics()
+    async with topics.process() as office:
+        await problem_of(await office.post([ADA, {"name": ""}], key="k"), 422)
+        office.starter.room = lambda _count: "it is full"
+        await problem_of(await office.post([ADA, CEM], key="k"), 503)
+        office.starter.room = lambda _count: None
+        assert (await office.post([ADA, BOB], key="k")).status == 202
+
+
+@pytest.mark.field(16, 18)
+@pytest.mark.parametrize("key", ["k", None])
+async def test_what_was_not_acknowledged_is_named_and_binds_its_key(key: str | None) -> None:
+    topics = Topics()
+    async with topics.process() as office:
+        topics.outbox.down = [1]
+        body = await problem_of(await office.post([ADA, BOB], key=key), 503)
+        assert "unknown" in body["detail"]
+        assert ("the same Idempotency-Key" in body["detail"]) == (key is not None)
+        assert (body["accepted"], len(body["ids"]), len(body["unknown"])) == (1, 1, 1)
+        topics.outbox.down = None
+        if key:
+            await problem_of(await office.post([ADA, CEM], key=key), 422)
+            assert (await (await office.post([ADA, BOB], key=key)).json())["ids"] == body["ids"] + body["unknown"]
+        else:
+            assert (await office.post(BOB | {"id": body["unknown"][0]})).status == 202
+
+
+@pytest.mark.field(16)
+async def test_a_saga_of_an_earlier_version_is_known_again_by_its_user() -> None:
+    topics = Topics()
+    async with topics.process() as first, topics.process() as second:
+        await first.post(ADA, key="k")
+        (sent,) = topics.outbox.sent
+        stripped = {name: value for name, value in orjson.loads(sent.value).items() if name != "idempotency"}
+        topics.outbox.sent = [sent._replace(value=orjson.dumps(stripped))]
+        assert (await second.post(ADA, key="k")).status == 202
+        await problem_of(await second.post(BOB, key="k"), 422)
+
+
+USERS = st.fixed_dictionaries(
+    {"name": st.sampled_from(["Ada", "Bob"]), "email": st.just("a@example.com"), "department": st.just("Sales")},
+    optional={"id": st.sampled_from(["x", "y"])},
+)
+BODIES = st.one_of(USERS, st.lists(USERS, min_size=1, max_size=3, unique_by=lambda user: user.get("id") or id(user)))
+
+
+@pytest.mark.field(16)
+@given(BODIES, BODIES)
+def test_two_bodies_have_the_same_mark_only_if_they_are_the_same(one: Any, other: Any) -> None:
+    marks = [mark_of("k", from_json(orjson.dumps(body))) for body in (one, other)]
+    assert (marks[0] == marks[1]) == (one == other)
+    assert key_part(marks[0]) == key_part(marks[1]) != key_part(mark_of("l", from_json(orjson.dumps(one))))
+
+
+def test_a_mark_fits_the_wire() -> None:
+    mark = mark_of("k" * 255, from_csv(b"name,email,department\nA,a@b.example,S\n"))
+    message = decode(Message, orjson.dumps({"v": 1, "id": "a", "user": ADA, "idempotency": mark}))
+    assert message.idempotency == mark
