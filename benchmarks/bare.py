@@ -32,6 +32,7 @@ class Record:
     value: bytes | None
     headers: Headers
     timestamp: int
+    timestamp_type: int = 1
 
 
 @dataclass(slots=True)

@@ -47,10 +47,14 @@ def _state(case: Case, row: Noted) -> Says:
         yield "it was on its way back before", turned.place
     if row.state == "completed":
         yield from _completed(case, row)
-    elif row.state == "parked" and not case.letters and case.seen.whole(DLQ, row.partition, case.saga.began):
+    elif row.state == "parked" and not _has_letter(case) and case.seen.whole(DLQ, row.partition, case.saga.began):
         yield "there is no dead letter of it", None
     elif row.state in ("rolled-back", "rollback-incomplete"):
         yield from _rolled_back(row)
+
+
+def _has_letter(case: Case) -> bool:
+    return bool(case.letters or case.saga.unreadable_letters)
 
 
 def _completed(case: Case, row: Noted) -> Says:

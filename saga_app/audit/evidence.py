@@ -108,6 +108,8 @@ class Evidence:
     asked: list[Asked] = field(default_factory=list)
     noted: list[Noted] = field(default_factory=list)
     letters: tuple[Letter, ...] = ()
+    #: Dead letters that name it and whose message cannot be read: its row may be parked because of one.
+    unreadable_letters: tuple[Place, ...] = ()
     told: tuple[Told, ...] = ()
     #: When a step was done last, by the service's clock, of those that only their own service can hold back.
     acted: dict[str, str] = field(default_factory=dict)

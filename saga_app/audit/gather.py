@@ -106,6 +106,10 @@ class Gathering:
         self.buried.add(original)
         if message is None:
             self.refused.add(original)
+            if letter.id is not None:
+                self._saga(letter.id, raw.timestamp).unreadable_letters += (
+                    Place(raw.topic, raw.partition, raw.offset),
+                )
             return
         saga = self._saga(message.id, raw.timestamp)
         history = () if letter.topic == FIRST else self._history(saga, message.history)

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from saga_app.audit.case import Seen
 from saga_app.audit.gather import Gathering
-from saga_app.audit.plan import READS, TOPICS
+from saga_app.audit.plan import FIRST, READS, TOPICS
 from saga_app.saga.messages import DLQ
 
 #: How long the broker may take for its first answer and for others, and how long no record may come (seconds).
@@ -19,6 +19,9 @@ FIRST_ANSWER_S, ANSWER_S, SILENCE_S = 5.0, 8.0, 30.0
 
 #: Records taken at once.
 MOST = 5_000
+
+#: Kafka's records carry timestamps since 2016 (milliseconds since 1970).
+EARLIEST = 1_451_606_400_000
 
 Partition = tuple[str, int]
 Answer = TypeVar("Answer")
@@ -168,16 +171,29 @@ class Reading:
         return offset + 1 < self.left[place] or self._done(place)
 
     def _gather(self, message: Any, place: Partition, offset: int) -> None:
-        at = max(0, message.timestamp()[1])
+        at = believable(message.timestamp()[1], self.there.at)
         if self.lost.get(place) == math.inf:
             self.lost[place] = at
-        headers = message.headers() or () if place[0] == DLQ else ()
+        headers = _headers(message) if place[0] in (DLQ, FIRST) else ()
         self.gathering.take(Raw(*place, offset, at, message.value(), headers))
 
     def _done(self, place: Partition) -> bool:
         del self.left[place]
         self.reading.pause([TopicPartition(*place)])
         return True
+
+
+def believable(timestamp: int, now: int) -> int:
+    """A record's timestamp, or now if it is missing, in the future, or older than timestamps are (milliseconds)."""
+    return timestamp if EARLIEST <= timestamp <= now else now
+
+
+def _headers(message: Any) -> Sequence[tuple[str, bytes]]:
+    """None if a name is not UTF-8: librdkafka's Python client cannot give them then."""
+    try:
+        return message.headers() or ()
+    except (SystemError, UnicodeDecodeError):
+        return ()
 
 
 def read(bootstrap: str, gathering: Gathering, settle_s: float, begin: Callable[[int], Callable[[int], None]]) -> Seen:

@@ -154,14 +154,15 @@ class Api:
         """One saga's timeline, from Kafka itself, in causal order, with topic, partition and offset."""
         query = read(TraceQuery, request)
         row, _ = await self._find(request.match_info["id"])
-        entries, raws = await self.trace.of(row)
+        found = await self.trace.of(row)
+        entries: list[Any] = found.entries
         if query.raw:
-            items: list[Any] = [
-                orjson.loads(orjson.dumps(entry)) | {"raw": shown(raws[entry.topic, entry.partition, entry.offset])}
+            entries = [
+                orjson.loads(orjson.dumps(entry))
+                | {"raw": shown(found.raws[entry.topic, entry.partition, entry.offset])}
                 for entry in entries
             ]
-            return _json({"id": row.id, "entries": items})
-        return _json({"id": row.id, "entries": entries})
+        return _json({"id": row.id, "entries": entries, "searched": found.searched})
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: saga (an ending), with trace=on also step; stats every second; reset.

@@ -19,7 +19,7 @@ from saga_app.saga import machine
 from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, BadMessage, Message, Parked, Row, Signal, parse
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.timeline import Entry, Record, entries
-from saga_app.saga.times import iso
+from saga_app.saga.times import iso, record_time
 
 log = structlog.get_logger()
 
@@ -89,6 +89,7 @@ class Letter:
     partition: int
     offset: int
     open: bool = True
+    gone_on: bool = False  #: its saga has gone on since, within the same batch
 
 
 @dataclass(slots=True)
@@ -97,6 +98,7 @@ class Changes:
 
     sagas: dict[str, Tracked] = field(default_factory=dict)
     letters: dict[tuple[str, int, int], Letter] = field(default_factory=dict)  #: by the place of the original
+    unreadable: dict[str, list[Letter]] = field(default_factory=dict)  #: those without a message, by the saga they name
     gone_on: set[str] = field(default_factory=set)  #: sagas whose earlier dead letters are dealt with
     redriven: set[Place] = field(default_factory=set)  #: dead letters that were sent again as they are
     events: list[Event] = field(default_factory=list)
@@ -132,33 +134,42 @@ class Fold:
         records, self.now = sorted(records, key=_when), time()
         self.at = iso(self.now)
         ids = [(raw.key or b"").decode("utf-8", "replace") for raw in records]
-        self._look_up(set(ids) - {""})
+        self._look_up({id for id in ids if id and "\x00" not in id})  # a key may be any bytes
         changes = Changes()
         for raw, id in zip(records, ids, strict=True):
             if raw.headers and (letter_of := redriven_from(raw.headers)) is not None:  # whether it can be read or not
                 changes.redriven.add(letter_of)
             if self.bulk and raw.topic in _REQUESTS and (id in self.ended or id in self.recent):
                 continue  # the table has told how it ended, before its requests were read
-            if (record := self._decode(raw, self.open.get(id))) is not None:
-                self._take(changes, record)
+            try:
+                if (record := self._decode(raw, self.open.get(id))) is not None:
+                    self._take(changes, record)
+            except Exception:  # one record that nobody has foreseen must not keep all others from being read
+                log.exception("record skipped", topic=raw.topic, partition=raw.partition, offset=raw.offset)
         for letter in changes.letters.values():
-            letter.open = self._is_open(letter.parked)
+            letter.open = self._is_open(letter)
         return changes
 
-    def _is_open(self, parked: Parked) -> bool:
-        """Whether somebody has to deal with a dead letter: its saga waits for just this, or nobody knows its saga."""
-        if parked.message is None:
+    def _is_open(self, letter: Letter) -> bool:
+        """Whether an operator has to deal with a dead letter: its saga waits for it, or is not known.
+
+        One that cannot be read may not concern the saga that it names: it is open until that saga goes on from there.
+        """
+        parked = letter.parked
+        id = parked.letter.id
+        if id is None or (parked.message is None and parked.letter.topic == ONBOARDING.steps[0].topic):
             return True
-        if parked.message.id in self.ended:
+        tracked = self.open.get(id) or self.recent.get(id)
+        if id in self.ended or (tracked and tracked.row.ended) or letter.gone_on:
             return False
-        tracked = self.open.get(parked.message.id) or self.recent.get(parked.message.id)
-        return tracked is None or (tracked.row.state == "parked" and tracked.row.updated_at == parked.letter.at)
+        waits = tracked is None or (tracked.row.state == "parked" and tracked.row.updated_at == parked.letter.at)
+        return waits or parked.message is None
 
     def _decode(self, raw: Raw, tracked: Tracked | None) -> Record | None:
         """What a record says, if it can be read; `tracked` is the saga that its key names, if that is under way."""
         if raw.topic == CHANGELOG and _says_nothing_new(raw.value, tracked):
             return None
-        at = iso(raw.timestamp / 1000)
+        at = iso(record_time(raw.timestamp, self.now))
         try:
             body = parse(raw.topic, raw.value, raw.headers)
             if isinstance(body, Message):  # what no step would work on is no saga
@@ -188,7 +199,9 @@ class Fold:
         id, body = record.id, record.body
         if isinstance(body, Parked):
             original = (body.letter.topic, body.letter.partition, body.letter.offset)
-            changes.letters[original] = Letter(body, record.partition, record.offset)
+            letter = changes.letters[original] = Letter(body, record.partition, record.offset)
+            if id is not None and body.message is None:
+                changes.unreadable.setdefault(id, []).append(letter)
         if id is None:
             return
         if id not in self.asked and not self.knows(id):
@@ -197,7 +210,7 @@ class Fold:
         if tracked is None and id in self.ended:
             return
         before = tracked.row if tracked else None
-        row = self._applied(before, record)
+        row = self._applied(_with_their_start(before, body) if before else None, record)
         if row is None:
             if isinstance(body, Signal):
                 self._keep_early(body)
@@ -213,13 +226,18 @@ class Fold:
     def _applied(self, row: Row | None, record: Record) -> Row | None:
         body = record.body
         if isinstance(body, Message):
-            return self._with_early(row, machine.apply(row, machine.asked(ONBOARDING, record.topic, body, record.at)))
+            news = machine.asked(ONBOARDING, record.topic, body, self._sent_at(record, body))
+            return self._with_early(row, machine.apply(row, news))
         if isinstance(body, Signal):
             return machine.mark(row, body) if row else None
         if isinstance(body, Row):
             return self._with_early(row, _from_table(row, body))
-        news = machine.parked(ONBOARDING, body)
-        return machine.apply(row, news) if news else row
+        parked = machine.parked(ONBOARDING, body, row)
+        return machine.apply(row, parked) if parked else row
+
+    def _sent_at(self, record: Record, message: Message) -> str:
+        """When a request was sent: not before the step that sent it ended, even if the broker's clock is behind."""
+        return min(max(record.at, message.history[-1].ended_at), self.at) if message.history else record.at
 
     def _keep_early(self, signal: Signal) -> None:
         self.early.setdefault(signal.id, []).append(signal)
@@ -238,6 +256,8 @@ class Fold:
         self._keep_moving(before, row)
         if before and before.state == "parked" and (row.state, row.updated_at) != ("parked", before.updated_at):
             changes.gone_on.add(row.id)
+            for letter in changes.unreadable.get(row.id, ()):
+                letter.gone_on = True
         tracked.row = row
         changes.sagas[row.id] = tracked
 
@@ -272,6 +292,18 @@ class Fold:
         if len(self.recent) > RECENT:
             self._remember_ended(self.recent.popitem(last=False)[0])
         self._event(changes, tracked, None)
+
+
+def _with_their_start(row: Row, news: Message | Signal | Row | Parked) -> Row:
+    """A row that was made from the request alone, with the start that the Provisioner has given its saga.
+
+    The Provisioner knows better: it corrects the record's time by the clock of the broker.
+    """
+    theirs = isinstance(news, Row) or (isinstance(news, Message) and news.history)
+    started_at = news.started_at if theirs and isinstance(news, Message | Row) else None
+    if row.history or started_at is None or started_at == row.started_at:
+        return row
+    return replace(row, started_at=started_at)
 
 
 def _when(raw: Raw) -> tuple[int, int]:

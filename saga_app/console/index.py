@@ -191,24 +191,29 @@ class Index:
         self.database.close()
 
 
+def _text(value: Any) -> str | None:
+    """For a column of text: whatever a record holds there, without the character that PostgreSQL cannot store."""
+    return None if value is None else str(value).replace("\x00", "\ufffd")
+
+
 def _columns(tracked: Tracked) -> dict[str, Any]:
     row = tracked.row
     folded = fold(row.user.name)
     return {
         "id": row.id,
         "state": row.state,
-        "step": row.step,
+        "step": _text(row.step),
         "name": row.user.name,
         "name_key": folded[:KEY_LENGTH],
         "search_key": f"{folded} {fold(row.user.email)} {fold(row.id)}",
         "email": row.user.email,
         "department": row.user.department,
-        "device_id": row.facts.get("device_id"),
+        "device_id": _text(row.facts.get("device_id")),
         "started_at": row.started_at,
         "ended_at": row.ended_at,
         "duration": between(row.started_at, row.ended_at) if row.ended_at else None,
         "overdue": row.overdue,
-        "reason": row.reason,
+        "reason": _text(row.reason),
         "overtook": tracked.overtook,
         "seq": tracked.seq,
         "idempotency": row.idempotency,
@@ -220,7 +225,7 @@ def _columns(tracked: Tracked) -> dict[str, Any]:
 def _light(tracked: Tracked) -> dict[str, Any]:
     told = orjson.dumps(tracked.entry) if tracked.entry else None
     row = tracked.row
-    return {"b_id": row.id, "b_step": row.step, "b_seq": tracked.seq, "b_row": encode(row), "b_told": told}
+    return {"b_id": row.id, "b_step": _text(row.step), "b_seq": tracked.seq, "b_row": encode(row), "b_told": told}
 
 
 def _looks_alike(before: Row, row: Row) -> bool:
@@ -256,16 +261,16 @@ _CLOSE = (
 def _letter_columns(place: tuple[str, int, int], found: Letter) -> dict[str, Any]:
     letter, message = found.parked.letter, found.parked.message
     return {
-        "topic": place[0],
+        "topic": _text(place[0]),
         "partition": place[1],
         "offset": place[2],
         "id": letter.id,
-        "saga": letter.saga,
+        "saga": _text(letter.saga),
         "department": message.user.department if message else None,
-        "service": letter.service,
-        "step": letter.step,
-        "error": letter.error,
-        "reason": letter.reason,
+        "service": _text(letter.service),
+        "step": _text(letter.step),
+        "error": _text(letter.error),
+        "reason": _text(letter.reason),
         "attempts": letter.attempts,
         "attempt": message.attempt if message else 1,
         "at": letter.at,

@@ -86,12 +86,17 @@ class Chosen:
         return self
 
 
-def redrive(letter: Held) -> Act | str:
-    """A dead letter is tried again: its saga with its next attempt, or else its bytes."""
+def redrive(letter: Held, row: Row | None = None) -> Act | str:
+    """A dead letter is tried again: its saga with its next attempt, or else its bytes.
+
+    `row` is that of the saga which an unreadable dead letter names: if it waits, it goes on from what its row knows.
+    """
     if not letter.open:
         return DEALT_WITH
     if letter.readable and letter.id is not None and not _needs_original(letter):
         return _told("redriven", letter, letter.attempt + 1)
+    if row is not None and row.state == "parked" and not is_first(letter):
+        return _of_row("redriven", row, row.attempt + 1)
     # Not a mistake of whoever asks, but of whoever wrote it: it must not keep the others of its kind from going on.
     return Resend(letter) if letter.place.topic in ONBOARDING.topics else FOREIGN
 
@@ -107,20 +112,31 @@ def _needs_original(letter: Held) -> bool:
     return letter.refused_by == CHANGELOG or letter.original_bytes is not None
 
 
-def roll_back(letter: Held) -> Act | str:
-    """The saga of a dead letter goes back."""
+def roll_back(letter: Held, row: Row | None = None) -> Act | str:
+    """The saga of a dead letter goes back; `row` is that of the saga which an unreadable one names."""
     if not letter.open:
         return DEALT_WITH
-    return _told("cancelled", letter, letter.attempt) if letter.readable and letter.id is not None else UNREADABLE
+    if letter.readable and letter.id is not None:
+        return _told("cancelled", letter, letter.attempt)
+    return turn_round(row) if row is not None and not is_first(letter) else UNREADABLE
+
+
+def is_first(letter: Held) -> bool:
+    """Whether it is a client's request: what cannot be read there begins no saga, and concerns none that has its id."""
+    return letter.place.topic == ONBOARDING.steps[0].topic
 
 
 def turn_round(row: Row) -> Act | str:
     """A saga goes back, wherever it is."""
     if row.state not in ("running", "parked") or is_turned(row):
         return ENDED
+    return _of_row("cancelled", row, row.attempt)
+
+
+def _of_row(kind: Kind, row: Row, attempt: int) -> Intent:
     step = ONBOARDING.named(row.step)
     service = step.service if step else ONBOARDING.steps[0].service
-    return Intent("cancelled", row.id, row.saga, row.step, service, row.attempt)
+    return Intent(kind, row.id, row.saga, row.step, service, attempt)
 
 
 def _told(kind: Kind, letter: Held, attempt: int) -> Intent:

@@ -6,6 +6,7 @@ from aiokafka import AIOKafkaConsumer
 
 from saga_app.console.closing import ended
 from saga_app.service import topics
+from saga_app.stream import header_names
 from saga_app.stream.calm import calm
 
 
@@ -16,6 +17,7 @@ async def opened(consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
     """
     client: Any = consumer._client
     calm(client)
+    header_names.install()
     try:
         await consumer.start()
         await client.set_topics(set(topics.READ))

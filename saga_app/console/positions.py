@@ -48,9 +48,9 @@ def windows(row: Row, others: Iterable[float] = ()) -> list[Window]:
     return found
 
 
-def whole(row: Row) -> list[Window]:
-    """From its start to its end, or until now."""
-    return [(epoch(row.started_at) - SLACK_S, epoch(row.ended_at) + SLACK_S if row.ended_at else None)]
+def whole(row: Row, slack_s: float = SLACK_S) -> list[Window]:
+    """From its start to its end, or until now, and so many seconds around that."""
+    return [(epoch(row.started_at) - slack_s, epoch(row.ended_at) + slack_s if row.ended_at else None)]
 
 
 async def everything(consumer: AIOKafkaConsumer, partition: int) -> list[Run]:
@@ -69,6 +69,11 @@ async def dense(consumer: AIOKafkaConsumer, partition: int, row: Row, others: It
     """What was written while the saga's steps were asked for; `others`: and at these times (seconds since 1970)."""
     places = [TopicPartition(topic, partition) for topic in topics.READ if topic not in SPARSE]
     return await _within(consumer, places, windows(row, others))
+
+
+async def around(consumer: AIOKafkaConsumer, partition: int, row: Row, slack_s: float) -> list[Run]:
+    """All that was written while the saga ran, and so many seconds around that."""
+    return await _within(consumer, [TopicPartition(topic, partition) for topic in topics.READ], whole(row, slack_s))
 
 
 async def _within(consumer: AIOKafkaConsumer, places: list[TopicPartition], asked: list[Window]) -> list[Run]:

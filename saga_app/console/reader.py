@@ -22,6 +22,7 @@ from saga_app.console.fold import Changes, Event, Fold
 from saga_app.console.index import Index
 from saga_app.console.source import Place, Source, Stale, Waiting
 from saga_app.environment import WrongEnvironment
+from saga_app.saga.times import record_time
 from saga_app.stream.capacity import Capacity
 
 log = structlog.get_logger()
@@ -189,7 +190,7 @@ class Reader:
         if self.fold.live:
             now = time()
             sampled = records[:: max(1, len(records) // SAMPLED)]
-            self.fold.figures.delayed(now, (now - record.timestamp / 1000 for record in sampled))
+            self.fold.figures.delayed(now, (now - record_time(record.timestamp, now) for record in sampled))
 
     def _catch_up(self, source: Source) -> None:
         """From the moment on in which everything that was there at the start has been read, all is live."""

@@ -18,6 +18,7 @@ from saga_app.console.pace import due, pause
 from saga_app.console.parameters import ErrorFilter
 from saga_app.console.places import REDRIVEN, REDRIVEN_BY, Place, place_of
 from saga_app.saga.messages import DEAD_LETTER, SIGNALS, Row, encode
+from saga_app.service.headers import headers_for_signal
 from saga_app.service.problem import Problem
 from saga_app.service.start import Sends
 from saga_app.stream import NotAcknowledged
@@ -87,17 +88,32 @@ class Operator:
 
     async def _to_redrive(self, order: Order) -> Chosen:
         if order.filter is not None:
-            return Chosen().add(map(intents.redrive, await self.queries.letters_meant(order.filter)))
+            return Chosen().add(await self._of_letters(intents.redrive, await self.queries.letters_meant(order.filter)))
         letters, rows = await self._named(order.ids or [])
-        waiting = {letter.id: letter for letter in await self.queries.letters_waiting(list(rows))}
-        of_sagas = (intents.redrive(waiting[id]) if id in waiting else intents.NOT_WAITING for id in rows)
-        return Chosen().add(map(intents.redrive, letters)).add(of_sagas)
+        waiting = {
+            letter.id: letter
+            for letter in await self.queries.letters_waiting(list(rows))
+            if letter.readable or not intents.is_first(letter)
+        }
+        of_sagas = (
+            intents.redrive(waiting[id], row) if id in waiting else intents.NOT_WAITING for id, row in rows.items()
+        )
+        return Chosen().add(await self._of_letters(intents.redrive, letters)).add(of_sagas)
 
     async def _to_roll_back(self, order: Order) -> Chosen:
         if order.filter is not None:
-            return Chosen().add(map(intents.roll_back, await self.queries.letters_meant(order.filter)))
+            letters = await self.queries.letters_meant(order.filter)
+            return Chosen().add(await self._of_letters(intents.roll_back, letters))
         letters, rows = await self._named(order.ids or [])
-        return Chosen().add(map(intents.roll_back, letters)).add(map(intents.turn_round, rows.values()))
+        acts = await self._of_letters(intents.roll_back, letters)
+        return Chosen().add(acts).add(map(intents.turn_round, rows.values()))
+
+    async def _of_letters(
+        self, decide: Callable[[Held, Row | None], Act | str], letters: Sequence[Held]
+    ) -> Iterable[Act | str]:
+        """What to do with each; of those that cannot be read, with the row of the saga that they name, if any."""
+        rows = await self.queries.rows([letter.id for letter in letters if letter.id and not letter.readable])
+        return [decide(letter, rows.get(letter.id or "")) for letter in letters]
 
     async def _named(self, names: list[str]) -> tuple[Sequence[Held], Mapping[str, Row]]:
         """The dead letters and the sagas that are meant.  Raises a 404 with all that are neither."""
@@ -219,7 +235,8 @@ def _gone(act: Act) -> str:
 
 
 def _told(intent: Intent, at: str, by: str) -> Outgoing:
-    return Outgoing(SIGNALS, intent.id.encode(), encode(intent.signal(at, by)))
+    signal = intent.signal(at, by)
+    return Outgoing(SIGNALS, intent.id.encode(), encode(signal), headers_for_signal(signal, "console"))
 
 
 def as_it_was(place: Place, dead: Any, by: str) -> Outgoing:

@@ -94,11 +94,20 @@ class TraceEntry(BaseModel):
     raw: dict[str, Any] | None = Field(None, description="the record itself, with ?raw=true")
 
 
+class Searched(BaseModel):
+    """What was read to find a saga's records."""
+
+    around_s: float | None = Field(description="seconds around the saga's times; null: its partition of every topic")
+    records: int = Field(description="how many were read")
+    missing: list[str] = Field(description="topics on which a record of it was expected and not found")
+
+
 class Timeline(BaseModel):
     """One saga's timeline, in causal order, read from Kafka."""
 
     id: str
     entries: list[TraceEntry]
+    searched: Searched
 
 
 class DeadLetterItem(BaseModel):

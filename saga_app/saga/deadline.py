@@ -15,9 +15,16 @@ def due(plan: Plan, row: Row, seconds: float) -> float:
 
     Who keeps the rows hears of a saga again only when it comes back, so the steps until then are waited for together.
     """
-    asked_at = row.history[-1].ended_at if row.history else row.started_at
     patience = _patience(plan, row.step, *row.slip.ahead if row.slip else ())
-    return min(epoch(row.started_at) + seconds, epoch(asked_at) + patience)
+    return min(epoch(row.started_at) + seconds, epoch(_asked_at(row)) + patience)
+
+
+def _asked_at(row: Row) -> str:
+    """When its step was asked for, on the clock of the keeper of the rows.
+
+    The step before it may have ended at a service whose clock is behind; the row was then written later than that.
+    """
+    return max(row.history[-1].ended_at, row.updated_at) if row.history else row.started_at
 
 
 @lru_cache(maxsize=1024)
@@ -58,5 +65,4 @@ def _stuck(row: Row, now: float) -> tuple[str, str]:
     trouble = row.trouble
     if trouble and trouble.kind == "failed" and trouble.next_at and now < epoch(trouble.next_at) + TRYING_S:
         return trouble.step, f"it is tried again and again: {trouble.reason}"
-    since = row.history[-1].ended_at if row.history else row.started_at
-    return row.step, f"nothing has been heard since {row.step} was asked for at {since}"
+    return row.step, f"nothing has been heard since {row.step} was asked for at {_asked_at(row)}"

@@ -10,12 +10,24 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from saga_app.saga import new_user
-from saga_app.saga.messages import Answer, BadMessage, Message, Parked, Row, Signal, Slip, State, Visit, changed
+from saga_app.saga.messages import (
+    Answer,
+    BadMessage,
+    DeadLetter,
+    Message,
+    Parked,
+    Row,
+    Signal,
+    Slip,
+    State,
+    Visit,
+    changed,
+)
 from saga_app.saga.steps import Denied, Outcome, Plan, Step
-from saga_app.saga.times import between
+from saga_app.saga.times import EARLIEST_S, iso
 
-#: How far a clock may be ahead of ours before we do not believe it (seconds).
-AHEAD_S = 24 * 3600.0
+#: No saga has started before this.
+EARLIEST = iso(EARLIEST_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,9 @@ def first(plan: Plan, request: Message, at: str) -> Message:
 def admit(plan: Plan, topic: str, message: Message, at: str) -> Message:
     """A message that a step can work on: on the first topic a client's request made a saga, elsewhere one with a slip.
 
-    `at` is the record's time (ISO). Raises `BadMessage` with what is wrong.
+    `at` is when a client asked for the saga (ISO): its start. A later message keeps the start that it carries, whatever
+    this service's clock says: only the keeper of the rows may correct it, see `with_believable_start`.
+    Raises `BadMessage` with what is wrong.
     """
     if topic == plan.steps[0].topic:
         new_user.check(message)
@@ -61,10 +75,18 @@ def admit(plan: Plan, topic: str, message: Message, at: str) -> Message:
     known = plan.topics
     if unknown := [name for name in message.slip.ahead + message.slip.back if name not in known]:
         raise BadMessage(f"slip: unknown topic {', '.join(unknown)}; known are {', '.join(known)}")
-    started_at = message.started_at
-    if started_at and started_at > at and between(at, started_at) > AHEAD_S:
-        raise BadMessage(f"started_at: {started_at} is in the future")
     return message
+
+
+def with_believable_start(message: Message, now: str) -> Message:
+    """The message with a start that is not later than `now` (ISO) on the clock of the keeper of the rows.
+
+    A start that is missing stays missing: the row's own counts then.
+    """
+    started_at = message.started_at
+    if started_at is None or EARLIEST <= started_at <= now:
+        return message
+    return changed(message, started_at=now)
 
 
 def answer(
@@ -76,7 +98,12 @@ def answer(
     ended_at: str,
     failed: bool = False,
 ) -> Answer:
-    """What a step adds to its saga: a line of history, and facts; `failed`: the "no" is our own giving up."""
+    """What a step adds to its saga: a line of history, and facts; `failed`: the "no" is our own giving up.
+
+    The times are in order, also when the clock was set back in between.
+    """
+    started_at = max(received_at, started_at)
+    ended_at = max(started_at, ended_at)
     no: Literal["failed", "denied"] = "failed" if failed else "denied"
     line = Visit(
         step=step.name,
@@ -111,7 +138,7 @@ def _end_state(message: Message, undoing: bool) -> State:
     if not undoing:
         return "completed"
     outcomes = [line.outcome for line in message.history]
-    turn = next(i for i, outcome in enumerate(outcomes) if outcome != "done")
+    turn = next((i for i, outcome in enumerate(outcomes) if outcome != "done"), len(outcomes))
     return "rolled-back" if all(outcome == "done" for outcome in outcomes[turn + 1 :]) else "rollback-incomplete"
 
 
@@ -125,20 +152,37 @@ def asked(plan: Plan, topic: str, message: Message, at: str) -> Row:
 def ended(end: End, at: str) -> Row:
     """The row of a saga that has ended."""
     row = _row(end.message, end.state, end.message.history[-1].step, at)
-    row.ended_at = at
+    row.ended_at = row.updated_at
     return row
 
 
-def parked(plan: Plan, letter: Parked) -> Row | None:
-    """The row of a saga that waits for somebody; None if the dead letter names no saga."""
+def parked(plan: Plan, letter: Parked, row: Row | None = None) -> Row | None:
+    """The row of a saga that waits for an operator; None if the dead letter concerns no saga.
+
+    `row` is what is known of the saga that the letter names: without a readable message, it is all there is.
+    """
     if letter.message is None:
-        return None
+        return _parked_as_known(plan, letter.letter, row) if row else None
     row = _row(letter.message, "parked", letter.letter.step, letter.letter.at)
-    row.reason = letter.letter.reason
+    row.reason, row.updated_at = letter.letter.reason, letter.letter.at
     return row
+
+
+def _parked_as_known(plan: Plan, letter: DeadLetter, row: Row) -> Row | None:
+    """The row of a saga that waits for a step whose request cannot be read, or for one on the way to that step.
+
+    It is parked at the step from which it can go on, for that is the last one of which the request is known. A request
+    on the first topic that cannot be read begins no saga, and does not stop another one that has its id.
+    """
+    expected = [_topic(plan, row.step), *(row.slip.ahead if row.slip else ())]
+    if row.state != "running" or letter.topic == plan.steps[0].topic or letter.topic not in expected:
+        return None
+    return changed(row, state="parked", updated_at=letter.at, reason=letter.reason)
 
 
 def _row(message: Message, state: State, step: str, at: str) -> Row:
+    """`at` is now (ISO). Nothing happens before the start, even if the clocks of two services disagree."""
+    started_at = message.started_at or at
     return Row(
         v=1,
         id=message.id,
@@ -147,8 +191,8 @@ def _row(message: Message, state: State, step: str, at: str) -> Row:
         state=state,
         step=step,
         attempt=message.attempt,
-        started_at=message.started_at or at,
-        updated_at=at,
+        started_at=started_at,
+        updated_at=max(at, started_at),
         reason=next((line.reason for line in message.history if line.outcome != "done"), None),
         facts=message.facts,
         slip=message.slip,
@@ -242,7 +286,7 @@ def _is_turn(row: Row, signal: Signal) -> bool:
     """Whether a row is what this signal has made of it, and nothing has been heard since."""
     if signal.kind == "redriven":
         return row.state in ("running", "rolling-back") and row.attempt == signal.attempt
-    return row.state == "rolling-back" and row.history[-1].outcome == "cancelled"
+    return row.state == "rolling-back" and bool(row.history) and row.history[-1].outcome == "cancelled"
 
 
 def _turn(plan: Plan, signal: Signal, onward: Next | End) -> Turn:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
+from saga_app.saga import cloudevents
 from saga_app.saga.address import mailbox
 from saga_app.saga.text import clean, clean_department
 
@@ -27,6 +28,7 @@ Id = Annotated[str, Field(pattern=r"^[.:@+~-]*\w[\w.:@+~-]*$", max_length=128)]
 #: What every service, and every database behind it, can hold.
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Offset = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Partition = Annotated[int, Field(ge=0, le=2**31 - 1)]
 #: In UTC. Days that their month lacks are told apart by nobody: `times.epoch` reads them as the days after its end.
 Time = Annotated[
     str,
@@ -180,7 +182,7 @@ class Row:
     order: Signal | None = None
     awaited: list[Signal] | None = None
     #: Partition and offset of the `new-user` record that began it: tells a redelivery from a second request.
-    origin: tuple[Offset, Offset] | None = None
+    origin: tuple[Partition, Offset] | None = None
     #: Of the HTTP request that started it, if that had an Idempotency-Key: tells the same request from another one.
     idempotency: Idempotency | None = None
 
@@ -217,7 +219,7 @@ class DeadLetter:
 
     v: Literal[1]
     topic: str
-    partition: Offset
+    partition: Partition
     offset: Offset
     service: str
     step: str
@@ -236,8 +238,8 @@ class DeadLetter:
     kept_bytes: Offset | None = None
 
 
-#: The header in which a dead letter says what happened.
-DEAD_LETTER = "dead-letter"
+#: The header in which a dead letter says what happened, and the one that names the format of a value.
+DEAD_LETTER, CONTENT_TYPE = "dead-letter", "content-type"
 
 
 @dataclass
@@ -255,6 +257,7 @@ Body = Message | Row | Signal | Parked
 T = TypeVar("T", Message, Row, Signal, Effects, DeadLetter)
 _KINDS = (Message, Row, Signal, Effects, DeadLetter)
 _READERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _KINDS}
+_ID: TypeAdapter[Any] = TypeAdapter(Id)
 
 
 def changed(record: T, **changes: Any) -> T:
@@ -282,6 +285,28 @@ def decode(kind: type[T], value: bytes | None) -> T:
     return record
 
 
+def decode_request(value: bytes | None, headers: Headers) -> Message:
+    """A request: JSON, or a CloudEvent in structured mode with the request as its data. Raises `BadMessage`.
+
+    A value that is a request is read whatever content type its client's library has given it.
+    """
+    kind = cloudevents.content_type(headers)
+    if kind == cloudevents.JSON:
+        return decode(Message, value)
+    try:
+        return decode(Message, value if kind is None else cloudevents.request_in(kind, value))
+    except cloudevents.NotReadable as error:
+        raise BadMessage(f"{CONTENT_TYPE}: {error}") from None
+    except BadMessage as error:
+        if kind is None and cloudevents.is_event(value):
+            raise BadMessage(f"{CONTENT_TYPE}: missing; this CloudEvent needs {cloudevents.STRUCTURED}") from None
+        if kind is None or cloudevents.is_json(kind) or kind.lower().startswith(cloudevents.STRUCTURED):
+            raise
+        raise BadMessage(
+            f"{CONTENT_TYPE}: {ascii(kind)[1:-1][:60]} is not read; send {cloudevents.JSON}: {error}"
+        ) from None
+
+
 def _check_facts(facts: dict[str, Any]) -> None:
     """They are whatever the steps found out, but they must be able to travel on."""
     try:
@@ -290,19 +315,38 @@ def _check_facts(facts: dict[str, Any]) -> None:
         raise BadMessage(f"facts: cannot be sent on: {error}") from None
 
 
+def saga_id(value: bytes | None, key: bytes | None) -> str | None:
+    """The saga that an unreadable record names: the `id` of its JSON object if that is valid, else its key, or none."""
+    try:
+        found = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        found = None
+    if isinstance(found, dict) and "specversion" in found:  # the id of a CloudEvent is not that of its saga
+        found = found.get("data")
+    return (_valid_id(found.get("id")) if isinstance(found, dict) else None) or _valid_id(key)
+
+
+def _valid_id(given: Any) -> str | None:
+    try:
+        found: str = _ID.validate_python(given.decode() if isinstance(given, bytes) else given)
+    except (ValidationError, UnicodeDecodeError):
+        return None
+    return found
+
+
 def parse(topic: str, value: bytes | None, headers: Headers) -> Body:
     """Whatever stands on one of our topics, or `BadMessage`."""
     if topic == DLQ:
         return _parked(value, headers)
     if topic == SIGNALS:
         return decode(Signal, value)
-    return decode(Row, value) if topic == CHANGELOG else decode(Message, value)
+    return decode(Row, value) if topic == CHANGELOG else decode_request(value, headers)
 
 
 def _parked(value: bytes | None, headers: Headers) -> Parked:
     letter = decode(DeadLetter, dict(headers).get(DEAD_LETTER))
     try:
-        message = decode(Message, value) if letter.id else None
+        message = decode_request(value, headers) if letter.id else None
     except BadMessage:
         message = None
     return Parked(letter, message, value)

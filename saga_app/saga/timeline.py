@@ -72,7 +72,8 @@ def _outcome(record: Record, history: list[Visit], facts: dict[str, Any]) -> lis
     if not history or history[-1].outcome == "cancelled":
         return []
     last = history[-1]
-    data = {"started_at": last.started_at, "received_at": last.received_at, "facts": facts, "reason": last.reason}
+    began_at = min(last.started_at, last.ended_at)  # no step takes less than no time, whatever a clock has said
+    data = {"started_at": began_at, "received_at": last.received_at, "facts": facts, "reason": last.reason}
     return [_entry(record, last.ended_at, last.service, last.step, last.outcome, last.attempts, data)]
 
 
@@ -167,7 +168,7 @@ def _ordinal(number: int) -> str:
 
 def _waiting(plan: Plan, row: Row, now: str) -> str:
     service = next((s.service for s in plan.steps + plan.undos if s.name == row.step), "somebody").capitalize()
-    since = max(0.0, between(row.history[-1].ended_at if row.history else row.started_at, now))
+    since = between(row.history[-1].ended_at if row.history else row.started_at, now)
     back = f"rolling back ({row.reason}), " if row.state == "rolling-back" else ""
     late = "overdue, " if row.overdue else ""
     return f"{late}{back}waits for the {service} to {row.step}, for {since:.1f} s"

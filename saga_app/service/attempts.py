@@ -11,6 +11,7 @@ from saga_app.saga.times import epoch, iso
 from saga_app.service import metrics
 from saga_app.service.deadletters import GaveUp
 from saga_app.service.effects import Effects
+from saga_app.service.headers import headers_for_signal
 from saga_app.service.record import Receipt
 from saga_app.service.world import World
 from saga_app.stream import Fenced, Later
@@ -96,4 +97,4 @@ class Attempts:
             reason=GaveUp(error, attempt).reason,
         )
         log.warning("attempt failed", saga=request.id, step=self.step.name, attempt=attempt, next_in_s=round(delay, 3))
-        receipt.send(SIGNALS, request.id.encode(), encode(signal))
+        receipt.send(SIGNALS, request.id.encode(), encode(signal), headers_for_signal(signal, self.step.service))

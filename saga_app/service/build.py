@@ -9,6 +9,7 @@ from saga_app import settings as settings_
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import compression, guard, health, http_server, policy, problem
 from saga_app.service.app import App, build
+from saga_app.service.broker_clock import BrokerClock
 from saga_app.service.effects import Effects
 from saga_app.service.mail import SmtpMail
 from saga_app.service.observer import Observer
@@ -45,12 +46,15 @@ def service(name: str, web_port: Callable[[Settings], int]) -> App:
     return app
 
 
-def serve_steps(app: App, rows: Rows | None = None, effects: Effects | None = None) -> None:
+def serve_steps(
+    app: App, rows: Rows | None = None, effects: Effects | None = None, broker_clock: BrokerClock | None = None
+) -> None:
     """An agent for each step that the plan gives to this service; its help is the step's own first line."""
     outside = world(app.settings)
     app.closing.append(outside.close)
     for step in ONBOARDING.of(app.conf.id):
-        loop = StepLoop(ONBOARDING, step, outside, app.settings.partitions, rows, effects, app.refusals)
+        partitions, refusals = app.settings.partitions, app.refusals
+        loop = StepLoop(ONBOARDING, step, outside, partitions, rows, effects, refusals, broker_clock)
         listen(app, step.topic, step.act.__doc__ or "", step.name, loop)
 
 

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 
 import structlog
 
-from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, BadMessage, DeadLetter, Message, changed, decode, encode
+from saga_app.saga.messages import (
+    DEAD_LETTER,
+    DLQ,
+    SIGNALS,
+    BadMessage,
+    DeadLetter,
+    Message,
+    changed,
+    decode,
+    encode,
+    saga_id,
+)
 from saga_app.saga.steps import Step
 from saga_app.service import metrics
 from saga_app.service.record import Receipt, Record
@@ -89,11 +100,13 @@ def park(
     instead: bytes | None = None,
     refused_by: str | None = None,
 ) -> None:
-    """Send a record to the `dlq`; keyed so that the saga's row hears of it, if the saga is known.
+    """Send a record to the `dlq`, keyed by its saga if that can be known: the saga's row is on that partition.
 
+    Without a `request` the record could not be read; its saga is then whatever its value or its key names.
     `instead`: the message that could not be sent, where the record itself was handled; its saga waits for that step.
     `refused_by`: the topic that refused it.
     """
+    id = request.id if request else saga_id(record.value, record.key)
     letter = DeadLetter(
         v=1,
         topic=record.topic,
@@ -106,14 +119,14 @@ def park(
         attempts=gave_up.attempts,
         received_at=received_at,
         at=at,
-        id=request.id if request else None,
+        id=id,
         saga=request.saga if request else None,
         refused_by=refused_by,
     )
     metrics.PARKED.labels(step.name, letter.error).inc()
     place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
     log.error("parked", saga=letter.id, step=step.name, error=letter.error, reason=letter.reason, **place)
-    key = request.id.encode() if request else record.key
+    key = id.encode() if id else record.key
     receipt.send(DLQ, key, record.value if instead is None else instead, with_letter(record.headers, letter))
 
 

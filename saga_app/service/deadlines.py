@@ -16,6 +16,7 @@ from mode import Service
 from saga_app.saga import deadline
 from saga_app.saga.messages import SIGNALS, BadMessage, Row, Signal, decode, encode
 from saga_app.saga.steps import Plan
+from saga_app.service.headers import headers_for_signal
 from saga_app.service.rows import Rows
 from saga_app.stream import Table, Transport
 
@@ -120,7 +121,8 @@ class Timer(Service):
             return 0
         receipt = cast(Transport, self.app.transport).receipt()
         for signal in signals:
-            receipt.send(SIGNALS, signal.id.encode(), encode(signal))
+            headers = headers_for_signal(signal, self.deadlines.plan.steps[0].service)
+            receipt.send(SIGNALS, signal.id.encode(), encode(signal), headers)
         try:
             await receipt.settled()
         except Exception as error:

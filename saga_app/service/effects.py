@@ -46,7 +46,10 @@ class Effects:
         if value is None:
             return Remembered(1, id)
         try:
-            return self.latest.read(partition, id, value)
+            remembered = self.latest.read(partition, id, value)
+            if remembered.id != id:
+                raise BadMessage(f"it is what is remembered of {remembered.id}")
+            return remembered
         except BadMessage as error:
             raise BadMessage(f"what is remembered of this saga cannot be read: {error}") from None
 

@@ -1,36 +1,47 @@
 """The headers of a message: CloudEvents 1.0 in binary mode, and the W3C trace context, carried on.
 
-https://github.com/cloudevents/spec (Kafka protocol binding, binary content mode) and https://www.w3.org/TR/trace-context/
+https://github.com/cloudevents/spec (Kafka protocol binding, binary content mode) and https://www.w3.org/TR/trace-context-2/
 """
 
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 
-from saga_app.saga.messages import Message
+from saga_app.saga.cloudevents import JSON
+from saga_app.saga.messages import CONTENT_TYPE, Message, Signal
+from saga_app.service import tracecontext
+from saga_app.service.tracecontext import TRACEPARENT
 
-TRACEPARENT = "traceparent"
+Headers = list[tuple[str, bytes]]
 
 
 def headers_for(
-    message: Message, topic: str, service: str, at: str, carried: Iterable[tuple[str, bytes]] = ()
-) -> list[tuple[str, bytes]]:
-    """For a message to a topic. `ce_id` is the same when the same step of the same saga is sent again.
+    message: Message, topic: str, service: str, at: str, carried: Iterable[tuple[str, bytes | None]] = ()
+) -> Headers:
+    """For a message to a topic. `ce_id` and the trace are the same when the same step of the same saga is sent again.
 
-    `carried` are the headers of the record that led to it; `at` is an ISO time.
+    `carried` are the headers of the record or the HTTP request that led to it; `at` is an ISO time.
     """
-    trace = next((value for name, value in carried if name == TRACEPARENT), None) or traceparent(message)
-    version, kind, source = _same(message.saga, topic, service)
-    id = ("ce_id", f"{message.saga}:{message.id}:{topic}:{message.attempt}".encode())
-    return [version, id, kind, source, ("ce_time", at.encode()), (TRACEPARENT, trace)]
+    id = f"{message.saga}:{message.id}:{topic}:{message.attempt}"
+    context = tracecontext.context_of(carried)
+    trace = tracecontext.headers_of(context, _span_id(id)) if context else [(TRACEPARENT, traceparent(message))]
+    return [*_same(f"{message.saga}.{topic}", service), ("ce_id", id.encode()), ("ce_time", at.encode()), *trace]
+
+
+def headers_for_signal(signal: Signal, service: str) -> Headers:
+    """For a signal that this service sends."""
+    id = f"{signal.saga}:{signal.id}:{signal.kind}:{signal.step}:{signal.attempt}:{signal.at}"
+    common = _same(f"{signal.saga}.signal.{signal.kind}", service)
+    return [*common, ("ce_id", id.encode()), ("ce_time", signal.at.encode())]
 
 
 @lru_cache(maxsize=256)
-def _same(saga: str, topic: str, service: str) -> tuple[tuple[str, bytes], ...]:
+def _same(kind: str, service: str) -> tuple[tuple[str, bytes], ...]:
     """Those that all messages of one kind share."""
     return (
+        (CONTENT_TYPE, JSON.encode()),
         ("ce_specversion", b"1.0"),
-        ("ce_type", f"{saga}.{topic}".encode()),
+        ("ce_type", kind.encode()),
         ("ce_source", f"/{service}".encode()),
     )
 
@@ -39,3 +50,7 @@ def traceparent(message: Message) -> bytes:
     """A trace for a saga that came without one: the same each time, so that a redelivery joins the same trace."""
     digest = blake2b(f"{message.saga}:{message.id}".encode(), digest_size=24).hexdigest()
     return f"00-{digest[:32]}-{digest[32:]}-01".encode()
+
+
+def _span_id(id: str) -> str:
+    return blake2b(id.encode(), digest_size=8).hexdigest()

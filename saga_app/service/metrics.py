@@ -16,3 +16,8 @@ HELD = Gauge("saga_commit_held_seconds", "Age of the oldest unfinished record, w
 LOST = Counter("saga_records_lost_total", "Records deleted before they were read, as far as known", ["topic"])
 LOSSES = Counter("saga_record_losses_total", "How often records were deleted before they were read", ["topic"])
 REFUSED = Counter("saga_outputs_refused_total", "Records that the broker refused for good, by their topic", ["topic"])
+BROKER_AHEAD = Gauge(
+    "saga_broker_clock_ahead_seconds",
+    "How far the broker's clock is ahead of this worker's, measured on this topic; negative if it is behind",
+    ["topic"],
+)

@@ -49,6 +49,7 @@ class Observer:
             log.warning("ignored", **place, problem=str(error))
             return
         turn = None
+        carried = record.headers if isinstance(body, Parked) else ()
         if isinstance(body, Parked):
             turn = self.parked(receipt, record, body)
         elif isinstance(body, Signal):
@@ -60,13 +61,18 @@ class Observer:
         if turn is not None and turn.onward is not None:
             await receipt.settled()
             topic, message = turn.onward.topic, turn.onward.message
-            headers = headers_for(message, topic, self.plan.steps[0].service, turn.row.updated_at)
+            headers = headers_for(message, topic, self.plan.steps[0].service, turn.row.updated_at, carried)
             receipt.send(topic, message.id.encode(), encode(message), headers)
 
     def parked(self, receipt: Receipt, record: Record, letter: Parked) -> machine.Turn | None:
         """A saga waits for somebody; who redrove it may have been read before."""
-        news = machine.parked(self.plan, letter)
-        if news is None or misplaced(receipt, record, news.id, self.partitions):
+        id = letter.letter.id
+        if id is None or misplaced(receipt, record, id, self.partitions):
+            return None
+        if letter.message is not None:
+            letter.message = machine.with_believable_start(letter.message, iso(self.clock()))
+        news = machine.parked(self.plan, letter, self.rows.get(record.partition, id))
+        if news is None:
             return None
         row = self.rows.note(receipt, record.partition, news)
         early = machine.awaited(row)

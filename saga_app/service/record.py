@@ -5,6 +5,9 @@ from typing import Any, Protocol
 
 Headers = Sequence[tuple[str, bytes]]
 
+#: Kafka's number for a timestamp that the broker has set when it appended the record.
+LOG_APPEND_TIME = 1
+
 
 class Receipt(Protocol):
     """Everything sent with it is acknowledged before the record counts as done."""
@@ -19,7 +22,8 @@ class Record(Protocol):
     topic: str
     partition: int
     offset: int
-    timestamp: int  #: milliseconds since 1970
+    timestamp: int  #: milliseconds since 1970, as the client or the broker has written it: see `times.record_time`
+    timestamp_type: int  #: 1 (LOG_APPEND_TIME) if the broker has written it
     key: bytes | None
     value: bytes | None
     headers: Headers

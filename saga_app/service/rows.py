@@ -42,7 +42,10 @@ class Rows:
         if value is None:
             return None
         try:
-            return self.latest.read(partition, id, value)
+            row = self.latest.read(partition, id, value)
+            if row.id != id:
+                raise BadMessage(f"it is the row of {row.id}")
+            return row
         except BadMessage as error:
             log.error("row unreadable, it is made anew", saga=id, partition=partition, problem=str(error))
             return None

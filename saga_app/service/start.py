@@ -20,13 +20,13 @@ from aiohttp import web
 from saga_app.saga.messages import Message, User, encode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.times import iso
-from saga_app.service import newcomers
+from saga_app.service import newcomers, tracecontext
 from saga_app.service.existing import ExistingSaga
 from saga_app.service.headers import headers_for
 from saga_app.service.idempotency import KEY_HEADER, base32, id_from_key, key_of, key_part, mark_of
 from saga_app.service.newcomers import Newcomer, Newcomers
 from saga_app.service.problem import Fault, Problem
-from saga_app.stream import NotAcknowledged
+from saga_app.stream import Headers, NotAcknowledged
 from saga_app.stream.sender import Message as Outgoing
 
 #: Where a saga begins.
@@ -115,6 +115,13 @@ def _json(body: Any, headers: Mapping[str, str]) -> web.Response:
     return web.Response(status=202, body=orjson.dumps(body), content_type="application/json", headers=headers)
 
 
+def trace_of(request: web.Request) -> Headers:
+    """The headers of the trace context of a request, as a record carries them; invalid ones are dropped later."""
+    names = (tracecontext.TRACEPARENT, tracecontext.TRACESTATE)
+    given = [(name, value) for name in names for value in request.headers.getall(name, ())]
+    return [(name, value.encode("utf-8", "surrogateescape")) for name, value in given]
+
+
 @dataclass(frozen=True, slots=True)
 class Flight:
     """Users that are being sent. `landed` becomes None when the broker has them, or else what the client is told."""
@@ -154,10 +161,13 @@ class Starter:
     async def handle(self, request: web.Request) -> web.Response:
         """`POST` of new users: the whole handler. Raises `Problem`."""
         asked = await newcomers.read(request)
-        return (await self.start(asked, key_of(request))).answer(self.url)
+        return (await self.start(asked, key_of(request), trace_of(request))).answer(self.url)
 
-    async def start(self, asked: Newcomers, key: str | None = None) -> Started:
-        """Send what is not there yet, and return when the broker has it. Raises `Problem` 409, 422 or 503."""
+    async def start(self, asked: Newcomers, key: str | None = None, trace: Headers = ()) -> Started:
+        """Send what is not there yet, and return when the broker has it. Raises `Problem` 409, 422 or 503.
+
+        `trace` are the headers of the trace context in which the request came.
+        """
         ids = [entry.id or (id_from_key(key, i) if key else self.new_id()) for i, entry in enumerate(asked.entries)]
         mark = mark_of(key, asked) if key else None
         while True:
@@ -171,7 +181,7 @@ class Starter:
             await twin.wait()
         new = [(id, entry) for id, entry in zip(ids, asked.entries, strict=True) if id not in there]
         if new:
-            await self._send(new, mark, [id for id in ids if id in there])
+            await self._send(new, mark, [id for id in ids if id in there], trace)
         return Started(ids=ids, many=asked.many, existing=len(ids) - len(new), encoding=asked.encoding)
 
     async def _look_up(
@@ -214,7 +224,9 @@ class Starter:
             faults.append({"index": index, "field": "id", "message": saga.conflict(id)})
         newcomers.refuse(faults, len(ids), asked.lines)
 
-    async def _send(self, new: list[tuple[str, Newcomer]], mark: str | None, there: Sequence[str]) -> None:
+    async def _send(
+        self, new: list[tuple[str, Newcomer]], mark: str | None, there: Sequence[str], trace: Headers
+    ) -> None:
         """Raises `Problem`; requests that wait for the same flight get the same."""
         if reason := self.room(len(new)):
             raise Problem(503, f"nothing was accepted: {reason}", headers={"Retry-After": "60"}, outcome="none")
@@ -225,7 +237,7 @@ class Starter:
         lost = "the same request was under way and got no answer"
         outcome: Problem | None = _unknown(lost, there, [*flight.users], mark)
         try:
-            await self._deliver(flight, there)
+            await self._deliver(flight, there, trace)
             outcome = None
         except Problem as problem:
             outcome = problem
@@ -235,11 +247,12 @@ class Starter:
                 del self.under_way[id]
             flight.landed.set_result(outcome)
 
-    async def _deliver(self, flight: Flight, there: Sequence[str]) -> None:
+    async def _deliver(self, flight: Flight, there: Sequence[str], trace: Headers) -> None:
         """Raises `Problem` with what was acknowledged and what was not."""
         ids = list(flight.users)
         try:
-            await self.sender.send_all([self._message(id, user, flight.mark) for id, user in flight.users.items()])
+            users = flight.users.items()
+            await self.sender.send_all([self._message(id, user, flight.mark, trace) for id, user in users])
         except NotAcknowledged as error:
             missing = {ids[place] for place in error.failed}
             arrived = [id for id in ids if id not in missing]
@@ -252,9 +265,9 @@ class Starter:
         sagas = [(id, ExistingSaga(user=flight.users[id], idempotency=flight.mark)) for id in ids]
         _remember(self.accepted, sagas)
 
-    def _message(self, id: str, user: User, mark: str | None) -> Outgoing:
+    def _message(self, id: str, user: User, mark: str | None, trace: Headers) -> Outgoing:
         message = Message(v=1, id=id, user=user, saga=ONBOARDING.name, idempotency=mark)
-        headers = headers_for(message, TOPIC, self.service, iso(self.clock()))
+        headers = headers_for(message, TOPIC, self.service, iso(self.clock()), trace)
         return Outgoing(TOPIC, id.encode(), encode(message), headers)
 
 

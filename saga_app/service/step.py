@@ -12,17 +12,18 @@ from typing import Any
 import structlog
 
 from saga_app.saga import machine
-from saga_app.saga.messages import DLQ, Answer, BadMessage, Message, Row, decode, encode
+from saga_app.saga.messages import DLQ, Answer, BadMessage, Message, Row, changed, decode_request, encode
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.saga.steps import Denied, Done, Outcome, Plan, Step
-from saga_app.saga.times import epoch, iso
+from saga_app.saga.times import between, epoch, iso, record_time
 from saga_app.service import metrics
 from saga_app.service.attempts import Attempts, Progress
+from saga_app.service.broker_clock import BrokerClock
 from saga_app.service.deadletters import GaveUp, Refusals, park
 from saga_app.service.effects import Effects
 from saga_app.service.headers import headers_for
 from saga_app.service.placement import misplaced
-from saga_app.service.record import Receipt, Record
+from saga_app.service.record import LOG_APPEND_TIME, Receipt, Record
 from saga_app.service.rows import Rows
 from saga_app.service.world import World
 from saga_app.stream import Later, Refused
@@ -41,6 +42,7 @@ class StepLoop:
     """One step of a saga, run for every request on its topic.
 
     `rows`: the Provisioner's table, which knows what each saga has come to. `effects`: what another service remembers.
+    `broker_clock`: how far the clock that stamps the requests is from ours; without one they are taken to agree.
     """
 
     def __init__(
@@ -52,10 +54,11 @@ class StepLoop:
         rows: Rows | None = None,
         effects: Effects | None = None,
         refusals: Refusals | None = None,
+        broker_clock: BrokerClock | None = None,
     ) -> None:
         self.plan, self.step, self.world, self.partitions = plan, step, world, partitions
         self.refusals = refusals or Refusals()
-        self.rows, self.effects = rows, effects
+        self.rows, self.effects, self.broker_clock = rows, effects, broker_clock
         self.begins = step is plan.steps[0]
         self.undoes = plan.undone_by(step.topic)
         self.unmakes = [undone.name for undone in self.undoes if undone.noted]
@@ -74,8 +77,8 @@ class StepLoop:
         """
         now = progress or Progress(1, False, self.world.now(), "")
         try:
-            request = self.read(record)
-        except BadMessage as error:
+            request = self.read(record, now.received_at)
+        except Exception as error:  # whatever a record holds, it must not stop its partition
             park(receipt, record, None, self.step, GaveUp(error, 1), now.received_at, self.world.now())
             return None
         if misplaced(receipt, record, request.id, self.partitions):
@@ -91,6 +94,8 @@ class StepLoop:
             return None
         if self.undoes:
             await self.bury(receipt, record, request)
+        if self.begins and self.broker_clock is not None and not self.broker_clock.known:
+            await self.start_by_broker_clock(receipt, record, request, now)
         now = now if now.started_at else now._replace(started_at=self.world.now())
         if lag := self.attempts.lag(request, now):
             self.note_asked(receipt, record, request)
@@ -110,9 +115,12 @@ class StepLoop:
     def to_do(self, receipt: Receipt, record: Record, request: Message, now: Progress) -> Remembered | None:
         """What is remembered of the saga, if there is anything to do for this request."""
         row = self.rows.get(record.partition, request.id) if self.rows else None
-        if row is not None and not self.take(receipt, record, request, row):
-            self.absorbed(record, request)
-            return None
+        if row is not None:
+            if not self.take(receipt, record, request, row):
+                self.absorbed(record, request)
+                return None
+            if self.begins:
+                request.started_at = row.started_at  # one start, however often this record is read
         try:
             remembered = self.effects.get(record.partition, request.id) if self.effects else NOTHING
         except BadMessage as error:
@@ -164,7 +172,7 @@ class StepLoop:
         """The saga waits for somebody; where its row waits for the next step already, it waits there."""
         now, step, instead = self.world.now(), self.step, None
         try:
-            request = self.read(record)
+            request = self.read(record, now)
         except BadMessage:
             request = None
         row = self.rows.get(record.partition, request.id) if self.rows and request else None
@@ -196,10 +204,33 @@ class StepLoop:
             self.effects.begun(receipt, record.partition, request.id, self.step.name)
         await receipt.settled()
 
-    def read(self, record: Record) -> Message:
-        """The request, or `BadMessage`."""
-        message = decode(Message, record.value)
-        return machine.admit(self.plan, record.topic, message, iso(record.timestamp / 1000))
+    def read(self, record: Record, now: str) -> Message:
+        """The request, or `BadMessage`. `now` is when this worker took it (ISO)."""
+        message = decode_request(record.value, record.headers)
+        asked_at = self.asked_at(record, now) if self.begins else now
+        request = machine.admit(self.plan, record.topic, message, asked_at)
+        return request if self.rows is None else machine.with_believable_start(request, now)
+
+    def asked_at(self, record: Record, now: str) -> str:
+        """When a client asked for a saga, on our clock and never later than `now`: the wait in the topic counts."""
+        clock = self.broker_clock
+        if clock is None or record.timestamp_type != LOG_APPEND_TIME:
+            return iso(record_time(record.timestamp, epoch(now)))
+        return iso(record_time(record.timestamp, epoch(now), clock.ahead_s)) if clock.known else now
+
+    async def start_by_broker_clock(self, receipt: Receipt, record: Record, request: Message, now: Progress) -> None:
+        """Set the start of a saga whose request is among the first of a worker, that does not know the broker's clock.
+
+        The acknowledgement of the row tells the broker's time. Until then the saga starts now, so that nothing makes it
+        overdue; afterwards with its wait in the topic.
+        """
+        self.note_asked(receipt, record, request)
+        await receipt.settled()
+        row = self.rows.get(record.partition, request.id) if self.rows else None
+        started_at = self.asked_at(record, now.received_at)
+        if self.rows and row and started_at < row.started_at:
+            self.rows.mark(receipt, record.partition, row, changed(row, started_at=started_at))
+            request.started_at = started_at
 
     def take(self, receipt: Receipt, record: Record, request: Message, row: Row) -> bool:
         """Whether there is anything to do; not if it is a duplicate, or if what it leads to has been seen already."""
@@ -241,13 +272,18 @@ class StepLoop:
         """Send the saga where it goes next, or note how it has ended."""
         done = answer.visit
         self.outcomes[done.outcome].inc()
-        self.seconds.observe(epoch(done.ended_at) - epoch(done.received_at))
+        self.seconds.observe(between(done.received_at, done.ended_at))
         row = self.rows.get(record.partition, request.id) if self.rows else None
         if row is not None and self.turned(row, request):
             return self.absorbed(record, request)
         after = machine.following(request, self.step, answer)
         if isinstance(after, machine.Next):
             self.send_on(receipt, record, after, done.ended_at)
+        elif self.rows is None:  # a slip that nobody of ours has written
+            error = BadMessage(
+                f"slip: nothing follows {self.step.name}, and only {self.plan.steps[0].service} ends a saga"
+            )
+            return park(receipt, record, request, self.step, GaveUp(error, 1), done.received_at, done.ended_at)
         if self.rows is not None:
             news = self.stamped(self.news(after, done.ended_at), record)
             self.rows.advance(receipt, record.partition, row, news)

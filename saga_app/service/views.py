@@ -21,7 +21,7 @@ from saga_app.service.idempotency import key_of
 from saga_app.service.problem import Problem
 from saga_app.service.room import ChangelogRoom
 from saga_app.service.rows import Rows
-from saga_app.service.start import Room, Starter, endless
+from saga_app.service.start import Room, Starter, endless, trace_of
 from saga_app.stream import Sender, Table, partition_of
 
 #: A forwarded request is not forwarded again: two workers that each think it the other's would play ping-pong.
@@ -63,7 +63,7 @@ class Views:
         asked = await newcomers.read(request)
         if asked.many:
             raise Problem(422, "one user at a time here; lists and CSV go to the console: POST /api/users")
-        started = await self.starter.start(asked, key_of(request))
+        started = await self.starter.start(asked, key_of(request), trace_of(request))
         return started.answer(self.starter.url)
 
     async def known(self, ids: Sequence[str]) -> dict[str, ExistingSaga]:
@@ -83,9 +83,11 @@ class Views:
                 await asyncio.sleep(0)
             if partition != partition_of(key, self.app.settings.partitions):
                 continue  # left behind when the topics were given more partitions
-            last = f"{partition}.{key.decode()}"
             row = _readable(value)
-            if row is not None and asked.state in (None, row.state):
+            if row is None or row.id.encode() != key:
+                continue  # written by another client
+            last = f"{partition}.{row.id}"
+            if asked.state in (None, row.state):
                 items.append(view(row, iso(time())))
         return _json({"items": items, "next": None})
 

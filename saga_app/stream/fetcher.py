@@ -8,7 +8,7 @@ that stands elsewhere than we have read (it was sought, or is new) begins anew f
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -71,7 +71,7 @@ class _Fields(NamedTuple):
     partition: int
     offset: int
     timestamp: int  #: milliseconds since 1970
-    timestamp_type: int
+    timestamp_type: int  #: in Kafka's numbers: 0 is the client's, 1 the broker's, -1 none
     key: bytes | None
     value: bytes | None
     names: tuple[str, ...]  #: of its headers
@@ -97,6 +97,20 @@ class Fetched(_Fields):
 def _once(thing: T) -> T:
     """Half of the headers are the same in all records of a topic: so they are there once, however many wait."""
     return thing
+
+
+def headers_of(message: Any) -> Sequence[tuple[str, bytes | None]]:
+    """The headers of librdkafka's message; none if a name is not UTF-8, which its Python client cannot give.
+
+    The record is still handled: nothing in a header decides whether it is a request. It must not be asked twice, for
+    what the client then returns is not initialised.
+    """
+    try:
+        return message.headers() or ()
+    except (SystemError, UnicodeDecodeError):
+        place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
+        log.warning("%s: headers dropped, a name is not UTF-8", place)
+        return ()
 
 
 class Fetcher:
@@ -185,10 +199,10 @@ class Fetcher:
                     self._failed(states, tp, error)
                 continue
             kind, at = message.timestamp()
-            headers = message.headers() or ()
+            headers = headers_of(message)
             names, values = _once(tuple([name for name, _ in headers])), tuple([_once(value) for _, value in headers])
             found.setdefault(tp, []).append(
-                Fetched(tp.topic, number, message.offset(), at, kind, message.key(), message.value(), names, values)
+                Fetched(tp.topic, number, message.offset(), at, kind - 1, message.key(), message.value(), names, values)
             )
         found = {tp: run for tp, run in found.items() if self._moved(states.get(tp), tp, run[-1].offset + 1)}
         for tp, end in ends.items():

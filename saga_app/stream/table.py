@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from operator import attrgetter
 from typing import Any, NamedTuple, cast
@@ -61,6 +61,8 @@ class Table(faust.Table[bytes, bytes]):
         self._mender = Mender(self._keys_at, self._write_again)
         self._locks: Locks = {}
         self._broken = False
+        #: Gets kind and milliseconds of an acknowledged row's timestamp, as librdkafka gives them: one of each burst.
+        self.on_acknowledged: Callable[[int, int], None] | None = None
 
     def _new_store_by_url(self, url: Any) -> Any:
         return _STORES[url.scheme](
@@ -152,6 +154,8 @@ class Table(faust.Table[bytes, bytes]):
         if current and error is None:
             rows = self._acked[write.partition]
             if not rows:
+                if self.on_acknowledged is not None:
+                    self.on_acknowledged(*message.timestamp())
                 asyncio.get_running_loop().call_soon(self._flush, write.generation, write.partition)
             rows.append((write.key, write.value))
             self._offsets[write.partition].append(message.offset())
@@ -241,7 +245,7 @@ class Table(faust.Table[bytes, bytes]):
         """Apply a fetched run of the changelog, without what the store already has."""
         have = self.store.persisted_offset(TP(self.changelog_topic_name, partition))
         if records[-1].offset > have:
-            rows = map(_ROW, records if records[0].offset > have else [r for r in records if r.offset > have])
+            rows = [_ROW(r) for r in records if r.offset > have and r.key is not None]  # a row of ours has a key
             try:
                 self.store.apply(partition, rows, records[-1].offset)
             except Exception as error:

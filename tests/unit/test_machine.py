@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saga_app.saga import machine
-from saga_app.saga.messages import BadMessage, DeadLetter, Message, Parked, Row, Signal, encode
+from saga_app.saga.messages import DeadLetter, Message, Parked, Row, Signal, Slip, encode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.steps import Denied, Done
 from tests.unit.makers import ADA, NO, at, journey, requested, topics
@@ -71,10 +71,28 @@ def test_a_client_cannot_write_the_slip_or_the_facts() -> None:
     assert begun.facts == {}
 
 
-def test_a_saga_that_began_in_the_future_is_not_believed() -> None:
-    message = replace(journey()[1][1], started_at="9999-12-31T23:59:59.999Z")  # type: ignore[index]
-    with pytest.raises(BadMessage, match="in the future"):
-        machine.admit(ONBOARDING, "authorize", message, at(0))
+@pytest.mark.field(3)
+@pytest.mark.parametrize(
+    "start", ["9999-12-31T23:59:59.999Z", at(1), "1000-01-01T00:00:00Z", "2015-12-31T23:59:59.999Z"]
+)
+def test_a_start_that_cannot_be_is_corrected_by_the_keeper_only(start: str) -> None:
+    message = replace(journey()[1][1], started_at=start)  # type: ignore[index]
+    assert machine.admit(ONBOARDING, "authorize", message, at(0)).started_at == start
+    assert machine.with_believable_start(message, at(0)).started_at == at(0)
+
+
+@pytest.mark.field(3, 36)
+def test_a_row_never_ends_before_it_started() -> None:
+    end = journey()[-1]
+    assert isinstance(end, machine.End)
+    row = machine.ended(end, at(-300))
+    assert row.ended_at == row.updated_at == row.started_at == at(0)
+
+
+@pytest.mark.field(3, 36)
+def test_a_step_takes_no_negative_time_when_the_clock_is_set_back() -> None:
+    visit = machine.answer(ONBOARDING.steps[0], Done(), 1, at(5), at(4), at(-3600)).visit
+    assert visit.received_at == visit.started_at == visit.ended_at == at(5)
 
 
 PATHS = st.sampled_from(
@@ -247,3 +265,44 @@ def test_a_missed_deadline_is_a_mark_that_stays() -> None:
     row = machine.mark(rows(journey())[1], order("overdue", 1, due_at=at(40)))
     assert (row.overdue, row.due_at, row.state) == (True, at(40), "running")
     assert machine.apply(row, rows(journey())[-1]).due_at == at(40)
+
+
+def test_a_rollback_without_a_no_in_its_history_ends_nevertheless() -> None:
+    message = replace(requested(), slip=Slip([], [], undoing=True), history=[])
+    step = ONBOARDING.on("deprovision")
+    assert step is not None
+    after = machine.following(message, step, machine.answer(step, Done(), 1, at(0), at(0), at(1)))
+    assert isinstance(after, machine.End)
+    assert after.state == "rolled-back"
+
+
+def unreadable(topic: str, step: str) -> Parked:
+    """A dead letter that names Ada's saga, and whose message cannot be read."""
+    return Parked(DeadLetter(1, topic, 3, 14, "s", step, "BadMessage", "not JSON", 1, at(9), at(9), "ada"), None, b"")
+
+
+@pytest.mark.field(3)
+@pytest.mark.parametrize(
+    ("topic", "step"), [("authorize", "authorize"), ("notify", "notify"), ("notified", "complete")]
+)
+def test_a_saga_is_parked_by_a_request_of_it_that_cannot_be_read(topic: str, step: str) -> None:
+    waits = machine.asked(ONBOARDING, "authorize", journey()[1][1], at(1))  # type: ignore[index]
+    news = machine.parked(ONBOARDING, unreadable(topic, step), waits)
+    assert news is not None
+    row = machine.apply(waits, news)
+    assert (row.state, row.step, row.reason, row.updated_at) == ("parked", "authorize", "not JSON", at(9))
+    redriven = Signal(1, "ada", "onboarding", "redriven", "authorize", "authorizer", at(20), row.attempt + 1)
+    turn = machine.directed(ONBOARDING, row, redriven)
+    assert turn is not None
+    assert turn.onward is not None
+    assert (turn.onward.topic, turn.onward.message.facts) == ("authorize", {"device_id": "LT-1"})
+    cancelled = replace(redriven, kind="cancelled", attempt=row.attempt)
+    assert (machine.directed(ONBOARDING, row, cancelled) or turn).row.state == "rolling-back"
+
+
+def test_what_cannot_be_read_parks_no_saga_that_it_does_not_concern() -> None:
+    waits = machine.asked(ONBOARDING, "notify", journey()[2][1], at(1))  # type: ignore[index]
+    assert machine.parked(ONBOARDING, unreadable("new-user", "provision"), waits) is None
+    assert machine.parked(ONBOARDING, unreadable("authorize", "authorize"), waits) is None
+    assert machine.parked(ONBOARDING, unreadable("notify", "notify"), replace(waits, state="completed")) is None
+    assert machine.parked(ONBOARDING, unreadable("notify", "notify")) is None

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from time import time
 from typing import Any
 
 import orjson
@@ -26,6 +27,7 @@ from saga_app.saga.messages import (
 )
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.retry import Permanent, Transient
+from saga_app.saga.times import epoch
 from saga_app.service import metrics, policy
 from saga_app.service.effects import Effects
 from saga_app.service.headers import headers_for
@@ -109,7 +111,8 @@ def handle(topic: str, value: bytes | None, **about: Any) -> tuple[Sent, Rowbook
     loop = StepLoop(ONBOARDING, step, world(about.get("mail")), PARTITIONS, rows, effects)
     partition = about.get("partition", partition_of(b"ada", PARTITIONS))
     offset, headers = about.get("offset", 7), about.get("headers", [])
-    record = FakeRecord(topic, partition, offset, 1_700_000_000_000, about.get("key", b"ada"), value, headers)
+    written_at = about.get("timestamp", 1_700_000_000_000)
+    record = FakeRecord(topic, partition, offset, written_at, about.get("key", b"ada"), value, headers)
     asyncio.run(to_the_end(loop, sent, record))
     return sent, table
 
@@ -238,8 +241,9 @@ def test_garbage_of_every_kind_goes_to_the_dlq_with_its_bytes_and_its_reason(
 ) -> None:
     sent, table = handle(topic, value, key=b"k", headers=[("x", b"y")])
     [(to, key, kept, headers)] = sent.messages
-    assert (to, key, kept) == (DLQ, b"k", value)
     letter = decode(DeadLetter, dict(headers)[DEAD_LETTER])
+    assert letter.id == ("ada" if b'"ada"' in (value or b"") else "k")
+    assert (to, key, kept) == (DLQ, letter.id.encode(), value)
     assert says in letter.reason
     assert (letter.topic, letter.offset, letter.error) == (topic, 7, "BadMessage")
     assert dict(headers)["x"] == b"y"
@@ -285,9 +289,10 @@ def test_a_refused_mail_turns_the_saga_round() -> None:
 
 
 def test_the_trace_context_of_the_client_is_carried_on_and_made_when_there_is_none() -> None:
-    theirs = [("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]
-    sent, _ = handle("new-user", ASKED, headers=theirs)
-    assert theirs[0] in sent.messages[0][3]
+    theirs = [("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), ("tracestate", b"a=1")]
+    headers = dict(handle("new-user", ASKED, headers=theirs)[0].messages[0][3])
+    assert headers["traceparent"].startswith(b"00-0af7651916cd43dd8448eb211c80319c-")
+    assert headers["tracestate"] == b"a=1"
     ours = dict(headers_for(decode(Message, ASKED), "authorize", "provisioner", at(0)))["traceparent"]
     assert len(ours) == 55
 
@@ -374,3 +379,88 @@ def test_a_worker_that_does_not_own_the_saga_any_more_sends_no_mail_and_parks_no
     with pytest.raises(Fenced):
         handle("notify", on("notify"), mail=mail, table=Frozen())
     assert mail.failures == 0, "it was not asked"
+
+
+@pytest.mark.field(2, 3)
+@pytest.mark.parametrize("timestamp", [253_402_300_800_000, -1, 0, 2**63 - 1, -(2**63)])
+def test_a_saga_starts_now_when_its_record_has_no_time(timestamp: int, now: Any) -> None:
+    sent, table = handle("new-user", ASKED, timestamp=timestamp)
+    assert sent.topics == ["authorize"]
+    row, message = table.row("ada"), decode(Message, sent.messages[0][2])
+    assert row.started_at == message.started_at
+    assert 0 <= epoch(row.updated_at) - epoch(row.started_at) < 60
+    assert abs(time() - epoch(row.started_at)) < 60
+    now("starts now")
+
+
+@pytest.mark.field(3)
+@pytest.mark.parametrize("ahead", [7200.0, 172_800.0, 1e9])
+def test_what_the_provisioner_takes_every_later_step_takes(ahead: float, now: Any) -> None:
+    sent, table = handle("new-user", ASKED, timestamp=int((time() + ahead) * 1000))
+    for topic in ("authorize", "notify", "notified"):
+        assert sent.topics == [topic]
+        sent, table = handle(topic, sent.messages[0][2], table=table if topic == "notified" else None)
+    assert sent.topics == []
+
+
+@pytest.mark.field(3)
+def test_a_request_to_a_later_step_from_the_future_completes_now() -> None:
+    message = replace(decode(Message, on("notified")), started_at="9999-12-31T23:59:59.999Z")
+    row = handle("notified", encode(message))[1].row("ada")
+    assert row.state == "completed"
+    assert row.started_at <= (row.ended_at or "")
+    assert abs(time() - epoch(row.ended_at or "")) < 60
+
+
+def test_one_saga_has_one_start_however_often_its_request_is_read() -> None:
+    _, table = handle("new-user", ASKED, timestamp=-1)
+    began = table.row("ada").started_at
+    table.held = {
+        place: encode(replace(decode(Row, row), history=[], step="provision")) for place, row in table.held.items()
+    }
+    again, table = handle("new-user", ASKED, timestamp=-1, table=table)
+    assert decode(Message, again.messages[0][2]).started_at == table.row("ada").started_at == began
+
+
+@pytest.mark.field(3)
+@pytest.mark.parametrize(
+    ("value", "key", "id"),
+    [
+        (b'{"v":2,"id":"ada"}', b"bob", "ada"),
+        (b'{"id":"..","v":2}', b"bob", "bob"),
+        (b'{"id":7}', b"bob", "bob"),
+        (b"\xff", b"bob", "bob"),
+        (b'["ada"]', b"bob", "bob"),
+        (b"\xff", b"\xff", None),
+        (b"\xff", b"a/b", None),
+        (b"\xff", None, None),
+        (None, b"bob", "bob"),
+        (b"[" * 100_000, b"bob", "bob"),
+    ],
+)
+def test_a_dead_letter_names_its_saga_if_anything_does(value: bytes | None, key: bytes | None, id: str | None) -> None:
+    sent, _ = handle("authorize", value, key=key)
+    [(topic, sent_key, kept, headers)] = sent.messages
+    assert (topic, kept) == (DLQ, value)
+    assert decode(DeadLetter, dict(headers)[DEAD_LETTER]).id == id
+    assert sent_key == (id.encode() if id else key)
+
+
+def test_a_slip_that_ends_where_nobody_can_note_it_is_parked() -> None:
+    message = orjson.loads(on("authorize"))
+    message["slip"] = {"ahead": [], "back": [], "undoing": False}
+    sent, _ = handle("authorize", orjson.dumps(message))
+    assert sent.topics == [DLQ]
+    letter = decode(DeadLetter, dict(sent.messages[0][3])[DEAD_LETTER])
+    assert (letter.id, letter.error) == ("ada", "BadMessage")
+
+
+def test_the_row_of_another_saga_under_its_key_does_not_absorb_a_request() -> None:
+    table = Rowbook()
+    bob = handle("new-user", ASKED.replace(b'"ada"', b'"bob"'), partition=partition_of(b"bob", PARTITIONS))[1].row(
+        "bob"
+    )
+    table.held[partition_of(b"ada", PARTITIONS), b"ada"] = encode(bob)
+    sent, table = handle("new-user", ASKED, table=table)
+    assert sent.topics == ["authorize"]
+    assert table.row("ada").id == "ada"

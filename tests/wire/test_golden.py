@@ -67,10 +67,11 @@ def test_the_headers_are_cloudevents_and_a_trace_context() -> None:
     message = RECORDS["authorize"]
     assert isinstance(message, Message)
     assert headers_for(message, "authorize", "provisioner", at(1)) == [
+        ("content-type", b"application/json"),
         ("ce_specversion", b"1.0"),
-        ("ce_id", b"onboarding:ada:authorize:1"),
         ("ce_type", b"onboarding.authorize"),
         ("ce_source", b"/provisioner"),
+        ("ce_id", b"onboarding:ada:authorize:1"),
         ("ce_time", b"2023-11-14T22:13:21.000Z"),
         ("traceparent", b"00-60d55467faf9469cd8656e5aa4b669b6-c7d784b1a52d9b7c-01"),
     ]

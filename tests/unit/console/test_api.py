@@ -15,10 +15,10 @@ from aiohttp import web
 from saga_app.console import api, contracts, files, schemas
 from saga_app.console.hub import Hub
 from saga_app.console.lookup import Lookup
-from saga_app.console.trace import Trace
+from saga_app.console.trace import Found, Searched, Trace
 from saga_app.saga.messages import Row, User, parse
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.timeline import Entry, Record, story
+from saga_app.saga.timeline import Record, story
 from saga_app.saga.times import iso
 from saga_app.service.start import Starter
 from saga_app.stream.sender import Message as Outgoing
@@ -73,14 +73,15 @@ class Room:
         changes = self.reading.read(self.logs.written[mark:])
         self.hub.publish(self.reading.index.epoch, self.reading.fold.seq, changes.events)
 
-    async def of(self, row: Row) -> tuple[list[Entry], dict[tuple[str, int, int], FakeRecord]]:
+    async def of(self, row: Row) -> Found:
         """The trace: out of the logs."""
         raws = [raw for raw in self.logs.records if raw.key == row.id.encode()]
         records = [
             Record(r.topic, r.partition, r.offset, iso(r.timestamp / 1000), parse(r.topic, r.value, r.headers))
             for r in raws
         ]
-        return story(ONBOARDING, records), {(raw.topic, raw.partition, raw.offset): raw for raw in raws}
+        places = {(raw.topic, raw.partition, raw.offset): raw for raw in raws}
+        return Found(story(ONBOARDING, records), places, Searched(10.0, len(raws)))
 
     def stats(self) -> dict[str, Any]:
         """The figures, with what the console adds to them."""

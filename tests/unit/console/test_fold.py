@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import time
 from unittest.mock import Mock
 
 import pytest
@@ -14,12 +15,24 @@ from saga_app.console import fold, letters
 from saga_app.console.parameters import ErrorFilter
 from saga_app.console.places import REDRIVEN
 from saga_app.saga import machine
-from saga_app.saga.messages import CHANGELOG, SIGNALS, Message, Row, Signal, decode, encode
+from saga_app.saga.messages import (
+    CHANGELOG,
+    DEAD_LETTER,
+    DLQ,
+    SIGNALS,
+    DeadLetter,
+    Message,
+    Row,
+    Signal,
+    decode,
+    encode,
+)
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.steps import Denied
+from saga_app.saga.times import epoch, iso
 from tests.record import FakeRecord
 from tests.unit.console.indexed import Reading
-from tests.unit.console.logs import Logs
+from tests.unit.console.logs import Logs, again
 from tests.unit.makers import ADA, NO, at, journey
 
 
@@ -277,3 +290,43 @@ def test_what_no_step_would_work_on_is_no_saga() -> None:
         reading = Reading(f"sqlite:///{folder}/index.sqlite")
         reading.read(logs.records)
         assert rows(reading) == {}
+
+
+@pytest.mark.field(2, 3)
+@pytest.mark.parametrize("timestamp", [253_402_300_800_000, -1, 0, 2**63 - 1, -(2**63)])
+def test_a_record_without_a_believable_time_is_read_as_of_now(on_sqlite: Reading, timestamp: int) -> None:
+    logs = Logs(time())
+    logs.saga("ada", steps=1)
+    first = replace(logs.written[0], timestamp=timestamp)
+    on_sqlite.read([first])
+    assert abs(epoch(on_sqlite.fold.open["ada"].row.started_at) - time()) < 60
+
+
+@pytest.mark.field(36)
+@pytest.mark.parametrize("ahead", [-300.0, 300.0])
+def test_a_running_saga_starts_when_the_provisioner_says(on_sqlite: Reading, ahead: float) -> None:
+    logs = Logs(time() - 1000)
+    logs.saga("ada", steps=2)
+    for record in logs.written:
+        record.timestamp += int(ahead * 1000)
+        on_sqlite.read([record])
+    row = on_sqlite.fold.open["ada"].row
+    assert row.started_at == iso(logs.start)
+    assert row.updated_at >= row.started_at
+
+
+@pytest.mark.field(3)
+def test_a_dead_letter_that_cannot_be_read_is_open_until_its_saga_goes_on(on_sqlite: Reading) -> None:
+    logs = Logs()
+    logs.saga("ada", steps=1)
+    bad = logs.write("authorize", "ada", b"\xff", 3)
+    letter = DeadLetter(1, bad.topic, bad.partition, bad.offset, "authorizer", "authorize", "BadMessage", "not JSON", 1,
+                        *[iso(logs.start + 4)] * 2, "ada")  # fmt: skip
+    logs.write(DLQ, "ada", b"\xff", 4, [(DEAD_LETTER, encode(letter))])
+    on_sqlite.read(logs.written)
+    assert on_sqlite.fold.open["ada"].row.state == "parked"
+    assert on_sqlite.index.errors == 1
+    more = Logs()
+    more.saga("ada")
+    on_sqlite.read([again(record, record.offset + 10, 10) for record in more.written])
+    assert on_sqlite.index.errors == 0

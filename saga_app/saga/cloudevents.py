@@ -1,0 +1,102 @@
+"""CloudEvents 1.0 in structured mode, as a client may send them instead of the bare request.
+
+https://github.com/cloudevents/spec: Kafka protocol binding, section 3, and JSON event format.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+JSON, STRUCTURED = "application/json", "application/cloudevents+json"
+
+#: Attributes that every event must have, as strings that are not empty.
+REQUIRED = ("id", "source", "specversion", "type")
+
+#: The header of a record that says what its value is; Kafka's names are case-sensitive, some clients' are not.
+_CONTENT_TYPE = "content-type"
+
+
+class NotReadable(ValueError):
+    """An event that this service does not read; the text says why."""
+
+
+def content_type(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
+    """The content type of a record's value; the last one counts, as it does for Kafka's own clients."""
+    found = None
+    for name, value in headers:
+        if len(name) == 12 and name.lower() == _CONTENT_TYPE and value:
+            found = value
+    return None if found is None else found.decode("latin-1")
+
+
+def request_in(kind: str, value: bytes | None) -> bytes | None:
+    """The bytes of the request in a value of this content type. Raises `NotReadable`.
+
+    What is no CloudEvent is returned as it is: whether it is a request is for its reader to say.
+    """
+    media_type, charset = _parts(kind)
+    if not media_type.startswith("application/cloudevents"):
+        return value
+    if media_type != STRUCTURED:
+        raise NotReadable(f"{_shown(media_type)} is not read; send {JSON} or {STRUCTURED}")
+    if charset not in ("utf-8", "utf8", "us-ascii"):
+        raise NotReadable(f"{STRUCTURED} in charset {_shown(charset)} is not read; send UTF-8")
+    return _data(_event(value))
+
+
+def is_event(value: bytes | None) -> bool:
+    """Whether a value looks like an event in structured mode."""
+    try:
+        found = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(found, dict) and "specversion" in found
+
+
+def _parts(kind: str) -> tuple[str, str]:
+    """Media type and charset, in lower case."""
+    media_type, *parameters = (part.strip() for part in kind.lower().split(";"))
+    named = dict(parameter.partition("=")[::2] for parameter in parameters)
+    return media_type, named.get("charset", "utf-8").strip('"')
+
+
+def _event(value: bytes | None) -> dict[str, Any]:
+    try:
+        event = orjson.loads(value or b"")
+    except orjson.JSONDecodeError as error:
+        raise NotReadable(f"the CloudEvent is not JSON: {error}") from None
+    if not isinstance(event, dict):
+        raise NotReadable("the CloudEvent is not a JSON object")
+    if wrong := [name for name in REQUIRED if not (isinstance(event.get(name), str) and event[name])]:
+        raise NotReadable(f"the CloudEvent lacks {', '.join(wrong)}")
+    if event["specversion"] != "1.0":
+        raise NotReadable(f"the CloudEvent has specversion {_shown(event['specversion'])}; send 1.0")
+    return event
+
+
+def _data(event: dict[str, Any]) -> bytes:
+    kind = event.get("datacontenttype") or JSON
+    if not is_json(kind):
+        raise NotReadable(f"the CloudEvent's datacontenttype {_shown(kind)} is not read; send {JSON}")
+    if (event.get("data") is None) == (event.get("data_base64") is None):
+        raise NotReadable("the CloudEvent needs either data or data_base64")
+    if event.get("data") is not None:
+        return orjson.dumps(event["data"])
+    try:
+        return base64.b64decode(event["data_base64"], validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        raise NotReadable("the CloudEvent's data_base64 is not base64") from None
+
+
+def is_json(kind: Any) -> bool:
+    """Whether a content type means JSON: application/json, text/json, or any with the suffix +json."""
+    media_type = _parts(kind)[0] if isinstance(kind, str) else ""
+    return media_type in (JSON, "text/json") or (media_type.endswith("+json") and "cloudevents" not in media_type)
+
+
+def _shown(text: Any) -> str:
+    """For an error text: in printable ASCII, and not too long."""
+    return ascii(text)[1:-1][:60] if isinstance(text, str) else "that is no text"

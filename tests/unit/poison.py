@@ -1,0 +1,156 @@
+"""Records as anybody may write them: valid ones with odd contents, broken ones, and any bytes."""
+
+import json
+from typing import Any
+
+from hypothesis import strategies as st
+
+from saga_app.saga.messages import CHANGELOG, DEAD_LETTER, DLQ, SIGNALS
+from saga_app.saga.onboarding import ONBOARDING
+from tests.record import FakeRecord
+from tests.unit.makers import at
+
+TOPICS = (*ONBOARDING.topics, SIGNALS, DLQ, CHANGELOG)
+
+#: Text that JSON can hold, the character that PostgreSQL cannot store included.
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(["\x00", "\x1b[2J", "\u202e", "ada", ""])
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+TIMES = st.sampled_from([at(0), at(5), "1000-01-01T00:00:00Z", "2026-02-30T12:00:00Z", "9999-12-31T23:59:59.999999Z"])
+STEPS = st.sampled_from([step.name for step in ONBOARDING.steps + ONBOARDING.undos]) | TEXT
+SLIPS = st.fixed_dictionaries(
+    {
+        "ahead": st.lists(st.sampled_from(ONBOARDING.topics), max_size=3),
+        "back": st.lists(st.sampled_from(ONBOARDING.topics), max_size=3),
+        "undoing": st.booleans(),
+    }
+)
+VISITS = st.fixed_dictionaries(
+    {
+        "step": STEPS,
+        "service": TEXT,
+        "attempts": st.integers(1, 9),
+        "received_at": TIMES,
+        "started_at": TIMES,
+        "ended_at": TIMES,
+        "outcome": st.sampled_from(["done", "denied", "failed", "cancelled"]),
+        "reason": TEXT | st.none(),
+    }
+)
+USERS = st.just({"name": "Ada", "email": "ada@example.com", "department": "Sales"})
+FACTS = st.dictionaries(TEXT | st.sampled_from(["device_id", "authorizations"]), JSON, max_size=3)
+BASE = {"v": st.just(1), "id": st.just("ada"), "saga": TEXT}
+
+MESSAGES = st.fixed_dictionaries(
+    {**BASE, "user": USERS, "attempt": st.integers(1, 3)},
+    optional={
+        "started_at": TIMES,
+        "facts": FACTS,
+        "slip": SLIPS,
+        "history": st.lists(VISITS, max_size=3),
+    },
+)
+SIGNALLED = st.fixed_dictionaries(
+    {
+        **BASE,
+        "kind": st.sampled_from(["failed", "overdue", "redriven", "cancelled"]),
+        "step": STEPS,
+        "service": TEXT,
+        "at": TIMES,
+    },
+    optional={"attempt": st.integers(1, 3), "next_at": TIMES, "reason": TEXT, "by": TEXT, "due_at": TIMES},
+)
+ROWS = st.fixed_dictionaries(
+    {
+        **BASE,
+        "user": USERS,
+        "state": st.sampled_from(
+            ["running", "completed", "rolling-back", "rolled-back", "parked", "rollback-incomplete"]
+        ),
+        "step": STEPS,
+        "attempt": st.integers(1, 3),
+        "started_at": TIMES,
+        "updated_at": TIMES,
+    },
+    optional={
+        "ended_at": TIMES | st.none(),
+        "due_at": TIMES,
+        "facts": FACTS,
+        "slip": SLIPS,
+        "history": st.lists(VISITS, max_size=3),
+        "trouble": SIGNALLED,
+        "order": SIGNALLED,
+        "awaited": st.lists(SIGNALLED, max_size=2),
+    },
+)
+LETTERS = st.fixed_dictionaries(
+    {
+        "v": st.just(1),
+        "topic": st.sampled_from(ONBOARDING.topics) | TEXT,
+        "partition": st.integers(0, 2**31 - 1),
+        "offset": st.integers(0, 2**63 - 1),
+        "service": TEXT,
+        "step": STEPS,
+        "error": TEXT,
+        "reason": TEXT,
+        "attempts": st.integers(1, 2**31 - 1),
+        "received_at": TIMES,
+        "at": TIMES,
+    },
+    optional={"id": st.just("ada"), "saga": TEXT},
+)
+
+BROKEN = st.sampled_from(
+    [
+        None,
+        b"",
+        b"null",
+        b"[" * 5000,
+        b'{"a":' * 5000,
+        b'{"v":1,"id":"ada","id":7}',
+        b'{"v":NaN}',
+        b'{"v":1e999}',
+        b'{"v":1,"id":"\\ud800"}',
+        b'{"v":2,"id":"ada"}',
+        b"\xff\xfe{",
+        b"\xef\xbb\xbf{}",
+    ]
+)
+KEYS = st.sampled_from([b"ada", None, b"", b"\xff", b"\x00", b"a/b", b"k" * 200]) | st.binary(max_size=4)
+TIMESTAMPS = st.sampled_from([-1, 0, 1_700_000_000_000, 253_402_300_800_000, 2**63 - 1, -(2**63)])
+
+
+def json_of(given: Any) -> bytes:
+    """As bytes, with numbers that are larger than 64 bits."""
+    return json.dumps(given).encode()
+
+
+VALUES = st.one_of(BROKEN, st.binary(max_size=20), *(kind.map(json_of) for kind in (MESSAGES, SIGNALLED, ROWS)))
+
+#: A dead letter's header, or something else.
+DEAD = LETTERS.map(json_of) | BROKEN.filter(lambda value: value is not None) | st.binary(max_size=8)
+HEADERS = st.lists(
+    st.tuples(st.sampled_from(["content-type", "traceparent", "redriven"]), st.binary(max_size=8) | st.none())
+    | st.tuples(st.just(DEAD_LETTER), DEAD),
+    max_size=3,
+)
+
+
+def records(
+    topics: tuple[str, ...] = TOPICS, values: st.SearchStrategy[bytes | None] = VALUES, partitions: int = 3
+) -> st.SearchStrategy[FakeRecord]:
+    """A record on any of these topics."""
+    return st.builds(
+        FakeRecord,
+        topic=st.sampled_from(topics),
+        partition=st.integers(0, partitions - 1),
+        offset=st.integers(0, 2**40),
+        timestamp=TIMESTAMPS,
+        key=KEYS,
+        value=values,
+        headers=HEADERS,
+        timestamp_type=st.sampled_from([-1, 0, 1]),
+    )
