@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import ERRORS
+from tests.browser.conftest import ERRORS, get
 from tests.browser.user import User
 from tests.system import System
 
@@ -59,8 +59,13 @@ def test_no_tab_scrolls_sideways_and_no_figure_is_cut(
         open_view(user, crowd, view)
         assert not user.page.evaluate(SIDEWAYS), view
         assert user.page.evaluate(CUT) == [], view
-    user.page.goto(f"{crowd.url}/#/users?state=trouble&q=maximiliane")
-    user.page.locator(".users-table tbody a").first.click()
+    user.page.goto(f"{crowd.url}/#/live")
+    user.page.keyboard.press("t")
+    expect(user.page.locator(".arrival").first).to_be_visible()
+    assert not user.page.evaluate(SIDEWAYS), "the trace off"
+    assert user.page.evaluate(CUT) == [], "the trace off"
+    id = get(crowd, "/api/sagas?state=parked&q=maximiliane&limit=1")["items"][0]["id"]
+    user.page.goto(f"{crowd.url}/#/sagas/{id}")
     expect(user.drawer().locator(".timeline")).to_be_visible()
     assert not user.page.evaluate(SIDEWAYS)
     assert user.page.locator("#drawer").evaluate("e => [e, ...e.children].every(x => x.scrollWidth <= x.clientWidth)")

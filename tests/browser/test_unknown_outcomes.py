@@ -1,6 +1,7 @@
 """An answer that got lost: the page says that the outcome is not known, and asks again until it is."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -220,3 +221,17 @@ def test_a_lost_answer_to_an_operator_is_unknown_and_can_be_asked_again(
     assert losses[0] == losses[1]
     done = {"redrive": "Redriven by", "rollback": "Cancelled by"}[intent]
     expect(drawer.locator(".timeline").get_by_text(done)).to_have_count(1, timeout=SAGA_MS)
+
+
+@pytest.mark.field(19)
+@pytest.mark.parametrize("view", ["users", "errors", "order"])
+@pytest.mark.parametrize("failure", ["refused", "timeout", "502"])
+def test_a_view_that_cannot_be_loaded_says_so_and_tries_again(user: User, view: str, failure: str) -> None:
+    fail = {"refused": LOSSES["connection refused"], "timeout": LOSSES["timeout"], "502": LOSSES["502"]}[failure]
+    user.page.route(re.compile(r"/api/(sagas|errors)\?"), fail)
+    user.go(view.capitalize())
+    broken = user.page.locator(f".{view} .broken:visible")
+    expect(broken).to_be_visible()
+    user.page.unroute(re.compile(r"/api/(sagas|errors)\?"))
+    broken.get_by_role("button", name="Try again").click()
+    expect(broken).to_be_hidden()

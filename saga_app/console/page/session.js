@@ -33,7 +33,7 @@ export async function load() {
   clearTimeout(reload);
   held = [];
   try {
-    await Promise.all([probe(), stream.join(store.trace)]);
+    await stream.join(store.trace);
     if (turn !== loading) return;
     const [ended, underWay] = await snapshot();
     if (turn !== loading) return;
@@ -54,9 +54,6 @@ export function retryNow() {
   if (held) load();
 }
 
-/** A read beside the stream, and when it breaks: unlike a stream it tells why it fails, and a person can act on it. */
-const probe = () => api.sagas({ limit: 1 });
-
 async function snapshot() {
   const asked = [api.sagas({ sort: "-ended_at", limit: ARRIVALS })];
   if (store.trace) asked.push(api.sagas({ state: "running,rolling-back", sort: "started_at", limit: UNDER_WAY }));
@@ -66,7 +63,8 @@ async function snapshot() {
 
 function broken(nextTry) {
   lost(nextTry);
-  probe().catch(() => {});
+  // Unlike a stream, a request says why it fails: if the token is needed, the person is asked for it.
+  api.sagas({ limit: 1 }).catch(() => {});
 }
 
 function lost(nextTry) {
