@@ -48,6 +48,10 @@ class WrongPartitions(WrongEnvironment):
     """A topic has another number of partitions than `SAGA_PARTITIONS` says; nothing may start on it."""
 
 
+class TooFewPartitions(WrongPartitions):
+    """A few topics have fewer partitions than the others: somebody has recreated them, and they may be corrected."""
+
+
 @dataclass(frozen=True, slots=True)
 class Missing:
     """What is not there yet, for the person who waits for it."""
@@ -70,7 +74,8 @@ async def check(admin: AIOKafkaAdminClient, partitions: int) -> Missing | None:
 
 
 def check_partitions(counts: Mapping[str, int], partitions: int) -> None:
-    """Raises `WrongPartitions` unless the topic with the fewest partitions has exactly so many.
+    """Raises `WrongPartitions` unless the topic with the fewest partitions has exactly so many, and
+    `TooFewPartitions` where most topics have enough.
 
     More are possible in some topics: their records are forwarded (see stream/assignor.py).
     """
@@ -81,7 +86,9 @@ def check_partitions(counts: Mapping[str, int], partitions: int) -> None:
     grow = (
         f"; for {partitions} grow all topics: saga topics grow --partitions {partitions}" if count < partitions else ""
     )
-    raise WrongPartitions(
+    short = sum(held < partitions for held in counts.values())
+    wrong = TooFewPartitions if 0 < short < len(counts) / 2 else WrongPartitions
+    raise wrong(
         f"topic {fewest} has {count} partitions, SAGA_PARTITIONS is {partitions}: "
         f"set SAGA_PARTITIONS={count} for all services{grow}"
     )
@@ -136,6 +143,8 @@ async def _problem(bootstrap: str, partitions: int, replication: int, embedded: 
             if missing := await check(admin, partitions):
                 return refusal or missing.reason
             return None if embedded else await _unwritable(admin)
+    except TooFewPartitions as error:
+        return str(error)
     except (KafkaError, OSError, TimeoutError) as error:
         return await reachability.explain(_addresses(bootstrap), advertised, error)
 

@@ -165,6 +165,8 @@ class Fetcher:
             del self._lost[tp]
             if tp in wanted and wanted[tp] != first:  # else nothing was read yet, or has come since
                 loss = Loss(tp, first, wanted[tp] if wanted[tp] > first else None)
+                if loss.end is not None:  # committed past, so that a restart does not report it again
+                    self._passed[tp] = first, loss.end
                 losses.error("records are lost: %s", loss)
                 if self._on_loss is not None:
                     self._on_loss(loss)

@@ -37,13 +37,13 @@ class Ledger:
         return batch
 
     def passed(self, tp: TP, first: int, end: int) -> None:
-        """From `first` to before `end` nothing is delivered: markers of transactions and what they have aborted."""
+        """From `first` to before `end` nothing is delivered: transaction markers, aborted records, deleted ones."""
         self._committed.setdefault(tp, first)
         batches = self._open[tp]
         if batches:
-            batches[-1].offset = end - 1
+            batches[-1].offset = max(batches[-1].offset, end - 1)
         else:
-            self._floor[tp] = end
+            self._floor[tp] = max(self._floor.get(tp, 0), end)
 
     def _release(self, count: int) -> None:
         self.inflight -= count

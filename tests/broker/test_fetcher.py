@@ -183,6 +183,7 @@ async def test_records_that_retention_deleted_before_they_were_read_are_named(
     await reading.fetcher.fetch(reading.states, 0.1)
     assert reading.losses == [Loss(OTHER, 0, first)]
     assert f"orders[1] offsets 0 to {first - 1}" in caplog.text
+    assert reading.fetcher.take_passed() == {OTHER: (0, first)}, "a restart does not report it again"
     now(str(reading.losses[0]))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from saga_app.service import topics
 from saga_app.service.kafka_changes import TopicWatch
-from saga_app.service.topics import TOPICS
+from saga_app.service.topics import TOPICS, TooFewPartitions, WrongPartitions, check_partitions
 
 pytestmark = pytest.mark.field(34)
 
@@ -22,6 +23,7 @@ class Cluster:
     def __init__(self) -> None:
         self.held = dict.fromkeys(TOPICS, PARTITIONS)
         self.away = False
+        self._client = SimpleNamespace(cluster=SimpleNamespace(brokers=list))
 
     async def list_topics(self) -> list[str]:
         if self.away:
@@ -80,3 +82,19 @@ async def test_a_broker_that_is_away_says_nothing_about_topics(cluster: Cluster,
     cluster.away = True
     await watch.check()
     assert "topic notify has 1 partitions" in (watch.problem or "")
+
+
+def test_one_topic_that_is_short_may_be_corrected_and_all_topics_mean_a_wrong_setting() -> None:
+    with pytest.raises(TooFewPartitions, match="topic notify has 1 partitions"):
+        check_partitions(dict.fromkeys(TOPICS, 12) | {"notify": 1}, 12)
+    for counts in (dict.fromkeys(TOPICS, 1), dict.fromkeys(TOPICS, 12) | {"new-user": 24}):
+        with pytest.raises(WrongPartitions) as wrong:
+            check_partitions(counts, 24)
+        assert not isinstance(wrong.value, TooFewPartitions)
+
+
+async def test_a_service_that_starts_meanwhile_waits_with_this_reason(cluster: Cluster) -> None:
+    cluster.held["notify"] = 1
+    async for reason in topics.ensure("127.0.0.1:9", PARTITIONS, 1, embedded=True):
+        assert "topic notify has 1 partitions" in reason
+        cluster.held["notify"] = PARTITIONS
