@@ -1,8 +1,7 @@
 """The Notifier: tells the user by e-mail, and in a second one that the first is void."""
 
 from saga_app.service import build
-from saga_app.service.effects import Effects
 from tables.effects import effects
 
 app = build.service("notifier", lambda settings: settings.notifier_port)
-build.serve_steps(app, effects=Effects(effects(app)))
+build.serve_steps(app, effects=effects(app))

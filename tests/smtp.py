@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from email import message_from_bytes, policy
@@ -17,6 +18,7 @@ class MailServer:
     """Keeps what it accepts. `answers`: what it says to a command instead of doing it, by the command's name.
 
     `silent`: commands to which it never says anything. `only`: the connections on which it behaves so; none: all.
+    `greylist_s`: for so many seconds after the first attempt it defers the mails to a recipient.
     `drops`: it closes the connection instead of answering a mail that it has taken.
     """
 
@@ -28,7 +30,8 @@ class MailServer:
         self.silent: set[str] = set()
         self.only: list[Any] = []
         self.drops = False
-        self.slow_s = 0.0
+        self.slow_s = self.greylist_s = 0.0
+        self.first_seen: dict[str, float] = {}
         self.users: dict[str, str] = {}
         self.logins: list[str] = []
         self.connections: list[Any] = []
@@ -64,6 +67,9 @@ class MailServer:
             return f"550 no such user <{address}>"
         if address.startswith("busy"):
             return "451 try again later"
+        first = self.first_seen.setdefault(address, time.monotonic())
+        if time.monotonic() < first + self.greylist_s:
+            return "451 4.7.1 greylisted, try again later"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -114,7 +120,8 @@ async def mail_server(utf8: bool = True, tls: ssl.SSLContext | None = None) -> A
         listener.close()
         for each in mails.open:
             task = each._handler_coroutine
-            each.transport.abort()
+            if each.transport is not None:  # it may have been closed while others ended
+                each.transport.abort()
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

@@ -9,7 +9,10 @@ from functools import cached_property
 from aiokafka.partitioner import murmur2
 
 from saga_app.audit.evidence import Asked, Evidence, History, Letter, Noted, Place, Told
-from saga_app.audit.plan import FIRST, GROUP_OF
+from saga_app.audit.plan import FIRST, GROUP_OF, UNDOS
+
+#: How long after its time a planned attempt may be without a result (milliseconds).
+RETRY_GRACE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,17 @@ class Case:
             sorted(saga.noted, key=lambda row: (row.partition == home, row.partition, row.offset))
         )
         self.last: Noted | None = self.rows[-1] if self.rows else None
+
+    def awaits_retry(self, step: str) -> bool:
+        """Whether an attempt of this step is planned, and not overdue by more than `RETRY_GRACE_MS`."""
+        return any(each.step == step and self.seen.now < each.next_at + RETRY_GRACE_MS for each in self.saga.planned)
+
+    @property
+    def is_retrying(self) -> bool:
+        """Whether its next event is an attempt that is planned."""
+        on_the_way_back = self.state == "rolling-back"
+        steps = {each.step for each in self.saga.planned if (each.step in UNDOS) == on_the_way_back}
+        return self.state in ("running", "rolling-back") and any(map(self.awaits_retry, steps))
 
     def __bool__(self) -> bool:
         """Whether it is a saga at all: a signal about nobody, or a message that was refused, makes none."""

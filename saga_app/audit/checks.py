@@ -8,8 +8,8 @@ from saga_app.audit.plan import STEP_OF, STEPS, TOPIC_OF, UNDO_OF, UNDOS
 
 
 def never_ended(case: Case) -> Iterator[Finding]:
-    """Begun, and neither ended nor parked, where somebody would see it."""
-    if case.state not in ("running", "rolling-back", "requested"):
+    """Begun, and neither ended nor parked, where somebody would see it; nor is its next attempt planned."""
+    if case.state not in ("running", "rolling-back", "requested") or case.is_retrying:
         return
     late = ", overdue" if case.last and case.last.overdue else ""
     since = f"began {iso(case.saga.began)}, {span(case.seen.now - case.saga.began)} ago, and has not ended{late}"

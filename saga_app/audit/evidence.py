@@ -98,6 +98,17 @@ class Told:
     attempt: int
 
 
+class Planned(NamedTuple):
+    """An attempt that a service planned after a failed one; its request waits outside the partition until then.
+
+    `at`, `next_at`: milliseconds since 1970.
+    """
+
+    step: str
+    at: int
+    next_at: int
+
+
 @dataclass(slots=True)
 class Evidence:
     """All of it, in the order in which it was read. `began`, `newest`: milliseconds since 1970."""
@@ -111,6 +122,7 @@ class Evidence:
     #: Dead letters that name it and whose message cannot be read: its row may be parked because of one.
     unreadable_letters: tuple[Place, ...] = ()
     told: tuple[Told, ...] = ()
+    planned: tuple[Planned, ...] = ()
     #: When a step was done last, by the service's clock, of those that only their own service can hold back.
     acted: dict[str, str] = field(default_factory=dict)
     #: When the mail was sent: more than one time is more than one attempt.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from saga_app.audit.evidence import Asked, Evidence, History, Letter, Noted, Place, Told
+from saga_app.audit.evidence import Asked, Evidence, History, Letter, Noted, Place, Planned, Told
 from saga_app.audit.plan import FIRST, TOPICS, UNDOS
 from saga_app.saga.messages import BadMessage, Headers, Message, Parked, Row, Signal, User, Visit, parse
 
@@ -12,6 +12,10 @@ Kept = TypeVar("Kept")
 
 #: Steps whose times matter: whether they were done before what undoes them, or after.
 TIMED = frozenset({"authorize", "notify", "revoke", "retract"})
+
+
+#: A request with a longer delay between two attempts waits outside its partition (milliseconds).
+MAX_HELD_MS = 30_000
 
 
 class Raw(Protocol):
@@ -123,6 +127,8 @@ class Gathering:
         if body.kind in ("redriven", "cancelled"):
             place = Place(raw.topic, raw.partition, raw.offset)
             saga.told += (Told(body.kind, place, raw.timestamp, body.attempt),)
+        if body.kind == "failed" and body.next_at and (planned := _planned(body)).next_at - planned.at > MAX_HELD_MS:
+            saga.planned += (planned,)
 
     def _history(self, saga: Evidence, visits: Sequence[Visit]) -> History:
         for visit in visits:
@@ -156,14 +162,24 @@ def _timed(saga: Evidence, visit: Visit) -> None:
         saga.acted[visit.step] = visit.started_at
 
 
+def _planned(signal: Signal) -> Planned:
+    """Both times by the clock of the service."""
+    return Planned(signal.step, _milliseconds(signal.at), _milliseconds(signal.next_at or signal.at))
+
+
+def _milliseconds(time: str) -> int:
+    """0 for a day that its month lacks."""
+    try:
+        return int(datetime.fromisoformat(time).timestamp() * 1000)
+    except ValueError:
+        return 0
+
+
 def _user(user: User) -> int:
     return hash((user.name, user.email, user.department))
 
 
 def _began(saga: Evidence, started_at: str | None) -> None:
     """The time is checked for its form only."""
-    if started_at:
-        try:
-            saga.began = min(saga.began, int(datetime.fromisoformat(started_at).timestamp() * 1000))
-        except ValueError:
-            return
+    if started_at and (began := _milliseconds(started_at)):
+        saga.began = min(saga.began, began)

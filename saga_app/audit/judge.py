@@ -93,6 +93,7 @@ def judge_saga(case: Case) -> list[Finding]:
 def _counted(case: Case) -> dict[str, int]:
     """What the summary counts of one saga."""
     saga, asked = case.saga, case.asked
+    requests = {(each.topic, each.history, each.attempt) for each in asked}
     found = {
         "sagas": 1,
         case.state: 1,
@@ -100,7 +101,8 @@ def _counted(case: Case) -> dict[str, int]:
         "overdue": case.last is not None and case.last.overdue,
         "redriven": len({told.attempt for told in case.told if told.kind == "redriven"}),
         "cancelled": any(outcome == "cancelled" for _, outcome in case.visits),
-        "duplicates": len(asked) - len({(each.topic, each.history, each.attempt) for each in asked}),
+        "retrying": case.is_retrying,
+        "duplicates": max(0, len(asked) - len(saga.planned) - len(requests)),  # one more record for a planned attempt
         "mails": len(saga.mails),
         "mails_again": max(0, len(saga.mails) - 1),
         "mended_rows": case.mended,

@@ -40,7 +40,13 @@ def _not_sent_on(case: Case, each: Asked, home: int) -> Iterator[Finding]:
 
 
 def _led_somewhere(case: Case, each: Asked) -> bool:
-    return _is_parked(case, each) or _is_answered(case, each) or _is_absorbed(case, each)
+    return _is_parked(case, each) or _is_answered(case, each) or _is_absorbed(case, each) or _waits(case, each)
+
+
+def _waits(case: Case, each: Asked) -> bool:
+    """It waits outside the partition for its next attempt, or was published again and is not committed yet."""
+    copies = ((one.history, one.attempt, case.seen.is_past(one)) for one in case.on(each.topic))
+    return case.awaits_retry(STEP_OF[each.topic]) or (each.history, each.attempt, False) in copies
 
 
 def _is_parked(case: Case, each: Asked) -> bool:

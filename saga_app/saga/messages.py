@@ -201,16 +201,34 @@ class Answer:
 
 
 @dataclass
+class Waiting:
+    """A request that waits outside its partition for its next attempt, with all that is needed to publish it again."""
+
+    #: The number of the next attempt, and when it is due.
+    attempt: Count
+    next_at: Time
+    received_at: Time
+    started_at: Time
+    #: `Message.attempt` of the request, which a redrive increments.
+    request_attempt: Count
+    #: The record as it was; header values as Latin-1, which keeps every byte.
+    value: str
+    headers: list[tuple[str, str | None]]
+
+
+@dataclass
 class Effects:
     """What a service remembers of a saga: the answers that must not be found out twice, and what has been undone."""
 
     v: Literal[1]
     id: Id
     answers: dict[str, Answer] = field(default_factory=dict)
-    #: Steps that were begun; whether they have been done is not known before their answer is.
+    #: Steps of which a run of attempts began, once for each run that is not known to have had no effect.
     begun: list[str] = field(default_factory=list)
     #: Steps that must not act any more (tombstones): their undo has come.
     undone: list[str] = field(default_factory=list)
+    #: Requests that wait for an attempt, by step.
+    waiting: dict[str, Waiting] = field(default_factory=dict)
 
 
 @dataclass

@@ -58,8 +58,14 @@ async def deprovision(request: Message, world: World) -> Outcome:
     return Done()
 
 
-#: The mail server may look through a mail before it answers, and takes so many connections.
-MAIL, UNSEND, LINES = Retry(attempts=5, timeout=20.0), Retry(attempts=8, timeout=20.0), 8
+#: A mail is attempted as a mail server's queue does it: a few times within seconds, then for six hours
+#: (RFC 5321 §4.5.4.1). Greylisting defers the first mail to a recipient for 1 to 15 minutes, on some servers for an hour.
+#: The timeout is long because a server may scan a mail before it answers. See docs/mail-retries.md.
+MAIL = Retry(attempts=16, timeout=20.0, delays=(1, 2, 5, 15, 60, 240, 300, 600, 1200, 1800, 3600), jitter=0.25)
+#: The follow-up mail gets half an hour, because the authorizations are revoked only after it.
+FOLLOW_UP = Retry(attempts=9, timeout=20.0, delays=(1, 2, 5, 15, 60, 240, 600, 900), jitter=0.25)
+#: Connections that the mail server accepts at once.
+LINES = 8
 
 ONBOARDING = Plan(
     "onboarding",
@@ -72,6 +78,6 @@ ONBOARDING = Plan(
     undos=(
         Step("deprovision", "deprovision", "provisioner", deprovision, retry=Retry(attempts=8)),
         Step("revoke", "revoke", "authorizer", revoke, retry=Retry(attempts=8)),
-        Step("retract", "retract", "notifier", retract, noted=True, retry=UNSEND, at_once=LINES),
+        Step("retract", "retract", "notifier", retract, noted=True, retry=FOLLOW_UP, at_once=LINES),
     ),
 )

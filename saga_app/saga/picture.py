@@ -3,8 +3,12 @@
 python -m saga_app.saga.picture
 """
 
-from saga_app.saga.onboarding import ONBOARDING
+from itertools import accumulate
+
+from saga_app.saga.onboarding import FOLLOW_UP, MAIL, ONBOARDING
+from saga_app.saga.retry import Deferred, Retry
 from saga_app.saga.steps import Plan
+from saga_app.saga.times import span
 
 ARROW = " ─► "
 
@@ -28,12 +32,23 @@ def picture(plan: Plan, asker: str = "New User") -> str:
 
 def patience(plan: Plan) -> str:
     """A table of the steps, as Markdown: who does it, what undoes it, and for how long it is tried (seconds)."""
-    lines = ["| step | who | undone by | deadline | attempts | retry budget |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| step | who | undone by | deadline | attempts | reach | retry budget |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for step in plan.steps + plan.undos:
         about = (step.name, step.service.capitalize(), step.undo or "–", f"{step.deadline:g} s")
-        lines.append(f"| {' | '.join(about)} | {step.retry.attempts} | {step.retry.budget:g} s |")
+        lines.append(
+            f"| {' | '.join(about)} | {step.retry.attempts} | {span(step.retry.reach)} | {step.retry.budget:g} s |"
+        )
     return "\n".join(lines)
 
 
+def schedule(retry: Retry) -> str:
+    """When each attempt begins if none takes any time: seconds since the first, at the longest delays."""
+    delays = [retry.delay(attempt, Deferred(), 1.0) or 0.0 for attempt in range(1, retry.attempts)]
+    return ", ".join(f"{at:g}" for at in accumulate(delays, initial=0.0))
+
+
 if __name__ == "__main__":
-    print(picture(ONBOARDING), patience(ONBOARDING), sep="\n\n")
+    print(picture(ONBOARDING), patience(ONBOARDING), schedule(MAIL), schedule(FOLLOW_UP), sep="\n\n")

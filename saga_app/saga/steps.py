@@ -63,6 +63,10 @@ class Plan:
         for step in self.steps:
             if step.undo and step.undo not in known:
                 raise ValueError(f"saga {self.name}: step {step.name} names the undo {step.undo}, which is no step")
+        for step in self.of(self.steps[0].service):  # it keeps the saga rows, and has no table for waiting requests
+            if step.retry.is_long:
+                limit = f"at {step.service} the longest delay between attempts is {step.retry.hold:g} s"
+                raise ValueError(f"saga {self.name}: retry of step {step.name}: {limit}")
 
     def named(self, name: str) -> Step | None:
         """The step of this name."""

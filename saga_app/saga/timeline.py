@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from saga_app.saga.deadline import planned_retry
 from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, Body, Message, Parked, Row, Signal, Visit
 from saga_app.saga.steps import Plan
-from saga_app.saga.times import between, epoch
+from saga_app.saga.times import between, epoch, span
 
 
 @dataclass(slots=True)
@@ -146,7 +147,7 @@ def why(plan: Plan, row: Row, now: str) -> str:
     if row.state == "parked":
         late = "overdue, " if row.overdue else ""
         return f"{late}parked at {row.step}: {row.reason or 'no reason given'}; it waits for somebody"
-    return _trouble(row, now) or _waiting(plan, row, now)
+    return _retrying(plan, row, now) or _waiting(plan, row, now)
 
 
 def _failed(row: Row) -> str:
@@ -161,24 +162,23 @@ def _late(row: Row) -> str:
     return f", {late:.1f} s late" if late > 0 else ""
 
 
-def _ordinal(number: int) -> str:
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
-
-
 def _waiting(plan: Plan, row: Row, now: str) -> str:
     service = next((s.service for s in plan.steps + plan.undos if s.name == row.step), "somebody").capitalize()
     since = between(row.history[-1].ended_at if row.history else row.started_at, now)
-    back = f"rolling back ({row.reason}), " if row.state == "rolling-back" else ""
-    late = "overdue, " if row.overdue else ""
-    return f"{late}{back}waits for the {service} to {row.step}, for {since:.1f} s"
+    return f"{_prefix(row)}waits for the {service} to {row.step}, for {since:.1f} s"
 
 
-def _trouble(row: Row, now: str) -> str | None:
-    signal = row.trouble
-    if signal is None or signal.kind != "failed" or signal.step != row.step or signal.next_at is None:
+def _retrying(plan: Plan, row: Row, now: str) -> str | None:
+    """Which attempt failed, why, and when the next one is due; None if none is planned."""
+    failed = planned_retry(plan, row)
+    if failed is None or failed.next_at is None:
         return None
-    wait = max(0.0, epoch(signal.next_at) - epoch(now))
-    nth = f"{_ordinal(signal.attempt + 1)} of {signal.attempts}"
+    wait = epoch(failed.next_at) - epoch(now)
+    due = f"in {span(wait)}" if wait > 0 else f"due {span(-wait)} ago"
+    attempt = f"attempt {failed.attempt} of {failed.attempts} by the {failed.service.capitalize()}"
+    return f"{_prefix(row)}retrying: {attempt} failed because {failed.reason}; next {due}, at {failed.next_at}"
+
+
+def _prefix(row: Row) -> str:
     late = "overdue, " if row.overdue else ""
-    return f"{late}the {signal.service.capitalize()} tries again in {wait:.0f} s ({nth}): {signal.reason}"
+    return late + (f"rolling back ({row.reason}), " if row.state == "rolling-back" else "")

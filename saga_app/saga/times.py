@@ -52,3 +52,13 @@ def epoch(time: str) -> float:
 def between(start: str, end: str) -> float:
     """Seconds from one ISO time to a later one, to the millisecond; 0 if the clocks that wrote them disagree."""
     return max(0.0, round(epoch(end) - epoch(start), 3))
+
+
+def span(seconds: float) -> str:
+    """A length of time for a person: `8 s`, `5 min`, `1 h 10 min`."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")

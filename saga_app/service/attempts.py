@@ -6,6 +6,7 @@ from typing import NamedTuple
 import structlog
 
 from saga_app.saga.messages import SIGNALS, Message, Signal, encode
+from saga_app.saga.retry import Deferred
 from saga_app.saga.steps import Outcome, Step
 from saga_app.saga.times import epoch, iso
 from saga_app.service import metrics
@@ -27,6 +28,8 @@ class Progress(NamedTuple):
     ready: bool  #: whether the mock world has taken its time for it
     received_at: str
     started_at: str
+    begun: bool = False  #: whether this run has recorded in the table that the step begins
+    certain: bool = True  #: whether its failed attempts certainly had no effect
 
 
 class Attempts:
@@ -58,7 +61,8 @@ class Attempts:
             if delay is None:
                 return GaveUp(error, now.attempt)
             self.signal(receipt, request, now.attempt, delay, error)
-            return Later(delay, now._replace(attempt=now.attempt + 1, ready=False))
+            certain = now.certain and isinstance(error, Deferred)
+            return Later(delay, now._replace(attempt=now.attempt + 1, ready=False, certain=certain))
 
     async def attempt(self, request: Message) -> Outcome:
         """One attempt. Raises what the step raises, TimeoutError, and Fenced: the saga is another worker's by now."""

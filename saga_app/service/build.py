@@ -7,17 +7,19 @@ from faust import StreamT
 
 from saga_app import settings as settings_
 from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.steps import Plan
 from saga_app.service import compression, guard, health, http_server, policy, problem
 from saga_app.service.app import App, build
 from saga_app.service.broker_clock import BrokerClock
 from saga_app.service.effects import Effects
 from saga_app.service.mail import SmtpMail
 from saga_app.service.observer import Observer
+from saga_app.service.republisher import Republisher, Schedule
 from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.service.world import FilePolicy, LogMail, Mischief, MockStock, World
 from saga_app.settings import Settings
-from saga_app.stream import Pool
+from saga_app.stream import Pool, Table
 
 
 def world(settings: Settings) -> World:
@@ -47,15 +49,31 @@ def service(name: str, web_port: Callable[[Settings], int]) -> App:
 
 
 def serve_steps(
-    app: App, rows: Rows | None = None, effects: Effects | None = None, broker_clock: BrokerClock | None = None
+    app: App,
+    rows: Rows | None = None,
+    effects: Table | None = None,
+    broker_clock: BrokerClock | None = None,
+    plan: Plan = ONBOARDING,
 ) -> None:
-    """An agent for each step that the plan gives to this service; its help is the step's own first line."""
+    """An agent for each step that the plan gives to this service; its help is the step's own first line.
+
+    `rows`: the Provisioner's; `effects`: the table of another service.
+    """
     outside = world(app.settings)
     app.closing.append(outside.close)
-    for step in ONBOARDING.of(app.conf.id):
+    remembered = remember(app, plan, effects, outside) if effects is not None else None
+    for step in plan.of(app.conf.id):
         partitions, refusals = app.settings.partitions, app.refusals
-        loop = StepLoop(ONBOARDING, step, outside, partitions, rows, effects, refusals, broker_clock)
+        loop = StepLoop(plan, step, outside, partitions, rows, remembered, refusals, broker_clock)
         listen(app, step.topic, step.act.__doc__ or "", step.name, loop)
+
+
+def remember(app: App, plan: Plan, table: Table, outside: World) -> Effects:
+    """The rows of a service's table `effects`, and the timer for the requests that wait in them."""
+    schedule = Schedule(outside.clock)
+    effects = Effects(table, schedule.row_written)
+    app.service(Republisher(app, plan, table, effects.get, schedule))  # type: ignore[arg-type]  # an instance is fine
+    return effects
 
 
 def listen(app: App, topic: str, help: str, name: str, listener: StepLoop | Observer) -> None:

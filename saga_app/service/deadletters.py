@@ -23,7 +23,7 @@ from saga_app.saga.messages import (
 )
 from saga_app.saga.steps import Step
 from saga_app.service import metrics
-from saga_app.service.record import Receipt, Record
+from saga_app.service.record import RETRY_ATTEMPT, Receipt, Record
 from saga_app.stream import Refused
 from saga_app.stream.refusal import size_of
 
@@ -132,7 +132,8 @@ def park(
 
 def with_letter(headers: Iterable[tuple[str, bytes]], letter: DeadLetter) -> list[tuple[str, bytes]]:
     """The headers of a dead letter: those of its original, and what happened."""
-    return [*(header for header in headers if header[0] != DEAD_LETTER), (DEAD_LETTER, encode(letter))]
+    carried = (header for header in headers if header[0] not in (DEAD_LETTER, RETRY_ATTEMPT))
+    return [*carried, (DEAD_LETTER, encode(letter))]
 
 
 def shortened(

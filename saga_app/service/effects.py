@@ -4,12 +4,13 @@ A mail that was sent must not be sent again by a request that comes twice; and a
 act any more: the undo leaves a tombstone. Both are acknowledged before their record counts as done.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import structlog
 
-from saga_app.saga.messages import Answer, BadMessage, changed, encode
+from saga_app.saga.messages import Answer, BadMessage, Waiting, changed, encode
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.service.latest import Latest
 
@@ -25,11 +26,18 @@ class RawTable(Protocol):
     async def owned(self) -> None: ...
 
 
-class Effects:
-    """One row a saga, on the partition of its id; a saga of which nothing is remembered has none."""
+#: Called with every row that is written, and its partition.
+Watcher = Callable[[int, Remembered], None]
 
-    def __init__(self, table: RawTable) -> None:
-        self.table = table
+
+class Effects:
+    """One row a saga, on the partition of its id; a saga of which nothing is remembered has none.
+
+    `watchers` are called with every row that is written.
+    """
+
+    def __init__(self, table: RawTable, *watchers: Watcher) -> None:
+        self.table, self.watchers = table, watchers
         self.latest = Latest(Remembered)
 
     def locked(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
@@ -54,22 +62,49 @@ class Effects:
             raise BadMessage(f"what is remembered of this saga cannot be read: {error}") from None
 
     def begun(self, receipt: Any, partition: int, id: str, step: str) -> None:
-        """Remember that a step is about to act."""
+        """Remember that a run of attempts of a step begins."""
         row = self.get(partition, id)
         self._write(receipt, partition, changed(row, begun=[*row.begun, step]))
 
     def answered(self, receipt: Any, partition: int, id: str, step: str, answer: Answer) -> None:
-        """Remember what a step has answered."""
+        """Remember what a step has answered; its request does not wait any more."""
         row = self.get(partition, id)
-        self._write(receipt, partition, changed(row, answers=row.answers | {step: answer}))
+        self._write(receipt, partition, changed(_not_waiting(row, step), answers=row.answers | {step: answer}))
 
     def undone(self, receipt: Any, partition: int, id: str, step: str) -> None:
-        """From now on this step of this saga must not act."""
+        """From now on this step of this saga must not act; a request for it that waits is dropped."""
         row = self.get(partition, id)
         if step not in row.undone:
-            self._write(receipt, partition, changed(row, undone=[*row.undone, step]))
+            self._write(receipt, partition, changed(_not_waiting(row, step), undone=[*row.undone, step]))
+
+    def waits(self, receipt: Any, partition: int, id: str, step: str, waiting: Waiting, had_no_effect: bool) -> None:
+        """Keep the request of a step until its next attempt is due.
+
+        `had_no_effect`: the run of attempts is forgotten, because it certainly had no effect.
+        """
+        row = _not_begun(self.get(partition, id), step) if had_no_effect else self.get(partition, id)
+        self._write(receipt, partition, changed(row, waiting=row.waiting | {step: waiting}))
+
+    def stop_waiting(self, receipt: Any, partition: int, id: str, step: str, had_no_effect: bool) -> None:
+        """The request of a step does not wait any more; `had_no_effect` as above."""
+        row = _not_begun(self.get(partition, id), step) if had_no_effect else self.get(partition, id)
+        self._write(receipt, partition, _not_waiting(row, step))
 
     def _write(self, receipt: Any, partition: int, row: Remembered) -> None:
         value = encode(row)
         self.latest.keep(partition, row.id, value, row)
         self.table.write(receipt, partition, row.id.encode(), value)
+        for watcher in self.watchers:
+            watcher(partition, row)
+
+
+def _not_begun(row: Remembered, step: str) -> Remembered:
+    """Without one run of the step; those that did not end, or whose effect is not known, stay."""
+    begun = list(row.begun)
+    if step in begun:
+        begun.remove(step)
+    return changed(row, begun=begun)
+
+
+def _not_waiting(row: Remembered, step: str) -> Remembered:
+    return changed(row, waiting={name: entry for name, entry in row.waiting.items() if name != step})

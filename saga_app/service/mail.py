@@ -27,7 +27,7 @@ from aiosmtplib import (
 )
 
 from saga_app.saga.address import Mailbox, mailbox
-from saga_app.saga.retry import Permanent, Transient
+from saga_app.saga.retry import Deferred, Permanent, Transient
 from saga_app.service import mail_headers
 from saga_app.service.mail_headers import without_controls
 from saga_app.service.smtp import Lines
@@ -78,8 +78,8 @@ class SmtpMail:
         return cls(mail.host, mail.port, mail.sender, mail.user, password, mail.scheme == "smtps")
 
     async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
-        """Why it was refused for good, or None. Raises `Transient` when trying again may help, `Permanent` when the
-        server does not want to hear of us."""
+        """Why it was refused for good, or None. Raises `Transient` when trying again may help (`Deferred` when the mail
+        was certainly not accepted), `Permanent` when the server does not want to hear of us."""
         try:
             receiver = mailbox(to, local_names=True)
         except ValueError:
@@ -90,7 +90,7 @@ class SmtpMail:
         except SMTPResponseException as answer:
             return self._refused(answer, to, receiver)
         except (SMTPException, OSError) as error:
-            raise Transient(f"{self}: {_clean(str(error), to, receiver)}") from error
+            raise Deferred(f"{self}: {_clean(str(error), to, receiver)}") from error
 
     async def close(self) -> None:
         """Close what is kept; call it when nothing is sent any more."""
@@ -120,15 +120,17 @@ class SmtpMail:
         await client.rcpt(to.wire, encoding=encoding)
         try:
             await client.data(letter.as_bytes(policy=policy), timeout=ANSWER_S)
-        except (SMTPServerDisconnected, SMTPTimeoutError) as error:
-            raise Transient(f"{self} did not say whether it took the mail ({error.message}); it may have") from error
+        except (SMTPServerDisconnected, SMTPTimeoutError, OSError) as error:
+            problem = f"did not say whether it took the mail ({without_controls(str(error))}); it may have"
+            raise Transient(f"{self} {problem}") from error
         return None
 
     def _refused(self, answer: SMTPResponseException, to: str, receiver: Mailbox) -> str:
         """The reason of a refusal for good."""
         said = f"{answer.code} {_clean(answer.message, to, receiver)}"
         if answer.code < 500:
-            raise Transient(f"{self} answered {said}") from answer
+            kind = Deferred if answer.code >= 400 else Transient  # less is no answer that SMTP knows
+            raise kind(f"{self} answered {said}") from answer
         if not isinstance(answer, TO_THE_MAIL) or answer.code in LOGIN:
             raise Permanent(f"{self} takes no mail from us: {said}") from answer
         return said

@@ -1,5 +1,7 @@
 """What a service counts, for Prometheus."""
 
+import math
+
 from prometheus_client import Counter, Gauge, Histogram
 
 STEPS = Counter("saga_steps_total", "Steps that came to an outcome", ["step", "outcome"])
@@ -21,3 +23,6 @@ BROKER_AHEAD = Gauge(
     "How far the broker's clock is ahead of this worker's, measured on this topic; negative if it is behind",
     ["topic"],
 )
+WAITING = Gauge("saga_requests_waiting", "Requests that wait outside their partition for their next attempt")
+NEXT_DUE = Gauge("saga_requests_waiting_next_seconds", "Seconds until the next of them is due; NaN if none is")
+NEXT_DUE.set(math.nan)

@@ -8,6 +8,9 @@ Headers = Sequence[tuple[str, bytes]]
 #: Kafka's number for a timestamp that the broker has set when it appended the record.
 LOG_APPEND_TIME = 1
 
+#: The header of a request that was published again: the number of the attempt that is due. See waiting.py.
+RETRY_ATTEMPT = "retry-attempt"
+
 
 class Receipt(Protocol):
     """Everything sent with it is acknowledged before the record counts as done."""

@@ -6,7 +6,7 @@ can be wrong with a message or with the outside world is met here.
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import structlog
@@ -14,9 +14,10 @@ import structlog
 from saga_app.saga import machine
 from saga_app.saga.messages import DLQ, Answer, BadMessage, Message, Row, changed, decode_request, encode
 from saga_app.saga.messages import Effects as Remembered
+from saga_app.saga.retry import Deferred
 from saga_app.saga.steps import Denied, Done, Outcome, Plan, Step
 from saga_app.saga.times import between, epoch, iso, record_time
-from saga_app.service import metrics
+from saga_app.service import metrics, waiting
 from saga_app.service.attempts import Attempts, Progress
 from saga_app.service.broker_clock import BrokerClock
 from saga_app.service.deadletters import GaveUp, Refusals, park
@@ -96,20 +97,24 @@ class StepLoop:
             await self.bury(receipt, record, request)
         if self.begins and self.broker_clock is not None and not self.broker_clock.known:
             await self.start_by_broker_clock(receipt, record, request, now)
-        now = now if now.started_at else now._replace(started_at=self.world.now())
+        now = now if now.started_at else self.begin(record, request, remembered, now)
         if lag := self.attempts.lag(request, now):
             self.note_asked(receipt, record, request)
             return Later(lag, now._replace(ready=True))
-        if self.intends and self.step.name not in remembered.begun:
+        if self.intends and not now.begun:
             await self.intend(receipt, record, request)
+            now = now._replace(begun=True)
         finding = Eager(self.find_out(receipt, request, remembered, now))
         if finding.waits:
             self.note_asked(receipt, record, request)
         found = await finding
         if isinstance(found, Later):
             self.note_asked(receipt, record, request)
-            return found
-        await self.conclude(receipt, record, request, found, now)
+            if self.effects is None or not self.step.retry.leaves(now.attempt):
+                return found
+            await self.leave(receipt, record, request, found)
+        else:
+            await self.conclude(receipt, record, request, found, now)
         return None
 
     def to_do(self, receipt: Receipt, record: Record, request: Message, now: Progress) -> Remembered | None:
@@ -132,21 +137,60 @@ class StepLoop:
         if answer := remembered.answers.get(self.step.name):  # it may not have been sent on
             self.proceed(receipt, record, request, answer)
             return None
+        if waiting.decide(remembered.waiting.get(self.step.name), record, request) is waiting.Decision.ABSORB:
+            self.absorbed(record, request)
+            return None
         return remembered
+
+    def begin(self, record: Record, request: Message, remembered: Remembered, now: Progress) -> Progress:
+        """With which attempt to begin: the first, or the one for which the request has waited."""
+        entry = remembered.waiting.get(self.step.name)
+        if entry is not None and waiting.decide(entry, record, request) is waiting.Decision.RESUME:
+            return waiting.progress(entry)
+        return now._replace(started_at=self.world.now())
+
+    async def leave(self, receipt: Receipt, record: Record, request: Message, later: Later) -> None:
+        """Let a request wait outside its partition: its row keeps it, and its record is done.
+
+        The signal of the failed attempt is acknowledged before: a redelivery that finds the row is absorbed. Without
+        the signal, if the broker refuses it, the request waits all the same. A row that is refused parks the request.
+        """
+        progress: Progress = later.state
+        with suppress(Refused):
+            await receipt.settled()
+        if self.effects is not None:
+            entry = waiting.entry(record, request, progress, self.world.clock() + later.seconds)
+            place = record.partition, request.id, self.step.name
+            self.effects.waits(receipt, *place, entry, had_no_effect=progress.begun and progress.certain)
 
     async def conclude(
         self, receipt: Receipt, record: Record, request: Message, found: Outcome | GaveUp, now: Progress
     ) -> None:
-        """Answer, or give up."""
+        """Answer, or give up. A request that has waited outside its partition does not wait any more."""
         if isinstance(found, GaveUp):
             self.give_up(receipt, record, request, found, now)
-            return
+            certain = now.begun and now.certain and isinstance(found.error, Deferred)
+            return await self.stop_waiting(receipt, record, request, certain)
         answer = machine.answer(self.step, found, now.attempt, now.received_at, now.started_at, self.world.now())
         if self.step.noted and self.effects is not None:
             self.effects.answered(receipt, record.partition, request.id, self.step.name, answer)
             with self.noted.time():
                 await receipt.settled()  # the world may answer otherwise when it is asked again
         self.proceed(receipt, record, request, answer)
+        return await self.stop_waiting(receipt, record, request)
+
+    async def stop_waiting(
+        self, receipt: Receipt, record: Record, request: Message, had_no_effect: bool = False
+    ) -> None:
+        """Remove the entry of a request, if any, after all that follows from it is acknowledged.
+
+        Until then a redelivery of the request needs it. `had_no_effect`: the attempts certainly had no effect.
+        """
+        if self.effects is None:
+            return
+        if had_no_effect or self.step.name in self.effects.get(record.partition, request.id).waiting:
+            await receipt.settled()
+            self.effects.stop_waiting(receipt, record.partition, request.id, self.step.name, had_no_effect)
 
     def give_up(self, receipt: Receipt, record: Record, request: Message, gave_up: GaveUp, since: Progress) -> None:
         """Park it for somebody to look at; but on the way back the other undos must go on."""
@@ -166,6 +210,9 @@ class StepLoop:
             await self.refusals.shorten(receipt, letter, tries)
         elif lost:
             self.park_refused(receipt, record, lost[0])
+        if lost:
+            with suppress(BadMessage, Refused):  # no request; or refused once more, then the pool calls again
+                await self.stop_waiting(receipt, record, self.read(record, self.world.now()))
         return bool(lost)
 
     def park_refused(self, receipt: Receipt, record: Record, refusal: Refused) -> None:

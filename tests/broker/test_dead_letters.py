@@ -32,12 +32,12 @@ class Services:
             "SAGA_LAG": "0",
         }
 
-    def start(self, name: str, **settings: str) -> None:
-        """Instead of the one that runs."""
+    def start(self, name: str, module: str | None = None, **settings: str) -> None:
+        """Instead of the one that runs; `module` has its app, if it is not the one in `agents`."""
         if name in self.running:
             self.running.pop(name).end()
         port = {f"SAGA_{name.upper()}_PORT": str(free_port())}
-        command = (sys.executable, "-m", "faust", "-A", f"agents.{name}", "worker", "-l", "warn")
+        command = (sys.executable, "-m", "faust", "-A", module or f"agents.{name}", "worker", "-l", "warn")
         self.running[name] = Process(*command, env=self.env | port | settings)
 
     def end(self) -> None:

@@ -1,11 +1,14 @@
 """An operator in front of the page: why sagas are stuck, and how each is brought to an end.
 
-The mail server was down while they were onboarded, so they are all parked at the Notifier; now it is there again.
+The mail server took no mail from us while they were onboarded, so they are all parked at the Notifier; now it does.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Thread
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -47,6 +50,25 @@ def ask(url: str, path: str, body: Any = None) -> Any:
         return json.load(answer)
 
 
+class Refusal(BaseRequestHandler):
+    """A mail server that takes no mail from us: what it is asked to send is parked at once."""
+
+    def handle(self) -> None:
+        self.request.sendall(b"554 no SMTP service here\r\n")
+
+
+@contextmanager
+def refusing(port: int) -> Iterator[None]:
+    """It listens on this port."""
+    ThreadingTCPServer.allow_reuse_address = True
+    with ThreadingTCPServer(("127.0.0.1", port), Refusal) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+
 @pytest.fixture(scope="module")
 def trouble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
     """Users of each department are parked, and one message is none."""
@@ -55,9 +77,10 @@ def trouble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
     mail = Controller(Sink(), hostname="127.0.0.1", port=port)
     try:
         system.ready()
-        parked = {department: onboard(system, department, count) for department, count in PEOPLE.items()}
-        send_garbage(system)
-        until(lambda: waiting(system) == sum(PEOPLE.values()) + 1, 60, "all are parked")
+        with refusing(port):
+            parked = {department: onboard(system, department, count) for department, count in PEOPLE.items()}
+            send_garbage(system)
+            until(lambda: waiting(system) == sum(PEOPLE.values()) + 1, 60, "all are parked")
         mail.start()
         yield Company(system, parked)
     finally:

@@ -4,7 +4,7 @@ At every effect, before it and after it, the worker may be killed; then it loses
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -82,6 +82,7 @@ class FakeTable:
     def __init__(self, worker: "Worker", changelog: str) -> None:
         self.worker, self.changelog = worker, changelog
         self.rows: dict[tuple[int, bytes], bytes] = {}
+        self.recovered: list[Callable[[], None]] = []  #: called after each recovery
         self.locks: Locks = {}
 
     def read(self, partition: int, key: bytes) -> bytes | None:
@@ -109,6 +110,8 @@ class FakeTable:
                 assert record.key is not None
                 assert record.value is not None
                 self.rows[partition, record.key] = record.value
+        for callback in self.recovered:
+            callback()
 
 
 class Event(NamedTuple):

@@ -19,6 +19,7 @@ class Knobs:
     moods: float = 0.0  #: how many mails are refused by chance, whatever was said before
     flaky: float = 0.0  #: how many attempts fail
     errors: float = 0.0  #: how many steps fail for good, undos too
+    deferred: float = 0.0  #: how many users' mails are deferred for up to two hours
     lost: float = 0.0  #: how many calls to the outside have their effect and no answer
     redrives: float = 0.0  #: how many dead letters an operator redrives as soon as they are there
     rollbacks: int = 0  #: how often an operator rolls back a saga at a random moment
@@ -68,5 +69,6 @@ def drawn(seed: int, **fixed: float) -> Knobs:
         quarrels=some(0.8),
         overdue=dice.choice((0, 0, 1, 3)),
         instant=int(dice.random() < 0.3),
+        deferred=some(1.0, 0.4),
     )
     return replace(knobs, **fixed)

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from saga_app.saga import machine
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.saga.messages import Message, Row, Signal
-from saga_app.service import observer, step
+from saga_app.service import observer, step, waiting
 from saga_app.service.effects import Effects
 from saga_app.service.observer import Observer
+from saga_app.service.republisher import Schedule
 from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.stream.ledger import Ledger
@@ -178,6 +179,26 @@ def undo_sent_before_its_tombstone(original: Function) -> Function:
             await original(self)
 
     return settled
+
+
+# -- requests that wait outside their partition
+
+
+@mutation((Schedule, "row_written"), deferred=0.9)
+def waiting_requests_not_published(_original: Function) -> Function:
+    """They are in the table, and no timer knows of them."""
+    return nothing
+
+
+@mutation((waiting, "decide"), deferred=0.9, crashes=4)
+def republished_requests_absorbed(original: Function) -> Function:
+    """The attempt that is due is taken for a duplicate."""
+
+    def decide(*about: Any) -> waiting.Decision:
+        decision: waiting.Decision = original(*about)
+        return waiting.Decision.ABSORB if decision is waiting.Decision.RESUME else decision
+
+    return decide
 
 
 # -- rows

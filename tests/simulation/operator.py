@@ -6,6 +6,7 @@ from saga_app.saga.messages import DLQ, SIGNALS, Parked, Row, Signal, encode, pa
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.times import iso
 from tests.record import FakeRecord
+from tests.simulation.outside import DEFERRED_S
 from tests.simulation.system import System
 
 #: After so many attempts nobody redrives a saga in haste: what is broken must be mended first.
@@ -24,7 +25,8 @@ class Operators:
         self.over = False
         self.bus.watchers[DLQ].append(self._letter)
         for _ in range(system.knobs.rollbacks):
-            self.bus.soon(12.0, self._interfere)
+            while_mails_wait = system.knobs.deferred and self.dice.random() < 0.5
+            self.bus.soon(DEFERRED_S if while_mails_wait else 12.0, self._interfere)
         for _ in range(system.knobs.overdue):
             self.bus.soon(12.0, self._overdue)
 

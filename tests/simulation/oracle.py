@@ -203,7 +203,8 @@ def history_fits(case: Case) -> Iterator[str]:
 
 def _undos_can_fail(case: Case) -> bool:
     knobs = case.system.knobs
-    return bool(knobs.errors or knobs.flaky or knobs.lost) or case.last.user.email.startswith("refused")
+    deferred = case.id in case.mail.deferred_until  # for longer than a follow-up mail is attempted
+    return bool(knobs.errors or knobs.flaky or knobs.lost) or case.last.user.email.startswith("refused") or deferred
 
 
 def holds_what_it_should(case: Case) -> Iterator[str]:

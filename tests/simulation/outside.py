@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from random import Random
 
 from saga_app.saga.messages import EFFECTS, Effects, decode
-from saga_app.saga.retry import Permanent, Transient
+from saga_app.saga.retry import Deferred, Permanent, Transient
 from saga_app.service.policy import Department
 from tests.record import FakeRecord
 from tests.simulation.bus import Bus
@@ -15,6 +15,9 @@ from tests.simulation.knobs import Knobs
 from tests.simulation.worker import Worker
 
 WELCOME, FOLLOW_UP = "notify", "retract"
+
+#: The longest for which a recipient's mails are deferred (seconds): well within the reach of the mail's retries.
+DEFERRED_S = 7200.0
 
 #: The longest that a call may be on its way: with its answer it stays within the time that a step has (seconds).
 SLOW_S = 8.0
@@ -116,6 +119,7 @@ class Mail:
         self.allowed: Counter[tuple[str, str]] = Counter()  #: second mails that nobody can prevent
         self.to: defaultdict[str, set[str]] = defaultdict(set)
         self.after_tombstone: list[str] = []
+        self.deferred_until: dict[str, float] = {}  #: by user, from the first mail on
         self.moody: set[str] = set()  #: whose mail was refused by chance: the next time it might not be
         self.unclear: set[str] = set()  #: whose mail was begun, and nobody knows whether it was sent
         self._windows: dict[tuple[str, str], Worker] = {}
@@ -129,6 +133,9 @@ class Mail:
             return "550 no such user"
         _, id, step, *_ = key.split(":")
         mail = id, step
+        if self._is_deferred(id):
+            await self.outside.answered()
+            raise Deferred("451 greylisted, try again later")
         if step == WELCOME and not self.outside.reliable and self.outside.dice.random() < self.outside.knobs.moods:
             self.moody.add(id)
             await self.outside.answered()
@@ -138,6 +145,12 @@ class Mail:
             self._cut(mail)
             raise self.outside.lost()
         return None
+
+    def _is_deferred(self, id: str) -> bool:
+        now, dice, share = self.outside.bus.loop.now, self.outside.dice, self.outside.knobs.deferred
+        if share and id not in self.deferred_until:
+            self.deferred_until[id] = now + dice.random() * DEFERRED_S if dice.random() < share else now
+        return now < self.deferred_until.get(id, now)
 
     def _accept(self, mail: tuple[str, str], to: str) -> None:
         id, step = mail

@@ -14,8 +14,8 @@ from tests.simulation.operator import ROUNDS, Operators
 from tests.simulation.system import System
 
 SILENT = structlog.make_filtering_bound_logger(logging.CRITICAL)
-#: Nothing takes an hour (seconds).
-LONGEST_S = 3600.0
+#: The longest that a run may take until nothing is under way: the reach of a mail's retries, and more (seconds).
+LONGEST_S = 12 * 3600.0
 
 
 @dataclass(slots=True)

@@ -24,10 +24,14 @@ def _content(record: FakeRecord) -> str:
     try:
         if record.topic in EFFECTS.values():
             row = decode(Effects, record.value)
-            return f"{row.id} answered {list(row.answers)}, undone {row.undone}"
+            return f"{row.id} answered {list(row.answers)}, undone {row.undone}, waiting {_waits(row)}"
         return _body(parse(record.topic, record.value, record.headers))
     except ValueError as error:
         return f"unreadable: {error}"
+
+
+def _waits(row: Effects) -> dict[str, tuple[int, str]]:
+    return {step: (waiting.attempt, waiting.next_at) for step, waiting in row.waiting.items()}
 
 
 def _body(body: Body) -> str:

@@ -9,13 +9,13 @@ from typing import Any
 from saga_app.saga.messages import CHANGELOG, DLQ, EFFECTS, SIGNALS, Row, decode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import policy
-from saga_app.service.effects import Effects
 from saga_app.service.observer import Observer
 from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.service.world import Mischief, World
 from saga_app.stream import partition_of
 from tests.record import FakeRecord
+from tests.simulation.alarm import Alarm
 from tests.simulation.bus import Bus
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.group import Group
@@ -50,7 +50,8 @@ class CountedLoop(StepLoop):
 
     def absorbed(self, record: Any, request: Any) -> None:
         if self.effects is not None:
-            self.happened["stopped by a tombstone"] += 1
+            stopped = self.step.name in self.effects.get(record.partition, request.id).undone
+            self.happened["stopped by a tombstone" if stopped else "duplicates of a waiting request absorbed"] += 1
         elif self.step.undo == "deprovision":
             self.happened["duplicates of new-user absorbed"] += 1
         else:
@@ -95,7 +96,7 @@ class System:
         return {**self._steps("provisioner", rows=rows), DLQ: observer.handle, SIGNALS: observer.handle}
 
     def _other(self, name: str, table: FakeTable) -> dict[str, Handler]:
-        return self._steps(name, effects=Effects(table))
+        return self._steps(name, effects=Alarm(table).effects)
 
     def _steps(self, name: str, **memory: Any) -> dict[str, Handler]:
         return {step.topic: self._loop(step, **memory).handle for step in ONBOARDING.of(name)}

@@ -2,6 +2,7 @@
 
 import random
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from saga_app.audit.case import Seen
 from saga_app.audit.gather import Gathering
 from saga_app.audit.judge import judge
 from saga_app.saga import machine
-from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, Message, Row, Slip, decode
+from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, Message, Row, Signal, Slip, decode
 from saga_app.saga.onboarding import ONBOARDING
 from tests.unit.audited import (
     NO,
@@ -454,3 +455,47 @@ def test_the_plan_of_the_auditor_is_the_plan_of_the_services() -> None:
     assert tuple(step.name for step in ONBOARDING.steps) == plan.STEPS
     assert {step.name: step.undo for step in ONBOARDING.steps if step.undo} == plan.UNDO_OF
     assert {step.name: step.topic for step in ONBOARDING.steps + ONBOARDING.undos} == plan.TOPIC_OF
+
+
+def greylisted() -> Topics:
+    """A saga whose mail was deferred for ten minutes: its request is committed and waits outside the partition."""
+    topics = Topics()
+    message = topics.go_on("new-user", topics.ask("new-user", requested()), stop="notify")
+    topics.put("notify", message.id, message)
+    failed = Signal(
+        1, "ada", "onboarding", "failed", "notify", "notifier", at(topics.second), 6, 16, at(topics.second + 600), "451"
+    )
+    topics.put(SIGNALS, message.id, failed)
+    return topics
+
+
+@pytest.mark.field(11)
+def test_a_request_that_waits_for_its_next_attempt_is_not_unfinished(now: Callable[[str], None]) -> None:
+    topics = greylisted()
+    report = topics.audit(now=int((START + 500) * 1000))
+    assert (report.findings, report.counts["retrying"]) == ([], 1)
+    now("saga audit: a waiting request counts as retrying")
+
+
+@pytest.mark.field(11)
+def test_a_request_whose_planned_attempt_did_not_happen_is_unfinished() -> None:
+    assert set(greylisted().found(now=int((START + 700) * 1000))) == {"unfinished", "never-ended"}
+
+
+@pytest.mark.field(11)
+def test_a_request_that_was_published_again_and_is_not_handled_yet_is_not_unfinished() -> None:
+    topics = greylisted()
+    committed = topics.committed()
+    topics.put("notify", "ada", topics.records[topics.place("notify")].value)
+    report = audit_records(topics.records, committed, now=int((START + 700) * 1000))
+    assert "unfinished" not in {finding.kind for finding in report.findings}
+
+
+def test_a_request_that_was_published_again_for_its_attempt_is_no_duplicate() -> None:
+    topics = greylisted()
+    topics.second += 600
+    value = topics.records[topics.place("notify")].value
+    topics.put("notify", "ada", value)
+    topics.go_on("notify", decode(Message, value))
+    report = topics.audit()
+    assert (report.findings, report.counts.get("duplicates", 0)) == ([], 0)

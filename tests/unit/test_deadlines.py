@@ -1,12 +1,14 @@
 """A saga that takes too long says so, in time, and whatever happened to the Provisioner meanwhile."""
 
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from saga_app.saga import deadline, machine
-from saga_app.saga.messages import Message, Row, Signal, encode
+from saga_app.saga.messages import Message, Row, Signal, Slip, encode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.steps import Plan
 from saga_app.saga.timeline import why
@@ -130,6 +132,40 @@ def test_a_step_that_is_tried_again_is_named_though_the_provisioner_has_not_hear
     signal = deadline.missed(ONBOARDING, replace(asked("authorize"), trouble=trouble), START + 60, START + 60)
     assert (signal.step, signal.service) == ("notify", "notifier")
     assert "the server is gone" in (signal.reason or "")
+
+
+def greylisted(second: float, next_at: float, **changes: Any) -> Row:
+    """Ada's saga, whose mail was deferred: the Provisioner's row waits for authorize, and knows the signal."""
+    failed = Signal(1, "ada", "onboarding", "failed", "notify", "notifier", at(second), 6, 16, at(next_at), "451")
+    return replace(machine.mark(asked("authorize"), failed), **changes)
+
+
+@pytest.mark.field(11)
+def test_a_saga_that_is_retried_as_planned_is_not_overdue_and_one_whose_attempt_is_missing_is() -> None:
+    deadlines, rows, clock = index()
+    keep(deadlines, rows, asked("authorize"))
+    keep(deadlines, rows, greylisted(20, 320))
+    clock.now = START + 320 + deadline.TRYING_S - 0.1
+    assert come(deadlines, rows) == []
+    keep(deadlines, rows, greylisted(330, 900))
+    clock.now = START + 900 + deadline.TRYING_S + 0.1
+    (signal,) = come(deadlines, rows)
+    assert (signal.step, signal.service, signal.due_at) == ("notify", "notifier", at(900 + deadline.TRYING_S))
+    assert f"attempt 7 of 16 was due at {at(900)}, and no result of it is known" in (signal.reason or "")
+
+
+@pytest.mark.field(11)
+@pytest.mark.parametrize(
+    "row",
+    [
+        greylisted(20, 45),
+        greylisted(20, 3600, state="parked", reason="451"),
+        greylisted(20, 3600, state="rolling-back", step="retract", slip=Slip(["revoke", "deprovision"], [], True)),
+    ],
+    ids=["the next attempt is soon", "parked", "the step was cancelled"],
+)
+def test_the_deadline_stays_when_no_attempt_is_planned_for_later(row: Row) -> None:
+    assert deadline.due(ONBOARDING, row, 60.0) <= START + 62.0
 
 
 def test_a_saga_that_completes_late_says_how_late() -> None:

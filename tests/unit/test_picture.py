@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.picture import patience, picture
+from saga_app.saga.onboarding import FOLLOW_UP, MAIL, ONBOARDING
+from saga_app.saga.picture import patience, picture, schedule
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,3 +22,11 @@ def test_the_readme_shows_the_picture_that_the_code_prints() -> None:
 
 def test_the_operating_page_states_the_patience_of_every_step() -> None:
     assert patience(ONBOARDING) in (ROOT / "docs" / "operating.md").read_text("utf-8")
+
+
+def test_the_page_on_mail_retries_states_the_schedule_and_the_reach() -> None:
+    page = (ROOT / "docs" / "mail-retries.md").read_text("utf-8")
+    for retry in (MAIL, FOLLOW_UP):
+        assert f"{schedule(retry)} s" in page
+        assert f"{retry.reach:g} s" in page
+        assert f"{retry.budget:g} s" in page

@@ -28,6 +28,7 @@ from saga_app.saga.messages import (
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import deadletters
 from saga_app.service.deadletters import KEPT, Refusals, shortened, with_letter
+from saga_app.service.effects import Effects
 from saga_app.service.observer import Observer
 from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
@@ -35,7 +36,7 @@ from saga_app.stream import Refused, partition_of
 from saga_app.stream.refusal import size_of
 from tests.record import FakeRecord
 from tests.unit.makers import NO, at, journey
-from tests.unit.test_step import ASKED, PARTITIONS, Rowbook, Sent, handle, on, world
+from tests.unit.test_step import ASKED, PARTITIONS, Rowbook, Sent, deferred, entry_of, greylisted, handle, on, world
 
 pytestmark = pytest.mark.field(32)
 
@@ -58,7 +59,8 @@ def at_step(topic: str, value: bytes, refusals: Sequence[Refused], table: Rowboo
     step, sent = ONBOARDING.on(topic), Sent()
     assert step is not None
     rows = Rows(table or Rowbook()) if step.service == "provisioner" else None
-    loop = StepLoop(ONBOARDING, step, world(), PARTITIONS, rows)
+    effects = None if rows else Effects(table or Rowbook())
+    loop = StepLoop(ONBOARDING, step, world(), PARTITIONS, rows, effects)
     return asyncio.run(loop.on_refusal(sent, record(topic, value), refusals, 0)), sent
 
 
@@ -221,3 +223,26 @@ async def test_a_dlq_that_takes_nothing_makes_the_service_not_ready_until_it_doe
     assert "dead letters cannot be stored: dlq refused" in (refusals.problem or "")
     await refusals.shorten(Sent(), letter, len(KEPT) + 1)
     assert refusals.problem is None
+
+
+@pytest.mark.field(11)
+@pytest.mark.parametrize("topic", ["notifier-effects-changelog", DLQ])
+def test_a_request_that_is_parked_because_of_a_refusal_does_not_wait_any_more(topic: str) -> None:
+    table = deferred()
+    refusal = refused(topic, on("notify"), with_letter([], LETTER))
+    parked, sent = at_step("notify", on("notify"), [refusal], table)
+    assert (parked, sent.topics, entry_of(table)) == (True, [DLQ], None)
+
+
+@pytest.mark.field(11)
+def test_a_signal_that_is_refused_ends_no_wait_and_keeps_no_request_from_waiting() -> None:
+    class WithoutSignals(Sent):
+        async def settled(self) -> None:
+            if SIGNALS in self.topics:
+                raise refused(SIGNALS)
+
+    _, table = handle("notify", on("notify"), mail=greylisted(), sent=WithoutSignals())
+    entry = entry_of(table)
+    assert entry is not None
+    parked, sent = at_step("notify", on("notify"), [refused(SIGNALS)], table)
+    assert (parked, sent.topics, entry_of(table)) == (False, [], entry)

@@ -2,14 +2,18 @@
 
 import socket
 import ssl
+from collections.abc import Callable
 from errno import EHOSTUNREACH, EMFILE
+from itertools import accumulate
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.retry import Permanent, Retry, Transient, is_transient
+from saga_app.saga.onboarding import MAIL, ONBOARDING
+from saga_app.saga.retry import MAX_HELD_DELAY_S, Deferred, Permanent, Retry, Transient, is_transient
+from saga_app.saga.steps import Plan, Step
 
 RETRIES = st.builds(
     Retry,
@@ -18,8 +22,16 @@ RETRIES = st.builds(
     cap=st.floats(0.001, 100),
     timeout=st.floats(0.1, 100),
 )
+LONG_RETRIES = st.builds(
+    Retry,
+    attempts=st.integers(1, 50),
+    timeout=st.floats(0.1, 100),
+    delays=st.lists(st.floats(0, 7200), min_size=1, max_size=9).map(tuple),
+    jitter=st.floats(0, 1),
+)
 TRYING_AGAIN_MAY_HELP = [
     Transient(),
+    Deferred(),
     TimeoutError(),
     ConnectionRefusedError(),
     BrokenPipeError(),
@@ -44,19 +56,36 @@ def test_a_delay_is_jittered_between_nothing_and_the_doubled_cap(retry: Retry, a
         assert delay is None, "the last attempt is the last"
 
 
-@given(RETRIES, st.lists(st.tuples(st.floats(0, 1), dice, st.sampled_from(TRYING_AGAIN_MAY_HELP)), min_size=50))
-def test_no_record_is_worked_on_for_longer_than_the_budget(
-    retry: Retry, fate: list[tuple[float, float, Exception]]
-) -> None:
-    spent, attempt, delay = 0.0, 0, 0.0
+@settings(deadline=None)
+@given(RETRIES | LONG_RETRIES, st.randoms())
+def test_a_request_is_in_flight_no_longer_than_the_budget_and_over_within_the_reach(retry: Retry, chance: Any) -> None:
+    held = total = longest = delay = 0.0
+    attempt = 0
     while delay is not None:
-        took, thrown, error = fate[attempt]
         attempt += 1
-        spent += took * retry.timeout
-        delay = retry.delay(attempt, error, thrown)
-        spent += delay or 0.0
+        took = chance.random() * retry.timeout
+        delay = retry.delay(attempt, chance.choice(TRYING_AGAIN_MAY_HELP), chance.random())
+        held += took
+        longest = max(longest, held)
+        held = 0.0 if retry.leaves(attempt) else held + (delay or 0.0)
+        total += took + (delay or 0.0)
     assert attempt == retry.attempts
-    assert spent <= retry.budget * (1 + 1e-9)
+    assert longest <= retry.budget * (1 + 1e-9)
+    assert total <= retry.reach * (1 + 1e-9)
+
+
+@settings(deadline=None)
+@given(LONG_RETRIES, st.integers(1, 50), dice)
+def test_named_delays_are_jittered_by_their_share_and_the_last_one_repeats(
+    retry: Retry, attempt: int, dice: float
+) -> None:
+    delay = retry.delay(attempt, Transient(), dice)
+    if attempt < retry.attempts:
+        named = retry.delays[min(attempt, len(retry.delays)) - 1]
+        assert delay is not None
+        assert (1 - retry.jitter) * named * (1 - 1e-9) <= delay <= named * (1 + 1e-9)
+    else:
+        assert delay is None, "the last attempt is the last"
 
 
 @given(RETRIES, st.integers(1, 50), dice, st.sampled_from(IT_DOES_NOT_HELP))
@@ -77,5 +106,53 @@ def test_the_budget_is_all_attempts_and_the_longest_delays_between_them() -> Non
     assert Retry(attempts=1, timeout=7).budget == 7
 
 
-def test_no_step_can_hold_back_a_commit_for_more_than_four_minutes() -> None:
-    assert max(step.retry.budget for step in ONBOARDING.steps + ONBOARDING.undos) <= 240
+def test_a_long_delay_is_not_part_of_the_budget_but_of_the_reach() -> None:
+    retry = Retry(attempts=5, timeout=10, delays=(2, 300, 5, 300))
+    assert retry.budget == 10 + 5 + 10, "the longest run in flight: the third and the fourth attempt"
+    assert retry.reach == 5 * 10 + 2 + 300 + 5 + 300
+    assert [retry.leaves(attempt) for attempt in (1, 2, 3, 4)] == [False, True, False, True]
+
+
+def test_a_delay_of_the_threshold_is_held_and_a_longer_one_is_not() -> None:
+    retry = Retry(attempts=3, delays=(MAX_HELD_DELAY_S, MAX_HELD_DELAY_S + 1))
+    assert (retry.leaves(1), retry.leaves(2)) == (False, True)
+
+
+def test_no_step_holds_back_a_commit_for_more_than_two_minutes_and_a_half() -> None:
+    assert max(step.retry.budget for step in ONBOARDING.steps + ONBOARDING.undos) <= 150
+
+
+#: For how long a mail server may defer the first mail to a recipient (seconds).
+GREYLISTING = {
+    "1 minute": 60,
+    "5 minutes": 300,
+    "10 minutes": 600,
+    "15 minutes": 900,
+    "1 hour": 3600,
+    "4 hours": 4 * 3600,
+}
+
+
+@pytest.mark.field(11)
+@pytest.mark.parametrize("name", GREYLISTING)
+@settings(deadline=None)
+@given(st.randoms())
+def test_a_mail_outlasts_greylisting_and_is_attempted_soon_after(name: str, chance: Any) -> None:
+    delays = [MAIL.delay(attempt, Deferred(), chance.random()) or 0.0 for attempt in range(1, MAIL.attempts)]
+    accepted_at = next(at for at in accumulate(delays) if at >= GREYLISTING[name])
+    assert accepted_at <= 2.5 * GREYLISTING[name]
+
+
+@pytest.mark.field(11)
+def test_the_reach_of_a_mail_is_hours(now: Callable[[str], None]) -> None:
+    shortest = sum(MAIL.delay(attempt, Deferred(), 0.0) or 0.0 for attempt in range(1, MAIL.attempts))
+    assert 4 * 3600 < shortest <= MAIL.reach < 8 * 3600
+    hours = f"{shortest / 3600:.1f} to {MAIL.reach / 3600:.1f} h"
+    now(f"a mail is attempted {MAIL.attempts} times over {hours}, a commit is held for at most {MAIL.budget:g} s")
+
+
+def test_a_step_of_the_service_that_keeps_the_sagas_cannot_wait_for_long() -> None:
+    first = ONBOARDING.steps[0]
+    long = Step(first.name, first.topic, first.service, first.act, retry=Retry(delays=(60,)))
+    with pytest.raises(ValueError, match="retry of step provision: at provisioner the longest delay"):
+        Plan("onboarding", (long, *ONBOARDING.steps[1:]), ONBOARDING.undos)

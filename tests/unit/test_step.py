@@ -22,18 +22,22 @@ from saga_app.saga.messages import (
     Signal,
     Slip,
     Visit,
+    Waiting,
     decode,
     encode,
 )
-from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.retry import Permanent, Transient
+from saga_app.saga.messages import Effects as EffectsRow
+from saga_app.saga.onboarding import MAIL, ONBOARDING
+from saga_app.saga.retry import Deferred, Permanent, Transient
 from saga_app.saga.times import epoch
 from saga_app.service import metrics, policy
 from saga_app.service.effects import Effects
 from saga_app.service.headers import headers_for
+from saga_app.service.record import RETRY_ATTEMPT
 from saga_app.service.room import ChangelogRoom
 from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
+from saga_app.service.waiting import record_of
 from saga_app.service.world import FilePolicy, MockStock, World
 from saga_app.stream import Fenced, partition_of
 from tests.record import FakeRecord
@@ -104,7 +108,7 @@ def world(mail: Any = None) -> World:
 
 def handle(topic: str, value: bytes | None, **about: Any) -> tuple[Sent, Rowbook]:
     """One record through the loop of its topic."""
-    step, sent, table = ONBOARDING.on(topic), Sent(), about.get("table") or Rowbook()
+    step, sent, table = ONBOARDING.on(topic), about.get("sent") or Sent(), about.get("table") or Rowbook()
     assert step is not None
     rows = Rows(table) if step.service == "provisioner" else None
     effects = Effects(table) if step.service != "provisioner" else None
@@ -127,6 +131,24 @@ async def to_the_end(loop: StepLoop, sent: Sent, record: FakeRecord) -> None:
 def on(topic: str) -> bytes:
     """The message of Ada's saga on a topic."""
     return encode(dict(stop for stop in journey() if isinstance(stop, tuple))[topic])
+
+
+def remembered(table: Rowbook) -> EffectsRow:
+    """The row of Ada's saga in the table `effects`."""
+    return decode(EffectsRow, table.held[partition_of(b"ada", PARTITIONS), b"ada"])
+
+
+def entry_of(table: Rowbook, step: str = "notify") -> Waiting | None:
+    """The request that waits outside its partition."""
+    return remembered(table).waiting.get(step)
+
+
+def again(table: Rowbook, mail: Mail, entry: Waiting | None = None, **about: Any) -> tuple[Sent, Rowbook]:
+    """The attempt that is due: the request is published again."""
+    waiting = entry or entry_of(table)
+    assert waiting is not None
+    value, headers = record_of(waiting)
+    return handle("notify", value, headers=headers, mail=mail, table=table, **about)
 
 
 def test_a_new_user_gets_a_device_a_row_and_a_request_to_the_authorizer() -> None:
@@ -270,11 +292,17 @@ def test_a_mail_server_that_comes_back_costs_two_signals_and_the_saga_goes_on() 
 
 
 def test_a_mail_server_that_stays_away_parks_the_saga_under_its_id() -> None:
-    sent, _ = handle("notify", on("notify"), mail=Mail(failures=99))
-    assert sent.topics == [SIGNALS] * 4 + [DLQ]
+    sent, table = handle("notify", on("notify"), mail=Mail(failures=99))
+    topics = sent.topics
+    while entry_of(table):
+        sent, _ = again(table, Mail(failures=99))
+        topics += sent.topics
+    assert topics == [SIGNALS] * (MAIL.attempts - 1) + [DLQ]
     letter = decode(DeadLetter, dict(sent.messages[-1][3])[DEAD_LETTER])
-    assert (letter.id, letter.attempts, letter.error, letter.reason) == ("ada", 5, "Transient", "timed out")
-    assert sent.messages[-1][1] == b"ada"
+    assert (letter.id, letter.attempts, letter.error) == ("ada", MAIL.attempts, "Transient")
+    assert letter.reason == "timed out"
+    assert sent.messages[-1][1:3] == (b"ada", on("notify"))
+    assert RETRY_ATTEMPT not in dict(sent.messages[-1][3])
 
 
 @pytest.mark.parametrize("error", [Permanent("gone"), KeyError("a bug")])
@@ -464,3 +492,125 @@ def test_the_row_of_another_saga_under_its_key_does_not_absorb_a_request() -> No
     sent, table = handle("new-user", ASKED, table=table)
     assert sent.topics == ["authorize"]
     assert table.row("ada").id == "ada"
+
+
+def greylisted(failures: int = 99) -> Mail:
+    """A server that defers so many attempts."""
+    return Mail(failures=failures, error=Deferred("451 try again later"))
+
+
+def deferred() -> Rowbook:
+    """Ada's mail was deferred, and its request waits outside its partition."""
+    sent, table = handle(
+        "notify", on("notify"), mail=greylisted(), headers=[("traceparent", TRACE), ("x", b"\xff\x00")]
+    )
+    assert sent.topics == [SIGNALS] * 5
+    return table
+
+
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.field(11)
+def test_a_request_that_waits_outside_its_partition_is_published_again_as_it_was() -> None:
+    entry = entry_of(deferred())
+    assert entry is not None
+    value, headers = record_of(entry)
+    assert value == on("notify")
+    assert headers == [("traceparent", TRACE), ("x", b"\xff\x00"), (RETRY_ATTEMPT, b"6")]
+
+
+@pytest.mark.field(11)
+def test_the_attempts_go_on_where_they_were_and_the_entry_is_gone_with_the_answer() -> None:
+    sent, table = again(deferred(), greylisted(failures=1))
+    assert sent.topics == [SIGNALS]
+    assert decode(Signal, sent.messages[0][2]).attempt == 6
+    sent, _ = again(table, Mail())
+    assert sent.topics == ["notified"]
+    assert decode(Message, sent.messages[0][2]).history[-1].attempts == 7
+    assert entry_of(table) is None
+    assert dict(sent.messages[0][3])["traceparent"].split(b"-")[1] == TRACE.split(b"-")[1], "the same trace goes on"
+
+
+@pytest.mark.field(11)
+def test_duplicates_of_a_request_that_waits_do_nothing() -> None:
+    table = deferred()
+    original, _ = handle("notify", on("notify"), mail=Mail(), table=table)
+    older = entry_of(table)
+    assert again(table, greylisted(failures=1))[0].topics == [SIGNALS]
+    stale, _ = again(table, Mail(), older)
+    assert (original.topics, stale.topics) == ([], [])
+    assert again(table, Mail())[0].topics == ["notified"]
+    late, _ = again(table, Mail(failures=1, error=Permanent("a second mail")), older)
+    assert late.topics == ["notified"], "the answer is sent once more, the mail is not"
+
+
+@pytest.mark.field(11)
+def test_a_publication_that_comes_after_its_saga_was_parked_does_nothing() -> None:
+    table = deferred()
+    entry = entry_of(table)
+    assert again(table, Mail(failures=1, error=Permanent("gone")))[0].topics == [DLQ]
+    assert entry_of(table) is None
+    assert again(table, Mail(), entry)[0].topics == []
+
+
+@pytest.mark.field(11)
+def test_an_undo_ends_the_wait_and_a_user_who_certainly_got_no_mail_gets_no_follow_up() -> None:
+    table = deferred()
+    entry = entry_of(table)
+    sent, _ = handle("retract", turned("retract"), mail=Mail(failures=1, error=Permanent("a mail")), table=table)
+    assert "nothing to take back" in (undo_line(sent).reason or "")
+    assert entry_of(table) is None
+    assert again(table, Mail(), entry)[0].topics == []
+
+
+@pytest.mark.field(11)
+def test_a_user_who_may_have_got_the_mail_is_told_that_it_is_void_though_its_request_waits() -> None:
+    sent, table = handle("notify", on("notify"), mail=Mail(failures=99))
+    assert sent.topics == [SIGNALS] * 5
+    sent, _ = handle("retract", turned("retract"), mail=(mail := Mail()), table=table)
+    assert (mail.failures, undo_line(sent).outcome, undo_line(sent).reason) == (-1, "done", None)
+
+
+@pytest.mark.field(11)
+def test_a_user_whose_mail_was_deferred_until_it_was_parked_gets_no_follow_up() -> None:
+    table = deferred()
+    while entry_of(table):
+        again(table, greylisted())
+    sent, _ = handle("retract", turned("retract"), mail=Mail(failures=1, error=Permanent("a mail")), table=table)
+    assert "nothing to take back" in (undo_line(sent).reason or "")
+
+
+@pytest.mark.field(11)
+def test_a_redrive_begins_with_the_first_attempt_whatever_waits() -> None:
+    table = deferred()
+    redriven = replace(decode(Message, on("notify")), attempt=2)
+    sent, _ = handle("notify", encode(redriven), mail=greylisted(failures=1), table=table)
+    assert sent.topics == [SIGNALS, "notified"]
+    assert decode(Signal, sent.messages[0][2]).attempt == 1
+    assert entry_of(table) is None
+
+
+@pytest.mark.field(11)
+@pytest.mark.parametrize("error", [Deferred("451"), Permanent("gone")])
+def test_a_crash_before_the_acknowledgement_of_what_follows_leaves_the_request_waiting(error: Exception) -> None:
+    class Unacknowledged(Sent):
+        async def settled(self) -> None:
+            if DLQ in self.topics or SIGNALS in self.topics:
+                raise ConnectionError("killed")
+
+    table = deferred()
+    entry = entry_of(table)
+    with pytest.raises(ConnectionError):
+        again(table, Mail(failures=1, error=error), sent=Unacknowledged())
+    assert entry_of(table) == entry
+    assert again(table, Mail())[0].topics == ["notified"], "its record comes again"
+
+
+def test_a_header_of_ours_that_holds_no_number_is_ignored() -> None:
+    sent, _ = handle("notify", on("notify"), headers=[(RETRY_ATTEMPT, b"\xff")])
+    assert sent.topics == ["notified"]
+
+
+def test_a_row_of_a_release_without_waiting_requests_is_read() -> None:
+    assert decode(EffectsRow, b'{"v":1,"id":"ada","undone":["notify"]}').waiting == {}

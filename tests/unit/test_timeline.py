@@ -104,8 +104,31 @@ def test_the_sentence_says_when_the_next_attempt_is_and_how_many_are_left() -> N
         1, "ada", "onboarding", "failed", "authorize", "authorizer", at(2), 2, 5, at(10), "policy service timed out"
     )
     assert why(ONBOARDING, machine.mark(row, signal), at(2)) == (
-        "the Authorizer tries again in 8 s (3rd of 5): policy service timed out"
+        f"retrying: attempt 2 of 5 by the Authorizer failed because policy service timed out; next in 8 s, at {at(10)}"
     )
+
+
+@pytest.mark.parametrize(
+    ("next_at", "says"), [(2 + 300, "next in 5 min"), (2 + 5400, "next in 1 h 30 min"), (-58, "next due 60 s ago")]
+)
+def test_a_step_that_the_provisioner_does_not_hear_of_is_shown_as_retrying(next_at: float, says: str) -> None:
+    row = machine.asked(ONBOARDING, *journey()[1], at(1))  # type: ignore[misc]
+    signal = Signal(
+        1, "ada", "onboarding", "failed", "notify", "notifier", at(1.5), 6, 15, at(next_at), "451 greylisted"
+    )
+    sentence = why(ONBOARDING, machine.mark(row, signal), at(2))
+    assert sentence.startswith("retrying: attempt 6 of 15 by the Notifier failed because 451 greylisted; ")
+    assert says in sentence
+
+
+def test_an_attempt_that_is_planned_of_a_step_that_was_cancelled_is_not_shown() -> None:
+    row = machine.asked(ONBOARDING, *journey()[1], at(1))  # type: ignore[misc]
+    signal = Signal(1, "ada", "onboarding", "failed", "notify", "notifier", at(2), 6, 15, at(900), "451 greylisted")
+    order = Signal(1, "ada", "onboarding", "cancelled", "authorize", "provisioner", at(5), by="ana")
+    turn = machine.directed(ONBOARDING, machine.mark(row, signal), order)
+    assert turn is not None
+    cancelled = machine.apply(machine.mark(row, signal), turn.row)
+    assert why(ONBOARDING, cancelled, at(6)).startswith("rolling back (cancelled by ana), waits for the Notifier")
 
 
 def test_the_sentence_says_how_it_ended() -> None:

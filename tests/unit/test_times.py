@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saga_app.saga.messages import Time
-from saga_app.saga.times import EARLIEST_S, between, epoch, iso, record_time, timestamp_text
+from saga_app.saga.times import EARLIEST_S, between, epoch, iso, record_time, span, timestamp_text
 from tests.unit.makers import START
 
 
@@ -90,3 +90,11 @@ def test_whatever_a_timestamp_is_its_time_is_possible(timestamp: int, now: float
 @given(st.floats(0, 4e9), st.floats(0, 4e9))
 def test_no_time_between_two_others_is_negative(one: float, other: float) -> None:
     assert between(iso(one), iso(other)) >= 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (8.4, "8 s"), (99, "99 s"), (100, "2 min"), (300, "5 min"), (3599, "1 h"), (5400, "1 h 30 min")],
+)
+def test_a_length_of_time_is_rounded_to_what_a_person_reads(seconds: float, text: str) -> None:
+    assert span(seconds) == text

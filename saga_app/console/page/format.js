@@ -22,6 +22,9 @@ export function duration(seconds) {
   return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
 }
 
+/** The time until something happens: "3 s", "4 min 12 s", "1 h 5 min". */
+export const countdown = (seconds) => (seconds < 99.5 ? `${Math.ceil(seconds)} s` : duration(seconds));
+
 /** A rate: "12.4/s", "118/s". */
 export const rate = (perSecond) =>
   perSecond == null ? "–" : `${perSecond < 99.5 ? perSecond.toFixed(1) : numberFormat.format(Math.round(perSecond))}/s`;

@@ -1,7 +1,7 @@
 // One user on the way: a row with four lanes, a token that travels through them, and what each step found out.
 
 import { h, icon, name, show, text } from "./dom.js";
-import { duration, initials, ordinal } from "./format.js";
+import { countdown, duration, initials, ordinal } from "./format.js";
 import { askedAt, legs, place, turnOf, undone } from "./journey.js";
 import { Leg } from "./leg.js";
 import { usualTime } from "./pace.js";
@@ -140,7 +140,7 @@ export function retrying(row, signals, now) {
   if (!last?.next_at) return null;
   const nth = `${ordinal(last.attempt + 1)} try of ${last.attempts}`;
   const wait = (Date.parse(last.next_at) - now) / 1000;
-  return wait > 0 ? `${nth} in ${Math.ceil(wait)} s` : nth;
+  return wait > 0 ? `${nth} in ${countdown(wait)}` : nth;
 }
 
 function remark(row) {

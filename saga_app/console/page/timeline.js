@@ -2,7 +2,7 @@
 
 import { now } from "./clock.js";
 import { h, icon, text } from "./dom.js";
-import { clockMs, duration, ordinal, plural, sentence } from "./format.js";
+import { clockMs, countdown, duration, ordinal, plural, sentence } from "./format.js";
 import { ASK_WORDS, DONE_WORDS, NOT_NEEDED, STATES } from "./plan.js";
 import { inUtc, when } from "./when.js";
 
@@ -36,7 +36,7 @@ export function tick(element, now) {
 
 function nextTry(at, now) {
   const wait = (Date.parse(at) - now) / 1000;
-  return wait > 0 ? `tries again in ${Math.ceil(wait)} s` : `tried again at ${clockMs(at)}`;
+  return wait > 0 ? `tries again in ${countdown(wait)}` : `tried again at ${clockMs(at)}`;
 }
 
 function line(entry, first) {

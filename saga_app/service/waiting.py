@@ -1,0 +1,74 @@
+"""Requests that wait outside their partition until their next attempt is due.
+
+A request whose next attempt is minutes or hours away must not stay in flight: it would hold back the commit of its
+partition. The step loop writes it to the service's table `effects` instead, and its record is done. When the attempt is
+due, the request is published to its own topic again (republisher.py) with the header `retry-attempt`.
+
+The table is the truth: a record of the request acts only if the entry is for just its attempt. So a duplicate of the
+original, and an entry that was published twice or too late, change nothing.
+"""
+
+from enum import Enum
+
+from saga_app.saga.messages import Message, Waiting
+from saga_app.saga.times import iso
+from saga_app.service.attempts import Progress
+from saga_app.service.record import RETRY_ATTEMPT, Headers, Record
+
+
+class Decision(Enum):
+    """What to do with a record of a request."""
+
+    BEGIN = "with the first attempt"
+    RESUME = "with the attempt for which the request has waited"
+    ABSORB = "nothing: it is a duplicate"
+
+
+def decide(waiting: Waiting | None, record: Record, request: Message) -> Decision:
+    """What to do with a record and its request, by the entry that waits for the same step, if any.
+
+    A redrive begins with the first attempt, whatever waits.
+    """
+    due = _attempt_due(record)
+    if waiting is None or waiting.request_attempt < request.attempt:
+        return Decision.BEGIN if due is None else Decision.ABSORB
+    is_awaited = (waiting.request_attempt, waiting.attempt) == (request.attempt, due)
+    return Decision.RESUME if is_awaited else Decision.ABSORB
+
+
+def _attempt_due(record: Record) -> int | None:
+    """The attempt for which a record was published again; None for every other record."""
+    value = next((value for name, value in record.headers if name == RETRY_ATTEMPT), None)
+    return int(value) if value is not None and value.isdigit() else None
+
+
+def entry(record: Record, request: Message, progress: Progress, next_at: float) -> Waiting:
+    """The entry of a request whose attempt `progress.attempt` is due at `next_at` (seconds since 1970)."""
+    return Waiting(
+        attempt=progress.attempt,
+        next_at=iso(next_at),
+        received_at=progress.received_at,
+        started_at=progress.started_at,
+        request_attempt=request.attempt,
+        value=(record.value or b"").decode(),
+        headers=[(name, _text(value)) for name, value in record.headers if name != RETRY_ATTEMPT],
+    )
+
+
+def progress(waiting: Waiting) -> Progress:
+    """Where the attempts go on."""
+    return Progress(waiting.attempt, False, waiting.received_at, waiting.started_at)
+
+
+def record_of(waiting: Waiting) -> tuple[bytes, Headers]:
+    """Value and headers with which a request is published again."""
+    headers = [(name, _bytes(value)) for name, value in waiting.headers]
+    return waiting.value.encode(), [*headers, (RETRY_ATTEMPT, str(waiting.attempt).encode())]
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode("latin-1") if value is not None else None
+
+
+def _bytes(value: str | None) -> bytes:
+    return value.encode("latin-1") if value is not None else None  # type: ignore[return-value]  # null is allowed
