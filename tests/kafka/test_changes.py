@@ -67,6 +67,7 @@ def test_a_deleted_topic_is_named_and_created_again_and_the_services_go_on(
     kafka: str, system: System, now: Now
 ) -> None:
     onboard(kafka, "before")
+    held = [f"{topic}[{p}]" for topic in ("notify", "new-user") for p, end in ends(kafka, topic).items() if end]
     admin = AdminClient({"bootstrap.servers": kafka})
     for topic in ("notify", "new-user", DLQ):
         admin.delete_topics([topic])[topic].result(20)
@@ -77,6 +78,8 @@ def test_a_deleted_topic_is_named_and_created_again_and_the_services_go_on(
 
     now(until(reason, 30, "it is named", every_s=0.02))
     all_ready(system)
+    lost = [f"records are lost: {place} from offset" for place in held]
+    until(lambda: all(any(each in line for line in system.lines) for each in lost), 60, "every loss is reported")
     onboard(kafka, "after")
 
 
@@ -127,10 +130,10 @@ def committed(bootstrap: str) -> dict[int, int]:
     return {each.partition: max(0, each.offset) for each in found}
 
 
-def ends(bootstrap: str) -> dict[int, int]:
-    """Where new-user ends."""
+def ends(bootstrap: str, topic: str = "new-user") -> dict[int, int]:
+    """Where the partitions of a topic end."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody"})
-    found = {p: consumer.get_watermark_offsets(TopicPartition("new-user", p), 10)[1] for p in range(12)}
+    found = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), 10)[1] for p in range(12)}
     consumer.close()
     return found
 
