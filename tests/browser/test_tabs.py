@@ -25,7 +25,7 @@ class Window:
         self.context, self.url = context, url
         self.streams: list[Any] = []
         self.opened: list[str] = []
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(40_000)
         context.on("request", self._began)
         context.on("requestfinished", self._ended)
         context.on("requestfailed", self._ended)
@@ -54,7 +54,7 @@ class Window:
 @pytest.fixture
 def window(browser: Browser, company: System) -> Iterator[Window]:
     """A browser window without tabs."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context = browser.new_context(viewport={"width": 960, "height": 600})
     yield Window(context, company.url)
     context.close()
 
@@ -65,6 +65,7 @@ def show_all_arrive(tabs: list[User], id: str) -> None:
         expect(tab.arrival(id)).to_be_visible(timeout=SAGA_MS)
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.field(19)
 def test_eight_tabs_load_share_one_stream_and_can_each_onboard(window: Window, now: Callable[[str], None]) -> None:
     tabs = [window.tab() for _ in range(TABS)]
