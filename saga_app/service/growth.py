@@ -77,7 +77,7 @@ def grow(bootstrap: str, partitions: int) -> int:
         used = min(before.values())
         _create(admin, {topic: before[topic] for topic in CHANGELOGS}, partitions)
         moved = sum(_copy(bootstrap, topic, list(moves(rows[topic], used, partitions))) for topic in CHANGELOGS)
-        _create(admin, before, partitions)
+        _create(admin, {topic: count for topic, count in before.items() if topic not in CHANGELOGS}, partitions)
     except KafkaException as error:
         raise CannotGrow(f"the broker at {bootstrap} refuses: {error.args[0].str()}") from None
     return moved

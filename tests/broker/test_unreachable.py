@@ -1,0 +1,34 @@
+"""A broker that answers at its bootstrap address and advertises another one."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from saga_app.local import mock_cluster
+from saga_app.service import topics
+
+Now = Callable[[str], None]
+
+
+@pytest.fixture
+def misadvertised() -> str:
+    """HOST:PORT of a cluster in this process whose only broker advertises a name that does not resolve."""
+    lib = mock_cluster._librdkafka()
+    cluster = mock_cluster._new_cluster(lib)
+    bootstrap: str = lib.rd_kafka_mock_cluster_bootstraps(cluster).decode()
+    lib.rd_kafka_mock_broker_set_host_port(cluster, 1, b"kafka-7.invalid", 9092)
+    return bootstrap
+
+
+@pytest.mark.field(33)
+def test_the_advertised_listener_that_cannot_be_reached_is_named(misadvertised: str, now: Now) -> None:
+    async def first() -> str:
+        async for reason in topics.ensure(misadvertised, 12, 1, embedded=True):
+            return reason
+        raise AssertionError("the cluster was taken for a usable one")
+
+    reason = asyncio.run(first())
+    assert reason.startswith(f"the broker at {misadvertised} answers, but advertises kafka-7.invalid:9092")
+    assert "name resolution failed" in reason
+    now(reason[:120])
