@@ -20,6 +20,7 @@ class Saga(click.Group):
 
 @click.group(cls=Saga, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--console", "url", metavar="URL", help="The console to talk to (default: the one of the settings).")
+@click.version_option(package_name="faust-saga-onboarding", message="saga %(version)s")
 @click.pass_context
 def main(context: click.Context, url: str | None) -> None:
     """The onboarding of users as a choreographed saga: start it, onboard users, see what happens."""

@@ -1,13 +1,11 @@
 """The report and the progress: tables for people, JSON for programs."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
 from time import monotonic
 from typing import Self
 
-import click
 import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
@@ -16,6 +14,7 @@ from rich.text import Text
 
 from saga_app.audit.case import Finding
 from saga_app.audit.judge import Report
+from saga_app.terminal import echo, echo_json, visible
 
 #: What each kind of finding is called, in the order in which they are shown: the worst first.
 TITLES = {
@@ -39,16 +38,16 @@ Tell = Callable[[int], None]
 def show(report: Report, examples: int, as_json: bool) -> None:
     """On standard output: what does not add up, by its kind, then what could not be looked at, then the sum."""
     if as_json:
-        click.echo(json.dumps(asdict(report), ensure_ascii=False))
+        echo_json(asdict(report))
         return
     for kind, findings in _grouped(report.findings).items():
-        click.echo(f"{TITLES[kind]}: {len(findings)}")
+        echo(f"{TITLES[kind]}: {len(findings)}")
         _examples(findings[:examples])
         if len(findings) > examples:
-            click.echo(f"  and {len(findings) - examples} more: --examples {len(findings)}")
+            echo(f"  and {len(findings) - examples} more: --examples {len(findings)}")
     for line in report.left_out:
-        click.echo(f"left out: {line}")
-    click.echo(summary(report))
+        echo(f"left out: {line}")
+    echo(summary(report))
 
 
 def _grouped(findings: list[Finding]) -> dict[str, list[Finding]]:
@@ -61,10 +60,10 @@ def _grouped(findings: list[Finding]) -> dict[str, list[Finding]]:
 def _examples(findings: list[Finding]) -> None:
     """On a terminal in columns; in a pipe a line each, with tabs between."""
     out = Console(highlight=False, markup=False, emoji=False)
-    lines = [(each.saga or "-", _harmless(each.sentence), " ".join(each.proof)) for each in findings]
+    lines = [tuple(map(visible, (each.saga or "-", each.sentence, " ".join(each.proof)))) for each in findings]
     if not out.is_terminal:
         for line in lines:
-            click.echo("  " + "\t".join(line))
+            echo("  " + "\t".join(line))
         return
     table = Table(box=None, show_header=False)
     for style in ("bold", "", "dim"):
@@ -72,11 +71,6 @@ def _examples(findings: list[Finding]) -> None:
     for line in lines:
         table.add_row(*map(Text, line))
     out.print(table)
-
-
-def _harmless(text: str) -> str:
-    """Anybody may have written what is quoted: nothing in it may control the terminal."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def summary(report: Report) -> str:
@@ -112,7 +106,7 @@ class Progress:
             if not self.console.is_terminal:
                 if now > self.said + LINE_S:
                     self.said = now
-                    click.echo(f"{doing}: {done:,} of {total:,}, {done / (now - began):,.0f} a second", err=True)
+                    echo(f"{doing}: {done:,} of {total:,}, {done / (now - began):,.0f} a second", err=True)
             elif now > self.began + PATIENCE_S:
                 bar = self._bar()
                 task = bar.add_task(doing, total=total) if task is None else task

@@ -3,10 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import click
-
 from saga_app.commands.client import Console, Event
 from saga_app.commands.printing import say_entry, say_json
+from saga_app.terminal import echo
 
 #: The most sagas whose past is shown when none is named: each is a read of Kafka.
 MOST = 500
@@ -73,18 +72,16 @@ async def _past(console: Console, after: str, as_json: bool) -> None:
     for _at, id, entry in sorted(entries, key=lambda each: each[:2]):
         say_entry(entry, id, as_json)
     if len(active) > MOST:
-        click.echo(
-            f"{len(active)} sagas were active since then, {MOST} are shown: a shorter --since shows all", err=True
-        )
+        echo(f"{len(active)} sagas were active since then, {MOST} are shown: a shorter --since shows all", err=True)
 
 
 def _say(event: Event, id: str | None, as_json: bool) -> None:
     if event.name == "step" and (id is None or _about(event, id)):
         say_entry(event.data["entry"], event.data["saga"]["id"], as_json)
     elif event.name == "lost":
-        click.echo("the console is away, trying again", err=True)
+        echo("the console is away, trying again", err=True)
     elif event.name == "reset":
-        click.echo("the console began anew: something may be missing here", err=True)
+        echo("the console began anew: something may be missing here", err=True)
 
 
 def _iso_before(seconds: float) -> str:

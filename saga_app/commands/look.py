@@ -26,13 +26,20 @@ class Since(click.ParamType):
         return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
+#: What a list can be sorted by.
+SORTS = ("started_at", "ended_at", "duration", "name")
+
+
 @click.command(name="list")
 @click.option("--state", type=click.Choice(STATES))
 @click.option("--department")
 @click.option("--search", metavar="TEXT", help="Part of the name, the address or the id.")
 @click.option("--overdue", is_flag=True, help="Only what is overdue.")
 @click.option(
-    "--sort", default="-started_at", help="started_at, ended_at, duration or name; with - in front: backwards."
+    "--sort",
+    type=click.Choice([sign + name for name in SORTS for sign in ("", "-")]),
+    default="-started_at",
+    help="With - in front: backwards.",
 )
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
 @talk.as_json

@@ -1,17 +1,14 @@
 """What the command line shows of sagas, dead letters and settings: tables for people, JSON for programs."""
 
-import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-import click
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from saga_app.commands.table import harmless, output, print_table
 from saga_app.settings import Described
+from saga_app.terminal import echo, echo_json
 
 COLOURS = {
     "completed": "green",
@@ -28,19 +25,23 @@ Row = Mapping[str, Any]
 
 
 def say_json(value: Any) -> None:
-    """For programs: characters that the output cannot encode are escaped, so that nothing is lost."""
-    readable = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    click.echo(json.dumps(value, ensure_ascii=not readable))
+    """For programs."""
+    echo_json(value)
 
 
 def say_accepted(answer: Row, as_json: bool) -> None:
-    """Which users are on their way."""
+    """Which users are on their way, and which exist already because the request was sent before."""
     if as_json:
-        say_json(answer)
-    elif "id" in answer:
-        click.echo(f"{answer['id']} is on the way: saga show {answer['id']}")
-    else:
-        click.echo(f"{answer['accepted']} users are on the way: saga list")
+        return say_json(answer)
+    existing = answer.get("existing", 0)
+    if "id" in answer:
+        how = "exists already" if existing else "is on the way"
+        return echo(f"{answer['id']} {how}: saga show {answer['id']}")
+    encoding = answer.get("encoding", "utf-8")
+    read_as = "" if encoding == "utf-8" else f" (read as {encoding})"
+    if existing:
+        return echo(f"{existing:,} exist already, {answer['accepted'] - existing:,} new{read_as}: saga list")
+    return echo(f"{answer['accepted']} users are on the way{read_as}: saga list")
 
 
 def say_sagas(page: Row, as_json: bool) -> None:
@@ -51,7 +52,8 @@ def say_sagas(page: Row, as_json: bool) -> None:
         (row["id"], row["user"]["name"], row["user"]["department"], _state(row), row["step"], _seconds(row), row["why"])
         for row in page["items"]
     )
-    _table(("id", "name", "department", "state", "step", "took", "why"), rows)
+    columns = ("id", "name", "department", "state", "step", "took", "why")
+    print_table(columns, rows, whole=("id", "state"), optional=("took", "step", "department", "why"))
     _count(page)
 
 
@@ -72,7 +74,7 @@ def say_saga(row: Row, as_json: bool) -> None:
         "took": _seconds(row),
     }
     shown = [(Text(name, "bold"), value) for name, value in facts.items() if value]
-    _table((), shown)
+    print_table((), shown)
     steps = (
         (
             h["step"],
@@ -85,7 +87,8 @@ def say_saga(row: Row, as_json: bool) -> None:
         )
         for h in row["history"]
     )
-    _table(("step", "service", "attempts", "started", "ended", "outcome", "reason"), steps)
+    columns = ("step", "service", "attempts", "started", "ended", "outcome", "reason")
+    print_table(columns, steps, whole=("step", "outcome"), optional=("service", "attempts", "started"))
 
 
 def say_entry(entry: Row, id: str, as_json: bool) -> None:
@@ -102,7 +105,7 @@ def say_entry(entry: Row, id: str, as_json: bool) -> None:
         f" {what}{attempt}",
         (f"  {where}", "dim"),
     )
-    _out().print(line, soft_wrap=True)
+    output().print(harmless(line), soft_wrap=True)
 
 
 def time_of_day(at: str, today: date) -> str:
@@ -120,7 +123,10 @@ def say_errors(page: Row, as_json: bool) -> None:
     if items and "count" in items[0]:
         wanted = ("service", "step", "error", "count", "first_at", "last_at", "reason", "example")
     columns = [name for name in wanted if any(name in item for item in items)]
-    _table(columns, ([_short(item.get(name, "")) for name in columns] for item in items))
+    rows = ([_short(item.get(name, "")) for name in columns] for item in items)
+    print_table(
+        columns, rows, whole=("name", "id", "example"), optional=("attempts", "at", "first_at", "step", "service")
+    )
     _count({**page, "total": len(items)} if "count" in columns else page)  # the total of groups is that of letters
 
 
@@ -133,17 +139,12 @@ def say_letter(letter: Row, as_json: bool) -> None:
     if letter.get("original_bytes") is not None:
         facts["stored cut"] = f"{letter['kept_bytes']:,} of {letter['original_bytes']:,} bytes"
     facts |= {f"header {name}": value for name, value in letter["headers"].items()}
-    _table((), [(Text(_harmless(name), "bold"), _harmless(_short(value))) for name, value in facts.items()])
+    print_table((), [(Text(name, "bold"), _short(value)) for name, value in facts.items()])
     if letter["value"] is not None:
-        click.echo(_harmless(letter["value"]))
+        echo(letter["value"])
     else:
-        click.echo(f"base64: {letter['value_base64']}" if letter["value_base64"] is not None else "no value (null)")
+        echo(f"base64: {letter['value_base64']}" if letter["value_base64"] is not None else "no value (null)")
     return None
-
-
-def _harmless(text: str) -> str:
-    """Anybody may have written it: nothing in it may control the terminal."""
-    return "".join(each if each.isprintable() or each in "\n\t" else repr(each)[1:-1] for each in text)
 
 
 def say_ordered(verb: str, answer: Row, as_json: bool) -> None:
@@ -151,9 +152,9 @@ def say_ordered(verb: str, answer: Row, as_json: bool) -> None:
     if as_json:
         return say_json(answer)
     done = {"redrive": "redriven", "rollback": "on the way back"}[verb]
-    click.echo(str(answer["count"]) if answer["dry_run"] else f"{answer['count']} {done}")
+    echo(str(answer["count"]) if answer["dry_run"] else f"{answer['count']} {done}")
     for reason, count in answer.get("left_out", {}).items():
-        click.echo(f"{count} left out: {reason}", err=True)
+        echo(f"{count} left out: {reason}", err=True)
     return None
 
 
@@ -162,37 +163,15 @@ def say_settings(settings: Iterable[Described], as_json: bool) -> None:
     if as_json:
         return say_json([each._asdict() for each in settings])
     rows = ((each.variable, each.value, each.default, f"{each.meaning} [{each.allowed}]") for each in settings)
-    _table(("variable", "value", "default", "meaning"), rows)
-
-
-def _out() -> Console:
-    return Console(highlight=False, markup=False, emoji=False)
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    table = Table(box=None, show_header=bool(columns), header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell or "")) for cell in row))
-    console = _out()
-    if not console.is_terminal:  # a pipe has no width: nothing is cut
-        console.width = 10_000
-        table.columns = [_natural(column) for column in table.columns]
-    console.print(table)
-
-
-def _natural(column: Any) -> Any:
-    column.no_wrap = True
-    return column
+    print_table(("variable", "value", "default", "meaning"), rows, whole=("variable",), optional=("default",))
 
 
 def _count(page: Row) -> None:
     shown, total = len(page["items"]), page["total"]
     if shown < total:
-        click.echo(f"{shown} of {total}: more with --limit", err=True)
+        echo(f"{shown} of {total}: more with --limit", err=True)
     elif not shown:
-        click.echo("none", err=True)
+        echo("none", err=True)
 
 
 def _state(row: Row) -> Text:

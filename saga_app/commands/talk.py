@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from saga_app.addresses import local_url
+from saga_app.terminal import echo
 
 if TYPE_CHECKING:
     from saga_app.commands.client import Console
@@ -34,7 +35,7 @@ def talk(settings: "Settings", url: str | None, command: Callable[["Console"], A
     try:
         asyncio.run(run())
     except Refused as refused:
-        click.echo("\n".join(refused.lines), err=True)
+        echo("\n".join(refused.lines), err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -6,6 +6,7 @@ import sys
 import click
 
 from saga_app.commands import talk
+from saga_app.terminal import echo
 
 
 @click.group()
@@ -32,10 +33,10 @@ def grow(partitions: int, broker: str | None, as_json: bool) -> None:
     try:
         moved = grow_topics(bootstrap_of(talk.settings()), partitions)
     except CannotGrow as error:
-        click.echo(str(error), err=True)
+        echo(str(error), err=True)
         sys.exit(1)
     if as_json:
         say_json({"partitions": partitions, "rows_moved": moved})
     else:
-        click.echo(f"all topics have {partitions} partitions, {moved} rows were moved")
-        click.echo(f"start the services with SAGA_PARTITIONS={partitions}")
+        echo(f"all topics have {partitions} partitions, {moved} rows were moved")
+        echo(f"start the services with SAGA_PARTITIONS={partitions}")

@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterable
 from rich.console import Console
 from rich.text import Text
 
+from saga_app.terminal import visible
+
 COLOURS = ("cyan", "magenta", "green", "blue", "bright_cyan", "bright_magenta", "bright_green", "bright_blue")
 
 
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+#: What a service prints to colour its own words.
+STYLES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Voice:
@@ -29,8 +32,8 @@ class Voice:
         self.line("up", text, style)
 
     def line(self, name: str, text: str, style: str = "") -> None:
-        """A service's words, without what it would tell a terminal."""
-        text = ESCAPES.sub("", text).rstrip()
+        """A line that a service has printed, without its colours; whatever else could control a terminal is escaped."""
+        text = visible(STYLES.sub("", text).expandtabs().rstrip())
         if not text:
             return
         who = Text(f"{name:<{self._width}} {self._separator} ", self._colours.get(name, "yellow"))

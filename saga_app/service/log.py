@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from saga_app.stream import CannotStore, Fenced
+from saga_app.terminal import visible
 
 TIMESTAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
 #: Their lines at info level are of use to their own developers only: every service object that starts, every request.
@@ -26,6 +27,16 @@ def without_traceback(_logger: Any, _method: str, event: dict[str, Any]) -> dict
     return event
 
 
+def without_controls(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Values may be anybody's: nothing in them may control the terminal. Only a traceback has lines."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = visible(value, keep="\n\t" if name in ("exception", "stack") else "")
+        elif isinstance(value, BaseException):
+            event[name] = visible(str(value))
+    return event
+
+
 SHARED: list[Any] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, TIMESTAMP]
 
 
@@ -42,9 +53,9 @@ def config(service: str, form: str = "console", level: str = "info") -> dict[str
         wrapper_class=structlog.make_filtering_bound_logger(least),  # what is not said costs nothing
         cache_logger_on_first_use=True,
     )
-    renderer: Any = structlog.processors.JSONRenderer()
+    renderers: list[Any] = [structlog.processors.JSONRenderer()]
     if form == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderers = [without_controls, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
 
     def named(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
         event["service"] = service
@@ -58,7 +69,7 @@ def config(service: str, form: str = "console", level: str = "info") -> dict[str
             named,
             without_traceback,
             structlog.processors.format_exc_info,
-            renderer,
+            *renderers,
         ],
     }
     return {

@@ -78,6 +78,7 @@ class FakeConsole:
         self.tokens: list[str | None] = []
         self.events = [("step", {"entry": ENTRY, "saga": row("user-1")}), ("stats", {}), ("saga", row("user-1"))]
         self.refuse: tuple[int, dict[str, Any]] | None = None
+        self.stats: dict[str, Any] = {"broker": {"bootstrap": None}}
         self.letters = [letter(number) for number in range(1)]
         self.orders: list[tuple[str, dict[str, Any]]] = []  #: What was to be redriven and rolled back.
         self.takes = 10**9  #: Ids that are taken before the broker is away.
@@ -111,6 +112,7 @@ class FakeConsole:
                 web.get("/api/errors/{topic}/{partition}/{offset}", self._error),
                 web.post("/api/errors/{verb:redrive|rollback}", self._ordered),
                 web.get("/api/stream", self._stream),
+                web.get("/api/stats", self._stats),
             ]
         )
         runner = web.AppRunner(app)
@@ -144,6 +146,9 @@ class FakeConsole:
         end = start + limit
         more = str(end) if end < len(self.rows) else None
         return web.json_response({"items": self.rows[start:end], "next": more, "total": len(self.rows)})
+
+    async def _stats(self, _request: web.Request) -> web.Response:
+        return web.json_response(self.stats)
 
     async def _saga(self, request: web.Request) -> web.Response:
         for each in self.rows:

@@ -12,17 +12,18 @@ ROOT = Path(__file__).parents[2]
 #: and `environment` are a file each.
 ALLOWED = {
     "saga": set(),
-    "audit": {"saga"},  # and of it the wire alone: see test_audit_house.py
+    "audit": {"saga", "terminal"},  # and of it the wire alone: see test_audit_house.py
     "stream": set(),
     "addresses": set(),
     "environment": set(),
+    "terminal": set(),
     "settings": {"saga"},  # what an address is
-    "service": {"saga", "stream", "addresses", "environment", "settings"},
+    "service": {"saga", "stream", "addresses", "environment", "settings", "terminal"},
     "tables": {"stream"},
     "console": {"saga", "stream", "service", "addresses", "environment", "settings"},
     "agents": {"saga", "stream", "service", "tables", "console", "environment", "settings"},
-    "local": {"saga", "service", "addresses", "environment", "settings"},
-    "commands": {"audit", "service", "local", "addresses", "environment", "settings"},
+    "local": {"saga", "service", "addresses", "environment", "settings", "terminal"},
+    "commands": {"audit", "service", "local", "addresses", "environment", "settings", "terminal"},
     "cli": {"environment", "commands"},
     "top": {"cli"},
 }

@@ -1,0 +1,172 @@
+"""Nothing that anybody has written controls a terminal: whichever command, log or relayed line prints it."""
+
+import io
+import json
+import logging
+import logging.config
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console as RichConsole
+
+from saga_app.audit import Finding, Report
+from saga_app.audit.show import show
+from saga_app.commands.table import print_table
+from saga_app.local.voice import Voice
+from saga_app.service import log
+from saga_app.terminal import to_json, visible
+from tests.system import saga
+from tests.unit.fake_console import ENTRY, GROUP, FakeConsole, letter, row
+
+#: One of each kind that a terminal, or the person in front of it, would take for something else.
+ATTACKS = {
+    "clear the screen": "\x1b[2J\x1b[H",
+    "set the title": "\x1b]0;title\x07",
+    "hyperlink": "\x1b]8;;http://x.example\x1b\\link",
+    "eight-bit CSI": "\x9b31m",
+    "eight-bit OSC": "\x9d0;title\x9c",
+    "delete": "\x7f\x08\x08",
+    "overwrite the line": "\rall is well",
+    "a line of its own": "\nall is well",
+    "turn the text": "\u202eevil\u2066",
+    "separate lines": "\u2028\u2029\x85",
+    "half a character": "\ud800",
+    "invisible": "\u200b\ufeff\u2060",
+    "markup": "[red]x[/red] [link=http://x.example]y[/link]",
+}
+ATTACK = "".join(ATTACKS.values())
+
+
+def controls(text: str, allowed: str = "\n\t") -> set[str]:
+    """What in a text could control a terminal."""
+    kinds = {"Cc", "Cs", "Zl", "Zp"}
+    bad = {each for each in text if unicodedata.category(each) in kinds} | (
+        {*text} & {*"\u202e\u2066\u200b\ufeff\u2060"}
+    )
+    return bad - set(allowed)
+
+
+@pytest.mark.field(6)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_is_shown_as_text(name: str, now: Callable[[str], None]) -> None:
+    assert not controls(visible(ATTACKS[name]), allowed="")
+    assert (
+        visible("Łukasz, José\u00a0, علی\u200cرضا 👩\u200d💻 阿达\u3000")
+        == "Łukasz, José\u00a0, علی\u200cرضا 👩\u200d💻 阿达\u3000"
+    )
+    now(f"{name}: {visible(ATTACKS[name])}"[:50])
+
+
+@pytest.mark.field(6)
+@given(st.text(st.characters()))
+def test_no_text_has_a_control_in_it_and_json_means_the_same(text: str) -> None:
+    assert not controls(visible(text), allowed="")
+    assert not controls(to_json({text: [text]}), allowed="")
+    assert json.loads(to_json(text)) == json.loads(json.dumps(text))
+
+
+@pytest.fixture
+def console() -> Iterator[FakeConsole]:
+    """Every text in its answers is an attack."""
+    with FakeConsole() as running:
+        user = {"name": f"A{ATTACK}", "email": f"a{ATTACK}@b", "department": ATTACK}
+        line = row("x")["history"][0] | {"reason": ATTACK, "service": ATTACK}
+        bad = row(
+            "user-1", user=user, why=ATTACK, device_id=ATTACK, authorizations=[ATTACK], history=[line], step=ATTACK
+        )
+        running.rows = [bad]
+        running.letters = [letter(0) | {"reason": ATTACK, "error": ATTACK, "id": ATTACK}]
+        entry = ENTRY | {"data": {"facts": {"x": ATTACK}, "reason": ATTACK}, "kind": "failed", "service": ATTACK}
+        running.events = [("step", {"entry": entry, "saga": bad})]
+        yield running
+
+
+COMMANDS = [
+    ["list"],
+    ["list", "--json"],
+    ["show", "user-1"],
+    ["show", "user-1", "--json"],
+    ["errors"],
+    ["errors", "--json"],
+    ["errors", "--group"],
+    ["errors", "notify[3]@7"],
+    ["trace", "user-1", "--since", "10m"],
+    ["redrive", "user-1"],
+    ["settings"],
+]
+
+
+@pytest.mark.field(6)
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_no_command_prints_what_controls_a_terminal(
+    console: FakeConsole, command: list[str], monkeypatch: pytest.MonkeyPatch, now: Callable[[str], None]
+) -> None:
+    monkeypatch.setitem(GROUP, "reason", ATTACK)
+    monkeypatch.setitem(ENTRY, "data", {"facts": {"device_id": ATTACK}, "reason": ATTACK})
+    done = saga(*command, env={"SAGA_CONSOLE_PORT": str(console.port), "PYTHONIOENCODING": "utf-8:surrogatepass"})
+    assert done.returncode == 0, done.stderr
+    assert not controls(done.stdout + done.stderr)
+    assert "[red]x[/red]" in done.stdout or command[0] in ("redrive", "settings") or command[-1] == "notify[3]@7"
+    now(f"{command[0]}: escaped")
+
+
+@pytest.mark.field(6)
+def test_a_refusal_prints_no_controls(console: FakeConsole) -> None:
+    console.refuse = 422, {"detail": ATTACK, "errors": [{"index": 1, "field": ATTACK, "message": ATTACK}]}
+    done = saga("new", env={"SAGA_CONSOLE_PORT": str(console.port)})
+    assert done.returncode == 1
+    assert not controls(done.stderr)
+
+
+@pytest.mark.field(6)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_audit_prints_no_controls(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    found = Finding("never-ended", f"u{ATTACK}", ATTACK, (ATTACK,))
+    show(Report(1, 1, [found], {}, [ATTACK]), 5, as_json=as_json)
+    assert not controls(capsys.readouterr().out)
+
+
+@pytest.mark.field(6)
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_table_keeps_its_lines_whatever_is_in_a_cell(width: int) -> None:
+    out = io.StringIO()
+    terminal = RichConsole(file=out, width=width, force_terminal=True, no_color=True, color_system=None, markup=False)
+    print_table(("id", "why"), [["ada", "a\tb\nc\rd"], ["bob", "fine"]], whole=("id",), console=terminal)
+    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["id", "ada", "bob"]
+
+
+@pytest.mark.field(6)
+@pytest.mark.parametrize("name", ["relayed\x1b[31m red \x1b[0mline", "\x1b[2J\x1b]0;t\x07\x9b2J\r\u202e"])
+def test_the_supervisor_relays_no_controls(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    Voice(["console"]).line("console", f"said {name}")
+    shown = capsys.readouterr().out
+    assert not controls(shown)
+    assert "said" in shown
+
+
+@pytest.mark.field(6)
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_log_line_has_no_controls(form: str, capsys: pytest.CaptureFixture[str], now: Callable[[str], None]) -> None:
+    before = structlog.get_config()
+    settings = log.config("notifier", form)
+    settings["disable_existing_loggers"] = False
+    handlers, level = logging.root.handlers[:], logging.root.level
+    try:
+        logging.config.dictConfig(settings | {"loggers": {}})
+        logging.root.handlers[0].setStream(sys.stderr)  # type: ignore[attr-defined]
+        structlog.get_logger("saga_app").warning(
+            "attempt failed", reason=ATTACK, error=ValueError(ATTACK), more=[ATTACK]
+        )
+        logging.getLogger("another library").warning(f"somebody {ATTACK}")
+    finally:
+        logging.root.handlers[:], logging.root.level = handlers, level
+        structlog.configure(**before)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert not controls("".join(lines).replace("\x1b[0m", ""), allowed="")
+    now(f"{form}: {len(lines)} events, {len(lines)} lines")
