@@ -20,11 +20,15 @@ AGAIN_S = 1.0
 
 
 class Refused(Exception):
-    """The console said no, or is not there; `lines` tell a person why."""
+    """The console said no, or is not there; `lines` tell a person why. `problem` is its answer."""
 
-    def __init__(self, *lines: str, status: int | None = None) -> None:
+    def __init__(self, *lines: str, status: int | None = None, problem: Mapping[str, Any] | None = None) -> None:
         super().__init__("\n".join(lines))
-        self.lines, self.status = lines, status
+        self.lines, self.status, self.problem = lines, status, problem or {}
+
+
+class OutcomeUnknown(Refused):
+    """A change was requested and no answer came, or none that says what became of it: it may have been made."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,15 @@ class Console:
         async with self._asked("POST", path, data=body, headers={"Content-Type": content_type, **headers}) as answer:
             return await answer.json()
 
+    async def onboard(self, body: bytes, content_type: str, key: str) -> dict[str, Any]:
+        """New users with an Idempotency-Key: the answer, and under `existing` how many of them existed already."""
+        headers = {"Content-Type": content_type, "Idempotency-Key": key}
+        async with self._asked("POST", "/api/users", data=body, headers=headers) as answer:
+            accepted: dict[str, Any] = await answer.json()
+            if (existing := answer.headers.get("X-Saga-Existing")) is not None:
+                accepted["existing"] = int(existing)
+            return accepted
+
     async def events(self, *, trace: bool) -> AsyncIterator[Event]:
         """Everything as it comes, without end; after an interruption it goes on where it was and yields "lost"."""
         last, opened = "", False
@@ -81,9 +94,9 @@ class Console:
         try:
             async with self._http.request(method, self.url + path, **how) as answer:
                 if answer.status >= 400:
-                    raise Refused(*_problem(answer.status, await answer.read()), status=answer.status)
+                    raise _refusal(method, answer.status, await answer.read())
                 yield answer
-        except (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+        except aiohttp.ClientConnectorError:
             raise Refused(
                 f"no console at {self.url}: start one with `make run` or `saga up`, or name it: saga --console URL …"
             ) from None
@@ -92,7 +105,13 @@ class Console:
         except aiohttp.ContentTypeError:
             raise Refused(f"{self.url} answers, but it is not the console of this program") from None
         except TimeoutError:
-            raise Refused(f"the console at {self.url} did not answer in time") from None
+            raise self._lost(method, f"the console at {self.url} did not answer in time") from None
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, json.JSONDecodeError):
+            raise self._lost(method, f"the connection to the console at {self.url} ended before its answer") from None
+
+    def _lost(self, method: str, what: str) -> Refused:
+        """Of a request that may have arrived."""
+        return Refused(what) if method == "GET" else OutcomeUnknown(f"{what}: the outcome is unknown")
 
 
 STREAM = aiohttp.ClientTimeout(total=None, sock_read=SILENCE_S)
@@ -125,16 +144,30 @@ async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
             yield line.decode().rstrip("\r")
 
 
-def _problem(status: int, body: bytes) -> list[str]:
-    """A problem+json (RFC 9457) in lines, one for each field that is wrong."""
+def _refusal(method: str, status: int, body: bytes) -> Refused:
+    """A problem+json (RFC 9457). A gateway's 502 or 504 does not say whether the console has had the request."""
     try:
         problem: Mapping[str, Any] = json.loads(body)
-        said = [str(problem.get("detail") or problem.get("title") or f"the console answered {status}")]
-        return said + [_wrong(error) for error in problem.get("errors", [])]
+        lines = problem_lines(problem) or [f"the console answered {status}"]
     except (ValueError, AttributeError):
-        return [f"the console answered {status}"]
+        problem, lines = {}, [f"the console answered {status}"]
+    is_unknown = problem.get("outcome") == "unknown" or (status in (502, 504) and method != "GET")
+    return (OutcomeUnknown if is_unknown else Refused)(*lines, status=status, problem=problem)
+
+
+def problem_lines(problem: Mapping[str, Any]) -> list[str]:
+    """What went wrong, and a line for each mistake; of a mistake in no entry the first line says all."""
+    detail = str(problem.get("detail") or problem.get("title") or "")
+    errors = [error for error in problem.get("errors") or [] if _is_placed(error) or not detail]
+    return [line for line in [detail, *map(_wrong, errors)] if line]
+
+
+def _is_placed(error: Mapping[str, Any]) -> bool:
+    return error.get("index") is not None or bool(error.get("field"))
 
 
 def _wrong(error: Mapping[str, Any]) -> str:
-    entry = f"entry {error['index']}, " if error.get("index") is not None else ""
-    return f"  {entry}{error.get('field', '')}: {error.get('message', '')}"
+    index, line = error.get("index"), error.get("line")
+    entry = f"line {line}" if line is not None else f"entry {index}" if index is not None else ""
+    place = ", ".join(str(part) for part in (entry, error.get("field")) if part)
+    return f"  {place}: {error.get('message', '')}" if place else f"  {error.get('message', '')}"

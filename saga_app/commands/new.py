@@ -1,5 +1,6 @@
 """`saga new`: onboard a user, or many."""
 
+import random
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -10,8 +11,18 @@ if TYPE_CHECKING:
     from saga_app.commands.client import Console
     from saga_app.settings import Settings
 
-#: The most users that the console takes at once.
-AT_ONCE = 10_000
+
+class Key(click.ParamType):
+    """An Idempotency-Key, with room for the number of a portion."""
+
+    name = "KEY"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The key; a usage error if no request could carry it."""
+        key = str(value)
+        if not (1 <= len(key) <= 200 and key.isascii() and key.isprintable() and key == key.strip()):
+            self.fail("1 to 200 characters of printable ASCII", param, ctx)
+        return key
 
 
 @click.command()
@@ -21,6 +32,16 @@ AT_ONCE = 10_000
 @click.option("--id", "user_id", help="The user's id (default: a new one).")
 @click.option("--count", type=click.IntRange(1, 1_000_000), help="Onboard so many made-up users.")
 @click.option("--csv", "csv_file", type=click.File("rb"), help="A file with a header line, or - for standard input.")
+@click.option(
+    "--encoding", metavar="NAME", help="The encoding of the CSV file, such as windows-1250, if it is not UTF-8."
+)
+@click.option(
+    "--idempotency-key",
+    "key",
+    type=Key(),
+    help="The same key and the same users are one request, however often it is sent (default: from the content of the "
+    "CSV file, else a new one). It is only needed to repeat a request, or to onboard the users of a file once more.",
+)
 @talk.as_json
 @click.pass_obj
 def new(
@@ -31,26 +52,30 @@ def new(
     user_id: str | None,
     count: int | None,
     csv_file: BinaryIO | None,
+    encoding: str | None,
+    key: str | None,
     as_json: bool,
 ) -> None:
     """Onboard a new user, or many."""
+    from saga_app.commands import onboard
     from saga_app.commands.printing import say_accepted
-    from saga_app.local import people
 
     one = {"name": name, "email": email, "department": department, "id": user_id}
-    given = {key: value for key, value in one.items() if value is not None}
+    given = {field: value for field, value in one.items() if value is not None}
     if sum((bool(given), count is not None, csv_file is not None)) > 1:
         raise click.UsageError("give a user's own data, or --count, or --csv: only one of them")
+    if encoding is not None and csv_file is None:
+        raise click.UsageError("--encoding is that of a file: give --csv, too")
     settings = talk.settings()
 
     async def command(console: "Console") -> None:
         if csv_file is not None:
-            answer = await _post(console, csv_file.read(), "text/csv")
+            content = csv_file.read()
+            answer = await onboard.send_file(console, content, encoding, key or onboard.key_of_file(content))
         elif count is not None:
-            answer = await post_many(console, departments(settings), count)
+            answer = await post_many(console, departments(settings), count, key)
         else:
-            derived = {"email": people.address(name)} if name else {}
-            answer = await _post_json(console, people.person(departments(settings)) | derived | given)
+            answer = await _post_one(console, departments(settings), given, key or _new_key())
         say_accepted(answer, as_json)
 
     talk.talk(settings, url, command)
@@ -63,24 +88,29 @@ def departments(settings: "Settings") -> list[str]:
     return list(policy.load(settings.policy))
 
 
-async def post_many(console: "Console", departments: list[str], count: int) -> dict[str, Any]:
-    """So many made-up users; how many were accepted, and their ids."""
+async def post_many(console: "Console", departments: list[str], count: int, key: str | None = None) -> dict[str, Any]:
+    """So many users made up from the key; how many were accepted, and their ids."""
+    from saga_app.commands import onboard
     from saga_app.local.people import person
 
-    ids: list[str] = []
-    while len(ids) < count:
-        several = [person(departments) for _ in range(min(AT_ONCE, count - len(ids)))]
-        ids += (await _post_json(console, several))["ids"]
-    return {"accepted": len(ids), "ids": ids}
+    key = key or _new_key()
+    dice = random.Random(key)
+    return await onboard.send_list(console, [person(departments, dice) for _ in range(count)], key)
 
 
-async def _post_json(console: "Console", body: Any) -> Any:
+async def _post_one(console: "Console", departments: list[str], given: dict[str, str], key: str) -> dict[str, Any]:
+    """A user of whom what is not given is made up from the key, so that a repeated request is the same one."""
     import orjson
 
-    return await _post(console, orjson.dumps(body), "application/json")
+    from saga_app.commands import onboard
+    from saga_app.local import people
+
+    derived = {"email": people.address(given["name"])} if "name" in given else {}
+    user = people.person(departments, random.Random(key)) | derived | given
+    return await onboard.send(console, orjson.dumps(user), "application/json", key)
 
 
-async def _post(console: "Console", body: bytes, content_type: str) -> Any:
+def _new_key() -> str:
     from uuid import uuid4
 
-    return await console.post("/api/users", body, content_type, **{"Idempotency-Key": str(uuid4())})
+    return str(uuid4())

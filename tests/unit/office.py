@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from saga_app.saga.messages import User
-from saga_app.service.existing import ExistingSaga
+from saga_app.saga import machine
+from saga_app.saga.messages import Message, Row, User, decode
+from saga_app.saga.onboarding import ONBOARDING
+from saga_app.service.existing import ExistingSaga, existing
+from saga_app.service.idempotency import key_part
 from saga_app.service.start import Starter
 from saga_app.stream import NotAcknowledged
 from saga_app.stream.sender import Message as Outgoing
+from tests.unit.makers import at
 from tests.unit.web import serving
 
 ADA = {"name": "Ada", "email": "ada@example.com", "department": "Sales"}
@@ -85,3 +89,30 @@ async def opened() -> AsyncIterator[Office]:
     starter = Starter(outbox, "console", known=known)
     async with serving(lambda app: app.router.add_post("/users", starter.handle)) as client:
         yield Office(client, outbox, starter, looked_up)
+
+
+class Topics:
+    """What the broker has, and what an index or a table knows of it: all that is sent, in whichever process."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox()
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        messages = [decode(Message, message.value) for message in self.outbox.sent]
+        return {each.id: machine.asked(ONBOARDING, "new-user", each, at(0)) for each in messages}
+
+    async def known(self, ids: Sequence[str]) -> Mapping[str, ExistingSaga]:
+        return {id: existing(row, at(1)) for id, row in self.rows.items() if id in ids}
+
+    async def key_taken(self, mark: str) -> bool:
+        marks = [row.idempotency or "" for row in self.rows.values()]
+        return any(each.startswith(key_part(mark)) and each != mark for each in marks)
+
+    @asynccontextmanager
+    async def process(self, by_key: bool = True) -> AsyncIterator[Office]:
+        """A console that has just been started; without `by_key` a Provisioner, which finds rows by their ids only."""
+        finds = {"key_taken": self.key_taken} if by_key else {}
+        starter = Starter(self.outbox, "console", known=self.known, **finds)
+        async with serving(lambda app: app.router.add_post("/users", starter.handle)) as client:
+            yield Office(client, self.outbox, starter)

@@ -1,7 +1,6 @@
 """An Idempotency-Key belongs to one body: at the console and at the Provisioner, also after they were restarted."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -9,46 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_app.saga import machine
-from saga_app.saga.messages import Message, Row, decode
-from saga_app.saga.onboarding import ONBOARDING
-from saga_app.service.existing import ExistingSaga, existing
+from saga_app.saga.messages import Message, decode
 from saga_app.service.idempotency import key_part, mark_of
 from saga_app.service.newcomers import from_csv, from_json
-from saga_app.service.start import EXISTING_HEADER, Starter
-from tests.unit.makers import at
-from tests.unit.office import ADA, Office, Outbox
-from tests.unit.web import problem_of, serving
+from saga_app.service.start import EXISTING_HEADER
+from tests.unit.office import ADA, Topics
+from tests.unit.web import problem_of
 
 BOB = ADA | {"name": "Bob"}
 CEM = ADA | {"name": "Cem"}
-
-
-class Topics:
-    """What the broker has, and what an index or a table knows of it: all that is sent, in whichever process."""
-
-    def __init__(self) -> None:
-        self.outbox = Outbox()
-
-    @property
-    def rows(self) -> dict[str, Row]:
-        messages = [decode(Message, message.value) for message in self.outbox.sent]
-        return {each.id: machine.asked(ONBOARDING, "new-user", each, at(0)) for each in messages}
-
-    async def known(self, ids: Sequence[str]) -> Mapping[str, ExistingSaga]:
-        return {id: existing(row, at(1)) for id, row in self.rows.items() if id in ids}
-
-    async def key_taken(self, mark: str) -> bool:
-        marks = [row.idempotency or "" for row in self.rows.values()]
-        return any(each.startswith(key_part(mark)) and each != mark for each in marks)
-
-    @asynccontextmanager
-    async def process(self, by_key: bool = True) -> AsyncIterator[Office]:
-        """A console that has just been started; without `by_key` a Provisioner, which finds rows by their ids only."""
-        finds = {"key_taken": self.key_taken} if by_key else {}
-        starter = Starter(self.outbox, "console", known=self.known, **finds)
-        async with serving(lambda app: app.router.add_post("/users", starter.handle)) as client:
-            yield Office(client, self.outbox, starter)
 
 
 OTHERS: dict[str, Any] = {
