@@ -136,6 +136,7 @@ class Console(Service):
             "broker": {
                 "embedded": self.settings.embedded,
                 "up": self.services.broker_up,
+                "bootstrap": bootstrap_of(self.settings),
                 "fill": round(capacity.fill, 3) if capacity else None,
             },
             "departments": self.departments,

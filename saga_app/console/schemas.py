@@ -204,6 +204,7 @@ class BrokerFigures(BaseModel):
     embedded: bool
     up: bool
     fill: float | None
+    bootstrap: str | None = Field(None, description="HOST:PORT, several separated by commas: where this console reads")
 
 
 class Stats(BaseModel):

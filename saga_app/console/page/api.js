@@ -113,7 +113,7 @@ export const api = {
       signal,
     }),
 
-  /** New users: JSON text or a file of CSV. The same request again with the same key onboards nobody twice. */
+  /** New users: JSON text or a file of CSV. The same request again with the same key onboards no user twice. */
   onboard: ({ body, type, key }) =>
     call("/api/users", {
       isChange: true,
