@@ -37,9 +37,9 @@ def decide(waiting: Waiting | None, record: Record, request: Message) -> Decisio
 
 
 def _attempt_due(record: Record) -> int | None:
-    """The attempt for which a record was published again; None for every other record."""
+    """The attempt for which a record was published again; None for every other record, whatever its header holds."""
     value = next((value for name, value in record.headers if name == RETRY_ATTEMPT), None)
-    return int(value) if value is not None and value.isdigit() else None
+    return int(value) if value is not None and value.isdigit() and len(value) < 10 else None
 
 
 def entry(record: Record, request: Message, progress: Progress, next_at: float) -> Waiting:

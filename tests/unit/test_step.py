@@ -607,8 +607,9 @@ def test_a_crash_before_the_acknowledgement_of_what_follows_leaves_the_request_w
     assert again(table, Mail())[0].topics == ["notified"], "its record comes again"
 
 
-def test_a_header_of_ours_that_holds_no_number_is_ignored() -> None:
-    sent, _ = handle("notify", on("notify"), headers=[(RETRY_ATTEMPT, b"\xff")])
+@pytest.mark.parametrize("value", [b"\xff", b"", b"-1", b"1.5", b"9" * 5000, "٣".encode(), None])
+def test_a_header_of_ours_that_holds_no_attempt_is_ignored(value: bytes | None) -> None:
+    sent, _ = handle("notify", on("notify"), headers=[(RETRY_ATTEMPT, value)])
     assert sent.topics == ["notified"]
 
 
