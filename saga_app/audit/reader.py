@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from gc import get_referents
+from operator import methodcaller
 from time import monotonic, sleep, time
 from typing import Any, NamedTuple, TypeVar
 
@@ -188,12 +190,20 @@ def believable(timestamp: int, now: int) -> int:
     return timestamp if EARLIEST <= timestamp <= now else now
 
 
+_get_headers = methodcaller("headers")
+
+
 def _headers(message: Any) -> Sequence[tuple[str, bytes]]:
-    """None if a name is not UTF-8: librdkafka's Python client cannot give them then."""
+    """Without those whose name is not UTF-8: librdkafka's Python client sets an error and returns tuples that lack it.
+
+    To touch one ends the process. After a call of a `methodcaller` CPython looks for an error, after a direct call not
+    always; the garbage collector's view of a tuple holds only what is there.
+    """
     try:
-        return message.headers() or ()
+        headers: Sequence[tuple[str, bytes]] = _get_headers(message) or ()
+        return headers
     except (SystemError, UnicodeDecodeError):
-        return ()
+        return [header for header in _get_headers(message) or () if len(get_referents(header)) == 2]
 
 
 def read(bootstrap: str, gathering: Gathering, settle_s: float, begin: Callable[[int], Callable[[int], None]]) -> Seen:

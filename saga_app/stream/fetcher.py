@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from gc import get_referents
+from operator import methodcaller
 from typing import Any, NamedTuple, TypeVar
 
 from aiokafka.consumer.fetcher import OffsetResetStrategy
@@ -66,6 +68,9 @@ class Loss(NamedTuple):
         return f"{place} offsets {self.first} to {self.end - 1}: deleted by retention before they were read"
 
 
+_get_headers = methodcaller("headers")
+
+
 class _Fields(NamedTuple):
     topic: str
     partition: int
@@ -100,17 +105,18 @@ def _once(thing: T) -> T:
 
 
 def headers_of(message: Any) -> Sequence[tuple[str, bytes | None]]:
-    """The headers of librdkafka's message; none if a name is not UTF-8, which its Python client cannot give.
+    """The headers of librdkafka's message, without those whose name is not UTF-8.
 
-    The record is still handled: nothing in a header decides whether it is a request. It must not be asked twice, for
-    what the client then returns is not initialised.
+    For these its Python client sets an error and returns tuples that lack the name; to touch one ends the process.
+    After a call of a `methodcaller` CPython looks for an error, after a direct call it does not always. The garbage
+    collector's view of a tuple holds only what is there.
     """
     try:
-        return message.headers() or ()
+        headers: Sequence[tuple[str, bytes | None]] = _get_headers(message) or ()
+        return headers
     except (SystemError, UnicodeDecodeError):
-        place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
-        log.warning("%s: headers dropped, a name is not UTF-8", place)
-        return ()
+        log.warning("%s[%s]@%s: header name is not UTF-8", message.topic(), message.partition(), message.offset())
+        return [header for header in _get_headers(message) or () if len(get_referents(header)) == 2]
 
 
 class Fetcher:
