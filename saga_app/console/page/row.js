@@ -101,7 +101,7 @@ export class Row {
     this.element.classList.toggle("retrying", again != null);
     text(this.note, again ? `${row.user.department} · retrying` : remark(row));
     this.open?.tick(now, again ?? (row.state === "parked" ? "parked" : null));
-    const took = inMotion(row) ? (now - Date.parse(row.started_at)) / 1000 : row.duration;
+    const took = inMotion(row) ? Math.max(0, now - Date.parse(row.started_at)) / 1000 : row.duration;
     text(this.took, took == null ? "" : duration(took));
     text(this.result, result(row));
   }
