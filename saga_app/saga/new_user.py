@@ -11,16 +11,25 @@ from saga_app.saga.text import hidden_character, is_visible
 
 
 def checked_name(name: str) -> str:
-    """The name. Raises `ValueError` if it shows nothing."""
-    if not is_visible(name):
+    """The name. Raises `ValueError` if it shows nothing, or if a conversion has lost a character of it."""
+    if not is_visible(_complete(name)):
         raise ValueError("has no visible character")
     return name
 
 
 def checked_email(email: str) -> str:
     """The address. Raises `ValueError` with the reason if no mail can be sent to it."""
-    mailbox(email)
+    mailbox(_complete(email))
     return email
+
+
+def _complete(text: str) -> str:
+    """The text. Raises `ValueError` if U+FFFD stands in it for a character that could not be decoded."""
+    if "\ufffd" in text:
+        raise ValueError(
+            "has U+FFFD, the mark of a character that was lost in a conversion; write the character itself"
+        )
+    return text
 
 
 def checked_identifier(text: str) -> str:

@@ -1,6 +1,5 @@
 """New users as clients write them: one JSON object, a JSON array, or CSV with a header line. Every mistake is named."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -116,7 +115,6 @@ def from_csv(body: bytes, charset: str | None = None, limit: int = LIST_ENTRIES)
     `charset` is the one that the sender declared, `limit` is the most users. Raises `Problem`.
     """
     text, encoding = _decoded(body, charset)
-    _refuse_lost_characters(text)
     try:
         records = [*read_records(text, frozenset(FIELDS))]
     except CsvError as error:
@@ -149,22 +147,6 @@ def _decoded(body: bytes, charset: str | None) -> DecodedText:
     except Undecodable as error:
         fault = _fault(None, None, str(error), error.line)
         raise Problem(422, f"the CSV cannot be decoded: line {error.line}: {error}", errors=[fault]) from None
-
-
-def _refuse_lost_characters(text: str) -> None:
-    """U+FFFD marks what an earlier conversion has lost; with NUL bytes it is no text."""
-    if "\ufffd" not in text and "\x00" not in text:
-        return
-    lines = enumerate(re.split(r"\r\n|\r|\n", text), start=1)
-    faults = [_fault(None, None, why, line) for line, words in lines for mark, why in _LOST.items() if mark in words]
-    detail = f"the CSV is damaged, first on line {faults[0]['line']}: {faults[0]['message']}; nothing was sent"
-    raise Problem(422, detail, errors=faults[:NAMED])
-
-
-_LOST = {
-    "\ufffd": "has U+FFFD, the mark of a character that was lost in a conversion; export the file again as UTF-8",
-    "\x00": "has a NUL byte; export the file again as UTF-8",
-}
 
 
 def _header_faults(header: list[str], line: int) -> Iterator[Fault]:

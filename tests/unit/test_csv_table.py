@@ -94,8 +94,13 @@ def test_a_spreadsheets_export_is_read(name: str, now: Callable[[str], None]) ->
 @pytest.mark.parametrize(
     ("body", "status", "line", "field"),
     [
-        ("name,email,department\n\nAda,ada@example.com,Sales\nJ\ufffdrgen,j@b.example,Sales\n".encode(), 422, 4, None),
-        (b"name,email,department\nA\x00da,ada@example.com,Sales\n", 422, 2, None),
+        (
+            "name,email,department\n\nAda,ada@example.com,Sales\nJ\ufffdrgen,j@b.example,Sales\n".encode(),
+            422,
+            4,
+            "name",
+        ),
+        (b"name,email,department\nA\x00da,ada@example.com,Sales\n", 422, 2, "name"),
         (b"\n\nname,mail,department\n", 422, 3, "email"),
         (b"name,email,department,Name\n", 422, 1, "name"),
         (b'name,email,department\n"Ada\nL",no address,Sales\n', 422, 2, "email"),

@@ -144,3 +144,13 @@ def test_names_are_accepted_as_they_are_typed() -> None:
 def test_a_saga_that_was_accepted_before_goes_on(old: dict[str, str]) -> None:
     assert isinstance(by_kafka(ADA | old), list)
     assert by_kafka(ADA | old, topic="authorize") == User(**ADA | old)
+
+
+@pytest.mark.field(13)
+@pytest.mark.parametrize("field", ["name", "email", "department"])
+def test_a_character_that_a_conversion_has_lost_is_refused_everywhere(field: str, now: Now) -> None:
+    user = ADA | {field: f"J\ufffd{ADA[field]}"}
+    (answer,) = by_json(user)
+    assert answer.startswith(f"{field}: has U+FFFD")
+    assert [answer] == by_csv(user) == by_kafka(user)
+    now(answer[:40])
