@@ -8,7 +8,7 @@ from saga_app.saga.steps import Plan, Step
 from saga_app.service import build
 from tables.effects import effects
 
-BRISK = Retry(attempts=12, timeout=20.0, delays=(0.2, 8.0, 3.0), jitter=0.25, hold=0.5)
+BRISK = Retry(attempts=12, timeout=20.0, delays=(0.2, 20.0, 3.0), jitter=0.25, hold=0.5)
 
 
 def brisk(steps: tuple[Step, ...]) -> tuple[Step, ...]:
