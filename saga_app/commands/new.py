@@ -30,6 +30,12 @@ class Key(click.ParamType):
 @click.option("--email")
 @click.option("--department")
 @click.option("--id", "user_id", help="The user's id (default: a new one).")
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Begin again after a rollback: start the next saga of the user with this --id, such as ada~2. What is not "
+    "given is taken from the saga that was rolled back.",
+)
 @click.option("--count", type=click.IntRange(1, 1_000_000), help="Onboard so many made-up users.")
 @click.option("--csv", "csv_file", type=click.File("rb"), help="A file with a header line, or - for standard input.")
 @click.option(
@@ -50,6 +56,7 @@ def new(
     email: str | None,
     department: str | None,
     user_id: str | None,
+    again: bool,
     count: int | None,
     csv_file: BinaryIO | None,
     encoding: str | None,
@@ -64,6 +71,8 @@ def new(
     given = {field: value for field, value in one.items() if value is not None}
     if sum((bool(given), count is not None, csv_file is not None)) > 1:
         raise click.UsageError("give a user's own data, or --count, or --csv: only one of them")
+    if again and user_id is None:
+        raise click.UsageError("--again needs the --id of the saga that was rolled back")
     if encoding is not None and csv_file is None:
         raise click.UsageError("--encoding is that of a file: give --csv, too")
     settings = talk.settings()
@@ -74,6 +83,8 @@ def new(
             answer = await onboard.send_file(console, content, encoding, key or onboard.key_of_file(content))
         elif count is not None:
             answer = await post_many(console, departments(settings), count, key)
+        elif again:
+            answer = await _post_again(console, given, key or _new_key())
         else:
             answer = await _post_one(console, departments(settings), given, key or _new_key())
         say_accepted(answer, as_json)
@@ -108,6 +119,17 @@ async def _post_one(console: "Console", departments: list[str], given: dict[str,
     derived = {"email": people.address(given["name"])} if "name" in given else {}
     user = people.person(departments, random.Random(key)) | derived | given
     return await onboard.send(console, orjson.dumps(user), "application/json", key)
+
+
+async def _post_again(console: "Console", given: dict[str, str], key: str) -> dict[str, Any]:
+    """The next saga of a user whose last one was rolled back."""
+    import orjson
+
+    from saga_app.commands import onboard
+
+    earlier = await console.get(f"/api/sagas/{talk.quoted(given['id'])}")
+    body = {**earlier["user"], **given, "again": True}
+    return await onboard.send(console, orjson.dumps(body), "application/json", key)
 
 
 def _new_key() -> str:

@@ -11,10 +11,16 @@ _NEXT: dict[str, str] = {
     "running": "wait for it to end, or undo it: saga rollback {}",
     "completed": "the user is onboarded; another onboarding needs another id",
     "rolling-back": "wait until it is rolled back",
-    "rolled-back": "to onboard the user after all, send the request with another id",
+    "rolled-back": 'to begin again, send the user with this id and "again": true (saga new --id {} --again)',
     "parked": "redrive it or undo it: saga redrive {}, saga rollback {}",
-    "rollback-incomplete": "undo by hand what its rollback left (saga show {}), then send the request with another id",
+    "rollback-incomplete": (
+        "undo by hand what its rollback left (saga show {}), then begin again: saga new --id {} --again"
+    ),
 }
+
+
+#: After these another saga of the same user may begin.
+ROLLED_BACK = ("rolled-back", "rollback-incomplete")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ def id_from_key(key: str, index: int) -> str:
 def mark_of(key: str, asked: Newcomers) -> str:
     """The mark of a request: `KEY.BODY`. The body counts by its meaning, whether it came as JSON or as CSV."""
     owner = blake2b(key.encode(), digest_size=10).digest()
-    users = [[entry.name, entry.email, entry.department, entry.id] for entry in asked.entries]
+    users = [[entry.name, entry.email, entry.department, entry.id, entry.again] for entry in asked.entries]
     body = blake2b(orjson.dumps([asked.many, users]), digest_size=10, key=owner).digest()
     return f"{base32(int.from_bytes(owner), 16)}.{base32(int.from_bytes(body), 16)}"
 

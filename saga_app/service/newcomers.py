@@ -2,11 +2,20 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import orjson
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from saga_app.saga.messages import Department, Email, Id, Name, User, words
 from saga_app.saga.new_user import checked_email, checked_identifier, checked_name
@@ -41,6 +50,16 @@ class Newcomer(BaseModel):
     email: Annotated[Email, AfterValidator(checked_email)]
     department: Annotated[Department, AfterValidator(checked_identifier)]
     id: Annotated[Id, StringConstraints(strip_whitespace=True), AfterValidator(checked_identifier)] | None = None
+    again: Annotated[
+        bool,
+        Field(description="begin again: if the saga of this id was rolled back, start the next one, such as ada~2"),
+    ] = False
+
+    @model_validator(mode="after")
+    def _names_what_to_repeat(self) -> Self:
+        if self.again and self.id is None:
+            raise ValueError("again needs the id of the saga that was rolled back")
+        return self
 
     @property
     def user(self) -> User:
@@ -207,7 +226,9 @@ def _faults(index: int, entry: Any, error: ValidationError) -> Iterable[Fault]:
     """In words, and without the input, which may be personal data."""
     if not isinstance(entry, dict):
         return [_fault(index, None, entry if _is_own(entry) else "not an object with name, email and department")]
-    return [_fault(index, str(e["loc"][0]), _words(e)) for e in error.errors(include_url=False)]
+    return [
+        _fault(index, str(e["loc"][0]) if e["loc"] else "again", _words(e)) for e in error.errors(include_url=False)
+    ]
 
 
 def _is_own(entry: Any) -> bool:
@@ -215,7 +236,7 @@ def _is_own(entry: Any) -> bool:
 
 
 def _words(error: Any) -> str:
-    if error["loc"][0] == "id" and error["type"] == "string_pattern_mismatch":
+    if error["loc"] == ("id",) and error["type"] == "string_pattern_mismatch":
         return "may have letters, digits and . : @ + ~ _ - only"
     return words(error)
 

@@ -17,11 +17,12 @@ from urllib.parse import quote
 import orjson
 from aiohttp import web
 
+from saga_app.saga import attempt_id
 from saga_app.saga.messages import Message, User, encode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.times import iso
 from saga_app.service import newcomers, tracecontext
-from saga_app.service.existing import ExistingSaga
+from saga_app.service.existing import ROLLED_BACK, ExistingSaga
 from saga_app.service.headers import headers_for
 from saga_app.service.idempotency import KEY_HEADER, base32, id_from_key, key_of, key_part, mark_of
 from saga_app.service.newcomers import Newcomer, Newcomers
@@ -168,8 +169,9 @@ class Starter:
 
         `trace` are the headers of the trace context in which the request came.
         """
-        ids = [entry.id or (id_from_key(key, i) if key else self.new_id()) for i, entry in enumerate(asked.entries)]
         mark = mark_of(key, asked) if key else None
+        ids = [await self._id_of(entry, index, key, mark) for index, entry in enumerate(asked.entries)]
+        _refuse_repeated(ids, asked)
         while True:
             there, taken = await self._look_up(asked, ids, key, mark)
             if mark:
@@ -184,19 +186,45 @@ class Starter:
             await self._send(new, mark, [id for id in ids if id in there], trace)
         return Started(ids=ids, many=asked.many, existing=len(ids) - len(new), encoding=asked.encoding)
 
+    async def _id_of(self, entry: Newcomer, index: int, key: str | None, mark: str | None) -> str:
+        if entry.id is None:
+            return id_from_key(key, index) if key else self.new_id()
+        return await self._next_id(entry.id, index, mark) if entry.again else entry.id
+
+    async def _next_id(self, id: str, index: int, mark: str | None) -> str:
+        """The id after the last saga of this user that was rolled back, or the one that this very request has started.
+
+        A saga that stands otherwise is met by `_check_ids`.
+        """
+        own_id, number = attempt_id.split(id)
+        while True:
+            try:
+                id = attempt_id.numbered(own_id, number)
+            except ValueError as error:
+                fault: Fault = {"index": index, "field": "id", "message": str(error)}
+                raise Problem(422, f"id: {error}; nothing was sent", errors=[fault]) from None
+            saga = (await self._existing([id])).get(id)
+            if saga is None or saga.state not in ROLLED_BACK or (mark and saga.idempotency == mark):
+                return id
+            number += 1
+
+    async def _existing(self, ids: Sequence[str]) -> dict[str, ExistingSaga]:
+        """Those that exist, also those that were accepted here and have no row yet.
+
+        The latter are looked up afterwards: they may have been accepted while the rows were asked for.
+        """
+        known = await self.known(ids) if ids else {}
+        return {**{id: self.accepted[id] for id in ids if id in self.accepted}, **known}
+
     async def _look_up(
         self, asked: Newcomers, ids: Sequence[str], key: str | None, mark: str | None
     ) -> tuple[dict[str, ExistingSaga], bool]:
-        """What exists of this request or of another one with its key, and whether the key was used for another body.
-
-        What is known here to have been accepted is added last: it may have been accepted during the look-up.
-        """
+        """What exists of this request or of another one with its key, and whether the key was used for another body."""
         wanted = [id for id, entry in zip(ids, asked.entries, strict=True) if key or entry.id]
         if key and (first := id_from_key(key, 0)) not in wanted:
             wanted.append(first)
-        known = await self.known(wanted) if wanted else {}
         taken = mark is not None and await self.key_taken(mark)
-        return {**known, **{id: self.accepted[id] for id in wanted if id in self.accepted}}, taken
+        return await self._existing(wanted), taken
 
     def _check_key(self, mark: str, there: Mapping[str, ExistingSaga], taken: bool) -> None:
         """Raises `Problem` if the key of this mark was used with another body."""
@@ -285,6 +313,17 @@ def _is_same(entry: Newcomer, saga: ExistingSaga, mark: str | None) -> bool:
     if saga.idempotency is None:
         return mark is not None and entry.id is None and entry.user == saga.user
     return saga.idempotency == mark
+
+
+def _refuse_repeated(ids: Sequence[str], asked: Newcomers) -> None:
+    """Raises `Problem` if two entries come to the same id, such as `ada` that begins again as `ada~2`, and `ada~2`."""
+    first = {id: index for index, id in reversed([*enumerate(ids)])}
+    faults: list[Fault] = [
+        {"index": index, "field": "id", "message": f"comes to the same id as entry {first[id]}: {id}"}
+        for index, id in enumerate(ids)
+        if first[id] != index
+    ]
+    newcomers.refuse(faults, len(ids), asked.lines)
 
 
 def _other_body() -> Problem:

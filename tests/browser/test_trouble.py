@@ -5,6 +5,7 @@ import re
 import urllib.request
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.user import SAGA_MS, User
@@ -106,3 +107,20 @@ def onboard_at_the_provisioner(system: System, name: str) -> str:
     )
     with urllib.request.urlopen(request, timeout=10) as answer:
         return str(json.load(answer)["id"])
+
+
+@pytest.mark.field(28)
+def test_a_rolled_back_saga_begins_again_as_the_next_one(
+    visit: Callable[..., User], start_system: Callable[..., System]
+) -> None:
+    system = start_system(lag="0-0.1")
+    body = json.dumps({"id": "ada", "name": "Ada", "email": "ada@example.com", "department": "Nowhere"}).encode()
+    request = urllib.request.Request(f"{system.url}/api/users", body, {"Content-Type": "application/json"})
+    urllib.request.urlopen(request, timeout=10).close()
+    user = visit(system.url, "#/sagas/ada")
+    expect(user.drawer()).to_contain_text("Rolled back", timeout=SAGA_MS)
+    user.drawer().get_by_role("button", name="Begin again").click()
+    assert user.accepted() == "ada~2"
+    user.page.goto(f"{system.url}/#/sagas/ada~2")
+    expect(user.drawer()).to_contain_text("no policy for the department Nowhere", timeout=SAGA_MS)
+    assert user.ask("/api/sagas/ada")["state"] == user.ask("/api/sagas/ada~2")["state"] == "rolled-back"

@@ -48,10 +48,18 @@ class Outbox:
 
 
 class Office:
-    """The starter behind a web server. `looked_up` are the questions which ids exist."""
+    """The starter behind a web server. `looked_up` are the questions which ids exist, `there` are the sagas that do."""
 
-    def __init__(self, client: Any, outbox: Outbox, starter: Starter, looked_up: Sequence[Any] = ()) -> None:
+    def __init__(
+        self,
+        client: Any,
+        outbox: Outbox,
+        starter: Starter,
+        looked_up: Sequence[Any] = (),
+        there: dict[str, ExistingSaga] | None = None,
+    ) -> None:
         self.client, self.outbox, self.starter, self.looked_up = client, outbox, starter, looked_up
+        self.there = {} if there is None else there
 
     async def post(self, body: Any, key: str | None = None, kind: str = "application/json", **headers: str) -> Any:
         """A request; what is no bytes is sent as JSON."""
@@ -88,7 +96,7 @@ async def opened() -> AsyncIterator[Office]:
     outbox = Outbox()
     starter = Starter(outbox, "console", known=known)
     async with serving(lambda app: app.router.add_post("/users", starter.handle)) as client:
-        yield Office(client, outbox, starter, looked_up)
+        yield Office(client, outbox, starter, looked_up, there)
 
 
 class Topics:

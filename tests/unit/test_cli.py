@@ -40,6 +40,14 @@ def test_a_user_can_be_onboarded_with_her_own_data(run: Run, console: FakeConsol
     assert [json.loads(body) for _, body in console.sent] == [user]
 
 
+def test_a_user_begins_again_with_what_the_earlier_saga_knows(run: Run, console: FakeConsole) -> None:
+    done = run("new", "--id", "user-1", "--again", "--email", "new@example.com")
+    assert done.returncode == 0, done.stderr
+    user = {"name": "Ada Lovelace", "email": "new@example.com", "department": "Engineering"}
+    assert [json.loads(body) for _, body in console.sent] == [user | {"id": "user-1", "again": True}]
+    assert run("new", "--again").returncode == 2
+
+
 def test_what_is_not_said_about_a_user_is_made_up(run: Run, console: FakeConsole) -> None:
     done = run("new", "--name", "José Núñez", "--json")
     assert json.loads(done.stdout) == {"id": "made-up", "url": "/api/sagas/made-up"}

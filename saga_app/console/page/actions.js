@@ -6,13 +6,16 @@ import { complaint, retryButton } from "./complaint.js";
 import { h, icon, show, text } from "./dom.js";
 import { isFocusLost } from "./focus.js";
 import { by, nothingSent, signature, signed } from "./operator.js";
-import { canRedrive, canRollBack } from "./plan.js";
+import { beginAgain } from "./newusers.js";
+import { canBeginAgain, canRedrive, canRollBack } from "./plan.js";
 
 /** `changed()` is called when something has been sent. */
 export function actions(changed) {
   const redrive = h("button", { type: "button", onclick: again }, icon("retry"), "Redrive");
   const rollback = h("button", { type: "button", onclick: back }, icon("back"), "Roll back…");
-  const buttons = h("div", { class: "actions" }, redrive, rollback, signature("Signed as"));
+  const restart = h("button", { type: "button", onclick: () => beginAgain(row) }, icon("retry"), "Begin again");
+  const signedAs = signature("Signed as");
+  const buttons = h("div", { class: "actions" }, redrive, rollback, restart, signedAs);
   const said = h("p", { class: "said", role: "status", tabindex: "-1" });
   const refused = h("div", { class: "broken", role: "alert", hidden: true });
   const element = h("section", { class: "drawer-actions", "aria-label": "What to do" }, buttons, said, refused);
@@ -26,7 +29,9 @@ export function actions(changed) {
     const held = element.contains(document.activeElement);
     show(redrive, row !== null && canRedrive(row));
     show(rollback, row !== null && canRollBack(row));
-    show(buttons, !redrive.hidden || !rollback.hidden);
+    show(restart, row !== null && canBeginAgain(row));
+    show(signedAs, !redrive.hidden || !rollback.hidden);
+    show(buttons, [redrive, rollback, restart].some((button) => !button.hidden));
     if (held && isFocusLost()) focusNext();
   }
 

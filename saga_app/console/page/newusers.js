@@ -47,6 +47,11 @@ function ten() {
   submit("ten", () => json("10 users", Array.from({ length: 10 }, random)), outcomes("10 users"));
 }
 
+/** Onboard the user of a saga that was rolled back, as a saga of its own. */
+export function beginAgain({ id, user }) {
+  submit(`again ${id}`, () => json(user.name, { ...user, id, again: true }), outcomes(user.name));
+}
+
 function toggleForm() {
   const form = $("#user-form");
   show(form, form.hidden);

@@ -40,6 +40,7 @@ export const inMotion = (row) => row.state === "running" || row.state === "rolli
 /** What an operator can do about a saga: send a parked one to its step again, turn one round that goes forward. */
 export const canRedrive = (row) => row.state === "parked";
 export const canRollBack = (row) => row.state === "running" || row.state === "parked";
+export const canBeginAgain = (row) => row.state === "rolled-back" || row.state === "rollback-incomplete";
 
 /** Whether somebody ought to look at it. */
 export const inTrouble = (row) =>
