@@ -6,6 +6,7 @@ A letter that the `dlq` itself refuses is sent again with less of the original i
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 
@@ -37,6 +38,18 @@ KEPT = ((65_536, 8_192), (1_024, 0), (0, 0))
 
 #: Pause before a letter is sent again of which the dlq refuses even the least (seconds).
 AGAIN_S = 5.0
+
+
+#: Exceptions that only a fault in our own code raises. The broker's, the disk's and the network's are not among them:
+#: those crash the worker, and the record comes again.
+FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+class Reader(NamedTuple):
+    """The reader of a topic that belongs to no step of the plan."""
+
+    name: str
+    service: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,7 @@ def park(
     receipt: Receipt,
     record: Record,
     request: Message | None,
-    step: Step,
+    step: Step | Reader,
     gave_up: GaveUp,
     received_at: str,
     at: str,

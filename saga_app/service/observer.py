@@ -12,10 +12,10 @@ from typing import Any
 import structlog
 
 from saga_app.saga import machine
-from saga_app.saga.messages import CHANGELOG, DLQ, BadMessage, Parked, Row, Signal, changed, encode, parse
+from saga_app.saga.messages import CHANGELOG, DLQ, BadMessage, Body, Parked, Row, Signal, changed, encode, parse
 from saga_app.saga.steps import Plan
 from saga_app.saga.times import iso
-from saga_app.service.deadletters import GaveUp, Refusals, park, with_letter
+from saga_app.service.deadletters import FAULTS, GaveUp, Reader, Refusals, park, with_letter
 from saga_app.service.headers import headers_for
 from saga_app.service.placement import misplaced
 from saga_app.service.record import Receipt, Record
@@ -37,17 +37,22 @@ class Observer:
         self.refusals = refusals or Refusals()
 
     async def handle(self, receipt: Receipt, _batch: Any, record: Record) -> None:
-        """One record of either topic; what cannot be read concerns no row.
+        """One record of either topic; one that cannot be handled becomes a dead letter, and concerns no row.
 
         What an operator wants is decided before the first await, so in the order of the partition. The saga is sent on
         when the row that says so is acknowledged: without it, a restart would decide anew, and perhaps otherwise.
         """
         try:
-            body = parse(record.topic, record.value, record.headers)
-        except BadMessage as error:
-            place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-            log.warning("ignored", **place, problem=str(error))
-            return
+            await self.work(receipt, record, parse(record.topic, record.value, record.headers))
+        except FAULTS as error:
+            if not isinstance(error, BadMessage):
+                log.exception("record not handled", topic=record.topic, offset=record.offset)
+            at = iso(self.clock())
+            reader = Reader(record.topic, self.plan.steps[0].service)
+            park(receipt, record, None, reader, GaveUp(error, 1), at, at)
+
+    async def work(self, receipt: Receipt, record: Record, body: Body) -> None:
+        """Note what a record says, and send its saga on if an operator wants that."""
         turn = None
         carried = record.headers if isinstance(body, Parked) else ()
         if isinstance(body, Parked):

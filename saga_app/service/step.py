@@ -20,7 +20,7 @@ from saga_app.saga.times import between, epoch, iso, record_time
 from saga_app.service import metrics, waiting
 from saga_app.service.attempts import Attempts, Progress
 from saga_app.service.broker_clock import BrokerClock
-from saga_app.service.deadletters import GaveUp, Refusals, park
+from saga_app.service.deadletters import FAULTS, GaveUp, Refusals, park
 from saga_app.service.effects import Effects
 from saga_app.service.headers import headers_for
 from saga_app.service.placement import misplaced
@@ -85,8 +85,13 @@ class StepLoop:
         if misplaced(receipt, record, request.id, self.partitions):
             return None
         memory = self.rows or self.effects
-        async with memory.locked(record.partition, request.id) if memory else nullcontext():
-            return await self.work(receipt, record, request, now)
+        try:
+            async with memory.locked(record.partition, request.id) if memory else nullcontext():
+                return await self.work(receipt, record, request, now)
+        except FAULTS as error:  # a fault of ours on this record must not stop the others of its partition
+            log.exception("record not handled", saga=request.id, step=self.step.name, offset=record.offset)
+            park(receipt, record, request, self.step, GaveUp(error, now.attempt), now.received_at, self.world.now())
+            return None
 
     async def work(self, receipt: Receipt, record: Record, request: Message, now: Progress) -> Later | None:
         """One request, while no other of the same saga is worked on here."""

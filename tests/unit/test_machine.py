@@ -45,6 +45,15 @@ def test_an_undo_that_fails_is_never_called_rolled_back_and_the_others_still_run
     assert topics(path)[-2:] == ["deprovision", "rollback-incomplete"]
 
 
+def test_a_slip_that_undoes_without_any_no_still_ends() -> None:
+    forged = replace(requested(), slip=machine.Slip(ahead=[], back=[], undoing=True))
+    step = ONBOARDING.on("deprovision")
+    assert step is not None
+    end = machine.following(forged, step, machine.answer(step, Done(), 1, at(0), at(0), at(1)))
+    assert isinstance(end, machine.End)
+    assert end.state == "rolled-back"
+
+
 def test_the_reason_of_the_first_no_stands_in_the_row() -> None:
     last = rows(journey({"authorize": NO}))[-1]
     assert (last.state, last.reason) == ("rolled-back", NO.reason)

@@ -270,6 +270,15 @@ async def test_recovery_skips_what_the_store_has(table: Table) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["memory://", "rocksdb://"])
+@pytest.mark.parametrize("key", [None, b"", b"__faust\0offset__"])
+def test_recovery_takes_changelog_records_with_any_key(tmp_path: Path, scheme: str, key: bytes | None) -> None:
+    table = make_table(tmp_path, scheme)
+    table.restore(0, [SimpleNamespace(key=key, value=b"x", offset=4), SimpleNamespace(key=b"k", value=b"v", offset=5)])
+    assert (b"k", b"v") in [(found, value) for _, found, value in table.rows()]
+    assert offset(table) == 5
+
+
+@pytest.mark.parametrize("scheme", ["memory://", "rocksdb://"])
 def test_rows_are_read_in_portions_without_missing_or_repeating_one(tmp_path: Path, scheme: str) -> None:
     table = make_table(tmp_path, scheme)
     for partition in (2, 0):

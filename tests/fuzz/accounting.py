@@ -1,0 +1,80 @@
+"""What became of each poison record: handled, or dead-lettered, or named by `saga audit`."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, BadMessage, parse
+from tests.fuzz.poison import CHANGELOGS, Poison
+from tests.fuzz.sending import Place
+from tests.topics import everything
+
+
+def dead_letters(bootstrap: str) -> dict[Place, dict[str, Any]]:
+    """Every readable dead letter by the place of its original."""
+    found = {}
+    for message in everything(bootstrap, DLQ):
+        for letter in _letters(message.headers() or ()):
+            found[letter["topic"], letter["partition"], letter["offset"]] = letter
+    return found
+
+
+def _letters(headers: Iterable[tuple[str, bytes | None]]) -> Iterable[dict[str, Any]]:
+    for name, value in headers:
+        if name != DEAD_LETTER or value is None:
+            continue
+        try:
+            letter = json.loads(value)
+            if {"topic", "partition", "offset"} <= letter.keys():
+                yield letter
+        except (ValueError, AttributeError):
+            continue
+
+
+def fates(
+    sent: Mapping[Place, Poison], letters: Mapping[Place, dict[str, Any]], known: set[str], found: set[Place]
+) -> tuple[Counter[str], list[tuple[Place, Poison]]]:
+    """How many records came to what, and those of which nothing is known.
+
+    `known` are the ids of sagas that have a row, `found` the places that `saga audit` names.
+    """
+    counts: Counter[str] = Counter()
+    lost = []
+    for place, record in sent.items():
+        fate = _fate(place, record, letters, known, found)
+        counts[fate] += 1
+        if fate == "unknown":
+            lost.append((place, record))
+    return counts, lost
+
+
+def _fate(
+    place: Place, record: Poison, letters: Mapping[Place, dict[str, Any]], known: set[str], found: set[Place]
+) -> str:
+    if place in letters:
+        return "dead-lettered"
+    if place in found:
+        return "named by the audit"
+    if place[0] in CHANGELOGS:
+        return "a row of the changelog"
+    if record.id in known or _id(record) in known:
+        return "handled"
+    return "about a saga that does not exist" if place[0] in (SIGNALS, DLQ) and _is_readable(record) else "unknown"
+
+
+def _is_readable(record: Poison) -> bool:
+    """Whether a signal or a dead letter means something; it may be about a saga that nobody started."""
+    try:
+        parse(record.topic, record.value, [(name, value or b"") for name, value in record.headers])
+    except BadMessage:
+        return False
+    return True
+
+
+def _id(record: Poison) -> str | None:
+    try:
+        found = json.loads(record.value or b"")["id"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, str) else None

@@ -1,0 +1,215 @@
+"""Records that none of our services writes: fields out of range, one or several at a time, for every topic.
+
+Everything follows from the seed, so that a failure can be repeated.
+"""
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from saga_app.saga.messages import CHANGELOG, DEAD_LETTER, DLQ, EFFECTS, SIGNALS
+from saga_app.saga.onboarding import ONBOARDING
+from tests.topics import user
+
+GOLDEN = Path(__file__).parents[1] / "wire" / "golden"
+REQUESTS = ONBOARDING.topics
+CHANGELOGS = (CHANGELOG, *EFFECTS.values())
+TOPICS = (*REQUESTS, SIGNALS, DLQ, *CHANGELOGS)
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+
+#: The timestamp that librdkafka replaces with its own clock (milliseconds).
+CURRENT = 0
+
+Headers = tuple[tuple[str, bytes | None], ...]
+Change = Callable[[random.Random, Any], Any]
+
+
+@dataclass(frozen=True)
+class Poison:
+    """A record to send. `id` is the saga that it names or claims to name; a partition of None means that of its key."""
+
+    topic: str
+    id: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp_ms: int = CURRENT
+    codec: str = "none"
+    partition: int | None = None
+
+
+def poison(seed: int, count: int, partitions: int, changelogs: bool = True) -> Iterator[Poison]:
+    """So many records, the same for the same seed; without `changelogs` only topics that other clients may write."""
+    dice = random.Random(f"poison {seed}")
+    topics = TOPICS if changelogs else tuple(topic for topic in TOPICS if topic not in CHANGELOGS)
+    for number in range(count):
+        record = _plausible(dice, dice.choice(topics), f"fuzz-{seed}-{number}")
+        for change in dice.sample(CHANGES, dice.choice((0, 1, 1, 1, 2, 3))):
+            record = change(dice, record)
+        yield replace(
+            record, codec=dice.choice(CODECS), partition=dice.choice((None, None, dice.randrange(partitions)))
+        )
+
+
+def _plausible(dice: random.Random, topic: str, id: str) -> Poison:
+    """A record that a service could have written, of a saga that does not exist."""
+    headers: Headers = ()
+    if topic == DLQ:
+        letter = _golden("dead-letter.json") | {
+            "id": id,
+            "topic": dice.choice(REQUESTS),
+            "offset": 10**9 + dice.randrange(10**6),
+        }
+        headers = ((DEAD_LETTER, json.dumps(letter).encode()),)
+    document = json.dumps(_document(dice, topic) | {"id": id}).encode()
+    return Poison(topic, id, id.encode(), document, headers)
+
+
+def _document(dice: random.Random, topic: str) -> dict[str, Any]:
+    if topic == "new-user":
+        found: dict[str, Any] = json.loads(user("-"))
+        return found
+    if topic == SIGNALS:
+        return _golden(f"signal-{dice.choice(('failed', 'overdue', 'redriven', 'cancelled'))}.json")
+    if topic == CHANGELOG:
+        return _golden(f"row-{dice.choice(('running', 'completed'))}.json")
+    if topic in EFFECTS.values():
+        return {"v": 1, "answers": {}, "begun": ["notify"], "undone": ["authorize"]}
+    path = GOLDEN / f"{topic}.json"
+    return _golden(path.name if path.exists() else "notify.json")
+
+
+def _golden(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((GOLDEN / name).read_text("utf-8"))
+    return found
+
+
+# -- what can be wrong with a value
+
+
+def _changed_field(dice: random.Random, record: Poison) -> Poison:
+    """Another value somewhere in the document, or none."""
+    document = _read(record)
+    if document is None:
+        return record
+    place = dice.choice(list(_places(document)))
+    if dice.random() < 0.25:
+        del place[0][place[1]]
+    else:
+        place[0][place[1]] = dice.choice(ODD)
+    return replace(record, value=json.dumps(document).encode("utf-8", "surrogatepass"))
+
+
+def _read(record: Poison) -> Any:
+    try:
+        document = json.loads(record.value or b"")
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) and document else None
+
+
+def _places(document: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container in it, with each of its keys."""
+    for key in list(document) if isinstance(document, dict) else range(len(document)):
+        yield document, key
+        if isinstance(document[key], dict | list):
+            yield from _places(document[key])
+
+
+def _nested(depth: int) -> Any:
+    found: Any = 1
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+ODD: Sequence[Any] = (
+    *(None, True, 0, -1, 2**31, 2**63, 10**400, 1.5, -0.0, 1e308, "", " ", "x" * 200_000, [], {}, [None], {"": None}),
+    *("\x00", "\x1b[2J\x1b]0;owned\x07", "\u200b", "\u202eevil", "\ud800", "../../etc/passwd", "a/b?c#d", "🙂" * 100),
+    *(
+        "9999-12-31T23:59:59.999Z",
+        "0001-01-01T00:00:00Z",
+        "2026-02-30T00:00:00.000Z",
+        "2999-01-01T00:00:00.000Z",
+        "now",
+    ),
+    *(_nested(90), {"a": _nested(50)}, ["notify"] * 1000, ["nowhere"], [{}], "9" * 5000, "Sales\u2060", "<script>"),
+)
+
+BROKEN: Sequence[bytes | None] = (
+    *(
+        None,
+        b"",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"42",
+        b"NaN",
+        b"{",
+        b"}",
+        b"\xff\xfe\x00",
+        b"\x00" * 50,
+        b"\xef\xbb\xbf{}",
+    ),
+    *(b"[" * 50_000, b'{"v":' * 5_000, b'{"v":1,"v":2}', b"x" * 500_000, b'{"v":1e999}', b'{"id":"\xff"}', b"\xf0\x9f"),
+)
+
+
+def _broken_value(dice: random.Random, record: Poison) -> Poison:
+    return replace(record, value=dice.choice(BROKEN))
+
+
+def _random_bytes(dice: random.Random, record: Poison) -> Poison:
+    return replace(record, value=dice.randbytes(dice.choice((1, 20, 3000))))
+
+
+def _truncated(dice: random.Random, record: Poison) -> Poison:
+    value = record.value or b""
+    return replace(record, value=value[: dice.randrange(len(value) + 1)])
+
+
+def _flipped(dice: random.Random, record: Poison) -> Poison:
+    value = bytearray(record.value or b"-")
+    for _ in range(dice.choice((1, 3))):
+        value[dice.randrange(len(value))] = dice.randrange(256)
+    return replace(record, value=bytes(value))
+
+
+# -- with a key, headers, the time
+
+
+def _key(dice: random.Random, record: Poison) -> Poison:
+    keys = (None, b"", b"\xff\xfe", dice.randbytes(12), b"k" * 10_000, b"..", "é".encode(), b"another-saga", b"\x00")
+    return replace(record, key=dice.choice(keys))
+
+
+def _headers(dice: random.Random, record: Poison) -> Poison:
+    odd: Sequence[Headers] = (
+        (),
+        (("", b""),),
+        ((DEAD_LETTER, None),),
+        ((DEAD_LETTER, b"{}"),),
+        ((DEAD_LETTER, dice.randbytes(30)), *record.headers),
+        (*record.headers, *record.headers),
+        (("traceparent", b"\xff\xfe"), ("tracestate", b"=,=")),
+        (("traceparent", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01"), ("traceparent", None)),
+        (("content-type", b"application/cloudevents+json"), ("ce_specversion", b"0.1"), ("ce_id", b"\x1b[2J")),
+        (*record.headers, *((f"h{n}", b"v" * 50) for n in range(300))),
+        (*record.headers, ("é\u202e\x1b", dice.randbytes(40)), ("redriven", b"authorize[0]@-1"), ("redriven-by", None)),
+        (*record.headers, ("redriven", dice.randbytes(10))),
+    )
+    return replace(record, headers=dice.choice(odd))
+
+
+def _timestamp(dice: random.Random, record: Poison) -> Poison:
+    odd = (1, 999, 10**12, 253_402_300_800_000, 2**63 - 1, 4 * 10**12, 253_402_300_799_999)
+    return replace(record, timestamp_ms=dice.choice(odd))
+
+
+CHANGES: Sequence[Callable[[random.Random, Poison], Poison]] = (
+    *(_changed_field, _changed_field, _changed_field, _broken_value, _random_bytes, _truncated, _flipped),
+    *(_key, _headers, _timestamp),
+)
