@@ -33,9 +33,12 @@ def _no_row(case: Case) -> Iterator[Finding]:
 
 def _beside_home(case: Case) -> Noted | None:
     """A row on another partition than the others; not one from before the topics were given more partitions."""
-    home = case.rows[-1].partition
-    moved_at = min(each.at for each in case.rows if each.partition == home)
-    return next((each for each in case.rows if each.partition != home and each.at > moved_at), None)
+    partitions = {each.partition for each in case.saga.noted}
+    home = case.seen.home(case.id)
+    if home not in partitions:
+        home = case.rows[-1].partition
+    moved_at = min(each.at for each in case.saga.noted if each.partition == home)
+    return next((each for each in case.saga.noted if each.partition != home and each.at > moved_at), None)
 
 
 def _state(case: Case, row: Noted) -> Says:

@@ -19,7 +19,7 @@ def unfinished(case: Case) -> Iterator[Finding]:
     for each in case.asked:
         if not case.seen.is_past(each):
             continue
-        if home is not None and each.partition != home:
+        if home is not None and each.partition != home and not _was_home(case, each.partition, home):
             if not _is_parked(case, each):
                 yield from _not_sent_on(case, each, home)
         elif not _led_somewhere(case, each) and _would_be_there(case, each):
@@ -27,6 +27,12 @@ def unfinished(case: Case) -> Iterator[Finding]:
     for (topic, _, _), places in lost.items():
         nothing = f"the request to {STEP_OF[topic]}, and nothing came of it: no next message, no dead letter, no ending"
         yield case.finding(KIND, f"the {GROUP_OF[topic]} has committed {nothing}", *places)
+
+
+def _was_home(case: Case, partition: int, home: int) -> bool:
+    """Whether the saga was handled on this partition until the topics were given more, and its row was copied home."""
+    moved_at = min((row.at for row in case.saga.noted if row.partition == home), default=-1)
+    return any(row.partition == partition and row.at <= moved_at for row in case.saga.noted)
 
 
 def _not_sent_on(case: Case, each: Asked, home: int) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from saga_app.audit.judge import judge
 from saga_app.saga import machine
 from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, Message, Row, Signal, Slip, decode
 from saga_app.saga.onboarding import ONBOARDING
+from saga_app.stream import partition_of
 from tests.unit.audited import (
     NO,
     SOMEBODY_ELSE,
@@ -499,3 +500,18 @@ def test_a_request_that_was_published_again_for_its_attempt_is_no_duplicate() ->
     topics.go_on("notify", decode(Message, value))
     report = topics.audit()
     assert (report.findings, report.counts.get("duplicates", 0)) == ([], 0)
+
+
+@pytest.mark.field(30)
+def test_a_saga_from_before_the_topics_grew_adds_up_where_it_was_handled() -> None:
+    topics = Topics()
+    row = topics.saga("u4")  # on the first partition, which is not its home among sixteen
+    home = partition_of(b"u4", 16)
+    assert home != 0
+    assert "has not sent it on" in topics.found(partitions=16)["unfinished"], "nobody has moved it"
+    topics.second += 10
+    topics.put(CHANGELOG, "u4", row, partition=home)
+    assert topics.found(partitions=16) == {}
+    topics.second += 10
+    topics.put(CHANGELOG, "u4", decode(Row, topics.records[topics.place(CHANGELOG, 0)].value), partition=0)
+    assert "it has rows on several partitions" in topics.found(partitions=16)["changelog"]
