@@ -18,14 +18,20 @@ class Ends:
             )
             for level in levels
         ]
+        self._is_open = False
         self.readable: dict[TopicPartition, int] = {}
         self._logs: dict[TopicPartition, int] = {}
         self._open: dict[TopicPartition, int] = {}  #: where transactions were open at the last look, and still are
 
     async def open(self) -> None:
-        """Connect. Raises KafkaError."""
-        for consumer in self._consumers:
-            await opened(consumer)
+        """Connect, unless that is done. Raises KafkaError.
+
+        Not before all topics exist: a client that asks for an absent one may have it created, with any partition count.
+        """
+        if not self._is_open:
+            self._is_open = True
+            for consumer in self._consumers:
+                await opened(consumer)
 
     async def close(self) -> None:
         """Close what was opened."""

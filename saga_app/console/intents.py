@@ -95,7 +95,7 @@ def redrive(letter: Held, row: Row | None = None) -> Act | str:
         return DEALT_WITH
     if letter.readable and letter.id is not None and not _needs_original(letter):
         return _told("redriven", letter, letter.attempt + 1)
-    if row is not None and row.state == "parked" and not is_first(letter):
+    if row is not None and row.state == "parked" and not letter.readable and not is_first(letter):
         return _of_row("redriven", row, row.attempt + 1)
     # Not a mistake of whoever asks, but of whoever wrote it: it must not keep the others of its kind from going on.
     return Resend(letter) if letter.place.topic in ONBOARDING.topics else FOREIGN

@@ -69,7 +69,6 @@ class Services:
         calm(admin._client)
         try:
             await admin.start()
-            await ends.open()
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(1.0)) as http:
                 while True:
                     async with asyncio.timeout(MOST_S):
@@ -84,6 +83,7 @@ class Services:
         if waiting is not None:
             self.seen(cluster, waiting)
             return self._all(str(waiting))
+        await ends.open()
         stale = await ends.look([TopicPartition(topic, p) for topic in READ_BY_ANY for p in range(self.partitions)])
         self.seen(cluster, stale)
         for service in SERVICES:
