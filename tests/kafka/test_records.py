@@ -17,6 +17,20 @@ from tests.system import System
 
 
 @pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker of this module: other tests' clients cannot read header names that are not UTF-8."""
+    if reason := real_kafka.missing():
+        pytest.skip(reason)
+    broker = RealKafka(tmp_path_factory.mktemp("records-kafka"))
+    broker.start()
+    try:
+        yield broker.bootstrap
+    finally:
+        broker.stop()
+        broker.clean()
+
+
+@pytest.fixture(scope="module")
 def system(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One worker of each service."""
     started = System(tmp_path_factory.mktemp("records"), "--broker", f"kafka://{kafka}", lag="0")
