@@ -104,7 +104,7 @@ def test_in_new_york_every_time_names_its_zone_and_utc_is_at_hand(visit: Callabl
 
 def check_times(times: Any, local: re.Pattern[str], utc: re.Pattern[str]) -> None:
     """Each is local with its zone; its title and its attribute are in UTC."""
-    assert times.count() > 0
+    expect(times.first).to_be_visible(timeout=SAGA_MS)
     for time in times.all():
         expect(time).to_have_text(local)
         expect(time).to_have_attribute("title", utc)
