@@ -51,7 +51,7 @@ class Ends:
         )
 
     def held(self, places: list[TopicPartition]) -> str | None:
-        """Which of these partitions wait for a transaction that somebody has left open, in words."""
+        """Which of these partitions wait for a transaction that was left open, in words."""
         open_ = [place for place in places if place in self._open]
         if not open_:
             return None
