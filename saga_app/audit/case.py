@@ -11,6 +11,9 @@ from aiokafka.partitioner import murmur2
 from saga_app.audit.evidence import Asked, Evidence, History, Letter, Noted, Place, Told
 from saga_app.audit.plan import FIRST, GROUP_OF, UNDOS
 
+#: By how much two clocks, of a broker or a service, may differ (milliseconds).
+CLOCKS_DIFFER_MS = 60_000
+
 #: How long after its time a planned attempt may be without a result (milliseconds).
 RETRY_GRACE_MS = 60_000
 
@@ -36,6 +39,8 @@ class Seen:
     committed: Mapping[str, Mapping[tuple[str, int], int]] = field(default_factory=dict)
     #: Partitions whose beginning is not there any more: what was written until then may be missing.
     lost: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    #: By partition, the offset of its first record; what is not named begins at 0.
+    first: Mapping[tuple[str, int], int] = field(default_factory=dict)
     #: How young the newest record of a saga may be for it to be still under way.
     settle: int = 0
     #: By partition, the offset behind its last record; what is not named is not known.
@@ -45,8 +50,8 @@ class Seen:
     refused: frozenset[Place] | set[Place] = frozenset()
 
     def whole(self, topic: str, partition: int, since: int) -> bool:
-        """Whether all is there that was written since then."""
-        return not self.lost or since > self.lost.get((topic, partition), -math.inf)
+        """Whether all is there that was written since then, as far as clocks can tell."""
+        return not self.lost or since > self.lost.get((topic, partition), -math.inf) + CLOCKS_DIFFER_MS
 
     def is_past(self, place: Place | Asked) -> bool:
         """Whether the group that reads this topic has committed an offset behind this record."""
@@ -92,6 +97,16 @@ class Case:
     def state(self) -> str:
         """What its row says; `requested` when it has none."""
         return self.last.state if self.last else "requested"
+
+    def whole(self, topic: str, partition: int) -> bool:
+        """Whether all of it is there that was ever written to this partition.
+
+        Its row knows the offset of the request that began it. That may have waited, so its time says less.
+        """
+        if topic == FIRST and self.saga.origin:
+            place, offset = (topic, self.saga.origin[0]), self.saga.origin[1]
+            return self.seen.first.get(place, 0) <= offset < self.seen.ends.get(place, math.inf)
+        return self.seen.whole(topic, partition, self.saga.began)
 
     @property
     def under_way(self) -> bool:

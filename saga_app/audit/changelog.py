@@ -26,7 +26,7 @@ Says = Iterator[tuple[str, Place | None]]
 def _no_row(case: Case) -> Iterator[Finding]:
     """Its first request may not have been taken up; any other comes from a service, which has noted it."""
     for each in case.beyond_first:
-        if case.seen.whole(CHANGELOG, each.partition, case.saga.began):
+        if case.whole(CHANGELOG, each.partition):
             yield case.finding(KIND, f"it was asked to {each.topic}, but the changelog has no row of it", each.place)
             return
 
@@ -50,7 +50,7 @@ def _state(case: Case, row: Noted) -> Says:
         yield "it was on its way back before", turned.place
     if row.state == "completed":
         yield from _completed(case, row)
-    elif row.state == "parked" and not _has_letter(case) and case.seen.whole(DLQ, row.partition, case.saga.began):
+    elif row.state == "parked" and not _has_letter(case) and case.whole(DLQ, row.partition):
         yield "there is no dead letter of it", None
     elif row.state in ("rolled-back", "rollback-incomplete"):
         yield from _rolled_back(row)
@@ -84,7 +84,7 @@ def _support(case: Case, row: Noted) -> Says:
     asked_for = {each.topic for each in case.asked}
     for step, outcome in row.history:
         topic = TOPIC_OF.get(step, step)
-        if topic not in asked_for and outcome != "cancelled" and case.seen.whole(topic, row.partition, case.saga.began):
+        if topic not in asked_for and outcome != "cancelled" and case.whole(topic, row.partition):
             yield f"nothing on {topic} asks for {step}", None
 
 
@@ -99,7 +99,7 @@ def _values(case: Case, row: Noted) -> Says:
     users = {each.user: each.place for each in case.beyond_first}
     if len(users) > 1:
         yield "its messages are of several users", [*users.values()][-1]
-    if not users and case.seen.whole(FIRST, row.partition, case.saga.began):
+    if not users and case.whole(FIRST, row.partition):
         users = {each.user: each.place for each in case.asked}
     if users and row.user not in users:
         yield "its user is not the one of the topics", [*users.values()][-1]

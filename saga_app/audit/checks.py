@@ -87,7 +87,7 @@ def _unsupported(case: Case) -> dict[str, Asked]:
             topic = TOPIC_OF.get(step, step)
             if topic in asked_for or outcome == "cancelled":  # a step that was cancelled may not have been asked for
                 continue
-            if step in TOPIC_OF and case.seen.whole(topic, each.partition, case.saga.began):
+            if step in TOPIC_OF and case.whole(topic, each.partition):
                 found.setdefault(step, each)
     return found
 

@@ -118,6 +118,8 @@ class Evidence:
     newest: int
     asked: list[Asked] = field(default_factory=list)
     noted: list[Noted] = field(default_factory=list)
+    #: Partition and offset of the request that began it, if a row says so.
+    origin: tuple[int, int] | None = None
     letters: tuple[Letter, ...] = ()
     #: Dead letters that name it and whose message cannot be read: its row may be parked because of one.
     unreadable_letters: tuple[Place, ...] = ()

@@ -102,6 +102,7 @@ class Gathering:
             body.overdue,
         )
         _began(saga, body.started_at)
+        saga.origin = body.origin or saga.origin
         saga.noted.append(noted)
 
     def _letter(self, raw: Raw, body: Parked) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 from saga_app.audit import changelog, checks, rollback, unfinished
 from saga_app.audit.case import Case, Finding, Seen, iso
-from saga_app.audit.evidence import Evidence
 from saga_app.audit.gather import Gathering, Raw
 from saga_app.audit.plan import TOPICS
 from saga_app.saga.messages import DLQ
@@ -106,17 +105,17 @@ def _counted(case: Case) -> dict[str, int]:
         "mails": len(saga.mails),
         "mails_again": max(0, len(saga.mails) - 1),
         "mended_rows": case.mended,
-        "seen_in_part": _is_seen_in_part(saga, case.seen),
+        "seen_in_part": _is_seen_in_part(case),
     }
     return {name: int(count) for name, count in found.items() if count}
 
 
-def _is_seen_in_part(saga: Evidence, seen: Seen) -> bool:
+def _is_seen_in_part(case: Case) -> bool:
     """Whether a record of it may have been deleted."""
-    if not seen.lost:
+    if not case.seen.lost:
         return False
-    partitions = {each.partition for each in saga.asked} | {each.partition for each in saga.noted}
-    return any(saga.began <= until for (_, partition), until in seen.lost.items() if partition in partitions)
+    partitions = {each.partition for each in (*case.saga.asked, *case.saga.noted)}
+    return any(not case.whole(*place) for place in case.seen.lost if place[1] in partitions)
 
 
 def left_out(seen: Seen) -> Iterator[str]:

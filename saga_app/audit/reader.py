@@ -215,4 +215,6 @@ def read(bootstrap: str, gathering: Gathering, settle_s: float, begin: Callable[
         there = snapshot(reading, bootstrap)
         session = Reading(reading, there, gathering)
         session.run(begin(there.records))
-    return Seen(there.at, there.partitions, there.committed, session.lost, int(settle_s * 1000), ends=there.ends)
+    return Seen(
+        there.at, there.partitions, there.committed, session.lost, there.first, int(settle_s * 1000), ends=there.ends
+    )

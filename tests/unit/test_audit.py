@@ -13,7 +13,7 @@ from saga_app.audit.case import Seen
 from saga_app.audit.gather import Gathering
 from saga_app.audit.judge import judge
 from saga_app.saga import machine
-from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, Message, Row, Signal, Slip, decode
+from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, Message, Row, Signal, Slip, changed, decode, encode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.stream import partition_of
 from tests.unit.audited import (
@@ -426,6 +426,26 @@ def test_what_was_deleted_long_ago_is_not_missed_and_the_report_says_so() -> Non
         f"new-user: records until {at(100)} are gone from 1 of 1 partitions; "
         "sagas that began before were judged without what needs them"
     )
+
+
+def test_a_request_that_waited_until_its_neighbours_had_gone_is_not_missed() -> None:
+    """Its row says where it was; by its times it began after everything that is gone."""
+    topics = completed()
+    at_offset = topics.next["new-user", 0] + 6
+    for place in [n for n, record in enumerate(topics.records) if record.topic == CHANGELOG]:
+        row = decode(Row, topics.records[place].value)
+        topics.records[place] = replace(topics.records[place], value=encode(changed(row, origin=(0, at_offset))))
+    topics.drop("new-user")
+    gathering = Gathering()
+    gathering.take_all(topics.records)
+    long_ago = {("new-user", 0): (START - 86_400) * 1000}
+
+    def found(first: int) -> list[str]:
+        seen = Seen(gathering.newest, 1, topics.committed(), long_ago, {("new-user", 0): first})
+        return [each.sentence for each in judge(gathering, seen).findings]
+
+    assert found(at_offset + 1) == []
+    assert any("nothing on new-user asks for provision" in sentence for sentence in found(at_offset))
 
 
 def test_a_topic_that_was_made_anew_is_found() -> None:
