@@ -62,6 +62,20 @@ def test_a_search_without_matches_says_so(user: User) -> None:
     expect(user.page.get_by_text("No matching users.")).to_be_visible()
 
 
+def test_a_search_shows_the_first_match_as_it_comes_and_offers_later_ones(user: User, company: System) -> None:
+    name = f"Late {uuid4().hex[:6]}"
+    user.go("Users")
+    user.page.get_by_role("searchbox").fill(name[-6:])
+    expect(user.page.get_by_text("No matching users.")).to_be_visible()
+    rows = user.page.locator(".users-table tbody tr")
+    company_post(company, {"name": name, "email": "late@example.com", "department": "Sales"})
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("Completed")
+    company_post(company, {"name": f"{name} junior", "email": "later@example.com", "department": "Sales"})
+    user.button("1 more since · show").click()
+    expect(rows).to_have_count(2)
+
+
 def test_users_are_paged_and_sorted(user: User) -> None:
     mark = uuid4().hex[:6]
     lines = "\n".join(f"Page {mark} {n:02},page{n}@example.com,Sales" for n in range(60))

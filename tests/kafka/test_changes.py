@@ -50,6 +50,12 @@ def ready(system: System, service: str) -> tuple[int, Any]:
         return 0, {"reason": str(error)}
 
 
+def not_ready(system: System) -> str | None:
+    """Why the console is not, if it is not."""
+    reason: str | None = ask(f"{system.url}/api/stats")[1]["not_ready"]
+    return reason
+
+
 def onboard(bootstrap: str, prefix: str, count: int = 20) -> None:
     """So many new users, until they have completed."""
     ids = [f"{prefix}{n}" for n in range(count)]
@@ -111,7 +117,7 @@ def test_an_aborted_transaction_onboards_nobody_and_its_markers_are_no_lag(
     produce(kafka, [f"committed{n}" for n in range(12)], "commit")
     produce(kafka, [f"aborted{n}" for n in range(12, 24)], "abort")
     until(lambda: states(kafka, "committed")["completed"] == 12, 60, "the committed ones completed", every_s=0.5)
-    until(lambda: all(each["lag"] == 0 for each in services(system).values()), 30, f"no lag: {services(system)}")
+    until(lambda: all(each["lag"] == 0 for each in services(system).values()), 30, lambda: f"no lag: {services(system)}")
     until(lambda: committed(kafka) == ends(kafka), 20, "committed past the markers")
     assert states(kafka, "aborted").total() == 0
     assert ask(f"{system.url}/api/sagas?q=aborted")[1]["total"] == 0
@@ -185,14 +191,14 @@ def test_a_topic_that_comes_back_with_one_partition_is_waited_for(kafka: str, sy
     wrong = "topic retract has 1 partitions"
     until(lambda: wrong in str(ready(system, "provisioner")[1].get("reason")), 60, "the services are not ready")
     until(lambda: wrong in str(ready(system, "notifier")[1].get("reason")), 60, "nor is the one that reads it")
-    until(lambda: wrong in str(ask(f"{system.url}/api/stats")[1]["not_ready"]), 30, "nor is the console")
+    until(lambda: wrong in str(not_ready(system)), 30, "nor is the console")
     began = time.monotonic()
     until(lambda: time.monotonic() > began + 8, 10, "a while")
     assert not [line for line in system.lines if "Unclosed" in line], system.said()
-    now(str(ask(f"{system.url}/api/stats")[1]["not_ready"]))
+    now(str(not_ready(system)))
     admin.delete_topics(["retract"])["retract"].result(20)
     all_ready(system)
-    until(lambda: ask(f"{system.url}/api/stats")[1]["not_ready"] is None, 60, "the console has recovered")
+    until(lambda: not_ready(system) is None, 60, lambda: f"the console has recovered: {not_ready(system)}")
     onboard(kafka, "corrected")
 
 

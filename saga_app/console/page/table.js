@@ -14,6 +14,7 @@ export class Pages {
     this.draw = draw;
     this.cursors = [null];
     this.items = [];
+    this.total = 0;
     this.previous = h("button", { type: "button", onclick: () => this.turn(-1) }, icon("prev"), "Previous");
     this.next = h("button", { type: "button", onclick: () => this.turn(1) }, "Next", icon("next"));
     this.range = h("p", { class: "range", role: "status", tabindex: "-1" });
@@ -55,6 +56,7 @@ export class Pages {
   /** A page that somebody has fetched. */
   show({ items, next, total }) {
     this.items = items;
+    this.total = total;
     this.following = next;
     show(this.broken, false);
     this.draw(items);

@@ -80,20 +80,18 @@ export function users() {
   pages.onstate = (state) => element.classList.toggle("loading", state === "loading");
 
   let visible = false;
-  let total = null;
+  /** The figures at the last look, and whether they were new then: the index may be a moment behind them. */
+  let seen = "";
+  let wasNew = false;
   let timer = 0;
 
   function load(cursor, signal) {
     const { q, sort } = asked;
-    return api
-      .sagas({ q, sort, ...stateQuery(asked.state), department: store.department, limit: PAGE, cursor }, signal)
-      .then((answer) => {
-        if (!cursor) total = count();
-        return answer;
-      });
+    return api.sagas({ q, sort, ...stateQuery(asked.state), department: store.department, limit: PAGE, cursor }, signal);
   }
 
-  const count = () => (store.stats ? Object.values(store.stats.counts ?? {}).reduce((sum, n) => sum + n, 0) : null);
+  const count = () => Object.values(store.stats?.counts ?? {}).reduce((sum, n) => sum + n, 0);
+  const figures = () => JSON.stringify([store.stats?.counts, store.stats?.trouble]);
 
   function draw(rows) {
     body.replaceChildren(...rows.map(line));
@@ -125,18 +123,33 @@ export function users() {
     quick.paint();
   }
 
-  /** Rows that are still under way change in place; new ones wait until they are asked for. */
+  /** Rows that are still under way change in place; new ones wait until they are asked for, unless there are none. */
   async function freshen() {
     if (!visible || document.hidden || store.connection.state !== "live") return;
-    total ??= count();
-    const more = total == null ? 0 : count() - total;
-    show(news, more > 0 && !asked.q && !asked.state);
+    const isFiltered = Boolean(asked.q || asked.state || store.department);
+    const more = count() - pages.total;
+    if (!isFiltered) offer(more);
+    const isNew = figures() !== seen;
+    const mayHaveMore = isFiltered ? isNew || wasNew : more > 0 && !pages.items.length;
+    [seen, wasNew] = [figures(), isNew];
+    if (!mayHaveMore && asked.state !== "trouble" && pages.items.every(hasEnded)) return;
+    const asking = pages.abort;
+    const answer = await load(pages.cursors.at(-1), asking?.signal).catch(() => null);
+    if (!answer || pages.abort !== asking) return; // another page, search or filter has been asked for meanwhile
+    const isReplaced = asked.state === "trouble" && !body.contains(document.activeElement);
+    if (isReplaced || !pages.items.length) return pages.show(answer);
+    if (isFiltered) offer(answer.total - pages.total);
+    merge(answer.items);
+  }
+
+  /** Say how many have come since, and offer to show them. */
+  function offer(more) {
+    show(news, more > 0);
     text(news, `${plural(more, "more", "more")} since · show`);
-    const troubled = asked.state === "trouble";
-    if (!troubled && pages.items.every(hasEnded)) return;
-    const answer = await load(pages.cursors.at(-1)).catch(() => null);
-    if (answer && troubled && !body.contains(document.activeElement)) return pages.show(answer);
-    const now = new Map((answer?.items ?? []).map((row) => [row.id, row]));
+  }
+
+  function merge(rows) {
+    const now = new Map(rows.map((row) => [row.id, row]));
     pages.items = pages.items.map((row, place) => {
       const fresh = now.get(row.id);
       if (!fresh || fresh.updated_at === row.updated_at) return row;
