@@ -5,7 +5,7 @@ each time: one such record keeps everything after it from being read. Here each 
 is replaced by `?` before the batch is decoded.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from aiokafka.consumer import fetcher
@@ -48,20 +48,31 @@ class Records:
 
 
 class _Batch:
+    """As aiokafka's batch: an iterator over its records. It also asks a control batch for its first one."""
+
     def __init__(self, batch: Any, data: memoryview) -> None:
         self._batch, self._raw = batch, data
+        self._records: Iterator[Any] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self._records is None:
+            self._records = iter(self._decoded())
+        return next(self._records)
+
+    def _decoded(self) -> list[Any]:
         try:
-            return iter(list(self._batch))
+            return list(self._batch)
         except UnicodeDecodeError:
-            return iter(_repaired(self._raw))
+            return _repaired(self._raw)
 
 
-def _repaired(data: memoryview) -> Iterable[Any]:
+def _repaired(data: memoryview) -> list[Any]:
     batch: Any = _DefaultRecordBatchPy(data)
     batch._maybe_uncompress()
     at = batch._pos
