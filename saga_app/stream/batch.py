@@ -79,5 +79,8 @@ class Batch(ConsumerMessage):
         if not self.left:
             return self.offset + 1
         self._head = self._done.index(0, self._head)
-        offset: int = self.records[self._head].offset
-        return offset
+        return min(int(self.records[self._head].offset), self.offset)
+
+    def replaced(self, first: int) -> None:
+        """Its topic was deleted and created again, and begins at `first`: nothing of it can be committed any more."""
+        self.offset = first - 1

@@ -31,19 +31,35 @@ class Ledger:
     def add(self, batch: Batch) -> Batch:
         """Take responsibility for a batch that was just fetched."""
         batch.on_finish = self._release
-        self._committed.setdefault(batch.tp, batch.records[0].offset)
+        first, tp = batch.records[0].offset, batch.tp
+        if first < self._end(tp):
+            self._start_again(tp, first)
+        self._committed.setdefault(tp, first)
         self._open[batch.tp].append(batch)
         self.inflight += len(batch.records)
         return batch
 
     def passed(self, tp: TP, first: int, end: int) -> None:
         """From `first` to before `end` nothing is delivered: transaction markers, aborted records, deleted ones."""
-        self._committed.setdefault(tp, first)
         batches = self._open[tp]
+        if not batches and end < self._end(tp):
+            self._start_again(tp, first)
+        self._committed.setdefault(tp, first)
         if batches:
             batches[-1].offset = max(batches[-1].offset, end - 1)
         else:
             self._floor[tp] = max(self._floor.get(tp, 0), end)
+
+    def _end(self, tp: TP) -> int:
+        """Behind everything of this partition that was fetched or passed."""
+        batches = self._open[tp]
+        return batches[-1].offset + 1 if batches else max(self._floor.get(tp, 0), self._committed.get(tp, 0))
+
+    def _start_again(self, tp: TP, first: int) -> None:
+        """The topic was deleted and created again: its offsets are lower than those of before, and all that count."""
+        for batch in self._open[tp]:
+            batch.replaced(first)
+        self._floor[tp] = self._committed[tp] = first
 
     def _release(self, count: int) -> None:
         self.inflight -= count

@@ -193,3 +193,50 @@ def test_a_partition_with_nothing_but_an_aborted_transaction_is_committed_past_i
     assert ledger.committable() == {tp: 4}
     ledger.forget({tp})
     assert ledger.committable() == {}
+
+
+@pytest.mark.field(34)
+def test_a_topic_that_was_created_again_is_committed_from_its_beginning() -> None:
+    """Its group's offsets were deleted with it: those of the new one have to be committed though they are lower."""
+    ledger, tp = Ledger(limit=100), TP("in", 0)
+    finish_all(ledger.add(batch([7, 8])))
+    ledger.committed(ledger.committable())
+    new = ledger.add(batch([0, 1]))
+    assert ledger.committable() == {}
+    new.finish(0)
+    assert ledger.committable() == {tp: 1}
+    ledger.committed({tp: 1})
+    finish_all(new)
+    assert ledger.committable() == {tp: 2}
+
+
+@pytest.mark.field(34)
+def test_work_on_a_deleted_topic_holds_the_commits_of_the_new_one_until_it_is_done() -> None:
+    ledger, tp = Ledger(limit=100), TP("in", 0)
+    old, older = ledger.add(batch([7])), ledger.add(batch([8, 9]))
+    new = ledger.add(batch([0, 1]))
+    finish_all(new)
+    old.finish(0)
+    assert (ledger.committable(), ledger.inflight) == ({}, 2)
+    finish_all(older)
+    assert (ledger.committable(), ledger.inflight) == ({tp: 2}, 0)
+
+
+@pytest.mark.field(34)
+def test_markers_at_the_beginning_of_a_topic_that_was_created_again_are_committed_past() -> None:
+    ledger, tp = Ledger(limit=100), TP("in", 0)
+    finish_all(ledger.add(batch([7, 8])))
+    ledger.committed(ledger.committable())
+    ledger.passed(tp, 0, 3)
+    assert ledger.committable() == {tp: 3}
+
+
+def test_records_that_retention_has_deleted_before_those_that_came_are_no_new_topic() -> None:
+    ledger, tp = Ledger(limit=100), TP("in", 0)
+    finish_all(ledger.add(batch([0, 1, 2])))
+    ledger.committed(ledger.committable())
+    made = ledger.add(batch([7, 8, 9]))
+    ledger.passed(tp, 3, 7)
+    assert ledger.committable() == {tp: 7}
+    finish_all(made)
+    assert ledger.committable() == {tp: 10}
