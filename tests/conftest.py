@@ -31,6 +31,13 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield broker.bootstrap
 
 
+@pytest.fixture(scope="module")
+def kafka_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """HOST:PORT of a real broker that only the tests of one module use: they change or delete its topics."""
+    with _running(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker.bootstrap
+
+
 @pytest.fixture
 def own_kafka(tmp_path: Path) -> Iterator[RealKafka]:
     """A real broker of this test alone, running; it may be stopped, killed and started."""
@@ -92,7 +99,7 @@ class _running:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whoever asks for a real broker is marked so."""
     for item in items:
-        if {"kafka", "own_kafka"} & set(getattr(item, "fixturenames", ())):
+        if {"kafka", "kafka_of_module", "own_kafka"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
 
 

@@ -114,7 +114,7 @@ def _is_seen_in_part(case: Case) -> bool:
     """Whether a record of it may have been deleted."""
     if not case.seen.lost:
         return False
-    partitions = {each.partition for each in (*case.saga.asked, *case.saga.noted)}
+    partitions = {each.partition for each in case.saga.asked} | {each.partition for each in case.saga.noted}
     return any(not case.whole(*place) for place in case.seen.lost if place[1] in partitions)
 
 

@@ -17,6 +17,7 @@ from saga_app.saga.messages import DLQ, SIGNALS
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import topics
 from saga_app.stream.calm import calm
+from saga_app.stream.topic_ids import TopicIds
 
 log = structlog.get_logger()
 
@@ -48,6 +49,7 @@ class Services:
     ) -> None:
         self.bootstrap, self.partitions, self.embedded = bootstrap, partitions, embedded
         self.urls, self.seen = urls, seen
+        self._ids = TopicIds(bootstrap)
         self.broker_up = False
         self.shown: dict[str, dict[str, Any]] = {service: _unknown("not asked yet") for service in SERVICES}
 
@@ -85,7 +87,7 @@ class Services:
             return self._all(str(waiting))
         await ends.open()
         stale = await ends.look([TopicPartition(topic, p) for topic in READ_BY_ANY for p in range(self.partitions)])
-        self.seen(cluster, stale)
+        self.seen(cluster, stale or await self._replaced())
         for service in SERVICES:
             workers = None if self.embedded else await _workers(admin, service)  # that broker cannot be asked for them
             places = [TopicPartition(topic, p) for topic in READS[service] for p in range(self.partitions)]
@@ -96,6 +98,11 @@ class Services:
                 reason = "no worker is in its group"
             reason = reason or ends.held(places)
             self.shown[service] = {"up": count > 0, "workers": count, "lag": lag, "reason": reason}
+
+    async def _replaced(self) -> Stale | None:
+        """Topics that were deleted and created again since the last look; the embedded broker's never are."""
+        changed = [] if self.embedded else await self._ids.changed(topics.READ)
+        return Stale(f"created again: {', '.join(changed)}") if changed else None
 
     async def _incomplete(self, admin: AIOKafkaAdminClient) -> Waiting | None:
         """Topics that are missing, or have another number of partitions."""

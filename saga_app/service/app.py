@@ -41,7 +41,9 @@ class BrokerGate(Service):
         self.waits_for: str | None = "starting"
         settings = app.settings
         self.bootstrap = bootstrap_of(settings)
-        self.topics = TopicWatch(self.bootstrap, settings.partitions, settings.replication, settings.embedded)
+        self.topics = TopicWatch(
+            self.bootstrap, settings.partitions, settings.replication, settings.embedded, self._start_over
+        )
         super().__init__(**kwargs)
 
     async def on_start(self) -> None:
@@ -58,7 +60,12 @@ class BrokerGate(Service):
         except WrongEnvironment as error:
             stop(error)
         await claim_tables(self.app, self.bootstrap)
+        await self.topics.look_for_new_ids()
         self.waits_for = None
+
+    async def _start_over(self, names: list[str]) -> None:
+        consumer: Any = self.app.consumer
+        await consumer.start_over(names)
 
     @Service.task
     async def _watch(self) -> None:

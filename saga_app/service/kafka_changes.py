@@ -1,7 +1,7 @@
 """What may be exchanged under a running service, or between two runs of it: the cluster, and its topics."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,11 @@ from confluent_kafka import KafkaException
 
 from saga_app.service import topics
 from saga_app.stream.origin import Origin, claim
+from saga_app.stream.topic_ids import TopicIds
 
 log = structlog.get_logger()
+
+StartOver = Callable[[list[str]], Awaitable[None]]
 
 #: Time between two checks of the topics, and between two questions to a broker that does not answer (seconds).
 CHECK_S, AGAIN_S = 5.0, 1.0
@@ -45,12 +48,15 @@ class TopicWatch:
     """Notices topics that were deleted, or recreated with another number of partitions, while the service runs.
 
     `problem` says so, or is None. Missing topics are created again, as at the start; with another number of partitions
-    nothing can be done but to wait.
+    nothing can be done but to wait. `start_over` is called with the names of topics that were created again.
     """
 
-    def __init__(self, bootstrap: str, partitions: int, replication: int, embedded: bool) -> None:
+    def __init__(
+        self, bootstrap: str, partitions: int, replication: int, embedded: bool, start_over: StartOver | None = None
+    ) -> None:
         self.bootstrap, self.partitions, self.replication = bootstrap, partitions, replication
-        self.embedded = embedded
+        self.embedded, self._start_over = embedded, start_over
+        self._ids = TopicIds(bootstrap)
         self.problem: str | None = None
 
     async def check(self) -> None:
@@ -65,6 +71,15 @@ class TopicWatch:
             report = log.error if problem else log.info
             report("topics are not as they must be" if problem else "topics are complete again", reason=problem)
         self.problem = problem
+        await self.look_for_new_ids()
+
+    async def look_for_new_ids(self) -> None:
+        """Start over in topics that were created again since the last look; the embedded broker's never are."""
+        if self._start_over is None or self.embedded:
+            return
+        if changed := await self._ids.changed(topics.TOPICS):
+            log.warning("topics were deleted and created again: read from their beginning", topics=changed)
+            await self._start_over(changed)
 
     async def _look(self) -> str | None:
         async with topics.admin_of(self.bootstrap) as admin:

@@ -1,7 +1,7 @@
 """Faust's consumer, handing out batches and knowing in which phase of a rebalance it is."""
 
 from asyncio import iscoroutine
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -184,6 +184,17 @@ class Consumer(driver.Consumer):
         """Start over there; nothing fetched before counts."""
         self.ledger.forget({partition})
         await super().seek(partition, offset)
+
+    async def start_over(self, topics: Collection[str]) -> None:
+        """Read the assigned partitions of these topics from their beginning; changelogs are left alone.
+
+        What was read of them already comes again. During a rebalance nothing is done: positions that are committed
+        for a topic are deleted with it.
+        """
+        places = [tp for tp in self.assignment() if tp.topic in topics and self._table(tp) is None]
+        if places and self.phase is Phase.STREAMING:
+            for tp, offset in (await self.earliest_offsets(*places)).items():
+                await self.seek(tp, offset)
 
     # -- watching
 

@@ -27,13 +27,9 @@ pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """HOST:PORT of a broker that only these tests use: they delete its topics."""
-    broker = RealKafka(tmp_path_factory.mktemp("kafka"))
-    broker.start()
-    yield broker.bootstrap
-    broker.stop()
-    broker.clean()
+def kafka(kafka_of_module: str) -> str:
+    """Not the shared broker: these tests delete its topics."""
+    return kafka_of_module
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +116,9 @@ def test_an_aborted_transaction_onboards_nobody_and_its_markers_are_no_lag(
     until(lambda: all(each["lag"] == 0 for each in services(system).values()), 30, lambda: f"no lag: {services(system)}")
     until(lambda: committed(kafka) == ends(kafka), 20, "committed past the markers")
     assert states(kafka, "aborted").total() == 0
+    until(lambda: ask(f"{system.url}/api/sagas?q=committed")[1]["total"] == 12, 20, "the console shows the committed")
     assert ask(f"{system.url}/api/sagas?q=aborted")[1]["total"] == 0
+    assert not_ready(system) is None
     audit = system.saga("audit", "--broker", f"kafka://{kafka}", "--json")
     report = json.loads(audit.stdout)
     mine = [each for each in report["findings"] if str(each["saga"]).startswith(("aborted", "committed"))]
@@ -128,10 +126,10 @@ def test_an_aborted_transaction_onboards_nobody_and_its_markers_are_no_lag(
     now(f"aborted: {states(kafka, 'aborted').total()} sagas, lag {services(system)['provisioner']['lag']}")
 
 
-def committed(bootstrap: str) -> dict[int, int]:
-    """Where the Provisioner goes on in new-user."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "provisioner"})
-    found = consumer.committed([TopicPartition("new-user", p) for p in range(12)], 10)
+def committed(bootstrap: str, group: str = "provisioner", topic: str = "new-user") -> dict[int, int]:
+    """Where a service goes on in a topic."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
+    found = consumer.committed([TopicPartition(topic, p) for p in range(12)], 10)
     consumer.close()
     return {each.partition: max(0, each.offset) for each in found}
 
@@ -200,6 +198,28 @@ def test_a_topic_that_comes_back_with_one_partition_is_waited_for(kafka: str, sy
     all_ready(system)
     until(lambda: not_ready(system) is None, 60, lambda: f"the console has recovered: {not_ready(system)}")
     onboard(kafka, "corrected")
+
+
+@pytest.mark.field(34)
+def test_a_topic_that_holds_more_than_before_when_it_is_noticed_is_read_from_its_beginning(
+    kafka: str, system: System, now: Now
+) -> None:
+    """The Notifier is frozen meanwhile: its positions are there in the new topic, with other records below them."""
+    admin = AdminClient({"bootstrap.servers": kafka})
+    ids = [f"again{n}" for n in range(240)]
+    notifier = system.child("agents.notifier")
+    notifier.suspend()
+    try:
+        admin.delete_topics(["notify"])["notify"].result(20)
+        until(lambda: created(admin, "notify", 12), 20, "created again", every_s=0.02)
+        send(kafka, "new-user", [(id.encode(), user(id)) for id in ids], partitioner="murmur2_random")
+        until(lambda: sum(ends(kafka, "notify").values()) >= len(ids), 20, "asked for mails")
+    finally:
+        notifier.resume()
+    until(lambda: states(kafka, "again")["completed"] == len(ids), 60, "all completed", every_s=0.5)
+    until(lambda: committed(kafka, "notifier", "notify") == ends(kafka, "notify"), 20, "all is committed")
+    until(lambda: ask(f"{system.url}/api/sagas?q=again&state=completed")[1]["total"] == len(ids), 30, "the console, too")
+    now(next(line for line in system.lines if "read from their beginning" in line).split("[warning  ] ")[-1][:120])
 
 
 def created(admin: AdminClient, topic: str, partitions: int) -> bool:

@@ -35,13 +35,9 @@ def limit(bootstrap: str, topic: str, size_bytes: int | None) -> None:
 
 
 @pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """HOST:PORT of a broker that only these tests use: they change the limits of its topics."""
-    broker = RealKafka(tmp_path_factory.mktemp("kafka"))
-    broker.start()
-    yield broker.bootstrap
-    broker.stop()
-    broker.clean()
+def kafka(kafka_of_module: str) -> str:
+    """Not the shared broker: these tests change the limits of its topics."""
+    return kafka_of_module
 
 
 @pytest.fixture(scope="module")
