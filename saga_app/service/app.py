@@ -4,7 +4,7 @@ Each reason is short here; what was seen is in docs/decisions/.
 """
 
 import gc
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -63,9 +63,8 @@ class BrokerGate(Service):
         await self.topics.look_for_new_ids()
         self.waits_for = None
 
-    async def _start_over(self, names: list[str]) -> None:
-        consumer: Any = self.app.consumer
-        await consumer.start_over(names)
+    async def _start_over(self, topics: Collection[str]) -> bool:
+        return await cast(Any, self.app.consumer).start_over(topics)  # type: ignore[no-any-return]
 
     @Service.task
     async def _watch(self) -> None:

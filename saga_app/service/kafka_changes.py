@@ -1,7 +1,7 @@
 """What may be exchanged under a running service, or between two runs of it: the cluster, and its topics."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,8 @@ from saga_app.stream.topic_ids import TopicIds
 
 log = structlog.get_logger()
 
-StartOver = Callable[[list[str]], Awaitable[None]]
+#: Is called with names of topics; whether it could be done now, or has to be tried again.
+StartOver = Callable[[Collection[str]], Awaitable[bool]]
 
 #: Time between two checks of the topics, and between two questions to a broker that does not answer (seconds).
 CHECK_S, AGAIN_S = 5.0, 1.0
@@ -56,7 +57,7 @@ class TopicWatch:
     ) -> None:
         self.bootstrap, self.partitions, self.replication = bootstrap, partitions, replication
         self.embedded, self._start_over = embedded, start_over
-        self._ids = TopicIds(bootstrap)
+        self._ids, self._replaced = TopicIds(bootstrap), set[str]()
         self.problem: str | None = None
 
     async def check(self) -> None:
@@ -77,9 +78,10 @@ class TopicWatch:
         """Start over in topics that were created again since the last look; the embedded broker's never are."""
         if self._start_over is None or self.embedded:
             return
-        if changed := await self._ids.changed(topics.TOPICS):
-            log.warning("topics were deleted and created again: read from their beginning", topics=changed)
-            await self._start_over(changed)
+        self._replaced |= set(await self._ids.changed(topics.TOPICS))
+        if self._replaced and await self._start_over(self._replaced):
+            replaced, self._replaced = sorted(self._replaced), set()
+            log.warning("topics were deleted and created again: read from their beginning", topics=replaced)
 
     async def _look(self) -> str | None:
         async with topics.admin_of(self.bootstrap) as admin:

@@ -185,16 +185,18 @@ class Consumer(driver.Consumer):
         self.ledger.forget({partition})
         await super().seek(partition, offset)
 
-    async def start_over(self, topics: Collection[str]) -> None:
+    async def start_over(self, topics: Collection[str]) -> bool:
         """Read the assigned partitions of these topics from their beginning; changelogs are left alone.
 
-        What was read of them already comes again. During a rebalance nothing is done: positions that are committed
-        for a topic are deleted with it.
+        What was read of them already comes again. During a rebalance nothing is done, and the result is False.
         """
+        if self.phase is not Phase.STREAMING:
+            return False
         places = [tp for tp in self.assignment() if tp.topic in topics and self._table(tp) is None]
-        if places and self.phase is Phase.STREAMING:
+        if places:
             for tp, offset in (await self.earliest_offsets(*places)).items():
                 await self.seek(tp, offset)
+        return True
 
     # -- watching
 

@@ -1,9 +1,10 @@
 """Topics that are deleted, or come back otherwise, while a service runs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
@@ -74,6 +75,21 @@ async def test_another_number_of_partitions_is_waited_for(cluster: Cluster, watc
     cluster.held["notify"] = PARTITIONS
     await watch.check()
     assert watch.problem is None
+
+
+async def test_topics_with_new_ids_are_read_again_as_soon_as_that_can_be_done(cluster: Cluster) -> None:
+    done, asked = [False, True], []
+
+    async def start_over(names: Collection[str]) -> bool:
+        asked.append(set(names))
+        return done.pop(0)
+
+    watch: Any = TopicWatch("127.0.0.1:9", PARTITIONS, 1, embedded=False, start_over=start_over)
+    changed: list[list[str]] = [[], ["notify"], [], []]
+    watch._ids = SimpleNamespace(changed=AsyncMock(side_effect=changed))
+    for _ in range(4):
+        await watch.check()
+    assert asked == [{"notify"}, {"notify"}]
 
 
 async def test_a_broker_that_is_away_says_nothing_about_topics(cluster: Cluster, watch: TopicWatch) -> None:
