@@ -9,7 +9,7 @@ from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.user import User
 from tests.system import System
@@ -105,6 +105,25 @@ def test_users_are_filtered_by_state(user: User, grace: tuple[str, str]) -> None
     expect(user.page.get_by_text("No matching users.")).to_be_visible()
     user.page.get_by_label("State").select_option("completed")
     expect(user.page.locator(".users-table tbody tr")).to_have_count(1)
+
+
+@pytest.mark.field(44)
+def test_the_drawer_says_which_records_were_not_found_and_where_they_were_looked_for(
+    grace: tuple[str, str], visit: Callable[..., User], company: System
+) -> None:
+    _, id = grace
+    page = visit(company.url).page
+
+    def without_requests(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        told["searched"] = {"around_s": 10.0, "records": 1234, "missing": ["new-user", "authorize"]}
+        route.fulfill(response=answer, json=told)
+
+    page.route(f"**/api/sagas/{id}/trace", without_requests)
+    page.goto(f"{company.url}/#/sagas/{id}")
+    sentence = "Not found: a record on new-user, authorize. Searched 10.0 s before and after each step (1,234 records)."
+    expect(page.get_by_text(sentence)).to_be_visible()
 
 
 def test_a_link_to_a_saga_opens_the_drawer_with_its_timeline(

@@ -14,7 +14,7 @@ import { hasEnded, inMotion, inTrouble } from "./plan.js";
 import { idsInView, sagaAddress, sagaInAddress, viewAddress } from "./router.js";
 import { retrying } from "./row.js";
 import { store, subscribe } from "./store.js";
-import { tick, timeline } from "./timeline.js";
+import { notFound, tick, timeline } from "./timeline.js";
 import { inUtc, when } from "./when.js";
 
 const narrow = matchMedia("(max-width: 899px)");
@@ -35,8 +35,9 @@ export function drawer() {
   const facts = h("dl", { class: "facts" });
   const broken = h("div", { class: "broken", role: "alert", hidden: true });
   const story = h("div", { class: "story" });
+  const absent = h("p", { class: "absent", hidden: true });
   const heading = h("h3", {}, "Timeline");
-  const body = h("div", { class: "drawer-body" }, state, why, what.element, broken, facts, heading, story);
+  const body = h("div", { class: "drawer-body" }, state, why, what.element, broken, facts, heading, story, absent);
   element.append(h("div", { class: "drawer-head" }, title, h("div", { class: "buttons" }, previous, next, close)), body);
 
   let id = null;
@@ -65,6 +66,7 @@ export function drawer() {
     why.dataset.meaning = "";
     what.paint(null);
     story.replaceChildren(...skeleton());
+    show(absent, false);
     element.scrollTop = 0;
     body.scrollTop = 0;
     mark();
@@ -98,7 +100,11 @@ export function drawer() {
     if (wanted !== id) return;
     const [row, trace] = results;
     if (row.status === "fulfilled") paint(row.value);
-    if (trace.value) paintStory(trace.value.entries);
+    if (trace.value) {
+      paintStory(trace.value.entries);
+      text(absent, notFound(trace.value.searched));
+      show(absent, Boolean(absent.textContent) && row.status === "fulfilled" && !inMotion(row.value));
+    }
     const failed = results.find((result) => result.status === "rejected");
     show(broken, Boolean(failed));
     if (failed) fail(failed.reason, row.status === "fulfilled");

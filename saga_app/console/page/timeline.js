@@ -29,6 +29,13 @@ export function timeline(entries) {
   );
 }
 
+/** What should be here and was not found in Kafka, and where it was looked for; empty if nothing is missing. */
+export function notFound({ around_s: around, records, missing }) {
+  if (!missing.length) return "";
+  const where = around == null ? "all of its partition" : `${duration(around)} before and after each step`;
+  return `Not found: a record on ${missing.join(", ")}. Searched ${where} (${plural(records, "record")}).`;
+}
+
 /** The attempts that are waited for count down. `now` is the server's time. */
 export function tick(element, now) {
   for (const again of element.querySelectorAll("[data-next]")) text(again, nextTry(again.dataset.next, now));
