@@ -46,6 +46,13 @@ def everything(bootstrap: str, topic: str) -> Iterator[Any]:
         consumer.close()
 
 
+def ends(bootstrap: str, topic: str) -> dict[int, int]:
+    """Where the partitions of a topic end."""
+    consumer, found = _opened(bootstrap, topic)
+    consumer.close()
+    return {partition: high for partition, (_, high) in found.items()}
+
+
 def _opened(bootstrap: str, topic: str) -> tuple[Consumer, dict[int, tuple[int, int]]]:
     """A client, with the first and next offset of each partition.
 

@@ -188,14 +188,14 @@ class Consumer(driver.Consumer):
     async def start_over(self, topics: Collection[str]) -> bool:
         """Read the assigned partitions of these topics from their beginning; changelogs are left alone.
 
-        What was read of them already comes again. During a rebalance nothing is done, and the result is False.
+        What was read of them already comes again; `Ledger` sees that the offsets begin again. During a rebalance
+        nothing is done, and the result is False.
         """
         if self.phase is not Phase.STREAMING:
             return False
-        places = [tp for tp in self.assignment() if tp.topic in topics and self._table(tp) is None]
-        if places:
-            for tp, offset in (await self.earliest_offsets(*places)).items():
-                await self.seek(tp, offset)
+        await self._thread.start_over(
+            [tp for tp in self.assignment() if tp.topic in topics and self._table(tp) is None]
+        )
         return True
 
     # -- watching

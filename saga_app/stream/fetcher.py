@@ -131,6 +131,7 @@ class Fetcher:
         self._next: dict[TP, int] = {}  #: the partitions that are read, and from where they go on
         self._passed: dict[TP, tuple[int, int]] = {}  #: see take_passed
         self._lost: dict[TP, int] = {}  #: positions that were not there, until it is known what is
+        self._restarted: set[TP] = set()  #: began again since the last `start_over`
         self._on_loss = on_loss
         self._thread = ThreadPoolExecutor(1, "fetcher")
         # Else librdkafka looks for the leaders of what it is told to read half a second later.
@@ -173,9 +174,26 @@ class Fetcher:
                 loss = Loss(tp, first, wanted[tp] if wanted[tp] > first else None)
                 if loss.end is not None:  # committed past, so that a restart does not report it again
                     self._passed[tp] = first, loss.end
-                losses.error("records are lost: %s", loss)
-                if self._on_loss is not None:
-                    self._on_loss(loss)
+                else:
+                    self._restarted.add(tp)
+                self._report(loss)
+
+    def _report(self, loss: Loss) -> None:
+        losses.error("records are lost: %s", loss)
+        if self._on_loss is not None:
+            self._on_loss(loss)
+
+    def start_over(self, states: Mapping[TP, Any]) -> list[TP]:
+        """Those of these partitions that are still read from a position in a topic that is no more; reported as lost.
+
+        Partitions whose position was beyond the end, found since the last call, are read from the beginning already.
+        """
+        behind = [tp for tp, state in states.items() if tp not in self._restarted and state.has_valid_position]
+        self._restarted.clear()
+        for tp in behind:
+            if position := states[tp].position:
+                self._report(Loss(tp, position, None))
+        return behind
 
     def take_passed(self) -> dict[TP, tuple[int, int]]:
         """By partition, from where to where nothing was delivered at its end, since this was asked last."""

@@ -54,6 +54,19 @@ class Thread(driver.AIOKafkaConsumerThread):
         except (Exception, asyncio.CancelledError) as error:
             self.log.warning("the consumer did not close cleanly: %r", error)
 
+    async def start_over(self, places: list[TP]) -> None:
+        """Read these partitions from their beginning, unless that is done already."""
+        await self.call_thread(self._start_over, places)
+
+    async def _start_over(self, places: list[TP]) -> None:
+        consumer: Any = self._consumer
+        assignment = consumer._fetcher._subscriptions.subscription.assignment
+        states = {tp: assignment.state_value(tp) for tp in places if tp in assignment.tps}
+        behind = self.fetcher.start_over(states) if self.fetcher is not None else []
+        if behind:
+            for tp, offset in (await consumer.beginning_offsets(behind)).items():
+                consumer.seek(tp, offset)
+
     def take_passed(self) -> dict[TP, tuple[int, int]]:
         """See `Fetcher.take_passed`."""
         return self.fetcher.take_passed() if self.fetcher is not None else {}

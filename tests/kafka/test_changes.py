@@ -17,7 +17,7 @@ from saga_app.stream import partition_of
 from tests.kafka.test_saga import SERVICES, ask, running, states
 from tests.real_kafka import RealKafka
 from tests.system import PORTS, System
-from tests.topics import read, send, user
+from tests.topics import ends, read, send, user
 from tests.wait import until
 
 Now = Callable[[str], None]
@@ -114,7 +114,7 @@ def test_an_aborted_transaction_onboards_nobody_and_its_markers_are_no_lag(
     produce(kafka, [f"aborted{n}" for n in range(12, 24)], "abort")
     until(lambda: states(kafka, "committed")["completed"] == 12, 60, "the committed ones completed", every_s=0.5)
     until(lambda: all(each["lag"] == 0 for each in services(system).values()), 30, lambda: f"no lag: {services(system)}")
-    until(lambda: committed(kafka) == ends(kafka), 20, "committed past the markers")
+    until(lambda: committed(kafka) == ends(kafka, "new-user"), 20, "committed past the markers")
     assert states(kafka, "aborted").total() == 0
     until(lambda: ask(f"{system.url}/api/sagas?q=committed")[1]["total"] == 12, 20, "the console shows the committed")
     assert ask(f"{system.url}/api/sagas?q=aborted")[1]["total"] == 0
@@ -132,14 +132,6 @@ def committed(bootstrap: str, group: str = "provisioner", topic: str = "new-user
     found = consumer.committed([TopicPartition(topic, p) for p in range(12)], 10)
     consumer.close()
     return {each.partition: max(0, each.offset) for each in found}
-
-
-def ends(bootstrap: str, topic: str = "new-user") -> dict[int, int]:
-    """Where the partitions of a topic end."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody"})
-    found = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), 10)[1] for p in range(12)}
-    consumer.close()
-    return found
 
 
 @pytest.mark.field(35)
