@@ -83,7 +83,9 @@ def rows(bootstrap: str) -> dict[str, list[Row]]:
 
 def send(bootstrap: str, topic: str, records: Iterable[tuple[bytes | None, bytes | None]], **settings: Any) -> None:
     """Keys and values, acknowledged when this returns."""
-    producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 2_000_000, **settings})
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "enable.idempotence": True, "message.max.bytes": 2_000_000, **settings}
+    )
     for key, value in records:
         producer.produce(topic, value, key)
     assert producer.flush(30) == 0

@@ -291,7 +291,9 @@ class StepLoop:
             reason = "repeated" if same else "id-taken"
             metrics.SECOND_REQUESTS.labels(reason).inc()
             place = {"partition": record.partition, "offset": record.offset}
-            log.info("second request for a saga ignored", saga=row.id, reason=reason, state=row.state, **place)
+            # A producer without idempotence sends very much again; that somebody asks again after a rollback is news.
+            report = log.debug if same and row.state in ("running", "completed") else log.info
+            report("second request for a saga ignored", saga=row.id, reason=reason, state=row.state, **place)
             return False
         if machine.passed(row, request):
             return False

@@ -23,6 +23,7 @@ from saga_app.saga.messages import (
     Slip,
     Visit,
     Waiting,
+    changed,
     decode,
     encode,
 )
@@ -215,20 +216,28 @@ def test_a_second_request_for_the_same_user_does_nothing() -> None:
 
 @pytest.mark.field(28)
 @pytest.mark.parametrize(
-    ("value", "reason"), [(ASKED, "repeated"), (ASKED.replace(b"Ada", b"Bob"), "id-taken")], ids=["same", "another"]
+    ("value", "state", "reason", "level"),
+    [
+        (ASKED, "running", "repeated", "debug"),
+        (ASKED, "rolled-back", "repeated", "info"),
+        (ASKED.replace(b"Ada", b"Bob"), "running", "id-taken", "info"),
+    ],
 )
 def test_a_second_request_is_logged_with_its_reason_and_counted(
-    value: bytes, reason: str, now: Callable[[str], None]
+    value: bytes, state: Any, reason: str, level: str, now: Callable[[str], None]
 ) -> None:
     _, table = handle("new-user", ASKED)
+    partition = partition_of(b"ada", PARTITIONS)
+    table.held[partition, b"ada"] = encode(changed(table.row("ada"), state=state))
     counted = metrics.SECOND_REQUESTS.labels(reason)._value.get()
     with capture_logs() as logs:
         handle("new-user", ASKED, table=table)
         again, _ = handle("new-user", value, table=table, offset=8)
-    (line,) = [line for line in logs if line["log_level"] == "info"]
-    assert (line["saga"], line["reason"], line["state"], again.topics) == ("ada", reason, "running", [])
+    (line,) = [line for line in logs if line["event"].startswith("second request")]
+    assert (line["saga"], line["reason"], line["state"], again.topics) == ("ada", reason, state, [])
+    assert line["log_level"] == level
     assert metrics.SECOND_REQUESTS.labels(reason)._value.get() == counted + 1
-    now(f"info: {line['event']}, reason {line['reason']}")
+    now(f"{level}: {line['event']}, reason {line['reason']}, {state}")
 
 
 def test_the_last_message_completes_the_row_and_sends_nothing() -> None:
