@@ -163,13 +163,14 @@ class Console(Service):
         if self._ours is not None and not self._ours.is_closed():
             self._ours.call_soon_threadsafe(call, *args)
 
-    def _kafka_seen(self, cluster: str, changed: Waiting | Stale | None) -> None:
+    def _kafka_seen(self, cluster: str, changed: Waiting | Stale | None) -> bool:
         if not self.reader.broker_up:
-            return
+            return False
         if cluster and self.index.cluster and cluster != self.index.cluster:
             changed = Stale("there is another Kafka at the broker's address")
         if changed is not None:
             self.reader.interrupt(changed)
+        return True
 
     def _room(self, count: int) -> str | None:
         """The embedded broker drops silently what does not fit: refuse before."""

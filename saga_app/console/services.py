@@ -37,6 +37,7 @@ class Services:
 
     `urls`: where the services of this machine answer. `seen` is called at each look with the cluster's id, and with
     what is wrong with its topics, if anything is: `Waiting` until they are there again, or `Stale` if they are others.
+    It answers whether the reader has been told.
     """
 
     def __init__(
@@ -45,11 +46,11 @@ class Services:
         partitions: int,
         embedded: bool,
         urls: dict[str, str],
-        seen: Callable[[str, Waiting | Stale | None], None],
+        seen: Callable[[str, Waiting | Stale | None], bool],
     ) -> None:
         self.bootstrap, self.partitions, self.embedded = bootstrap, partitions, embedded
         self.urls, self.seen = urls, seen
-        self._ids = TopicIds(bootstrap)
+        self._ids, self._changed = TopicIds(bootstrap), set[str]()
         self.broker_up = False
         self.shown: dict[str, dict[str, Any]] = {service: _unknown("not asked yet") for service in SERVICES}
 
@@ -87,7 +88,8 @@ class Services:
             return self._all(str(waiting))
         await ends.open()
         stale = await ends.look([TopicPartition(topic, p) for topic in READ_BY_ANY for p in range(self.partitions)])
-        self.seen(cluster, stale or await self._replaced())
+        if self.seen(cluster, stale or await self._replaced()):
+            self._changed.clear()
         for service in SERVICES:
             workers = None if self.embedded else await _workers(admin, service)  # that broker cannot be asked for them
             places = [TopicPartition(topic, p) for topic in READS[service] for p in range(self.partitions)]
@@ -101,8 +103,9 @@ class Services:
 
     async def _replaced(self) -> Stale | None:
         """Topics that were deleted and created again since the last look; the embedded broker's never are."""
-        changed = [] if self.embedded else await self._ids.changed(topics.READ)
-        return Stale(f"created again: {', '.join(changed)}") if changed else None
+        if not self.embedded:
+            self._changed |= set(await self._ids.changed(topics.READ))
+        return Stale(f"created again: {', '.join(sorted(self._changed))}") if self._changed else None
 
     async def _incomplete(self, admin: AIOKafkaAdminClient) -> Waiting | None:
         """Topics that are missing, or have another number of partitions."""

@@ -79,9 +79,16 @@ class TopicWatch:
         if self._start_over is None or self.embedded:
             return
         self._replaced |= set(await self._ids.changed(topics.TOPICS))
-        if self._replaced and await self._start_over(self._replaced):
-            replaced, self._replaced = sorted(self._replaced), set()
-            log.warning("topics were deleted and created again: read from their beginning", topics=replaced)
+        try:
+            is_done = bool(self._replaced) and await self._start_over(self._replaced)
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("a replaced topic cannot be read from its beginning yet", error=repr(error))
+            return
+        if is_done:
+            log.warning(
+                "topics were deleted and created again: read from their beginning", topics=sorted(self._replaced)
+            )
+            self._replaced.clear()
 
     async def _look(self) -> str | None:
         async with topics.admin_of(self.bootstrap) as admin:

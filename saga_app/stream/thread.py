@@ -62,10 +62,11 @@ class Thread(driver.AIOKafkaConsumerThread):
         consumer: Any = self._consumer
         assignment = consumer._fetcher._subscriptions.subscription.assignment
         states = {tp: assignment.state_value(tp) for tp in places if tp in assignment.tps}
-        behind = self.fetcher.start_over(states) if self.fetcher is not None else []
-        if behind:
-            for tp, offset in (await consumer.beginning_offsets(behind)).items():
-                consumer.seek(tp, offset)
+        if self.fetcher is None or not states:
+            return
+        first = await consumer.beginning_offsets([*states])
+        for tp in self.fetcher.start_over(states):
+            consumer.seek(tp, first[tp])
 
     def take_passed(self) -> dict[TP, tuple[int, int]]:
         """See `Fetcher.take_passed`."""
