@@ -193,9 +193,7 @@ class Consumer(driver.Consumer):
         """
         if self.phase is not Phase.STREAMING:
             return False
-        await self._thread.start_over(
-            [tp for tp in self.assignment() if tp.topic in topics and self._table(tp) is None]
-        )
+        await self._thread.start_over([name for name in topics if self._table(TP(name, 0)) is None])
         return True
 
     # -- watching

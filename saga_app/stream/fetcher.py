@@ -8,7 +8,7 @@ that stands elsewhere than we have read (it was sought, or is new) begins anew f
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from gc import get_referents
@@ -131,6 +131,7 @@ class Fetcher:
         self._next: dict[TP, int] = {}  #: the partitions that are read, and from where they go on
         self._passed: dict[TP, tuple[int, int]] = {}  #: see take_passed
         self._lost: dict[TP, int] = {}  #: positions that were not there, until it is known what is
+        self._reached: dict[TP, int] = {}  #: how far each partition was ever read
         self._restarted: set[TP] = set()  #: began again since the last `start_over`
         self._on_loss = on_loss
         self._thread = ThreadPoolExecutor(1, "fetcher")
@@ -176,6 +177,7 @@ class Fetcher:
                     self._passed[tp] = first, loss.end
                 else:
                     self._restarted.add(tp)
+                    self._reached.pop(tp, None)
                 self._report(loss)
 
     def _report(self, loss: Loss) -> None:
@@ -183,16 +185,19 @@ class Fetcher:
         if self._on_loss is not None:
             self._on_loss(loss)
 
-    def start_over(self, states: Mapping[TP, Any]) -> list[TP]:
-        """Those of these partitions that are still read from a position in a topic that is no more; reported as lost.
+    def start_over(self, topics: Collection[str], states: Mapping[TP, Any]) -> list[TP]:
+        """Report what these topics have lost that were created again; answers which partitions have to be sought.
 
-        Partitions whose position was beyond the end, found since the last call, are read from the beginning already.
+        `states` are those of their assigned partitions. A rebalance may have come in between, so that the positions
+        are new: what counts is how far each partition was read. Those whose position was beyond the end, found since
+        the last call, are read from the beginning already.
         """
+        for tp in [tp for tp in self._reached if tp.topic in topics]:
+            reached = self._reached.pop(tp)
+            if tp not in self._restarted:
+                self._report(Loss(tp, reached, None))
         behind = [tp for tp, state in states.items() if tp not in self._restarted and state.has_valid_position]
         self._restarted.clear()
-        for tp in behind:
-            if position := states[tp].position:
-                self._report(Loss(tp, position, None))
         return behind
 
     def take_passed(self) -> dict[TP, tuple[int, int]]:
@@ -242,6 +247,7 @@ class Fetcher:
         if state is None or not state.has_valid_position or state.position != self._next.get(tp):
             return False
         self._next[tp] = position
+        self._reached[tp] = max(self._reached.get(tp, 0), position)
         state.consumed_to(position)
         return True
 

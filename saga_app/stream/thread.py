@@ -1,7 +1,7 @@
 """aiokafka's consumer in its thread: it looks after group, positions and commits, and librdkafka fetches."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -54,18 +54,16 @@ class Thread(driver.AIOKafkaConsumerThread):
         except (Exception, asyncio.CancelledError) as error:
             self.log.warning("the consumer did not close cleanly: %r", error)
 
-    async def start_over(self, places: list[TP]) -> None:
-        """Read these partitions from their beginning, unless that is done already."""
-        await self.call_thread(self._start_over, places)
+    async def start_over(self, topics: Collection[str]) -> None:
+        """Read the assigned partitions of these topics from their beginning, unless that is done already."""
+        await self.call_thread(self._start_over, topics)
 
-    async def _start_over(self, places: list[TP]) -> None:
+    async def _start_over(self, topics: Collection[str]) -> None:
         consumer: Any = self._consumer
         assignment = consumer._fetcher._subscriptions.subscription.assignment
-        states = {tp: assignment.state_value(tp) for tp in places if tp in assignment.tps}
-        if self.fetcher is None or not states:
-            return
+        states = {tp: assignment.state_value(tp) for tp in assignment.tps if tp.topic in topics}
         first = await consumer.beginning_offsets([*states])
-        for tp in self.fetcher.start_over(states):
+        for tp in self.fetcher.start_over(topics, states) if self.fetcher is not None else ():
             consumer.seek(tp, first[tp])
 
     def take_passed(self) -> dict[TP, tuple[int, int]]:

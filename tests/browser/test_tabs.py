@@ -147,6 +147,7 @@ def set_hidden(tab: User, hidden: bool) -> None:
 def test_a_frozen_tab_that_reads_is_replaced(window: Window) -> None:
     first, second = window.tab(), window.tab()
     assert window.holders() == [first.page]
+    show_all_arrive([first, second], first.press_new_user())  # now there is an event after which to go on
     first.page.evaluate("BroadcastChannel.prototype.postMessage = () => {}")
     id = second.press_new_user()
     show_all_arrive([second], id)

@@ -81,7 +81,11 @@ def test_a_deleted_topic_is_named_and_created_again_and_the_services_go_on(
     now(until(reason, 30, "it is named", every_s=0.02))
     all_ready(system)
     lost = [f"records are lost: {place} from offset" for place in held]
-    until(lambda: all(any(each in line for line in system.lines) for each in lost), 60, "every loss is reported")
+
+    def missing() -> list[str]:
+        return [each for each in lost if not any(each in line for line in system.lines)]
+
+    until(lambda: not missing(), 60, lambda: f"every loss is reported: {missing()} are not; {system.said()}")
     onboard(kafka, "after")
 
 
