@@ -27,13 +27,13 @@ async def eventually(condition: Callable[[], Awaitable[T]], within_s: float, wha
     """The same for a coroutine function."""
     deadline = time.monotonic() + within_s
     while not (answer := await condition()):
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what if isinstance(what, str) else what()}"
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
         await asyncio.sleep(every_s)
     return answer
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on and that no test of this machine was given a short while ago.
+    """Unused ports of 127.0.0.1, each different from those that other tests were given shortly before.
 
     Not those of the system's own choice: a client that keeps asking for a broker which is down would in the
     end be given that very port for its own side, and be connected to itself.

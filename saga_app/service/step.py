@@ -291,7 +291,7 @@ class StepLoop:
             reason = "repeated" if same else "id-taken"
             metrics.SECOND_REQUESTS.labels(reason).inc()
             place = {"partition": record.partition, "offset": record.offset}
-            # A producer without idempotence sends very much again; that somebody asks again after a rollback is news.
+            # Producers without idempotence repeat many requests; only one after a rollback needs attention.
             report = log.debug if same and row.state in ("running", "completed") else log.info
             report("second request for a saga ignored", saga=row.id, reason=reason, state=row.state, **place)
             return False

@@ -132,7 +132,7 @@ class Fetcher:
         self._passed: dict[TP, tuple[int, int]] = {}  #: see take_passed
         self._lost: dict[TP, int] = {}  #: positions that were not there, until it is known what is
         self._reached: dict[TP, int] = {}  #: how far each partition was ever read
-        self._restarted: set[TP] = set()  #: began again since the last `start_over`
+        self._restarted: set[TP] = set()  #: reported as lost since the last `report_replaced`
         self._on_loss = on_loss
         self._thread = ThreadPoolExecutor(1, "fetcher")
         # Else librdkafka looks for the leaders of what it is told to read half a second later.
@@ -185,20 +185,16 @@ class Fetcher:
         if self._on_loss is not None:
             self._on_loss(loss)
 
-    def start_over(self, topics: Collection[str], states: Mapping[TP, Any]) -> list[TP]:
-        """Report what these topics have lost that were created again; answers which partitions have to be sought.
+    def report_replaced(self, topics: Collection[str]) -> None:
+        """Report what these topics held that were created again, as far as it was read, unless that is done already.
 
-        `states` are those of their assigned partitions. A rebalance may have come in between, so that the positions
-        are new: what counts is how far each partition was read. Those whose position was beyond the end, found since
-        the last call, are read from the beginning already.
+        A rebalance may have reset the positions since, so what counts is how far each partition was ever read.
         """
         for tp in [tp for tp in self._reached if tp.topic in topics]:
             reached = self._reached.pop(tp)
             if tp not in self._restarted:
                 self._report(Loss(tp, reached, None))
-        behind = [tp for tp, state in states.items() if tp not in self._restarted and state.has_valid_position]
         self._restarted.clear()
-        return behind
 
     def take_passed(self) -> dict[TP, tuple[int, int]]:
         """By partition, from where to where nothing was delivered at its end, since this was asked last."""

@@ -55,16 +55,17 @@ class Thread(driver.AIOKafkaConsumerThread):
             self.log.warning("the consumer did not close cleanly: %r", error)
 
     async def start_over(self, topics: Collection[str]) -> None:
-        """Read the assigned partitions of these topics from their beginning, unless that is done already."""
+        """Read the assigned partitions of these topics from their beginning."""
         await self.call_thread(self._start_over, topics)
 
     async def _start_over(self, topics: Collection[str]) -> None:
         consumer: Any = self._consumer
         assignment = consumer._fetcher._subscriptions.subscription.assignment
-        states = {tp: assignment.state_value(tp) for tp in assignment.tps if tp.topic in topics}
-        first = await consumer.beginning_offsets([*states])
-        for tp in self.fetcher.start_over(topics, states) if self.fetcher is not None else ():
-            consumer.seek(tp, first[tp])
+        first = await consumer.beginning_offsets([tp for tp in assignment.tps if tp.topic in topics])
+        if self.fetcher is not None:
+            self.fetcher.report_replaced(topics)
+        for tp, offset in first.items():
+            consumer.seek(tp, offset)
 
     def take_passed(self) -> dict[TP, tuple[int, int]]:
         """See `Fetcher.take_passed`."""
