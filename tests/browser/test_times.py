@@ -11,7 +11,7 @@ from tests.browser.user import SAGA_MS, User
 from tests.system import System
 
 #: What the page's own functions show for a time, while the clock of the browser says `now`.
-FORMATTED = """async ([at, name]) => (await import("/page/format.js"))[name](at)"""
+FORMATTED = """async ([at, name]) => (await import("/page/core/format.js"))[name](at)"""
 
 #: The end of daylight saving time in New York: 01:30 comes twice. In London, Sydney and Lord Howe the same.
 TWICE = [
@@ -119,7 +119,7 @@ def test_after_midnight_the_times_of_yesterday_get_their_date(browser: Browser, 
     page.goto(f"{company.url}/page/icon.svg")
     page.evaluate(
         """async () => {
-            const [{ when }, { clock }] = [await import("/page/when.js"), await import("/page/format.js")];
+            const [{ when }, { clock }] = [await import("/page/core/time.js"), await import("/page/core/format.js")];
             document.documentElement.append(when("2026-11-27T22:00:00.000Z", clock));
         }"""
     )

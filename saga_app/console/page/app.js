@@ -1,21 +1,21 @@
 // Where the page begins: the parts are put together here, and nowhere else.
 
-import { announce } from "./announce.js";
-import { connection } from "./connection.js";
-import { drawer } from "./drawer.js";
-import { errors } from "./errors.js";
-import { figures } from "./figures.js";
-import { filter } from "./filter.js";
-import { keys } from "./keys.js";
-import { live } from "./live.js";
-import { newUsers } from "./newusers.js";
-import { options } from "./options.js";
-import { order } from "./order.js";
-import { router } from "./router.js";
-import { load } from "./session.js";
-import { system } from "./system.js";
-import { trace } from "./trace.js";
-import { users } from "./users.js";
+import { router } from "./core/router.js";
+import { keys } from "./core/shortcuts.js";
+import { drawer } from "./drawer/drawer.js";
+import { errors } from "./errors/errors.js";
+import { live } from "./live/live.js";
+import { order } from "./order/order.js";
+import { announce } from "./shell/announcer.js";
+import { connection } from "./shell/connection.js";
+import { filter } from "./shell/department_filter.js";
+import { options } from "./shell/more_options.js";
+import { figures } from "./shell/stats.js";
+import { trace } from "./shell/trace_switch.js";
+import { load } from "./stream/sync.js";
+import { system } from "./system/system.js";
+import { newUsers } from "./users/new_users.js";
+import { users } from "./users/users.js";
 
 newUsers();
 options();

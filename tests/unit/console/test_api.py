@@ -393,13 +393,13 @@ async def test_a_file_is_packed_and_each_form_is_checked_by_its_own_etag(room: A
     tags = {}
     for accepts in ("gzip", "identity"):
         asked = {"Accept-Encoding": accepts}
-        answer = await room.client.get("/page/live.js", headers=asked)
+        answer = await room.client.get("/page/live/live.js", headers=asked)
         tags[accepts] = answer.headers["ETag"]
         assert answer.headers["Vary"] == "Accept-Encoding"
         assert answer.headers.get("Content-Encoding", "identity") == accepts
         assert "import" in await answer.text()
         for method in ("GET", "HEAD"):
-            again = await room.client.request(method, "/page/live.js", headers=asked | {"If-None-Match": tags[accepts]})
+            again = await room.client.request(method, "/page/live/live.js", headers=asked | {"If-None-Match": tags[accepts]})
             assert (again.status, again.headers["ETag"], again.headers["Vary"]) == (
                 304,
                 tags[accepts],
@@ -407,7 +407,7 @@ async def test_a_file_is_packed_and_each_form_is_checked_by_its_own_etag(room: A
             )
     assert tags["gzip"] != tags["identity"]
     other = {"Accept-Encoding": "identity", "If-None-Match": tags["gzip"]}
-    assert (await room.client.get("/page/live.js", headers=other)).status == 200
+    assert (await room.client.get("/page/live/live.js", headers=other)).status == 200
 
 
 @pytest.mark.field(45)

@@ -1,0 +1,232 @@
+// One saga, from the right: who, state, why, the facts, and the timeline with its proof. `#/sagas/<id>`
+
+import { api } from "../core/api.js";
+import { chip } from "../core/chip.js";
+import { now } from "../core/clock.js";
+import { $, h, icon, show, text } from "../core/dom.js";
+import { keepFocus } from "../core/focus.js";
+import { clockMs, duration, plural } from "../core/format.js";
+import { hasEnded, inMotion, inTrouble } from "../core/plan.js";
+import { complaint } from "../core/problem_box.js";
+import { idsInView, sagaAddress, sagaInAddress, viewAddress } from "../core/router.js";
+import { typing } from "../core/shortcuts.js";
+import { store, subscribe } from "../core/store.js";
+import { inUtc, when } from "../core/time.js";
+import { isAsking } from "../errors/confirm.js";
+import { retrying } from "../live/row.js";
+import { actions } from "./actions.js";
+import { notFound, tick, timeline } from "./timeline.js";
+
+const narrow = matchMedia("(max-width: 899px)");
+const REFRESH_MS = 1000;
+const SETTLED_MS = 700;
+const COUNT_DOWN_MS = 250;
+const WIDE = new Set(["E-mail"]);
+
+export function drawer() {
+  const element = $("#drawer");
+  const title = h("h2", { id: "drawer-title", tabindex: "-1" });
+  const previous = button("prev", "Previous user (up arrow)", () => step(-1));
+  const next = button("next", "Next user (down arrow)", () => step(1));
+  const close = button("close", "Close (Esc)", leave);
+  const state = h("div", { class: "drawer-state" });
+  const why = h("p", { class: "why" });
+  const what = actions(() => id !== null && refresh());
+  const facts = h("dl", { class: "facts" });
+  const broken = h("div", { class: "broken", role: "alert", hidden: true });
+  const story = h("div", { class: "story" });
+  const absent = h("p", { class: "absent", hidden: true });
+  const heading = h("h3", {}, "Timeline");
+  const body = h("div", { class: "drawer-body" }, state, why, what.element, broken, facts, heading, story, absent);
+  element.append(
+    h("div", { class: "drawer-head" }, title, h("div", { class: "buttons" }, previous, next, close)),
+    body,
+  );
+
+  let id = null;
+  let opener = null;
+  let timer = 0;
+  let told = "";
+  let rowTold = null;
+  let overdueTold = false;
+  let waits = false;
+
+  function open(wanted) {
+    if (id === null) opener = document.activeElement;
+    if (wanted === id) return;
+    id = wanted;
+    told = "";
+    rowTold = null;
+    waits = false;
+    clearTimeout(timer);
+    show(element, true);
+    document.body.classList.add("with-drawer");
+    cover();
+    text(title, "…");
+    show(broken, false);
+    for (const part of [state, facts]) part.replaceChildren();
+    text(why, "");
+    why.dataset.meaning = "";
+    what.paint(null);
+    story.replaceChildren(...skeleton());
+    show(absent, false);
+    element.scrollTop = 0;
+    body.scrollTop = 0;
+    mark();
+    refresh();
+    requestAnimationFrame(() => title.focus({ preventScroll: true }));
+  }
+
+  function hide() {
+    if (id === null) return;
+    id = null;
+    clearTimeout(timer);
+    show(element, false);
+    document.body.classList.remove("with-drawer");
+    cover();
+    giveBackFocus(opener);
+  }
+
+  /** On a narrow window the drawer covers everything else, which then cannot be reached either. */
+  function cover() {
+    const covers = id !== null && narrow.matches;
+    $(".shell").inert = covers;
+    element.ariaModal = covers ? "true" : null;
+  }
+  narrow.addEventListener("change", cover);
+
+  async function refresh() {
+    const wanted = id;
+    clearTimeout(timer);
+    timer = 0;
+    const results = await Promise.allSettled([api.saga(wanted), waits ? null : api.trace(wanted)]);
+    if (wanted !== id) return;
+    const [row, trace] = results;
+    if (row.status === "fulfilled") paint(row.value);
+    if (trace.value) {
+      paintStory(trace.value.entries);
+      text(absent, notFound(trace.value.searched));
+      show(absent, Boolean(absent.textContent) && row.status === "fulfilled" && !inMotion(row.value));
+    }
+    const failed = results.find((result) => result.status === "rejected");
+    show(broken, Boolean(failed));
+    if (failed) fail(failed.reason, row.status === "fulfilled");
+    const done = row.status === "fulfilled" && hasEnded(row.value) && !failed;
+    // A last look after the end: the ending itself may reach the trace a moment later than the row.
+    if (!done) timer = setTimeout(refresh, REFRESH_MS);
+    else if (rowTold !== row.value.updated_at) timer = setTimeout(refresh, SETTLED_MS);
+    if (row.status === "fulfilled") rest(row.value, failed);
+  }
+
+  /** A parked saga may wait for days: as long as its row says the same, its story is not read from Kafka again. */
+  function rest(row, failed) {
+    const same = row.updated_at === rowTold && Boolean(row.overdue) === overdueTold;
+    const woken = waits && !same;
+    waits = row.state === "parked" && same && !failed;
+    rowTold = row.updated_at;
+    overdueTold = Boolean(row.overdue);
+    if (woken) refresh();
+  }
+
+  function fail(problem, known) {
+    if (!known) text(title, problem.status === 404 ? "No such saga" : "This saga could not be loaded");
+    if (!story.querySelector("ol")) story.replaceChildren();
+    broken.replaceChildren(...complaint(problem, "This could not be loaded"));
+  }
+
+  function paint(row) {
+    title.replaceChildren(h("bdi", {}, row.user.name));
+    state.replaceChildren(chip(row), h("code", { class: "id" }, row.id));
+    text(why, sentenceOf(row.why));
+    const troubled = inTrouble(row) || (inMotion(row) && retrying(row, [], now()));
+    why.dataset.meaning = troubled ? "trouble" : "";
+    what.paint(row);
+    facts.replaceChildren(
+      ...Object.entries({
+        "E-mail": row.user.email,
+        Department: row.user.department,
+        Time: row.duration == null ? "–" : duration(row.duration),
+        Device: row.device_id ? h("span", { class: "mono" }, row.device_id) : "–",
+        Access: (row.authorizations ?? []).join(", ") || "–",
+        "Mail sent": row.notified_at ? both(row.notified_at) : "–",
+        Started: both(row.started_at),
+        Ended: row.ended_at ? both(row.ended_at) : "not yet",
+        Overtook:
+          row.overtook == null
+            ? "–"
+            : row.overtook
+              ? `${plural(row.overtook, "saga")} that started earlier`
+              : "no other saga",
+      }).map(([term, value]) =>
+        h("div", { class: WIDE.has(term) ? "full" : null }, h("dt", {}, term), h("dd", {}, value)),
+      ),
+    );
+  }
+
+  /** Rebuilt only when something was added, so that an opened raw record stays open while one reads. */
+  function paintStory(entries) {
+    const key = JSON.stringify(entries.map((entry) => [entry.topic, entry.offset, entry.kind]));
+    if (key === told) return;
+    told = key;
+    const open = new Set([...story.querySelectorAll("details[open]")].map((details) => details.dataset.key));
+    keepFocus(story, () => story.replaceChildren(timeline(entries)), title);
+    for (const details of story.querySelectorAll("details")) details.open = open.has(details.dataset.key);
+  }
+
+  function step(by) {
+    const ids = idsInView();
+    const at = ids.indexOf(id);
+    const to = ids[at < 0 ? 0 : at + by];
+    if (to) location.replace(sagaAddress(to));
+  }
+
+  function mark() {
+    const ids = idsInView();
+    const at = ids.indexOf(id);
+    previous.disabled = at <= 0;
+    next.disabled = ids.length === 0 || at === ids.length - 1;
+  }
+
+  function leave() {
+    location.hash = viewAddress();
+  }
+
+  addEventListener("keydown", (event) => {
+    if (id === null || isAsking() || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape") return leave();
+    if (typing(event.target)) return;
+    const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    step(by);
+  });
+  setInterval(() => id !== null && tick(story, now()), COUNT_DOWN_MS);
+  subscribe((changed) => {
+    if (id === null || sagaInAddress() === null) return;
+    if (changed.has("travellers") || changed.has("arrivals")) {
+      mark();
+      const row = store.travellers.get(id)?.row;
+      if (row && row.updated_at !== rowTold && !timer) timer = setTimeout(refresh, 200);
+    }
+  });
+  return { open, close: hide };
+}
+
+/** To what had it; if that was drawn anew meanwhile, to what stands there now. */
+function giveBackFocus(opener) {
+  const href = opener?.getAttribute("href");
+  const same = () => [...document.querySelectorAll("main a")].find((link) => link.getAttribute("href") === href);
+  const target = opener?.isConnected ? opener : (same() ?? $("#main"));
+  target.focus({ preventScroll: true });
+}
+
+/** In the browser's zone and in UTC. */
+const both = (at) => h("span", {}, when(at, clockMs), inUtc(at));
+
+const sentenceOf = (why) => (why ? `${why[0].toLocaleUpperCase()}${why.slice(1)}${/[.!?]$/.test(why) ? "" : "."}` : "");
+
+function button(symbol, label, act) {
+  return h("button", { type: "button", class: "quiet", "aria-label": label, title: label, onclick: act }, icon(symbol));
+}
+
+const skeleton = () => Array.from({ length: 5 }, () => h("div", { class: "skeleton", "aria-hidden": "true" }));

@@ -1,0 +1,140 @@
+// The timeline of one saga: every record that belongs to it, what it says, and where it stands in Kafka.
+
+import { now } from "../core/clock.js";
+import { h, icon, text } from "../core/dom.js";
+import { clockMs, countdown, duration, ordinal, plural, sentence } from "../core/format.js";
+import { ASK_WORDS, DONE_WORDS, NOT_NEEDED, STATES } from "../core/plan.js";
+import { inUtc, when } from "../core/time.js";
+
+/** The topic of what was said about a saga, by a service or by an operator. */
+const SIGNALS = "saga-signals";
+
+const KINDS = {
+  requested: { icon: "running", meaning: "quiet" },
+  done: { icon: "check", meaning: "done" },
+  denied: { icon: "back", meaning: "undone" },
+  failed: { icon: "retry", meaning: "trouble" },
+  parked: { icon: "pause", meaning: "trouble" },
+  overdue: { icon: "late", meaning: "trouble" },
+  redriven: { icon: "retry", meaning: "working" },
+  cancelled: { icon: "back", meaning: "undone" },
+};
+
+export function timeline(entries) {
+  const first = entries.length ? Date.parse(entries[0].at) : 0;
+  return h(
+    "ol",
+    { class: "timeline" },
+    entries.map((entry) => line(entry, first)),
+  );
+}
+
+/** What should be here and was not found in Kafka, and where it was looked for; empty if nothing is missing. */
+export function notFound({ around_s: around, records, missing }) {
+  if (!missing.length) return "";
+  const where = around == null ? "all of its partition" : `${duration(around)} before and after each step`;
+  return `Not found: a record on ${missing.join(", ")}. Searched ${where} (${plural(records, "record")}).`;
+}
+
+/** The attempts that are waited for count down. `now` is the server's time. */
+export function tick(element, now) {
+  for (const again of element.querySelectorAll("[data-next]")) text(again, nextTry(again.dataset.next, now));
+}
+
+function nextTry(at, now) {
+  const wait = (Date.parse(at) - now) / 1000;
+  return wait > 0 ? `tries again in ${countdown(wait)}` : `tried again at ${clockMs(at)}`;
+}
+
+function line(entry, first) {
+  const kind = KINDS[entry.kind] ?? STATES[entry.kind] ?? { icon: "running", meaning: "quiet" };
+  const words = saying(entry);
+  return h(
+    "li",
+    { "data-meaning": kind.meaning, "data-kind": entry.kind },
+    h("span", { class: "badge" }, icon(kind.icon)),
+    h(
+      "div",
+      { class: "entry" },
+      h("p", { class: "what" }, h("b", {}, words.title), h("span", { class: "spent" }, words.spent)),
+      words.detail.length ? h("p", { class: "detail" }, separated(words.detail)) : null,
+      h(
+        "div",
+        { class: "when" },
+        when(entry.at, clockMs),
+        inUtc(entry.at, "time"),
+        h("span", {}, `+${duration((Date.parse(entry.at) - first) / 1000)}`),
+        isOperators(entry) ? null : h("span", {}, sentence(entry.service)),
+        raw(entry),
+      ),
+    ),
+  );
+}
+
+/** What somebody wanted, not what a service said. */
+const isOperators = ({ topic, kind }) => topic === SIGNALS && (kind === "redriven" || kind === "cancelled");
+
+/** Everything with a dot between: texts and elements. */
+const separated = (parts) => parts.flatMap((part, place) => (place ? [" · ", part] : [part]));
+
+function saying(entry) {
+  return { title: title(entry), spent: spent(entry), detail: detail(entry) };
+}
+
+function title({ step, kind, attempt, topic, data = {} }) {
+  const words = {
+    requested: ASK_WORDS[step] ?? `${sentence(step)} is asked for`,
+    done: data.reason ? (NOT_NEEDED[step] ?? DONE_WORDS[step]) : DONE_WORDS[step],
+    denied: `${sentence(step)} denied`,
+    failed: `${ordinal(attempt)} attempt to ${step} failed`,
+    parked: `Parked at ${step}, after ${plural(attempt, "attempt")}`,
+    overdue: `Overdue at ${step}`,
+    redriven: `Redriven by ${data.by ?? "somebody"}`,
+    cancelled: isOperators({ topic, kind }) ? `Cancelled by ${data.by ?? "somebody"}` : `${sentence(step)} given up`,
+  };
+  if (kind === "failed" && !data.next_at) return `${sentence(step)} failed for good`;
+  if (kind === "done") return words.done ?? `${sentence(step)} done`;
+  return words[kind] ?? `Saga ${(STATES[kind]?.label ?? kind).toLowerCase()}`;
+}
+
+/** How long it was worked on; for the ending, how long the whole saga took. */
+function spent({ kind, at, data = {} }) {
+  if (kind === "done" || kind === "denied")
+    return data.started_at ? duration((Date.parse(at) - Date.parse(data.started_at)) / 1000) : "";
+  return typeof data.duration === "number" ? duration(data.duration) : "";
+}
+
+function detail({ kind, step, service, attempt, data = {} }) {
+  if (kind === "failed" && data.next_at) return [again(service, attempt, data)];
+  const parts = [];
+  if (data.reason) parts.push(data.reason);
+  if (kind === "overdue" && data.due_at)
+    parts.push(h("span", {}, "missed its deadline at ", when(data.due_at, clockMs)));
+  if (kind === "redriven") parts.push(`sent to ${step} again`);
+  if (kind === "done" && step === "provision" && data.facts?.device_id) parts.push(data.facts.device_id);
+  if (kind === "done" && step === "authorize" && data.facts?.authorizations)
+    parts.push([data.facts.authorizations].flat().join(", "));
+  if (kind === "done" && attempt > 1) parts.push(`at the ${ordinal(attempt)} attempt`);
+  return parts;
+}
+
+/** "The Authorizer tries again in 8 s (3rd of 5): policy service timed out" */
+function again(service, attempt, { next_at: at, attempts, reason }) {
+  const nth = `(${ordinal(attempt + 1)} of ${attempts})`;
+  const when = h("span", { "data-next": at }, nextTry(at, now()));
+  return h("span", {}, `The ${sentence(service)} `, when, ` ${nth}${reason ? `: ${reason}` : ""}`);
+}
+
+function raw(entry) {
+  const proof = `${entry.topic}[${entry.partition}]@${entry.offset}`;
+  const details = h(
+    "details",
+    { "data-key": `${proof}${entry.kind}` },
+    h("summary", {}, h("span", { class: "mono" }, proof)),
+  );
+  details.addEventListener("toggle", () => {
+    if (details.open && details.children.length === 1)
+      details.append(h("pre", { tabindex: "0" }, JSON.stringify(entry, null, 2)));
+  });
+  return details;
+}

@@ -1,0 +1,106 @@
+// One dead letter, opened: the original message, its headers, where it stands, and what can be done about it.
+
+import { api, Problem } from "../core/api.js";
+import { h, icon } from "../core/dom.js";
+import { clockMs, plural, sentence } from "../core/format.js";
+import { by, nothingSent, signed } from "../core/operator.js";
+import { complaint, retryButton } from "../core/problem_box.js";
+import { sagaAddress } from "../core/router.js";
+import { inUtc, when } from "../core/time.js";
+import { ask } from "./confirm.js";
+import { hexdump, pretty } from "./hexdump.js";
+
+/** The header in which a dead letter says what happened: it stands above, in words. */
+const DEAD_LETTER = "dead-letter";
+
+/** `said(sentence)` is told what has been done. */
+export function letter(item, said) {
+  const message = h("div", { class: "message-of" }, h("div", { class: "skeleton", "aria-hidden": "true" }));
+  const answer = h("div", { class: "letter-answer" });
+  const element = h("div", { class: "letter" }, facts(item), buttons(item, said, answer), answer, message);
+  const load = () =>
+    api.letter(item).then(
+      (full) => message.replaceChildren(...contents(full)),
+      (problem) => message.replaceChildren(broken(problem, again())),
+    );
+  const again = () => h("button", { type: "button", onclick: load }, "Try again");
+  load();
+  return element;
+}
+
+function facts(item) {
+  const saga = item.id
+    ? h("a", { class: "mono", href: sagaAddress(item.id) }, item.id)
+    : "It cannot be read from this message.";
+  return h(
+    "dl",
+    { class: "facts" },
+    Object.entries({
+      "What went wrong": `${item.error}: ${item.reason}`,
+      Saga: saga,
+      Step: `${item.step}, at the ${sentence(item.service)}`,
+      Original: h("span", { class: "mono" }, item.name),
+      Attempts: plural(item.attempts, "attempt"),
+      "Given up": h("span", {}, when(item.at, clockMs), inUtc(item.at)),
+      ...(item.original_bytes != null && { "Stored cut": cut(item) }),
+    }).map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value))),
+  );
+}
+
+const cut = ({ kept_bytes: kept, original_bytes: all }) =>
+  `${kept.toLocaleString("en")} of ${all.toLocaleString("en")} bytes; a redrive takes the original from its topic.`;
+
+function buttons(item, said, answer) {
+  const redrive = h("button", { type: "button" }, icon("retry"), "Redrive");
+  redrive.addEventListener("click", () => one(item, redrive, said, answer));
+  const rollback = h("button", { type: "button", onclick: () => back(item, said) }, icon("back"), "Roll back…");
+  const only = h("p", { class: "hint" }, "The saga cannot be read from this message, so it can be redriven only.");
+  return h("div", { class: "actions" }, redrive, item.readable ? rollback : only);
+}
+
+/** The button stays enabled while the answer is awaited: a disabled one loses the focus. */
+async function one(item, button, said, answer, isRepeat = false) {
+  if (button.ariaBusy === "true") return;
+  const retry = () => one(item, button, said, answer, true);
+  button.ariaBusy = "true";
+  if (answer.contains(document.activeElement)) button.focus();
+  answer.replaceChildren();
+  try {
+    const { count, left_out: reasons } = await api.intervene("redrive", { ids: [item.name], ...by() });
+    said(count ? `${item.name} redriven ${signed()}.` : `${item.name}: ${nothingSent(reasons, isRepeat)}`);
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    answer.replaceChildren(broken(problem, retryButton(problem, retry)));
+  } finally {
+    button.ariaBusy = "false";
+  }
+}
+
+async function back(item, said) {
+  const title = () => `Roll back the saga ${item.id}?`;
+  const sentence = await ask({ intent: "rollback", title, ids: [item.id], what: `The saga ${item.id}` });
+  if (sentence) said(sentence);
+}
+
+function broken(problem, again = null) {
+  return h("div", { class: "broken", role: "alert" }, complaint(problem, undefined, again));
+}
+
+/** Text as text, JSON laid out, and bytes that are no text as a hex dump. */
+function contents({ value, value_base64: base64, headers = {} }) {
+  const body =
+    value != null
+      ? block("Message", pretty(value))
+      : base64
+        ? block("Message: bytes that are no text", hexdump(base64))
+        : [h("h3", {}, "Message"), h("p", { class: "hint" }, "The record has no value.")];
+  const given = Object.entries(headers).filter(([name]) => name !== DEAD_LETTER);
+  const list = given.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text ?? "–")));
+  const heads = list.length ? h("dl", { class: "headers" }, list) : h("p", { class: "hint" }, "It has none.");
+  return [...body, h("h3", {}, "Headers"), heads];
+}
+
+const block = (title, text) => [
+  h("h3", {}, title),
+  h("pre", { tabindex: "0", role: "region", "aria-label": title }, text),
+];

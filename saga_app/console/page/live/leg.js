@@ -1,0 +1,66 @@
+// One lane of a row.
+
+import { h, show, text } from "../core/dom.js";
+import { duration } from "../core/format.js";
+import { finding, STATIONS } from "../core/plan.js";
+import { progress, stretches } from "./journey.js";
+import { usualTime, usualWait } from "./pace.js";
+
+/** One lane of a row: a bar whose length is time and whose pattern is what the time was spent on, and a label. */
+export class Leg {
+  constructor(lane) {
+    this.lane = lane;
+    this.bar = h("span", { class: "bar" });
+    this.fact = h("span", { class: "fact" });
+    this.time = h("span", { class: "time" });
+    this.element = h("div", { class: `leg lane-${lane}` }, h("p", { class: "label" }, this.fact, this.time), this.bar);
+    this.drawn = "";
+  }
+
+  paint(leg, row, signals, back, lane) {
+    const undo = back.get(STATIONS[this.lane].undo);
+    show(this.element, Boolean(leg));
+    this.leg = leg;
+    if (!leg) return;
+    this.element.dataset.outcome = leg.outcome ?? "open";
+    this.element.classList.toggle("undone", Boolean(undo));
+    const usual = usualTime();
+    const parts = stretches(leg, signals, usualWait(leg.step, STATIONS[this.lane].service));
+    this.#stretches(parts, leg, lane, usual);
+    if (leg.answered == null) return;
+    text(this.fact, leg.outcome === "done" ? finding(leg.step, row) : leg.outcome);
+    this.fact.title = leg.visit.reason ?? this.fact.textContent;
+    this.fact.classList.toggle("mono", leg.step === "provision" && leg.outcome === "done");
+    text(this.time, leg.step === "complete" ? "" : duration((leg.answered - leg.asked) / 1000));
+    if (undo) this.element.dataset.undo = undo.outcome;
+    const length = progress(leg.answered - leg.asked, usual) * lane.width;
+    this.bar.style.clipPath = `inset(0 ${Math.max(0, lane.width - length).toFixed(1)}px 0 0)`;
+  }
+
+  #stretches(parts, leg, lane, usual) {
+    const key = JSON.stringify([parts, lane.width, usual, leg.attempts]);
+    if (key === this.drawn) return;
+    this.drawn = key;
+    this.bar.replaceChildren(
+      ...parts.map(({ kind, from, to }) => {
+        const piece = h("i", { class: kind });
+        const [left, right] = [from, to].map((ms) => (ms === Infinity ? 1 : progress(ms, usual)) * lane.width);
+        piece.style.left = `${left.toFixed(1)}px`;
+        piece.style.width = `${Math.max(1, right - left).toFixed(1)}px`;
+        return piece;
+      }),
+    );
+    // Attempts that failed before this page was looking: notches, as many as there were.
+    const seen = parts.filter((part) => part.kind === "retry").length;
+    this.element.classList.toggle("was-retried", leg.attempts > 1 && seen === 0);
+  }
+
+  grow(length, width) {
+    this.bar.style.clipPath = `inset(0 ${Math.max(0, width - length).toFixed(1)}px 0 0)`;
+  }
+
+  tick(now, again) {
+    text(this.fact, again ?? "");
+    text(this.time, again || this.leg.step === "complete" ? "" : duration(Math.max(0, now - this.leg.asked) / 1000));
+  }
+}

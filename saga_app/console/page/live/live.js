@@ -1,0 +1,188 @@
+// The Live view: stations, the rows under way, and the board on which everybody arrives.
+
+import { now } from "../core/clock.js";
+import { h, show } from "../core/dom.js";
+import { number } from "../core/format.js";
+import { inMotion } from "../core/plan.js";
+import { store, subscribe } from "../core/store.js";
+import { passes } from "../shell/department_filter.js";
+import { arrivals } from "./arrivals.js";
+import { learnPace } from "./pace.js";
+import { emptyState, offState, parkedNote } from "./placeholders.js";
+import { lanesFor, Row } from "./row.js";
+import { Slots } from "./slots.js";
+import { stations } from "./stations.js";
+import { Swarm } from "./swarm.js";
+
+/** Over so many in motion the view turns into flows and a sample; it turns back a little lower, so that it does not flicker. */
+const DESK = { flowsOver: 60, rowsUnder: 50, sample: 16 };
+const PHONE = { flowsOver: 14, rowsUnder: 10, sample: 6 };
+const WORDS_MS = 250;
+/** How many rows above and below the visible ones exist. */
+const MARGIN = 2;
+const phone = matchMedia("(max-width: 899px)");
+
+export function live() {
+  const list = h("ol", { class: "runs", "aria-label": "Users on the way", tabindex: "-1" });
+  const header = stations();
+  const swarm = new Swarm();
+  const empty = emptyState();
+  const off = offState();
+  const parked = parkedNote();
+  const lanes = h(
+    "section",
+    { class: "lanes", "aria-label": "On the way" },
+    header.element,
+    swarm.element,
+    list,
+    empty,
+    off,
+    parked.element,
+  );
+  const board = arrivals();
+  const element = h("div", { class: "live" }, lanes, board.element);
+
+  const slots = new Slots();
+  const rows = new Map();
+  const learnt = new Map();
+  let visible = false;
+  let flows = false;
+  let geometry = lanesFor(0);
+  let rowHeight = 64;
+  let width = 0;
+  let dirty = true;
+
+  function arrange() {
+    const travellers = [...store.travellers.values()].filter(({ row }) => passes(row));
+    travellers.forEach(learn);
+    const ids = travellers.map(({ row }) => row.id);
+    const moving = travellers.filter(({ row }) => inMotion(row)).map(({ row }) => row.id);
+    const { flowsOver, rowsUnder, sample } = phone.matches ? PHONE : DESK;
+    flows = moving.length > (flows ? rowsUnder : flowsOver);
+    // A sample shows whole journeys: those that have just begun.
+    if (flows) slots.arrange(new Set(ids), moving.toReversed(), sample);
+    else slots.arrange(new Set(ids), ids, flowsOver + MARGIN);
+    element.classList.toggle("flows", flows);
+    show(swarm.element, flows);
+    if (flows)
+      swarm.say(
+        `${number(moving.length)} in motion, shown as flows: a dot a user. Below, ${slots.taken} of them in full.`,
+      );
+    const isEmpty = travellers.length === 0 && store.connection.state !== "loading";
+    const stuck = isEmpty && parked.paint(store.stats);
+    show(empty, store.trace && isEmpty && !stuck);
+    show(off, !store.trace);
+    show(parked.element, stuck);
+    element.classList.toggle("loading", store.connection.state === "loading");
+    list.style.height = `${slots.length * rowHeight}px`;
+    header.count(travellers, flows);
+    swarm.set(flows ? travellers : [], geometry);
+    dirty = true;
+  }
+
+  function learn({ row }) {
+    const visits = row.history?.length ?? 0;
+    if ((learnt.get(row.id) ?? 0) < visits) learnPace(row);
+    learnt.set(row.id, visits);
+    if (learnt.size > 5000) learnt.clear();
+  }
+
+  /** Make the elements of the slots in view, and drop the others. */
+  function place() {
+    const top = list.getBoundingClientRect().top;
+    const first = Math.floor(-top / rowHeight) - MARGIN;
+    const last = Math.ceil((innerHeight - top) / rowHeight) + MARGIN;
+    const wanted = new Set();
+    for (const [slot, id] of slots.entries()) {
+      if (slot < first || slot > last) continue;
+      const traveller = store.travellers.get(id);
+      if (!traveller) continue;
+      wanted.add(id);
+      let row = rows.get(id);
+      if (!row) {
+        row = new Row(traveller, geometry);
+        rows.set(id, row);
+        list.append(row.element);
+      } else {
+        row.update(traveller);
+      }
+      row.element.style.transform = `translateY(${slot * rowHeight}px)`;
+      row.element.classList.toggle("leaving", traveller.leavesAt > 0 && traveller.leavesAt - performance.now() < 400);
+    }
+    for (const [id, row] of rows) if (!wanted.has(id)) drop(id, row);
+    dirty = false;
+  }
+
+  function drop(id, row) {
+    const focused = row.element.contains(document.activeElement);
+    row.element.remove();
+    rows.delete(id);
+    if (focused) list.focus({ preventScroll: true });
+  }
+
+  function measure() {
+    width = header.element.clientWidth;
+    const track = header.element.querySelector(".track");
+    rowHeight = Number.parseFloat(getComputedStyle(list).getPropertyValue("--row")) || 64;
+    geometry = lanesFor(track.clientWidth);
+    rows.forEach((row) => row.element.remove());
+    rows.clear();
+    arrange();
+  }
+
+  /** While the server is away nobody knows more than at that moment: time stands still on this page. */
+  const known = () => (store.connection.state === "lost" ? Math.min(now(), lostAt) : now());
+
+  let last = 0;
+  let worded = 0;
+  let lostAt = Infinity;
+  function frame(time) {
+    if (!visible) return;
+    requestAnimationFrame(frame);
+    if (dirty) place();
+    const at = known();
+    const elapsed = Math.min(100, time - last);
+    last = time;
+    const words = time - worded > WORDS_MS;
+    if (words) worded = time;
+    for (const row of rows.values()) {
+      if (words) row.tick(time, at);
+      row.frame(at, elapsed);
+    }
+    if (words) leavingSoon();
+    swarm.frame(at, elapsed);
+  }
+
+  function leavingSoon() {
+    const time = performance.now();
+    for (const [id, row] of rows) {
+      const leavesAt = store.travellers.get(id)?.leavesAt;
+      row.element.classList.toggle("leaving", leavesAt > 0 && leavesAt - time < 450);
+    }
+  }
+
+  subscribe((changed) => {
+    if (changed.has("travellers") || changed.has("department") || changed.has("connection")) arrange();
+    if (changed.has("stats")) {
+      header.stats(store.stats);
+      arrange();
+    }
+    if (changed.has("connection")) lostAt = store.connection.state === "lost" ? Math.min(lostAt, now()) : Infinity;
+  });
+  addEventListener("scroll", () => (dirty = true), { capture: true, passive: true });
+  new ResizeObserver(() => visible && header.element.clientWidth !== width && measure()).observe(element);
+
+  return {
+    element,
+    shown() {
+      if (visible) return;
+      visible = true;
+      measure();
+      requestAnimationFrame(frame);
+    },
+    hidden() {
+      visible = false;
+    },
+    ids: () => [...slots.entries().map(([, id]) => id), ...board.ids()],
+  };
+}

@@ -1,0 +1,153 @@
+// The Order view: who started when against who finished when. A line that rises has overtaken.
+
+import { api } from "../core/api.js";
+import { h, show, svg, text } from "../core/dom.js";
+import { keepFocus } from "../core/focus.js";
+import { duration } from "../core/format.js";
+import { hasEnded, stateOf } from "../core/plan.js";
+import { complaint } from "../core/problem_box.js";
+import { sagaAddress } from "../core/router.js";
+import { store, subscribe } from "../core/store.js";
+
+const SAGAS = 40;
+/** The height of a name: at least 24, so that it can be hit with a finger (WCAG 2.5.8). Pixels. */
+const PITCH = 28;
+const MIDDLE = PITCH / 2;
+const REFRESH_MS = 1500;
+
+export function order() {
+  const says = h("p", { class: "intro" });
+  const best = h("p", { class: "intro muted" });
+  const left = h("ol", { class: "names left", "aria-label": "Order of start" });
+  const right = h("ol", { class: "names right", "aria-label": "Order of finish" });
+  const lines = svg("svg", { class: "lines", "aria-hidden": "true", preserveAspectRatio: "none" });
+  const chart = h(
+    "div",
+    { class: "slope" },
+    h("h2", {}, "Started"),
+    h("h2", { class: "last" }, "Finished"),
+    left,
+    lines,
+    right,
+  );
+  const empty = h(
+    "div",
+    { class: "empty", hidden: true },
+    h("p", { class: "big" }, "Nothing to compare yet."),
+    h("p", {}, "Onboard a few users at once to see which overtake others."),
+  );
+  const broken = h("div", { class: "broken", role: "alert", hidden: true });
+  const element = h("div", { class: "order", tabindex: "-1" }, broken, says, best, chart, empty);
+  let visible = false;
+  let rows = [];
+  let timer = 0;
+
+  async function load() {
+    timer = 0;
+    try {
+      const answer = await api.sagas({ sort: "-ended_at", limit: SAGAS, department: store.department });
+      show(broken, false);
+      if (visible) draw(answer.items.filter(hasEnded));
+    } catch (problem) {
+      const again = h("button", { type: "button", onclick: load }, "Try again");
+      broken.replaceChildren(...complaint(problem, "This could not be loaded", again));
+      show(broken, true);
+    }
+  }
+
+  function draw(latest) {
+    rows = latest;
+    const finished = [...rows].sort(by("ended_at"));
+    const started = [...rows].sort(by("started_at"));
+    const startOf = new Map(started.map((row, place) => [row.id, place]));
+    show(chart, rows.length > 1);
+    show(empty, rows.length <= 1);
+    show(says, rows.length > 1);
+    const moved = finished.filter((row, place) => startOf.get(row.id) !== place).length;
+    text(
+      says,
+      `Of the last ${rows.length} sagas, ${moved} finished in a different position from the one they started in.`,
+    );
+    const leap = rows.reduce((a, row) => ((row.overtook ?? 0) > (a?.overtook ?? 0) ? row : a), null);
+    text(
+      best,
+      leap
+        ? `The greatest leap: ${leap.user.name} overtook ${leap.overtook}, in ${duration(leap.duration)}.`
+        : "No saga overtook another.",
+    );
+    const redraw = (list, labels) => keepFocus(list, () => list.replaceChildren(...labels), element);
+    redraw(
+      left,
+      started.map((row, place) => label(row, place)),
+    );
+    redraw(
+      right,
+      finished.map((row, place) => label(row, place, startOf.get(row.id) - place)),
+    );
+    lines.setAttribute("viewBox", `0 0 100 ${rows.length * PITCH}`);
+    lines.setAttribute("height", rows.length * PITCH);
+    lines.replaceChildren(...finished.map((row, place) => path(row, startOf.get(row.id), place)));
+  }
+
+  /** Pointing at a name, or reaching it by keyboard, brings out its line. */
+  function point(event) {
+    const id =
+      event.type === "pointerleave" || event.type === "focusout"
+        ? null
+        : event.target.closest?.("[data-id]")?.dataset.id;
+    chart.classList.toggle("pointed", Boolean(id));
+    for (const part of chart.querySelectorAll("[data-id]")) part.classList.toggle("on", part.dataset.id === id);
+  }
+  for (const type of ["pointerover", "pointerleave", "focusin", "focusout"]) chart.addEventListener(type, point);
+
+  subscribe((changed) => {
+    if (!visible) return;
+    if (changed.has("department")) load();
+    else if (changed.has("arrivals")) timer ||= setTimeout(load, rows.length ? REFRESH_MS : 0);
+  });
+
+  return {
+    element,
+    shown() {
+      visible = true;
+      load();
+    },
+    hidden() {
+      visible = false;
+    },
+    ids: () => rows.map((row) => row.id),
+  };
+}
+
+const by = (key) => (a, b) => Date.parse(a[key]) - Date.parse(b[key]) || a.id.localeCompare(b.id);
+
+function label(row, place, gained) {
+  const change =
+    gained == null ? null : h("span", { class: "gain" }, gained > 0 ? `↑${gained}` : gained < 0 ? `↓${-gained}` : "=");
+  return h(
+    "li",
+    { "data-id": row.id, "data-kind": kind(row, gained ?? 0) },
+    h("span", { class: "rank" }, place + 1),
+    h(
+      "a",
+      { href: sagaAddress(row.id), title: `${stateOf(row).label} in ${duration(row.duration)}` },
+      h("bdi", {}, row.user.name),
+    ),
+    change,
+  );
+}
+
+function path(row, from, to) {
+  const [a, b] = [MIDDLE + from * PITCH, MIDDLE + to * PITCH];
+  return svg("path", {
+    "data-id": row.id,
+    "data-kind": kind(row, from - to),
+    d: `M0 ${a} C40 ${a} 60 ${b} 100 ${b}`,
+    "vector-effect": "non-scaling-stroke",
+  });
+}
+
+function kind(row, gained) {
+  if (row.state !== "completed") return "undone";
+  return gained > 0 ? "rose" : gained < 0 ? "fell" : "same";
+}

@@ -1,0 +1,122 @@
+// What the server said to the last request for new users: below the buttons, where it was made.
+
+import { $, h, icon, show } from "../core/dom.js";
+import { plural } from "../core/format.js";
+import { sagaAddress } from "../core/router.js";
+
+const PROBLEMS_SHOWN = 6;
+const STAYS_MS = 8000;
+let timer = 0;
+
+/** Who was accepted; with an id, a link to the saga. */
+export function answer(who, id) {
+  const subject = id ? h("a", { href: sagaAddress(id) }, h("bdi", {}, who)) : h("bdi", {}, who);
+  put("accepted", icon("check"), h("p", {}, "Accepted: ", subject));
+  timer = setTimeout(clear, STAYS_MS);
+}
+
+/** Why not. `placed`: each message stands at its field already. */
+export function refuse(problem, placed = false) {
+  const title = problem.status === 503 && !problem.title ? "The broker is away" : problem.title || "Not accepted";
+  const lines = [h("strong", {}, title)];
+  if (placed) lines.push(h("p", {}, "Nothing was sent. See the marked fields."));
+  else if (problem.detail) lines.push(h("p", {}, problem.detail));
+  const url = String(problem.body?.url ?? "").match(/\/sagas\/([^/?#]+)$/);
+  if (url) lines.push(h("p", {}, h("a", { href: `#/sagas/${url[1]}` }, "Show the one that exists")));
+  if (!placed && problem.errors.length) lines.push(list(problem.errors));
+  put("refused", icon("warn"), h("div", {}, lines), dismiss());
+}
+
+/** Requests (see submissions.js) whose outcome is not known, or whose answer is late. It stays until it is known. */
+export function unanswered(submissions) {
+  const focused = doubt.contains(document.activeElement);
+  const unknown = submissions.filter((each) => each.isUnknown);
+  doubt.replaceChildren(...(unknown.length ? doubtful(unknown) : submissions.length ? waiting(submissions) : []));
+  show(doubt, submissions.length > 0);
+  $("#new-answer").append(doubt);
+  if (focused) (doubt.querySelector("button") ?? $("#new-user")).focus();
+}
+
+const doubt = h("div", { class: "message unknown", hidden: true });
+
+function doubtful(submissions) {
+  const retry = () => submissions.forEach((each) => each.retryNow());
+  const stop = () => submissions.forEach((each) => each.drop());
+  const { title, detail } = submissions.at(-1).problem;
+  const lost = submissions.filter((each) => each.body === null);
+  const next = lost.length
+    ? `Choose ${names(lost)} again: users who were accepted are not onboarded twice.`
+    : "The same request is sent again until it is known. Nobody is onboarded twice.";
+  const words = h(
+    "div",
+    {},
+    h(
+      "strong",
+      {},
+      "It is not known whether ",
+      names(submissions),
+      submissions.length > 1 ? " were" : " was",
+      " accepted.",
+    ),
+    h("p", {}, detail || `${title}.`),
+    h("p", {}, next),
+    h(
+      "div",
+      { class: "actions" },
+      lost.length < submissions.length
+        ? h("button", { type: "button", onclick: retry }, icon("retry"), "Retry now")
+        : null,
+      h("button", { type: "button", onclick: stop }, "Stop trying"),
+    ),
+  );
+  return [icon("warn"), words];
+}
+
+const waiting = (submissions) => [
+  icon("late"),
+  h(
+    "div",
+    {},
+    h("strong", {}, "No answer yet"),
+    h("p", {}, `The page waits for the answer about ${names(submissions)}.`),
+  ),
+];
+
+const names = (submissions) => submissions.map((each) => `“${each.who}”`).join(", ");
+
+function list(errors) {
+  const more = errors.length - PROBLEMS_SHOWN;
+  return h(
+    "ul",
+    {},
+    errors.slice(0, PROBLEMS_SHOWN).map((error) => h("li", {}, `${place(error)}${error.message}`)),
+    more > 0 ? h("li", {}, `and ${plural(more, "more problem")}`) : null,
+  );
+}
+
+/** "line 9, email: ", as in the file; without a file "entry 3, email: ", counted from one. */
+function place({ index, line, field }) {
+  const entry = line != null ? `line ${line}` : index != null ? `entry ${Number(index) + 1}` : "";
+  const parts = [entry, field ?? ""].filter(Boolean);
+  return parts.length ? `${parts.join(", ")}: ` : "";
+}
+
+const dismiss = () =>
+  h("button", { type: "button", class: "quiet", "aria-label": "Dismiss", onclick: clear }, icon("close"));
+
+const outcome = h("div", { class: "message", hidden: true });
+
+function put(kind, ...children) {
+  clearTimeout(timer);
+  outcome.className = `message ${kind}`;
+  outcome.replaceChildren(...children);
+  show(outcome, true);
+  $("#new-answer").prepend(outcome);
+}
+
+function clear() {
+  clearTimeout(timer);
+  outcome.className = "message";
+  outcome.replaceChildren();
+  show(outcome, false);
+}
