@@ -15,8 +15,8 @@ from saga_app.service.effects import Effects
 from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.service.world import FilePolicy, LogMail, MockStock, World
-from saga_app.stream.locked import Locked, Locks
 from saga_app.stream.partition import partition_of
+from saga_app.stream.table.key_lock import Locked, Locks
 
 PARTITIONS = 12
 

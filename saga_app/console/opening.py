@@ -6,8 +6,8 @@ from aiokafka import AIOKafkaConsumer
 
 from saga_app.console.closing import ended
 from saga_app.service import topics
-from saga_app.stream import header_names
-from saga_app.stream.calm import calm
+from saga_app.stream.consume import header_names
+from saga_app.stream.metadata_backoff import calm
 
 
 async def opened(consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:

@@ -22,8 +22,8 @@ from saga_app.service.headers import headers_for_signal
 from saga_app.service.problem import Problem
 from saga_app.service.start import Sends
 from saga_app.stream import NotAcknowledged
-from saga_app.stream.refusal import size_of
-from saga_app.stream.sender import Message as Outgoing
+from saga_app.stream.produce.refusal import size_of
+from saga_app.stream.produce.sender import Message as Outgoing
 
 #: How long what has been asked for is given to come back from the topics (seconds), and how much is remembered.
 PATIENCE_S, REMEMBERED = 30.0, 200_000

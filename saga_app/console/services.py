@@ -16,7 +16,7 @@ from saga_app.console.source import Stale, Waiting, cluster_of
 from saga_app.saga.messages import DLQ, SIGNALS
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import topics
-from saga_app.stream.calm import calm
+from saga_app.stream.metadata_backoff import calm
 from saga_app.stream.topic_ids import TopicIds
 
 log = structlog.get_logger()

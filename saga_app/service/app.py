@@ -21,8 +21,8 @@ from saga_app.service.deadletters import Refusals
 from saga_app.service.kafka_changes import CHECK_S, TopicWatch, claim_tables
 from saga_app.service.worker import Worker
 from saga_app.settings import Settings
-from saga_app.stream import Assignor, Transport, embedded, quiet
-from saga_app.stream.fetcher import Loss
+from saga_app.stream import Assignor, Transport, embedded, log_throttle
+from saga_app.stream.consume.fetcher import Loss
 
 logger = structlog.get_logger()
 
@@ -174,5 +174,5 @@ def build(name: str, settings: Settings, web_port: int) -> App:
     Transport.install(app, max_inflight=MAX_INFLIGHT, partitions=settings.partitions).on_loss = count_loss
     if settings.embedded:
         embedded.adapt(app)
-    quiet.install()
+    log_throttle.install()
     return app

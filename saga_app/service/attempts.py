@@ -16,7 +16,7 @@ from saga_app.service.headers import headers_for_signal
 from saga_app.service.record import Receipt
 from saga_app.service.world import World
 from saga_app.stream import Fenced, Later
-from saga_app.stream.eager import Eager
+from saga_app.stream.consume.eager import Eager
 
 log = structlog.get_logger()
 

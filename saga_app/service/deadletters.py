@@ -26,7 +26,7 @@ from saga_app.saga.steps import Step
 from saga_app.service import metrics
 from saga_app.service.record import RETRY_ATTEMPT, Receipt, Record
 from saga_app.stream import Refused
-from saga_app.stream.refusal import size_of
+from saga_app.stream.produce.refusal import size_of
 
 log = structlog.get_logger()
 

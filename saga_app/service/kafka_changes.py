@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
 
 from saga_app.service import topics
-from saga_app.stream.origin import Origin, claim
+from saga_app.stream.table.origin import Origin, claim
 from saga_app.stream.topic_ids import TopicIds
 
 log = structlog.get_logger()

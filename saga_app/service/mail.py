@@ -1,7 +1,7 @@
 """Real e-mail by SMTP.
 
 A 4xx answer, a connection that fails and a server that is silent may be tried again; a 5xx answer to the mail is a
-refusal for good (RFC 5321 §4.2.1), and one to ourselves (greeting, login) parks the saga: it is not the user's fault.
+refusal for good (RFC 5321 4.2.1), and one to ourselves (greeting, login) parks the saga: it is not the user's fault.
 Where a second mail can still happen: docs/operating.md.
 """
 
@@ -36,12 +36,12 @@ from saga_app.settings import SENDER, Mail
 #: Seconds that the server may take for the connection, and for one command.
 TIMEOUT_S = 10.0
 #: Seconds that it may take from the end of the mail to its answer: it may look through the mail before, and who does
-#: not wait mails twice (RFC 5321 §4.5.3.2.6). Less than the step's timeout, so that the reason is told.
+#: not wait mails twice (RFC 5321 4.5.3.2.6). Less than the step's timeout, so that the reason is told.
 ANSWER_S = 15.0
 
 #: Answers to the mail, and not to ourselves.
 TO_THE_MAIL = (SMTPSenderRefused, SMTPRecipientRefused, SMTPDataError)
-#: Codes which say that we should have logged in, or have done it wrongly, whatever they answer to (RFC 4954 §6).
+#: Codes which say that we should have logged in, or have done it wrongly, whatever they answer to (RFC 4954 6).
 LOGIN = frozenset({530, 534, 535, 538})
 
 NO_ADDRESS = "this is no address that a mail can be sent to"

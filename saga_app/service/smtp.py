@@ -12,14 +12,14 @@ from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
 #: At once; more senders wait. Servers commonly allow one client some 10 to 50.
 LINES = 8
-#: Seconds after which an idle connection is closed; servers do it after some minutes (RFC 5321 §4.5.3.2.7).
+#: Seconds after which an idle connection is closed; servers do it after some minutes (RFC 5321 4.5.3.2.7).
 IDLE_S = 20.0
 #: Seconds that the server may take to show that a kept connection lives.
 PROBE_S = 2.0
 #: Seconds for the goodbye.
 QUIT_S = 1.0
 
-#: "Service not available, closing transmission channel" (RFC 5321 §4.2.3).
+#: "Service not available, closing transmission channel" (RFC 5321 4.2.3).
 CLOSING = 421
 
 

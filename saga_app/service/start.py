@@ -28,7 +28,7 @@ from saga_app.service.idempotency import KEY_HEADER, base32, id_from_key, key_of
 from saga_app.service.newcomers import Newcomer, Newcomers
 from saga_app.service.problem import Fault, Problem
 from saga_app.stream import Headers, NotAcknowledged
-from saga_app.stream.sender import Message as Outgoing
+from saga_app.stream.produce.sender import Message as Outgoing
 
 #: Where a saga begins.
 TOPIC = ONBOARDING.steps[0].topic

@@ -28,7 +28,7 @@ from saga_app.service.record import LOG_APPEND_TIME, Receipt, Record
 from saga_app.service.rows import Rows
 from saga_app.service.world import World
 from saga_app.stream import Later, Refused
-from saga_app.stream.eager import Eager
+from saga_app.stream.consume.eager import Eager
 
 log = structlog.get_logger()
 

@@ -12,18 +12,18 @@ The promises of this layer:
 At least once: after a crash a record may be handled again, and must send its outputs again.
 """
 
-from saga_app.stream.assignor import Assignor
-from saga_app.stream.batch import Batch
-from saga_app.stream.lease import Fenced
+from saga_app.stream.consume.assignor import Assignor
+from saga_app.stream.consume.batch import Batch
+from saga_app.stream.consume.delay_queue import Later
+from saga_app.stream.consume.lease import Fenced
+from saga_app.stream.consume.pool import Pool
 from saga_app.stream.partition import partition_of
-from saga_app.stream.pool import Pool
-from saga_app.stream.receipt import Headers, Receipt
-from saga_app.stream.refusal import Refused
-from saga_app.stream.rocks_store import CannotStore
-from saga_app.stream.sender import Message, NotAcknowledged, Sender
-from saga_app.stream.table import Table
+from saga_app.stream.produce.outputs import Headers, Receipt
+from saga_app.stream.produce.refusal import Refused
+from saga_app.stream.produce.sender import Message, NotAcknowledged, Sender
+from saga_app.stream.table.rocks_store import CannotStore
+from saga_app.stream.table.table import Table
 from saga_app.stream.transport import Transport
-from saga_app.stream.wheel import Later
 
 __all__ = [
     "Assignor",

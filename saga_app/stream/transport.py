@@ -6,13 +6,13 @@ from typing import Any, Self
 from faust.transport.drivers import aiokafka as driver
 from faust.types import AppT
 
-from saga_app.stream import quiet
-from saga_app.stream.consumer import Consumer
-from saga_app.stream.fetcher import Loss
-from saga_app.stream.lease import Lease
-from saga_app.stream.outbox import Outbox
-from saga_app.stream.producer import Producer
-from saga_app.stream.receipt import Receipt
+from saga_app.stream import log_throttle
+from saga_app.stream.consume.consumer import Consumer
+from saga_app.stream.consume.fetcher import Loss
+from saga_app.stream.consume.lease import Lease
+from saga_app.stream.produce.batching_producer import Outbox
+from saga_app.stream.produce.outputs import Receipt
+from saga_app.stream.produce.producer import Producer
 
 
 class Transport(driver.Transport):
@@ -64,7 +64,7 @@ class Transport(driver.Transport):
         """Make this the transport of the app."""
         transport = cls(app, **settings)
         app.transport = app.producer_transport = transport
-        quiet.install()
+        log_throttle.install()
         return transport
 
     @property

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from faust.types import TP
 
 from saga_app.local.broker import Broker
-from saga_app.stream.fetcher import Fetcher, Loss
+from saga_app.stream.consume.fetcher import Fetcher, Loss
 
 ONE, OTHER = TP("orders", 0), TP("orders", 1)
 

@@ -12,9 +12,9 @@ from faust.types import TP
 from mode.utils.queues import ThrowableQueue
 
 from saga_app.stream import partition_of
-from saga_app.stream.batch import Batch
-from saga_app.stream.locked import Locked, Locks
-from saga_app.stream.receipt import BY_KEY, Receipt
+from saga_app.stream.consume.batch import Batch
+from saga_app.stream.produce.outputs import BY_KEY, Receipt
+from saga_app.stream.table.key_lock import Locked, Locks
 
 if TYPE_CHECKING:
     from tests.simulation.worker import Worker

@@ -18,8 +18,8 @@ from saga_app.service.observer import Observer
 from saga_app.service.republisher import Schedule
 from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
-from saga_app.stream.ledger import Ledger
-from saga_app.stream.receipt import Receipt
+from saga_app.stream.consume.ledger import Ledger
+from saga_app.stream.produce.outputs import Receipt
 
 Function = Callable[..., Any]
 Mutate = Callable[[Function], Function]

@@ -11,9 +11,9 @@ from faust.types import TP
 from mode.utils.queues import FlowControlEvent
 
 from saga_app.stream import Later, Pool
-from saga_app.stream.batch import Batch
-from saga_app.stream.ledger import Ledger
-from saga_app.stream.receipt import Receipt
+from saga_app.stream.consume.batch import Batch
+from saga_app.stream.consume.ledger import Ledger
+from saga_app.stream.produce.outputs import Receipt
 from tests.record import FakeRecord
 from tests.simulation.hands import WORK, FakeOutbox, FakeStream, FakeTable, Killed, Work
 

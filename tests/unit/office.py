@@ -13,7 +13,7 @@ from saga_app.service.existing import ExistingSaga, existing
 from saga_app.service.idempotency import key_part
 from saga_app.service.start import Starter
 from saga_app.stream import NotAcknowledged
-from saga_app.stream.sender import Message as Outgoing
+from saga_app.stream.produce.sender import Message as Outgoing
 from tests.unit.makers import at
 from tests.unit.web import serving
 

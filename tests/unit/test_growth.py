@@ -7,7 +7,7 @@ import pytest
 from saga_app.service import growth, topic_state
 from saga_app.service.topics import TOPICS, WrongPartitions, check_partitions
 from saga_app.stream import partition_of
-from saga_app.stream.assignor import AgreedPartitions
+from saga_app.stream.consume.assignor import AgreedPartitions
 
 Now = Callable[[str], None]
 

@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 
 from saga_app.service import health
-from saga_app.stream.ledger import Ledger
+from saga_app.stream.consume.ledger import Ledger
 from tests.unit.stream.fakes import batch
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import ConnectionGroup
 
-from saga_app.stream.lease import Lease
+from saga_app.stream.consume.lease import Lease
 from tests.kafka.stream.lane import Lane
 from tests.wait import eventually
 

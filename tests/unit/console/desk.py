@@ -12,7 +12,7 @@ from saga_app.saga.messages import SIGNALS, Signal, decode, encode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.times import iso
 from saga_app.stream import NotAcknowledged
-from saga_app.stream.sender import Message as Outgoing
+from saga_app.stream.produce.sender import Message as Outgoing
 from tests.record import FakeRecord
 from tests.unit.console.indexed import Reading
 from tests.unit.console.logs import Logs

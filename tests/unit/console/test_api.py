@@ -21,7 +21,7 @@ from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.timeline import Record, story
 from saga_app.saga.times import iso
 from saga_app.service.start import Starter
-from saga_app.stream.sender import Message as Outgoing
+from saga_app.stream.produce.sender import Message as Outgoing
 from tests.record import FakeRecord
 from tests.unit.console.desk import Desk, garbage, parked
 from tests.unit.console.indexed import Reading
@@ -399,7 +399,9 @@ async def test_a_file_is_packed_and_each_form_is_checked_by_its_own_etag(room: A
         assert answer.headers.get("Content-Encoding", "identity") == accepts
         assert "import" in await answer.text()
         for method in ("GET", "HEAD"):
-            again = await room.client.request(method, "/page/live/live.js", headers=asked | {"If-None-Match": tags[accepts]})
+            again = await room.client.request(
+                method, "/page/live/live.js", headers=asked | {"If-None-Match": tags[accepts]}
+            )
             assert (again.status, again.headers["ETag"], again.headers["Vary"]) == (
                 304,
                 tags[accepts],

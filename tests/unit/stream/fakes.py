@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 from faust.types import TP
 
 from saga_app.stream import Table, Transport
-from saga_app.stream.batch import Batch
+from saga_app.stream.consume.batch import Batch
 
 
 class FakeProducer:

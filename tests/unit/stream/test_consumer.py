@@ -12,12 +12,12 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from faust.types import TP
 
 from saga_app.stream import Receipt, Table, Transport
-from saga_app.stream.commits import Commits
-from saga_app.stream.consumer import Consumer
-from saga_app.stream.ledger import Ledger
-from saga_app.stream.outbox import Outbox
-from saga_app.stream.phase import Phase
-from saga_app.stream.rows import NOTHING
+from saga_app.stream.consume.commits import Commits
+from saga_app.stream.consume.consumer import Consumer
+from saga_app.stream.consume.ledger import Ledger
+from saga_app.stream.consume.phase import Phase
+from saga_app.stream.produce.batching_producer import Outbox
+from saga_app.stream.table.rows import NOTHING
 from tests.unit.stream.fakes import FakeProducer, batch, finish_all, record
 
 IN, CHANGELOG = TP("in", 0), TP("unit-rows-changelog", 0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from saga_app.stream.eager import Eager
+from saga_app.stream.consume.eager import Eager
 
 
 async def test_what_does_not_wait_is_over_when_it_has_begun() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from saga_app.stream import handover
-from saga_app.stream.lease import Fenced
-from saga_app.stream.phase import Phase
+from saga_app.stream.consume import on_revoke
+from saga_app.stream.consume.lease import Fenced
+from saga_app.stream.consume.phase import Phase
 
 ROWS, REQUESTS = TP("rows-changelog", 1), TP("in", 1)
 
@@ -55,13 +55,13 @@ class Worker:
 
 
 async def test_the_ends_of_the_changelogs_are_asked_for_and_nothing_else() -> None:
-    await handover.mend(worker := Worker(), Phase.STREAMING)
+    await on_revoke.mend(worker := Worker(), Phase.STREAMING)
     assert worker.table.mended == [(1, 7)]
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.STREAMING])
 async def test_a_worker_that_has_not_written_yet_has_nothing_to_mend(phase: Phase) -> None:
-    await handover.mend(worker := Worker(), phase)
+    await on_revoke.mend(worker := Worker(), phase)
     assert worker.table.mended == []
 
 
@@ -69,7 +69,7 @@ async def test_a_worker_that_has_not_written_yet_has_nothing_to_mend(phase: Phas
 async def test_who_may_have_lost_its_partitions_leaves_all_as_it_is(holds: bool | Exception) -> None:
     worker = Worker()
     worker.holds = holds
-    await handover.mend(worker, Phase.STREAMING)
+    await on_revoke.mend(worker, Phase.STREAMING)
     assert worker.table.mended == []
 
 
@@ -78,13 +78,13 @@ async def test_a_crashed_thread_is_not_asked() -> None:
     worker._thread.should_stop = True
     worker.answers.clear()
     async with asyncio.timeout(1):
-        await handover.mend(worker, Phase.STREAMING)
+        await on_revoke.mend(worker, Phase.STREAMING)
 
 
 async def test_a_broker_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handover, "LOOK_S", 0.01)
+    monkeypatch.setattr(on_revoke, "LOOK_S", 0.01)
     worker = Worker()
     worker.answers.clear()
     async with asyncio.timeout(1):
-        await handover.mend(worker, Phase.STREAMING)
+        await on_revoke.mend(worker, Phase.STREAMING)
     assert worker.said == ["whether foreign rows stand behind ours could not be seen: TimeoutError()"]

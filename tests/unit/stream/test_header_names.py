@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from saga_app.stream.header_names import Records
+from saga_app.stream.consume.header_names import Records
 
 #: Of a batch: where its attributes are, and two of their bits (KIP-98).
 ATTRIBUTES, TRANSACTIONAL, CONTROL = 22, 0x10, 0x20

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
-from saga_app.stream.intake import events
+from saga_app.stream.consume.drain_queue import events
 
 
 class Stream:

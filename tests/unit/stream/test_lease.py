@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiokafka.client import ConnectionGroup
 
-from saga_app.stream.lease import Fenced, Lease
+from saga_app.stream.consume.lease import Fenced, Lease
 
 
 class Clock:

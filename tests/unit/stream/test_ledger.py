@@ -7,8 +7,8 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saga_app.stream.batch import Batch
-from saga_app.stream.ledger import Ledger
+from saga_app.stream.consume.batch import Batch
+from saga_app.stream.consume.ledger import Ledger
 from tests.unit.stream.fakes import batch, finish_all
 
 #: Steps of a life: fetch a run with these gaps between offsets, finish one, a batch, commit, lose or seek a partition.

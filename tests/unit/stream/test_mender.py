@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_app.stream import mender as module
-from saga_app.stream.mender import Mender
+from saga_app.stream.table import changelog_repair as module
+from saga_app.stream.table.changelog_repair import Mender
 
 
 class Changelog:

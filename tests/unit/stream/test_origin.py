@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from saga_app.stream.origin import FILE, Origin, claim
+from saga_app.stream.table.origin import FILE, Origin, claim
 
 pytestmark = pytest.mark.field(29)
 

@@ -6,9 +6,9 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from saga_app.stream.outbox import IDLE_S, Outbox
-from saga_app.stream.receipt import Receipt
-from saga_app.stream.refusal import Refused
+from saga_app.stream.produce.batching_producer import IDLE_S, Outbox
+from saga_app.stream.produce.outputs import Receipt
+from saga_app.stream.produce.refusal import Refused
 from tests.unit.stream.fakes import FakeProducer
 
 

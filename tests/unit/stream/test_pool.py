@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from saga_app.stream import Batch, Later, Pool, Receipt, Refused
-from saga_app.stream.ledger import Ledger
-from saga_app.stream.outbox import Outbox
+from saga_app.stream.consume.ledger import Ledger
+from saga_app.stream.produce.batching_producer import Outbox
 from tests.unit.stream.fakes import FakeProducer, batch
 
 

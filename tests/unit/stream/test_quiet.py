@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from saga_app.stream import quiet
-from saga_app.stream.quiet import Quiet
+from saga_app.stream import log_throttle
+from saga_app.stream.log_throttle import Quiet
 
 
 class Clock:
@@ -74,6 +74,6 @@ def test_it_does_not_remember_for_ever(clock: Clock) -> None:
 
 def test_all_loggers_of_the_talkative_packages_are_quietened_once() -> None:
     child, other = logging.getLogger("talker.deep.inside"), logging.getLogger("talkers")
-    quiet.install(talkers=["talker"])
-    quiet.install(talkers=["talker"])
+    log_throttle.install(talkers=["talker"])
+    log_throttle.install(talkers=["talker"])
     assert [len(logger.filters) for logger in (logging.getLogger("talker"), child, other)] == [1, 1, 0]

@@ -7,8 +7,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from saga_app.stream import Receipt, Refused
-from saga_app.stream.outbox import Outbox
-from saga_app.stream.refusal import is_permanent
+from saga_app.stream.produce.batching_producer import Outbox
+from saga_app.stream.produce.refusal import is_permanent
 from tests.unit.stream.fakes import FakeProducer
 
 pytestmark = pytest.mark.field(32)

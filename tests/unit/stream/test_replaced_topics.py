@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from faust.types import TP
 
-from saga_app.stream.fetcher import Fetcher, Loss
+from saga_app.stream.consume.fetcher import Fetcher, Loss
 
 pytestmark = pytest.mark.field(34)
 

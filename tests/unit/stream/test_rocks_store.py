@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from saga_app.stream.rows import NOTHING
+from saga_app.stream.table.rows import NOTHING
 from tests.unit.stream.fakes import make_table
 from tests.wait import until
 

@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import KafkaError
 
 from saga_app.stream import Message, NotAcknowledged, Sender
-from saga_app.stream import sender as sender_module
-from saga_app.stream.outbox import Outbox
+from saga_app.stream.produce import sender as sender_module
+from saga_app.stream.produce.batching_producer import Outbox
 from tests.wait import eventually
 
 TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saga_app.stream import Receipt, Refused, Table, Transport
-from saga_app.stream.mender import Mender
-from saga_app.stream.outbox import Outbox
-from saga_app.stream.rows import NOTHING, RowStore
+from saga_app.stream.produce.batching_producer import Outbox
+from saga_app.stream.table.changelog_repair import Mender
+from saga_app.stream.table.rows import NOTHING, RowStore
 from tests.unit.stream.fakes import FakeProducer, make_table
 
 TIMED_OUT, TOO_LARGE = KafkaError(KafkaError._MSG_TIMED_OUT), KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from saga_app.stream.ledger import Ledger
-from saga_app.stream.phase import Phase
-from saga_app.stream.watchdog import problem
+from saga_app.stream.consume.ledger import Ledger
+from saga_app.stream.consume.phase import Phase
+from saga_app.stream.consume.watchdog import problem
 from tests.unit.stream.fakes import batch, finish_all
 
 

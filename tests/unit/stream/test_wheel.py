@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from saga_app.stream.wheel import APART_S, TOGETHER_S, Wheel
+from saga_app.stream.consume.delay_queue import APART_S, TOGETHER_S, Wheel
 
 #: In production it is uvloop's loop that turns it.
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run])

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Self
 
 from confluent_kafka import KafkaError, KafkaException
 
-from saga_app.stream.outbox import Outbox
-from saga_app.stream.receipt import BY_KEY, Headers
+from saga_app.stream.produce.batching_producer import Outbox
+from saga_app.stream.produce.outputs import BY_KEY, Headers
 
 #: How much longer than librdkafka's own timeout to wait for its verdict (seconds).
 _GRACE_S = 1.5

@@ -3,7 +3,7 @@
 from time import monotonic
 from typing import Any
 
-from saga_app.stream.phase import Phase
+from saga_app.stream.consume.phase import Phase
 
 
 def problem(consumer: Any) -> BaseException | None:

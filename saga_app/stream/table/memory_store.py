@@ -7,7 +7,7 @@ from typing import Any
 from faust.stores import memory
 from faust.types import TP
 
-from saga_app.stream.rows import NOTHING, Row
+from saga_app.stream.table.rows import NOTHING, Row
 
 
 class MemoryStore(memory.Store[bytes, bytes]):

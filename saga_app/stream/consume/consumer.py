@@ -10,16 +10,16 @@ from faust.types import TP
 from mode import Service
 from mode.services import WaitResults
 
-from saga_app.stream import handover
-from saga_app.stream.batch import Batch
 from saga_app.stream.brokers import LOOK_S, Looks
-from saga_app.stream.commits import Commits
-from saga_app.stream.eager import Eager
-from saga_app.stream.ledger import Ledger
-from saga_app.stream.phase import Phase
-from saga_app.stream.rows import NOTHING
-from saga_app.stream.thread import Thread
-from saga_app.stream.watchdog import problem
+from saga_app.stream.consume import on_revoke
+from saga_app.stream.consume.batch import Batch
+from saga_app.stream.consume.commits import Commits
+from saga_app.stream.consume.eager import Eager
+from saga_app.stream.consume.ledger import Ledger
+from saga_app.stream.consume.phase import Phase
+from saga_app.stream.consume.thread import Thread
+from saga_app.stream.consume.watchdog import problem
+from saga_app.stream.table.rows import NOTHING
 
 if TYPE_CHECKING:
     from saga_app.stream.transport import Transport
@@ -143,7 +143,7 @@ class Consumer(driver.Consumer):
     async def wait_empty(self) -> None:
         """Called before partitions are given back and before a stop."""
         await self.commits.drain(self.transport.drain_s)
-        await handover.mend(self, self.phase)
+        await on_revoke.mend(self, self.phase)
 
     # -- rebalances
 
@@ -154,7 +154,7 @@ class Consumer(driver.Consumer):
         """
         before, self.phase = self.phase, Phase.REVOKED
         await super().on_partitions_revoked(revoked)
-        await handover.mend(self, before)
+        await on_revoke.mend(self, before)
         self.transport.rows.purge()
         self.ledger.forget()
 

@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from faust.types import TP
 
 from saga_app.stream.brokers import MEET_S, Brokers
-from saga_app.stream.quiet import Quiet
+from saga_app.stream.log_throttle import Quiet
 
 T = TypeVar("T")
 

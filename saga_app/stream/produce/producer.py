@@ -4,7 +4,7 @@ from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
 
-from saga_app.stream.calm import calm
+from saga_app.stream.metadata_backoff import calm
 
 
 class Producer(driver.Producer):

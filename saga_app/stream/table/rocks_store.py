@@ -7,8 +7,8 @@ import rocksdict
 from faust.stores import rocksdb
 from faust.types import TP
 
-from saga_app.stream import origin
-from saga_app.stream.rows import NOTHING, Row
+from saga_app.stream.table import origin
+from saga_app.stream.table.rows import NOTHING, Row
 
 #: Memory and files of one partition, in bytes and pieces; Faust's defaults are gigabytes. A Bloom filter of b bits
 #: a key lets 0.6185 ** b of the look-ups of a new saga through to a block: of Faust's 3 a quarter, of 10 one in 100.

@@ -8,8 +8,8 @@ from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from saga_app.stream.calm import calm
-from saga_app.stream.fetcher import MOST, Fetcher
+from saga_app.stream.consume.fetcher import MOST, Fetcher
+from saga_app.stream.metadata_backoff import calm
 
 #: How long to wait when there is no assignment just now (seconds).
 BETWEEN_S = 0.05

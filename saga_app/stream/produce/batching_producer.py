@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from saga_app.stream.brokers import Brokers
+from saga_app.stream.log_throttle import Quiet
 from saga_app.stream.partition import partition_of
-from saga_app.stream.quiet import Quiet
-from saga_app.stream.receipt import BY_KEY, Headers
-from saga_app.stream.refusal import Refused, is_permanent
+from saga_app.stream.produce.outputs import BY_KEY, Headers
+from saga_app.stream.produce.refusal import Refused, is_permanent
 
 #: Time between two bursts, and between two looks for delivery reports (seconds).
 TICK_S = 0.005

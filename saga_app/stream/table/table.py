@@ -11,13 +11,13 @@ import faust
 from confluent_kafka import KafkaError
 from faust.types import TP, AppT
 
-from saga_app.stream import memory_store, rocks_store
-from saga_app.stream.locked import Locked, Locks
-from saga_app.stream.mender import Mender, keys_at
-from saga_app.stream.outbox import TICK_S, Report
-from saga_app.stream.receipt import Receipt
-from saga_app.stream.refusal import Refused
-from saga_app.stream.rows import Row, RowStore
+from saga_app.stream.produce.batching_producer import TICK_S, Report
+from saga_app.stream.produce.outputs import Receipt
+from saga_app.stream.produce.refusal import Refused
+from saga_app.stream.table import memory_store, rocks_store
+from saga_app.stream.table.changelog_repair import Mender, keys_at
+from saga_app.stream.table.key_lock import Locked, Locks
+from saga_app.stream.table.rows import Row, RowStore
 from saga_app.stream.transport import Transport
 
 _STORES: Mapping[str, Any] = {"memory": memory_store.new, "rocksdb": rocks_store.new}

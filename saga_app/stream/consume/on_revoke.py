@@ -7,7 +7,7 @@ be late; so here the end of each changelog is asked for, and what others have pu
 import asyncio
 from typing import Any
 
-from saga_app.stream.phase import Phase
+from saga_app.stream.consume.phase import Phase
 
 #: How long it may take; whoever stops has eight seconds for all.
 LOOK_S = 3.0

@@ -17,14 +17,14 @@ from typing import Any, cast
 
 from faust.types import TP, AppT, EventT, StreamT
 
-from saga_app.stream.batch import Batch
-from saga_app.stream.eager import Eager
-from saga_app.stream.intake import events
-from saga_app.stream.outbox import TICK_S
-from saga_app.stream.receipt import Receipt
-from saga_app.stream.refusal import Refused
+from saga_app.stream.consume.batch import Batch
+from saga_app.stream.consume.delay_queue import Later, Wheel
+from saga_app.stream.consume.drain_queue import events
+from saga_app.stream.consume.eager import Eager
+from saga_app.stream.produce.batching_producer import TICK_S
+from saga_app.stream.produce.outputs import Receipt
+from saga_app.stream.produce.refusal import Refused
 from saga_app.stream.transport import Transport
-from saga_app.stream.wheel import Later, Wheel
 
 #: How often it is looked, within the time that acknowledgements may take, whether they have taken longer.
 WATCHES = 20

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException
 
-from saga_app.stream.refusal import Refused
+from saga_app.stream.produce.refusal import Refused
 
 if TYPE_CHECKING:
-    from saga_app.stream.outbox import Outbox
+    from saga_app.stream.produce.batching_producer import Outbox
 
 #: Names and values, as they travel on the wire.
 Headers = Sequence[tuple[str, bytes]]

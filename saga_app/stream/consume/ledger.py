@@ -7,7 +7,7 @@ from typing import Any
 
 from faust.types import TP
 
-from saga_app.stream.batch import Batch
+from saga_app.stream.consume.batch import Batch
 
 
 class Ledger:

@@ -1,0 +1,1 @@
+"""Consuming: fetching in batches, running handlers, committing in order, rebalances."""

@@ -1,0 +1,1 @@
+"""Producing: batching, acknowledgements, and messages that the broker refuses."""
