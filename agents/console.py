@@ -4,10 +4,10 @@ from typing import Any
 
 from faust.web.base import BlueprintManager
 
+from saga_app import workers
 from saga_app.console.console import Console
-from saga_app.service import build
 
-app = build.service("console", lambda settings: settings.console_port)
+app = workers.service("console", lambda settings: settings.console_port)
 app.boot_strategy.enable_kafka = False  # it has no agents: no group to join, no producer to start
 server: Any = app.web
 server.blueprints = BlueprintManager(())  # Faust's own page would be in the place of ours

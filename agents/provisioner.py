@@ -5,17 +5,19 @@ It keeps the row of every saga, so it is the one who says what is overdue, and w
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
+from saga_app import workers
 from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.service import build, views
-from saga_app.service.broker_clock import BrokerClock
-from saga_app.service.deadlines import Deadlines, Timer
+from saga_app.service import build
+from saga_app.service.kafka.broker_clock import BrokerClock
+from saga_app.service.kafka.headroom import ChangelogRoom
+from saga_app.service.memory.deadlines import Deadlines, Timer
+from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
-from saga_app.service.room import ChangelogRoom
-from saga_app.service.rows import Rows
+from saga_app.web import views
 from tables.sagas import sagas
 
-app = build.service("provisioner", lambda settings: settings.provisioner_port)
+app = workers.service("provisioner", lambda settings: settings.provisioner_port)
 table = sagas(app)
 settings = app.settings
 room = ChangelogRoom(settings.partitions) if settings.embedded else None

@@ -8,11 +8,11 @@ from typing import Any
 from benchmarks.users import NewUser
 from saga_app.saga.messages import Headers
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.steps import Step
+from saga_app.saga.plan import Step
 from saga_app.service import policy
-from saga_app.service.deadlines import Deadlines
-from saga_app.service.effects import Effects
-from saga_app.service.rows import Rows
+from saga_app.service.memory.deadlines import Deadlines
+from saga_app.service.memory.effects import Effects
+from saga_app.service.memory.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.service.world import FilePolicy, LogMail, MockStock, World
 from saga_app.stream.partition import partition_of

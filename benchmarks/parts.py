@@ -23,7 +23,7 @@ from saga_app.saga import machine
 from saga_app.saga.deadline import due
 from saga_app.saga.messages import Message, Row, decode, encode
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.steps import Done
+from saga_app.saga.plan import Done
 from saga_app.saga.times import iso
 from saga_app.service import log, metrics
 from saga_app.service.app import spare_the_collector

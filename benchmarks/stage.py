@@ -12,7 +12,7 @@ import psutil
 
 from benchmarks.log import Log
 from benchmarks.users import Sender
-from saga_app.service import topics
+from saga_app.service.kafka import topics
 from tests.real_kafka import RealKafka
 
 PARTITIONS = 12

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Producer
 
-from saga_app.local.people import person
+from saga_app.local.sample_users import person
 
 DEPARTMENTS = ("Engineering", "Sales", "Finance", "People", "Support")
 NEW_USER = "new-user"

@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from saga_app.console.api import Api
-from saga_app.console.contracts import openapi
+from saga_app.console.http.api import Api
+from saga_app.console.http.contracts import openapi
 
 ROOT = Path(__file__).parent.parent
 TYPES = ROOT / "devtools" / "page" / "api.d.ts"

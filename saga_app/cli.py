@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from saga_app import environment
-from saga_app.commands import check, errors, intervene, look, new, topics, up
+from saga_app.commands import audit_and_settings, errors, list_and_show, new, redrive_and_rollback, topics, up
 
 
 class Saga(click.Group):
@@ -30,14 +30,14 @@ def main(context: click.Context, url: str | None) -> None:
 for command in (
     up.up,
     new.new,
-    look.list_,
-    look.show,
-    look.trace,
+    list_and_show.list_,
+    list_and_show.show,
+    list_and_show.trace,
     errors.errors,
-    intervene.redrive,
-    intervene.rollback,
-    check.audit,
-    check.settings,
+    redrive_and_rollback.redrive,
+    redrive_and_rollback.rollback,
+    audit_and_settings.audit,
+    audit_and_settings.settings,
     topics.topics,
 ):
     main.add_command(command)

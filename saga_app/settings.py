@@ -94,7 +94,7 @@ def _mail(value: Any) -> Mail:
 
 def _check_sender(address: str) -> None:
     """Raises `ValueError`. The library is imported by who sends mail only: it takes longer than all other settings."""
-    from saga_app.saga.address import mailbox
+    from saga_app.saga.email_address import mailbox
 
     mailbox(address, local_names=True)
 

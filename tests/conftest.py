@@ -49,7 +49,7 @@ def own_kafka(tmp_path: Path) -> Iterator[RealKafka]:
 def embedded() -> Iterator[str]:
     """HOST:PORT of an embedded broker with the project's topics, that all tests share."""
     from saga_app.local.broker import Broker
-    from saga_app.service.topics import TOPICS
+    from saga_app.service.kafka.topics import TOPICS
 
     with Broker(topics=dict.fromkeys(TOPICS, 12)) as broker:
         yield broker.bootstrap

@@ -11,7 +11,7 @@ from benchmarks.ours import CONSOLE, Ours
 from benchmarks.progress import counting
 from benchmarks.report import Line
 from benchmarks.stage import Stage, stage
-from saga_app.console.source import BULK
+from saga_app.console.kafka.source import BULK
 from tests.wait import until
 
 #: How long it may take (seconds); between two looks.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from saga_app.commands import talk
+from saga_app.commands import console_session
 
 if TYPE_CHECKING:
     from saga_app.commands.client import Console
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--error", help="The class of the error.")
 @click.option("--group", is_flag=True, help="How many, by service and error.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
-@talk.as_json
+@console_session.as_json
 @click.pass_obj
 def errors(
     url: str | None,
@@ -38,13 +38,13 @@ def errors(
         if name is not None:
             return say_letter(await console.get(_letter_path(name)), as_json)
         query = {"service": service, "step": step, "error": error, "group": "true" if group else None}
-        return say_errors(await talk.pages(console, "/api/errors", limit, query), as_json)
+        return say_errors(await console_session.pages(console, "/api/errors", limit, query), as_json)
 
-    talk.talk(talk.settings(), url, command)
+    console_session.talk(console_session.settings(), url, command)
 
 
 def _letter_path(name: str) -> str:
     found = re.fullmatch(r"(.+)\[(\d+)\]@(\d+)", name)
     if found is None:
         raise click.UsageError(f"{name!r} is not the name of a dead letter, such as 'authorize[3]@42'")
-    return f"/api/errors/{talk.quoted(found[1])}/{found[2]}/{found[3]}"
+    return f"/api/errors/{console_session.quoted(found[1])}/{found[2]}/{found[3]}"

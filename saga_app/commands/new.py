@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from saga_app.commands import talk
+from saga_app.commands import console_session
 
 if TYPE_CHECKING:
     from saga_app.commands.client import Console
@@ -48,7 +48,7 @@ class Key(click.ParamType):
     help="The same key and the same users are one request, however often it is sent (default: from the content of the "
     "CSV file, else a new one). It is only needed to repeat a request, or to onboard the users of a file once more.",
 )
-@talk.as_json
+@console_session.as_json
 @click.pass_obj
 def new(
     url: str | None,
@@ -75,7 +75,7 @@ def new(
         raise click.UsageError("--again needs the --id of the saga that was rolled back")
     if encoding is not None and csv_file is None:
         raise click.UsageError("--encoding is that of a file: give --csv, too")
-    settings = talk.settings()
+    settings = console_session.settings()
 
     async def command(console: "Console") -> None:
         if csv_file is not None:
@@ -89,7 +89,7 @@ def new(
             answer = await _post_one(console, departments(settings), given, key or _new_key())
         say_accepted(answer, as_json)
 
-    talk.talk(settings, url, command)
+    console_session.talk(settings, url, command)
 
 
 def departments(settings: "Settings") -> list[str]:
@@ -102,7 +102,7 @@ def departments(settings: "Settings") -> list[str]:
 async def post_many(console: "Console", departments: list[str], count: int, key: str | None = None) -> dict[str, Any]:
     """So many users made up from the key; how many were accepted, and their ids."""
     from saga_app.commands import onboard
-    from saga_app.local.people import person
+    from saga_app.local.sample_users import person
 
     key = key or _new_key()
     dice = random.Random(key)
@@ -114,10 +114,10 @@ async def _post_one(console: "Console", departments: list[str], given: dict[str,
     import orjson
 
     from saga_app.commands import onboard
-    from saga_app.local import people
+    from saga_app.local import sample_users
 
-    derived = {"email": people.address(given["name"])} if "name" in given else {}
-    user = people.person(departments, random.Random(key)) | derived | given
+    derived = {"email": sample_users.address(given["name"])} if "name" in given else {}
+    user = sample_users.person(departments, random.Random(key)) | derived | given
     return await onboard.send(console, orjson.dumps(user), "application/json", key)
 
 
@@ -127,7 +127,7 @@ async def _post_again(console: "Console", given: dict[str, str], key: str) -> di
 
     from saga_app.commands import onboard
 
-    earlier = await console.get(f"/api/sagas/{talk.quoted(given['id'])}")
+    earlier = await console.get(f"/api/sagas/{console_session.quoted(given['id'])}")
     body = {**earlier["user"], **given, "again": True}
     return await onboard.send(console, orjson.dumps(body), "application/json", key)
 

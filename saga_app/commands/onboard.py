@@ -9,10 +9,10 @@ import orjson
 
 from saga_app.audit.show import Progress
 from saga_app.commands.client import Console, OutcomeUnknown, Refused, problem_lines
-from saga_app.service import newcomers
-from saga_app.service.newcomers import LIST_BYTES, LIST_ENTRIES, Newcomers
-from saga_app.service.problem import Problem
 from saga_app.terminal import echo
+from saga_app.web import new_users
+from saga_app.web.new_users import LIST_BYTES, LIST_ENTRIES, Newcomers
+from saga_app.web.problem import Problem
 
 #: How long to wait before a request whose outcome is unknown is sent again (seconds); after the last one, give up.
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
@@ -60,7 +60,7 @@ async def send_file(console: Console, content: bytes, charset: str | None, key: 
 def _read(content: bytes, charset: str | None) -> Newcomers:
     """All of a large file, checked before the first portion is sent. Raises `Refused` as the console would."""
     try:
-        return newcomers.from_csv(content, charset, limit=len(content))
+        return new_users.from_csv(content, charset, limit=len(content))
     except Problem as problem:
         body = problem.body("/api/users")
         raise Refused(*problem_lines(body), status=problem.status, problem=body) from None

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from saga_app.commands import talk
+from saga_app.commands import console_session
 from saga_app.terminal import echo
 
 
@@ -17,7 +17,7 @@ def topics() -> None:
 @topics.command()
 @click.option("--partitions", type=click.IntRange(2, 1000), required=True, help="How many every topic has afterwards.")
 @click.option("--broker", metavar="kafka://HOST:PORT", help="The Kafka to change (default: SAGA_BROKER).")
-@talk.as_json
+@console_session.as_json
 def grow(partitions: int, broker: str | None, as_json: bool) -> None:
     """Give all topics the same, larger number of partitions, and move the rows of ended sagas to their new ones.
 
@@ -25,13 +25,13 @@ def grow(partitions: int, broker: str | None, as_json: bool) -> None:
     """
     from saga_app.commands.printing import say_json
     from saga_app.service.app import bootstrap_of
-    from saga_app.service.growth import CannotGrow
-    from saga_app.service.growth import grow as grow_topics
+    from saga_app.service.kafka.growth import CannotGrow
+    from saga_app.service.kafka.growth import grow as grow_topics
 
     if broker:
         os.environ["SAGA_BROKER"] = broker
     try:
-        moved = grow_topics(bootstrap_of(talk.settings()), partitions)
+        moved = grow_topics(bootstrap_of(console_session.settings()), partitions)
     except CannotGrow as error:
         echo(str(error), err=True)
         sys.exit(1)

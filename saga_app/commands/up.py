@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from saga_app.commands import new, talk
+from saga_app.commands import console_session, new
 
 if TYPE_CHECKING:
     from saga_app.settings import Settings
@@ -24,7 +24,7 @@ def up(broker: str | None, users: int | None, workers: int) -> None:
     if broker:
         os.environ["SAGA_BROKER"] = broker
     os.environ.pop("SAGA_EMBEDDED", None)
-    settings = talk.settings()
+    settings = console_session.settings()
     if workers > settings.partitions:
         raise click.UsageError(f"--workers {workers}: there are {settings.partitions} partitions (SAGA_PARTITIONS)")
     embedded = not os.environ.get("SAGA_BROKER")
@@ -37,7 +37,7 @@ def _onboarding(settings: "Settings", users: int) -> Callable[[str], Awaitable[s
 
     async def onboard(url: str) -> str:
         try:
-            async with talk.console(settings, url) as console:
+            async with console_session.console(settings, url) as console:
                 answer = await new.post_many(console, new.departments(settings), users)
         except Refused as refused:
             return f"no users were onboarded: {'; '.join(refused.lines)}"

@@ -11,25 +11,26 @@ from aiohttp import web
 from mode import Service
 
 from saga_app.addresses import local_url
-from saga_app.console import api, contracts, files, gauges
-from saga_app.console.fold import Event
-from saga_app.console.hub import Hub
-from saga_app.console.index import Index
-from saga_app.console.lookup import Lookup
-from saga_app.console.query import Queries
-from saga_app.console.reader import Reader
-from saga_app.console.redrive import Operator
-from saga_app.console.services import SERVICES, Services
-from saga_app.console.source import Source, Stale, Waiting
-from saga_app.console.trace import Trace
+from saga_app.console import gauges
+from saga_app.console.http import api, contracts, page_files
+from saga_app.console.http.hub import Hub
+from saga_app.console.index.fold import Event
+from saga_app.console.index.index import Index
+from saga_app.console.index.query import Queries
+from saga_app.console.kafka.lookup import Lookup
+from saga_app.console.kafka.reader import Reader
+from saga_app.console.kafka.services import SERVICES, Services
+from saga_app.console.kafka.source import Source, Stale, Waiting
+from saga_app.console.kafka.trace import Trace
+from saga_app.console.operator.operator import Operator
 from saga_app.environment import WrongEnvironment
 from saga_app.saga.times import iso
 from saga_app.service import policy
 from saga_app.service.app import bootstrap_of
-from saga_app.service.room import refusal
-from saga_app.service.start import Starter
+from saga_app.service.kafka.headroom import refusal
 from saga_app.settings import Settings
 from saga_app.stream import Sender
+from saga_app.web.start_saga import Starter
 
 
 def now() -> str:
@@ -99,7 +100,7 @@ class Console(Service):
         ).calls()
         api.add_routes(app, calls)
         contracts.add_routes(app, calls)
-        files.add_routes(app, files.load())
+        page_files.add_routes(app, page_files.load())
 
     async def on_start(self) -> None:
         """Begin to read."""

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import aiohttp
 
 from saga_app.environment import WRONG_ENVIRONMENT
-from saga_app.local.child import Child, Service, outcome
-from saga_app.local.voice import Voice
+from saga_app.local.child_process import Child, Service, outcome
+from saga_app.local.console_output import Voice
 
 #: Seconds before a crashed service is started again: doubled each time, and forgotten once it ran for a while.
 BACKOFF_S, BACKOFF_MOST_S, FORGIVEN_S = 0.5, 10.0, 30.0

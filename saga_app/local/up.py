@@ -15,11 +15,11 @@ from saga_app import settings as settings_
 from saga_app.addresses import local_url
 from saga_app.environment import WrongEnvironment
 from saga_app.local.broker import Broker, BrokerFailed
-from saga_app.local.child import Service
+from saga_app.local.child_process import Service
+from saga_app.local.console_output import Voice
 from saga_app.local.supervisor import Supervisor
-from saga_app.local.voice import Voice
 from saga_app.service import policy
-from saga_app.service.topics import TOPICS
+from saga_app.service.kafka.topics import TOPICS
 from saga_app.settings import Settings
 
 #: The second worker of a service listens this many ports further on, and so forth.

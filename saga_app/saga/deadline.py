@@ -7,8 +7,8 @@ is retrying and not overdue.
 from functools import lru_cache
 
 from saga_app.saga.messages import Row, Signal
+from saga_app.saga.plan import Plan
 from saga_app.saga.retry import MAX_HELD_DELAY_S
-from saga_app.saga.steps import Plan
 from saga_app.saga.times import epoch, iso
 
 #: How long after its time an attempt may still be under way (seconds).

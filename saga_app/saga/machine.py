@@ -23,7 +23,7 @@ from saga_app.saga.messages import (
     Visit,
     changed,
 )
-from saga_app.saga.steps import Denied, Outcome, Plan, Step
+from saga_app.saga.plan import Denied, Outcome, Plan, Step
 from saga_app.saga.times import EARLIEST_S, iso
 
 #: No saga has started before this.

@@ -14,7 +14,7 @@ import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from saga_app.saga import cloudevents
-from saga_app.saga.address import mailbox
+from saga_app.saga.email_address import mailbox
 from saga_app.saga.text import clean, clean_department
 
 #: The version of the wire that this code writes and reads.

@@ -5,7 +5,7 @@ Later steps take whatever one step has taken: they ask only for what `messages.U
 
 from collections.abc import Callable
 
-from saga_app.saga.address import mailbox
+from saga_app.saga.email_address import mailbox
 from saga_app.saga.messages import BadMessage, Message
 from saga_app.saga.text import hidden_character, is_visible
 

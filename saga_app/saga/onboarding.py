@@ -9,9 +9,9 @@ It raises only when it could not find out. It may be called again for the same s
 """
 
 from saga_app.saga.messages import Message
-from saga_app.saga.outside import World
+from saga_app.saga.plan import Denied, Done, Outcome, Plan, Step
 from saga_app.saga.retry import Retry
-from saga_app.saga.steps import Denied, Done, Outcome, Plan, Step
+from saga_app.saga.world import World
 
 
 async def provision(request: Message, world: World) -> Outcome:

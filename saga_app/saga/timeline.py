@@ -7,7 +7,7 @@ from typing import Any
 
 from saga_app.saga.deadline import planned_retry
 from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, Body, Message, Parked, Row, Signal, Visit
-from saga_app.saga.steps import Plan
+from saga_app.saga.plan import Plan
 from saga_app.saga.times import between, epoch, span
 
 

@@ -16,9 +16,10 @@ from yarl import URL
 
 from saga_app.addresses import advertised_url
 from saga_app.environment import WrongEnvironment, stop
-from saga_app.service import log, metrics, topics
-from saga_app.service.deadletters import Refusals
-from saga_app.service.kafka_changes import CHECK_S, TopicWatch, claim_tables
+from saga_app.service import log, metrics
+from saga_app.service.dead_letters import Refusals
+from saga_app.service.kafka import topics
+from saga_app.service.kafka.kafka_changes import CHECK_S, TopicWatch, claim_tables
 from saga_app.service.worker import Worker
 from saga_app.settings import Settings
 from saga_app.stream import Assignor, Transport, embedded, log_throttle

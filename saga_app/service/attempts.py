@@ -6,13 +6,13 @@ from typing import NamedTuple
 import structlog
 
 from saga_app.saga.messages import SIGNALS, Message, Signal, encode
+from saga_app.saga.plan import Outcome, Step
 from saga_app.saga.retry import Deferred
-from saga_app.saga.steps import Outcome, Step
 from saga_app.saga.times import epoch, iso
 from saga_app.service import metrics
-from saga_app.service.deadletters import GaveUp
-from saga_app.service.effects import Effects
+from saga_app.service.dead_letters import GaveUp
 from saga_app.service.headers import headers_for_signal
+from saga_app.service.memory.effects import Effects
 from saga_app.service.record import Receipt
 from saga_app.service.world import World
 from saga_app.stream import Fenced, Later

@@ -1,21 +1,17 @@
-"""A service from its name: its app, its world, and an agent for each of its steps."""
-
-from collections.abc import Callable
-from typing import Any
+"""The agents of a service: one for each of its steps, with the adapters to the outside world."""
 
 from faust import StreamT
 
-from saga_app import settings as settings_
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.steps import Plan
-from saga_app.service import compression, guard, health, http_server, policy, problem
-from saga_app.service.app import App, build
-from saga_app.service.broker_clock import BrokerClock
-from saga_app.service.effects import Effects
-from saga_app.service.mail import SmtpMail
+from saga_app.saga.plan import Plan
+from saga_app.service import policy
+from saga_app.service.app import App
+from saga_app.service.kafka.broker_clock import BrokerClock
+from saga_app.service.mail.smtp_mail import SmtpMail
+from saga_app.service.memory.effects import Effects
+from saga_app.service.memory.republisher import Republisher, Schedule
+from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
-from saga_app.service.republisher import Republisher, Schedule
-from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.service.world import FilePolicy, LogMail, Mischief, MockStock, World
 from saga_app.settings import Settings
@@ -33,19 +29,6 @@ def world(settings: Settings) -> World:
         deny=settings.deny_rate,
     )
     return World(MockStock(departments), FilePolicy(departments), mail, mischief, settings.seed)
-
-
-def service(name: str, web_port: Callable[[Settings], int]) -> App:
-    """The app of a service, without agents yet."""
-    settings = settings_.load()
-    app = build(name, settings, web_port(settings))
-    server: Any = app.web
-    http_server.install(server)
-    problem.install(server.web_app)
-    guard.install(server.web_app, settings, [app.conf.canonical_url.host or ""])
-    compression.install(server.web_app)
-    health.add_routes(app)
-    return app
 
 
 def serve_steps(

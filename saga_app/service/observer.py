@@ -13,13 +13,13 @@ import structlog
 
 from saga_app.saga import machine
 from saga_app.saga.messages import CHANGELOG, DLQ, BadMessage, Body, Parked, Row, Signal, changed, encode, parse
-from saga_app.saga.steps import Plan
+from saga_app.saga.plan import Plan
 from saga_app.saga.times import iso
-from saga_app.service.deadletters import FAULTS, GaveUp, Reader, Refusals, park, with_letter
+from saga_app.service.dead_letters import FAULTS, GaveUp, Reader, Refusals, park, with_letter
 from saga_app.service.headers import headers_for
-from saga_app.service.placement import misplaced
+from saga_app.service.kafka.repartition import misplaced
+from saga_app.service.memory.rows import Rows
 from saga_app.service.record import Receipt, Record
-from saga_app.service.rows import Rows
 from saga_app.stream import Refused
 
 log = structlog.get_logger()

@@ -14,18 +14,19 @@ import structlog
 from saga_app.saga import machine
 from saga_app.saga.messages import DLQ, Answer, BadMessage, Message, Row, changed, decode_request, encode
 from saga_app.saga.messages import Effects as Remembered
+from saga_app.saga.plan import Denied, Done, Outcome, Plan, Step
 from saga_app.saga.retry import Deferred
-from saga_app.saga.steps import Denied, Done, Outcome, Plan, Step
 from saga_app.saga.times import between, epoch, iso, record_time
-from saga_app.service import metrics, waiting
+from saga_app.service import metrics
 from saga_app.service.attempts import Attempts, Progress
-from saga_app.service.broker_clock import BrokerClock
-from saga_app.service.deadletters import FAULTS, GaveUp, Refusals, park
-from saga_app.service.effects import Effects
+from saga_app.service.dead_letters import FAULTS, GaveUp, Refusals, park
 from saga_app.service.headers import headers_for
-from saga_app.service.placement import misplaced
+from saga_app.service.kafka.broker_clock import BrokerClock
+from saga_app.service.kafka.repartition import misplaced
+from saga_app.service.memory import delayed_requests
+from saga_app.service.memory.effects import Effects
+from saga_app.service.memory.rows import Rows
 from saga_app.service.record import LOG_APPEND_TIME, Receipt, Record
-from saga_app.service.rows import Rows
 from saga_app.service.world import World
 from saga_app.stream import Later, Refused
 from saga_app.stream.consume.eager import Eager
@@ -142,7 +143,10 @@ class StepLoop:
         if answer := remembered.answers.get(self.step.name):  # it may not have been sent on
             self.proceed(receipt, record, request, answer)
             return None
-        if waiting.decide(remembered.waiting.get(self.step.name), record, request) is waiting.Decision.ABSORB:
+        if (
+            delayed_requests.decide(remembered.waiting.get(self.step.name), record, request)
+            is delayed_requests.Decision.ABSORB
+        ):
             self.absorbed(record, request)
             return None
         return remembered
@@ -150,8 +154,8 @@ class StepLoop:
     def begin(self, record: Record, request: Message, remembered: Remembered, now: Progress) -> Progress:
         """With which attempt to begin: the first, or the one for which the request has waited."""
         entry = remembered.waiting.get(self.step.name)
-        if entry is not None and waiting.decide(entry, record, request) is waiting.Decision.RESUME:
-            return waiting.progress(entry)
+        if entry is not None and delayed_requests.decide(entry, record, request) is delayed_requests.Decision.RESUME:
+            return delayed_requests.progress(entry)
         return now._replace(started_at=self.world.now())
 
     async def leave(self, receipt: Receipt, record: Record, request: Message, later: Later) -> None:
@@ -164,7 +168,7 @@ class StepLoop:
         with suppress(Refused):
             await receipt.settled()
         if self.effects is not None:
-            entry = waiting.entry(record, request, progress, self.world.clock() + later.seconds)
+            entry = delayed_requests.entry(record, request, progress, self.world.clock() + later.seconds)
             place = record.partition, request.id, self.step.name
             self.effects.waits(receipt, *place, entry, had_no_effect=progress.begun and progress.certain)
 

@@ -12,10 +12,10 @@ from time import time
 import structlog
 
 from saga_app.saga.messages import Message
-from saga_app.saga.outside import Mail, Policy, Stock
+from saga_app.saga.plan import Denied, Step
 from saga_app.saga.retry import Permanent, Transient
-from saga_app.saga.steps import Denied, Step
 from saga_app.saga.times import iso
+from saga_app.saga.world import Mail, Policy, Stock
 from saga_app.service.policy import Department
 
 log = structlog.get_logger()

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+from saga_app import workers
 from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.plan import Plan, Step
 from saga_app.saga.retry import Retry
-from saga_app.saga.steps import Plan, Step
 from saga_app.service import build
 from tables.effects import effects
 
@@ -16,7 +17,7 @@ def brisk(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     return tuple(replace(step, retry=BRISK) if step.service == "notifier" else step for step in steps)
 
 
-app = build.service("notifier", lambda settings: settings.notifier_port)
+app = workers.service("notifier", lambda settings: settings.notifier_port)
 build.serve_steps(
     app, effects=effects(app), plan=Plan(ONBOARDING.name, brisk(ONBOARDING.steps), brisk(ONBOARDING.undos))
 )

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from saga_app.local.broker import Broker
-from saga_app.local.child import Service
+from saga_app.local.child_process import Service
+from saga_app.local.console_output import Voice
 from saga_app.local.supervisor import Supervisor
-from saga_app.local.voice import Voice
 
 STUB = Path(__file__).with_name("stub_service.py")
 

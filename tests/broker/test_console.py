@@ -12,9 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from saga_app.console.source import Stale
+from saga_app.console.kafka.source import Stale
 from saga_app.local.broker import Broker
-from saga_app.service.topics import TOPICS
+from saga_app.service.kafka.topics import TOPICS
 from tests.console import running, write
 from tests.record import FakeRecord
 from tests.unit.console.logs import PARTITIONS, Logs

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from saga_app.local.broker import Broker
-from saga_app.service.topics import TOPICS
+from saga_app.service.kafka.topics import TOPICS
 from tests.console import Visitor, running, write
 from tests.record import FakeRecord
 from tests.system import Process

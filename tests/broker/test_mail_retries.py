@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from saga_app.local.broker import Broker
-from saga_app.service.topics import TOPICS
+from saga_app.service.kafka.topics import TOPICS
 from tests.broker.test_dead_letters import Services, becomes, post
 from tests.console import Visitor, running
 from tests.smtp import MailServer, mail_server

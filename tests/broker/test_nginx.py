@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from saga_app.local.broker import Broker
-from saga_app.service.topics import TOPICS
+from saga_app.service.kafka.topics import TOPICS
 from tests import nginx
 from tests.console import Line, running, write
 from tests.unit.console.logs import PARTITIONS, Logs

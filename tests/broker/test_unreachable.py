@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from saga_app.local import mock_cluster
-from saga_app.service import topics
+from saga_app.service.kafka import topics
 
 Now = Callable[[str], None]
 

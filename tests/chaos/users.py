@@ -13,7 +13,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from saga_app.local.people import person
+from saga_app.local.sample_users import person
 from tests.topics import user
 
 DEPARTMENTS = ("Engineering", "Sales", "Finance", "People", "Support")

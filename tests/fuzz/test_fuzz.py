@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from saga_app.service.topics import TOPICS
+from saga_app.service.kafka.topics import TOPICS
 from tests.fuzz.accounting import dead_letters, fates
 from tests.fuzz.poison import Poison, poison
 from tests.fuzz.sending import Place, Sender

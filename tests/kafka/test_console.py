@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from saga_app.service import topics
+from saga_app.service.kafka import topics
 from tests.console import running, write
 from tests.real_kafka import RealKafka
 from tests.record import FakeRecord

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from saga_app.saga.messages import CHANGELOG
-from saga_app.service import topics
+from saga_app.service.kafka import topics
 from tests.real_kafka import RealKafka
 from tests.system import System
 from tests.wait import until

@@ -7,8 +7,8 @@ from typing import Any
 from saga_app.saga.messages import Effects as Row
 from saga_app.saga.messages import decode
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.service.effects import Effects
-from saga_app.service.republisher import Place, Schedule, republish
+from saga_app.service.memory.effects import Effects
+from saga_app.service.memory.republisher import Place, Schedule, republish
 from tests.simulation.clock import EPOCH
 from tests.simulation.hands import WORK, FakeTable, Killed, Work
 

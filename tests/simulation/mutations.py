@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from saga_app.saga import machine
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.saga.messages import Message, Row, Signal
-from saga_app.service import observer, step, waiting
-from saga_app.service.effects import Effects
+from saga_app.service import observer, step
+from saga_app.service.memory import delayed_requests
+from saga_app.service.memory.effects import Effects
+from saga_app.service.memory.republisher import Schedule
+from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
-from saga_app.service.republisher import Schedule
-from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.stream.consume.ledger import Ledger
 from saga_app.stream.produce.outputs import Receipt
@@ -190,13 +191,13 @@ def waiting_requests_not_published(_original: Function) -> Function:
     return nothing
 
 
-@mutation((waiting, "decide"), deferred=0.9, crashes=4)
+@mutation((delayed_requests, "decide"), deferred=0.9, crashes=4)
 def republished_requests_absorbed(original: Function) -> Function:
     """The attempt that is due is taken for a duplicate."""
 
-    def decide(*about: Any) -> waiting.Decision:
-        decision: waiting.Decision = original(*about)
-        return waiting.Decision.ABSORB if decision is waiting.Decision.RESUME else decision
+    def decide(*about: Any) -> delayed_requests.Decision:
+        decision: delayed_requests.Decision = original(*about)
+        return delayed_requests.Decision.ABSORB if decision is delayed_requests.Decision.RESUME else decision
 
     return decide
 

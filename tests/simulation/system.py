@@ -9,8 +9,8 @@ from typing import Any
 from saga_app.saga.messages import CHANGELOG, DLQ, EFFECTS, SIGNALS, Row, decode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import policy
+from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
-from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.service.world import Mischief, World
 from saga_app.stream import partition_of

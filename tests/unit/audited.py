@@ -23,7 +23,7 @@ from saga_app.saga.messages import (
     encode,
 )
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.steps import Denied, Done, Outcome
+from saga_app.saga.plan import Denied, Done, Outcome
 from tests.record import FakeRecord
 from tests.unit.makers import ADA, FACTS, START, at, requested
 

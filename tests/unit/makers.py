@@ -3,7 +3,7 @@
 from saga_app.saga import machine
 from saga_app.saga.messages import Message, User
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.steps import Denied, Done, Outcome
+from saga_app.saga.plan import Denied, Done, Outcome
 from saga_app.saga.times import iso
 
 ADA = User("Ada Lovelace", "ada@example.com", "Engineering")

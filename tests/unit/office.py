@@ -9,11 +9,11 @@ from typing import Any
 from saga_app.saga import machine
 from saga_app.saga.messages import Message, Row, User, decode
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.service.existing import ExistingSaga, existing
-from saga_app.service.idempotency import key_part
-from saga_app.service.start import Starter
 from saga_app.stream import NotAcknowledged
 from saga_app.stream.produce.sender import Message as Outgoing
+from saga_app.web.existing import ExistingSaga, existing
+from saga_app.web.idempotency import key_part
+from saga_app.web.start_saga import Starter
 from tests.unit.makers import at
 from tests.unit.web import serving
 

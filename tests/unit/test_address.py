@@ -5,8 +5,8 @@ from email_validator import validate_email
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_app.saga import address
-from saga_app.saga.address import mailbox
+from saga_app.saga import email_address
+from saga_app.saga.email_address import mailbox
 
 REFUSED = [
     "try..this.@docomo.example",
@@ -106,7 +106,7 @@ LIKELY = r"[a-z0-9_+-]{1,9}(\.[a-z0-9_+-]{1,9}){0,3}@([a-z0-9]{1,5}(-[a-z0-9]{1,
 
 @given(st.from_regex(LIKELY, fullmatch=True))
 def test_the_short_cut_agrees_with_the_library(text: str) -> None:
-    assert address._PLAIN.fullmatch(text)
+    assert email_address._PLAIN.fullmatch(text)
     found = validate_email(text, strict=True, check_deliverability=False)
     assert (found.ascii_email, found.ascii_domain, found.normalized) == (mailbox(text).wire, mailbox(text).domain, text)
 

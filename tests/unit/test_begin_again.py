@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from saga_app.saga import attempt_id
 from saga_app.saga.messages import State, User
-from saga_app.service.existing import ExistingSaga
+from saga_app.web.existing import ExistingSaga
 from tests.unit.office import ADA, Office, opened
 from tests.unit.web import problem_of
 

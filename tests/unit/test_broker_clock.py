@@ -10,8 +10,8 @@ from prometheus_client import REGISTRY
 from saga_app.saga.messages import CHANGELOG, Message, decode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import policy
-from saga_app.service.broker_clock import WINDOW_S, BrokerClock, ahead_of
-from saga_app.service.rows import Rows
+from saga_app.service.kafka.broker_clock import WINDOW_S, BrokerClock, ahead_of
+from saga_app.service.memory.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.service.world import FilePolicy, MockStock, World
 from saga_app.stream import partition_of

@@ -10,8 +10,8 @@ from aiohttp import ClientSession, web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_app.service.compression import LONG, SHORTEST, accepts_gzip
-from saga_app.service.problem import Problem
+from saga_app.web.compression import LONG, SHORTEST, accepts_gzip
+from saga_app.web.problem import Problem
 from tests.unit.web import serving
 
 pytestmark = pytest.mark.field(45)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_app.service.csv_table import CsvError, Record, read_records
-from saga_app.service.newcomers import from_csv
-from saga_app.service.problem import Problem
+from saga_app.web.csv_table import CsvError, Record, read_records
+from saga_app.web.new_users import from_csv
+from saga_app.web.problem import Problem
 
 COLUMNS = frozenset(["name", "email", "department", "id"])
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from saga_app.saga import deadline, machine
 from saga_app.saga.messages import Message, Row, Signal, Slip, encode
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.steps import Plan
+from saga_app.saga.plan import Plan
 from saga_app.saga.timeline import why
 from saga_app.saga.times import epoch, iso
-from saga_app.service.deadlines import AGAIN_S, Deadlines
+from saga_app.service.memory.deadlines import AGAIN_S, Deadlines
 from tests.unit.makers import START, at, journey
 
 STEPS_S = {step.topic: step.deadline for step in ONBOARDING.steps + ONBOARDING.undos}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from saga_app import environment
-from saga_app.console.database import Database
+from saga_app.console.index.database import Database
 from saga_app.environment import WrongEnvironment
 from tests import postgres
 from tests.wait import free_port

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from saga_app.service.forwarding import SIGNS, Source, address_of, source_of
+from saga_app.web.forwarding import SIGNS, Source, address_of, source_of
 
 pytestmark = pytest.mark.field(26)
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from saga_app.service import growth, topic_state
-from saga_app.service.topics import TOPICS, WrongPartitions, check_partitions
+from saga_app.service.kafka import growth, topic_state
+from saga_app.service.kafka.topics import TOPICS, WrongPartitions, check_partitions
 from saga_app.stream import partition_of
 from saga_app.stream.consume.assignor import AgreedPartitions
 

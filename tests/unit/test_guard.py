@@ -10,8 +10,8 @@ from aiohttp import web
 from pydantic import SecretStr
 from yarl import URL
 
-from saga_app.service.forwarding import SIGNS
-from saga_app.service.guard import WRONG_TOKENS
+from saga_app.web.forwarding import SIGNS
+from saga_app.web.guard import WRONG_TOKENS
 from tests.unit.web import Rules, post_bytes, problem_of, serving
 
 NOBODY = (ip_network("192.0.2.0/24"),)

@@ -19,11 +19,13 @@ ALLOWED = {
     "terminal": set(),
     "settings": {"saga"},  # what an address is
     "service": {"saga", "stream", "addresses", "environment", "settings", "terminal"},
+    "web": {"saga", "stream", "service", "addresses", "environment", "settings", "terminal"},
     "tables": {"stream"},
-    "console": {"saga", "stream", "service", "addresses", "environment", "settings"},
-    "agents": {"saga", "stream", "service", "tables", "console", "environment", "settings"},
+    "console": {"saga", "stream", "service", "web", "addresses", "environment", "settings"},
+    "workers": {"saga", "stream", "service", "web", "console", "tables", "environment", "settings"},
+    "agents": {"saga", "stream", "service", "web", "tables", "console", "workers", "environment", "settings"},
     "local": {"saga", "service", "addresses", "environment", "settings", "terminal"},
-    "commands": {"audit", "service", "local", "addresses", "environment", "settings", "terminal"},
+    "commands": {"audit", "service", "web", "local", "addresses", "environment", "settings", "terminal"},
     "cli": {"environment", "commands"},
     "top": {"cli"},
 }

@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from faust.web.drivers.aiohttp import Web
 
-from saga_app.service import http_server
-from saga_app.service.http_server import HEADER_BYTES, LINE_BYTES
+from saga_app.web import http_server
+from saga_app.web.http_server import HEADER_BYTES, LINE_BYTES
 from tests.unit.web import route, serving
 
 pytestmark = pytest.mark.field(38)

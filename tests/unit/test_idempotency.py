@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saga_app.saga.messages import Message, decode
-from saga_app.service.idempotency import key_part, mark_of
-from saga_app.service.newcomers import from_csv, from_json
-from saga_app.service.start import EXISTING_HEADER
+from saga_app.web.idempotency import key_part, mark_of
+from saga_app.web.new_users import from_csv, from_json
+from saga_app.web.start_saga import EXISTING_HEADER
 from tests.unit.office import ADA, Topics
 from tests.unit.web import problem_of
 

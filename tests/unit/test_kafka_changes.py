@@ -9,9 +9,9 @@ from unittest.mock import AsyncMock
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from saga_app.service import topics
-from saga_app.service.kafka_changes import TopicWatch
-from saga_app.service.topics import TOPICS, TooFewPartitions, WrongPartitions, check_partitions
+from saga_app.service.kafka import topics
+from saga_app.service.kafka.kafka_changes import TopicWatch
+from saga_app.service.kafka.topics import TOPICS, TooFewPartitions, WrongPartitions, check_partitions
 
 pytestmark = pytest.mark.field(34)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from saga_app.saga import machine
 from saga_app.saga.messages import DeadLetter, Message, Parked, Row, Signal, Slip, encode
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.steps import Denied, Done
+from saga_app.saga.plan import Denied, Done
 from tests.unit.makers import ADA, NO, at, journey, requested, topics
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from saga_app.saga.retry import Permanent, Transient
-from saga_app.service import mail as mail_
-from saga_app.service.mail import SmtpMail
-from saga_app.service.smtp import Lines
+from saga_app.service.mail import smtp_mail as mail_
+from saga_app.service.mail.connections import Lines
+from saga_app.service.mail.smtp_mail import SmtpMail
 from saga_app.settings import Mail
 from tests.smtp import MailServer, mail_server, telnet
 from tests.wait import eventually, free_port
@@ -281,7 +281,7 @@ async def test_closing_does_not_wait_for_a_server_that_is_silent(
     server: MailServer, mail: SmtpMail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await welcome(mail)
-    monkeypatch.setattr("saga_app.service.smtp.QUIT_S", 0.1)
+    monkeypatch.setattr("saga_app.service.mail.connections.QUIT_S", 0.1)
     server.connections[0]._handler_coroutine.cancel()
     await asyncio.wait_for(mail.close(), 2)
 

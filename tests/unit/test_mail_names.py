@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from saga_app.saga.address import mailbox
+from saga_app.saga.email_address import mailbox
 from saga_app.saga.retry import Permanent
-from saga_app.service import mail_headers
-from saga_app.service.mail import SMTP_POLICY, SMTPUTF8_POLICY, SmtpMail
+from saga_app.service.mail import header_fields
+from saga_app.service.mail.smtp_mail import SMTP_POLICY, SMTPUTF8_POLICY, SmtpMail
 from tests.names import random_names
 from tests.smtp import MailServer, mail_server
 
@@ -61,7 +61,7 @@ async def test_a_thousand_names_arrive_as_they_were_typed(server: MailServer, no
 def test_any_subject_is_decoded_to_itself(text: str) -> None:
     for wire_policy in (SMTP_POLICY, SMTPUTF8_POLICY, policy.default):
         message = EmailMessage()
-        message["Subject"] = mail_headers.subject(text)
+        message["Subject"] = header_fields.subject(text)
         sent = message.as_bytes(policy=wire_policy)
         assert max(map(len, sent.splitlines())) <= 78
         assert message_from_bytes(sent, policy=policy.default)["Subject"] == text
@@ -72,7 +72,7 @@ def test_any_subject_is_decoded_to_itself(text: str) -> None:
 @given(st.text())
 def test_a_subject_of_anything_is_one_field(text: str) -> None:
     message = EmailMessage()
-    message["Subject"] = mail_headers.subject(text)
+    message["Subject"] = header_fields.subject(text)
     assert message_from_bytes(message.as_bytes(), policy=policy.default).keys() == ["Subject"]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from saga_app.service.problem import Problem
-from saga_app.service.start import Starter
+from saga_app.web.problem import Problem
+from saga_app.web.start_saga import Starter
 from tests.system import saga
 from tests.unit.fake_console import FakeConsole
 from tests.unit.office import Topics

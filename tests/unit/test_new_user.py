@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from saga_app.saga import machine
 from saga_app.saga.messages import BadMessage, Message, User, decode, encode
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.service import newcomers
-from saga_app.service.newcomers import Newcomers
-from saga_app.service.problem import Problem
+from saga_app.web import new_users
+from saga_app.web.new_users import Newcomers
+from saga_app.web.problem import Problem
 from tests.names import random_names
 from tests.unit.makers import at
 
@@ -34,13 +34,13 @@ def by_http(read: Callable[[bytes], Newcomers], body: bytes) -> Answer:
 
 
 def by_json(fields: dict[str, Any]) -> Answer:
-    return by_http(newcomers.from_json, orjson.dumps(fields))
+    return by_http(new_users.from_json, orjson.dumps(fields))
 
 
 def by_csv(fields: dict[str, str]) -> Answer:
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows([fields.keys(), fields.values()])
-    return by_http(newcomers.from_csv, text.getvalue().encode())
+    return by_http(new_users.from_csv, text.getvalue().encode())
 
 
 def by_kafka(fields: dict[str, Any], topic: str = "new-user") -> Answer:

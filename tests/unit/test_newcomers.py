@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_app.service import newcomers
-from saga_app.service.newcomers import LIST_BYTES, LIST_ENTRIES, ONE_BYTES
-from saga_app.service.problem import Problem
+from saga_app.web import new_users
+from saga_app.web.new_users import LIST_BYTES, LIST_ENTRIES, ONE_BYTES
+from saga_app.web.problem import Problem
 from tests.unit.office import ADA, Office, opened
 from tests.unit.web import problem_of
 
@@ -185,7 +185,7 @@ async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(office: Office) 
     await problem_of(answer, 413)
 
 
-@given(st.binary(max_size=300), st.sampled_from([newcomers.from_json, newcomers.from_csv]))
+@given(st.binary(max_size=300), st.sampled_from([new_users.from_json, new_users.from_csv]))
 def test_no_body_whatever_is_a_bug(body: bytes, read: Callable[[bytes], object]) -> None:
     statuses = []
     try:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from saga_app.saga.flow_diagram import patience, picture, schedule
 from saga_app.saga.onboarding import FOLLOW_UP, MAIL, ONBOARDING
-from saga_app.saga.picture import patience, picture, schedule
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from saga_app.service.problem import Problem
+from saga_app.web.problem import Problem
 from tests.unit.web import post_bytes, problem_of, route, serving
 
 

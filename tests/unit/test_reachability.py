@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from saga_app.service import reachability
+from saga_app.service.kafka import reachability
 from tests.wait import free_port
 
 Now = Callable[[str], None]

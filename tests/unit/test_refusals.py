@@ -26,11 +26,11 @@ from saga_app.saga.messages import (
     parse,
 )
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.service import deadletters
-from saga_app.service.deadletters import KEPT, Refusals, shortened, with_letter
-from saga_app.service.effects import Effects
+from saga_app.service import dead_letters
+from saga_app.service.dead_letters import KEPT, Refusals, shortened, with_letter
+from saga_app.service.memory.effects import Effects
+from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
-from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.stream import Refused, partition_of
 from saga_app.stream.produce.refusal import size_of
@@ -213,7 +213,7 @@ async def test_a_dlq_that_takes_nothing_makes_the_service_not_ready_until_it_doe
         async def settled(self) -> None:
             raise letter
 
-    monkeypatch.setattr(deadletters, "AGAIN_S", 0.0)
+    monkeypatch.setattr(dead_letters, "AGAIN_S", 0.0)
     letter = refused(DLQ, b"x" * 100_000, with_letter([], LETTER))
     refusals = Refusals()
     for tries in range(len(KEPT)):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from saga_app.saga.messages import Effects, Waiting
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.times import epoch
-from saga_app.service.republisher import BATCH, Due, Schedule, republish
+from saga_app.service.memory.republisher import BATCH, Due, Schedule, republish
 from tests.unit.makers import START, at
 from tests.unit.test_deadlines import Clock
 from tests.unit.test_step import Sent

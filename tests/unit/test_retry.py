@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saga_app.saga.onboarding import MAIL, ONBOARDING
+from saga_app.saga.plan import Plan, Step
 from saga_app.saga.retry import MAX_HELD_DELAY_S, Deferred, Permanent, Retry, Transient, is_transient
-from saga_app.saga.steps import Plan, Step
 
 RETRIES = st.builds(
     Retry,

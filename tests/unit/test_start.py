@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from saga_app.saga.messages import User, parse
-from saga_app.service.existing import ExistingSaga
-from saga_app.service.idempotency import id_from_key, mark_of
-from saga_app.service.newcomers import Newcomer, Newcomers
-from saga_app.service.problem import Problem
-from saga_app.service.start import Ids, Starter
+from saga_app.web.existing import ExistingSaga
+from saga_app.web.idempotency import id_from_key, mark_of
+from saga_app.web.new_users import Newcomer, Newcomers
+from saga_app.web.problem import Problem
+from saga_app.web.start_saga import Ids, Starter
 from tests.unit.office import ADA, Office, Outbox, opened
 from tests.unit.web import post_bytes, problem_of, serving
 

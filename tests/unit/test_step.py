@@ -32,13 +32,13 @@ from saga_app.saga.onboarding import MAIL, ONBOARDING
 from saga_app.saga.retry import Deferred, Permanent, Transient
 from saga_app.saga.times import epoch
 from saga_app.service import metrics, policy
-from saga_app.service.effects import Effects
 from saga_app.service.headers import headers_for
+from saga_app.service.kafka.headroom import ChangelogRoom
+from saga_app.service.memory.delayed_requests import record_of
+from saga_app.service.memory.effects import Effects
+from saga_app.service.memory.rows import Rows
 from saga_app.service.record import RETRY_ATTEMPT
-from saga_app.service.room import ChangelogRoom
-from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
-from saga_app.service.waiting import record_of
 from saga_app.service.world import FilePolicy, MockStock, World
 from saga_app.stream import Fenced, partition_of
 from tests.record import FakeRecord

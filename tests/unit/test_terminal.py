@@ -17,7 +17,7 @@ from rich.console import Console as RichConsole
 from saga_app.audit import Finding, Report
 from saga_app.audit.show import show
 from saga_app.commands.table import print_table
-from saga_app.local.voice import Voice
+from saga_app.local.console_output import Voice
 from saga_app.service import log
 from saga_app.terminal import to_json, visible
 from tests.system import saga

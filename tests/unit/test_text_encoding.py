@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_app.service.text_encoding import Undecodable, UnknownCharset, decode_text
+from saga_app.web.text_encoding import Undecodable, UnknownCharset, decode_text
 
 HEADER = "name;email;department\n"
 

@@ -8,7 +8,7 @@ import pytest
 from saga_app.saga import machine
 from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, DeadLetter, Parked, Signal
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.steps import Outcome
+from saga_app.saga.plan import Outcome
 from saga_app.saga.timeline import Record, story, why
 from tests.unit.makers import NO, at, journey
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from saga_app.service import topic_state
-from saga_app.service.topics import TOPICS
+from saga_app.service.kafka import topic_state
+from saga_app.service.kafka.topics import TOPICS
 
 Now = Callable[[str], None]
 

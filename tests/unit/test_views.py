@@ -8,10 +8,10 @@ import pytest
 from yarl import URL
 
 from saga_app.saga.messages import Row, User, encode
-from saga_app.service.rows import Rows
-from saga_app.service.views import add_routes
+from saga_app.service.memory.rows import Rows
 from saga_app.settings import Settings
 from saga_app.stream import partition_of
+from saga_app.web.views import add_routes
 from tests.unit.web import problem_of, serving
 
 ADA = {"name": "Ada", "email": "ada@example.com", "department": "Sales"}

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
-from saga_app.service import compression, guard, http_server, problem
+from saga_app.web import compression, guard, http_server, problem
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
 

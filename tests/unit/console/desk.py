@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from saga_app.console.orders import Order
-from saga_app.console.places import Place
-from saga_app.console.query import Queries
-from saga_app.console.redrive import Operator
+from saga_app.console.index.query import Queries
+from saga_app.console.operator.action_request import Order
+from saga_app.console.operator.operator import Operator
+from saga_app.console.record_id import Place
 from saga_app.saga import machine
 from saga_app.saga.messages import SIGNALS, Signal, decode, encode
 from saga_app.saga.onboarding import ONBOARDING

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from saga_app.console import overtaking
-from saga_app.console.figures import Figures
-from saga_app.console.fold import Changes, Fold
-from saga_app.console.index import Index
+from saga_app.console.index import overtaking
+from saga_app.console.index.counters import Figures
+from saga_app.console.index.fold import Changes, Fold
+from saga_app.console.index.index import Index
 from tests.record import FakeRecord
 
 

@@ -19,7 +19,7 @@ from saga_app.saga.messages import (
     encode,
 )
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.steps import Done, Outcome
+from saga_app.saga.plan import Done, Outcome
 from saga_app.saga.times import epoch, iso
 from saga_app.stream import partition_of
 from tests.record import FakeRecord

@@ -12,16 +12,16 @@ import jsonschema
 import pytest
 from aiohttp import web
 
-from saga_app.console import api, contracts, files, schemas
-from saga_app.console.hub import Hub
-from saga_app.console.lookup import Lookup
-from saga_app.console.trace import Found, Searched, Trace
+from saga_app.console.http import api, contracts, page_files, schemas
+from saga_app.console.http.hub import Hub
+from saga_app.console.kafka.lookup import Lookup
+from saga_app.console.kafka.trace import Found, Searched, Trace
 from saga_app.saga.messages import Row, User, parse
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.timeline import Record, story
 from saga_app.saga.times import iso
-from saga_app.service.start import Starter
 from saga_app.stream.produce.sender import Message as Outgoing
+from saga_app.web.start_saga import Starter
 from tests.record import FakeRecord
 from tests.unit.console.desk import Desk, garbage, parked
 from tests.unit.console.indexed import Reading
@@ -57,7 +57,7 @@ class Room:
         """As the console does."""
         api.add_routes(app, self.api.calls())
         contracts.add_routes(app, self.api.calls())
-        files.add_routes(app, files.load())
+        page_files.add_routes(app, page_files.load())
 
     async def send_all(self, messages: Sequence[Outgoing]) -> None:
         """The sender: every saga runs through at once."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from saga_app.console.ends import Ends
+from saga_app.console.kafka.ends import Ends
 
 ONE, OTHER = TopicPartition("new-user", 0), TopicPartition("new-user", 1)
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saga_app.console import fold, letters
-from saga_app.console.parameters import ErrorFilter
-from saga_app.console.places import REDRIVEN
+from saga_app.console.index import dead_letters, fold
+from saga_app.console.index.filters import ErrorFilter
+from saga_app.console.record_id import REDRIVEN
 from saga_app.saga import machine
 from saga_app.saga.messages import (
     CHANGELOG,
@@ -28,7 +28,7 @@ from saga_app.saga.messages import (
     encode,
 )
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.steps import Denied
+from saga_app.saga.plan import Denied
 from saga_app.saga.times import epoch, iso
 from tests.record import FakeRecord
 from tests.unit.console.indexed import Reading
@@ -224,7 +224,7 @@ def test_garbage_that_was_sent_again_is_dealt_with_in_whatever_order_it_is_read(
             made.read([raw])
         assert made.index.errors == 1
         with made.index.database.engine.connect() as connection:
-            assert [held.place.offset for held in letters.meant(connection, ErrorFilter())] == [8]
+            assert [held.place.offset for held in dead_letters.meant(connection, ErrorFilter())] == [8]
 
 
 def test_a_saga_that_an_operator_turns_round_is_the_same_in_whatever_order_it_is_read(on_sqlite: Reading) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from saga_app.console.gather import GATHER_S, Gather
+from saga_app.console.kafka.fetch_tuning import GATHER_S, Gather
 from tests.unit.stream.fakes import record
 
 WAIT_MS = 500

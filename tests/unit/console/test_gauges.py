@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 
 from saga_app.console import gauges
-from saga_app.console.figures import Figures
+from saga_app.console.index.counters import Figures
 
 Now = Callable[[str], None]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from saga_app.console import hub as hub_module
-from saga_app.console.hub import Hub
-from saga_app.console.query import Queries
+from saga_app.console.http import hub as hub_module
+from saga_app.console.http.hub import Hub
+from saga_app.console.index.query import Queries
 from tests.unit.console.indexed import Reading
 from tests.unit.console.logs import Logs
 from tests.unit.makers import at

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from saga_app.console.database import InUse
-from saga_app.console.index import Index
-from saga_app.console.parameters import ErrorFilter, ErrorQuery, SagaQuery
-from saga_app.console.places import Place
-from saga_app.console.query import Queries
+from saga_app.console.index.database import InUse
+from saga_app.console.index.filters import ErrorFilter, ErrorQuery, SagaQuery
+from saga_app.console.index.index import Index
+from saga_app.console.index.query import Queries
+from saga_app.console.record_id import Place
 from saga_app.saga.messages import User
-from saga_app.service.problem import Problem
+from saga_app.web.problem import Problem
 from tests.record import FakeRecord
 from tests.unit.console.indexed import Reading
 from tests.unit.console.logs import Logs

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from saga_app.console.paging import Sort, _read
-from saga_app.console.tables import sagas
+from saga_app.console.index.paging import Sort, _read
+from saga_app.console.index.tables import sagas
 from saga_app.saga.messages import User
-from saga_app.service.problem import Problem
+from saga_app.web.problem import Problem
 from tests.unit.console.desk import garbage, parked
 from tests.unit.console.indexed import Reading
 from tests.unit.console.test_api import Room

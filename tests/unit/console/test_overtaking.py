@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saga_app.console.overtaking import Life, counts, pauses
+from saga_app.console.index.overtaking import Life, counts, pauses
 from saga_app.saga.messages import Row, User, Visit
 from tests.unit.console.indexed import Reading
 from tests.unit.console.logs import Logs

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from saga_app.audit import audit_records
 from saga_app.saga.messages import CHANGELOG, DEAD_LETTER, DLQ, SIGNALS, BadMessage, DeadLetter, decode, encode, parse
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.service.effects import Effects
+from saga_app.service.memory.effects import Effects
+from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
-from saga_app.service.rows import Rows
 from saga_app.service.step import StepLoop
 from tests.record import FakeRecord
 from tests.unit.console.indexed import Reading

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from saga_app.saga.messages import CHANGELOG, encode
-from saga_app.service.topics import READ
+from saga_app.service.kafka.topics import READ
 from saga_app.stream import partition_of
 from tests.fuzz.poison import poison
 from tests.record import FakeRecord

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from saga_app.console.positions import SLACK_S, whole, windows
+from saga_app.console.kafka.positions import SLACK_S, whole, windows
 from saga_app.saga.times import iso
 from tests.unit.console.logs import Logs
 from tests.unit.makers import START

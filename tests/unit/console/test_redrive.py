@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_app.console import orders
-from saga_app.console.pace import PORTION, TICK_S, due, pause
-from saga_app.console.places import REDRIVEN, REDRIVEN_BY, Place, place_of
+from saga_app.console.operator import action_request
+from saga_app.console.operator.rate_limit import PORTION, TICK_S, due, pause
+from saga_app.console.record_id import REDRIVEN, REDRIVEN_BY, Place, place_of
 from saga_app.saga.messages import CHANGELOG, DEAD_LETTER, encode
-from saga_app.service.problem import Problem
+from saga_app.web.problem import Problem
 from tests.record import FakeRecord
 from tests.unit.console.desk import Desk, garbage, parked
 from tests.unit.console.indexed import Reading
@@ -129,7 +129,7 @@ async def test_what_still_cannot_be_read_comes_back_as_another_dead_letter(desk:
     failed = at.logs.written[-1]
     at.write(lambda: at.logs.park(failed, at.now_s, step="notify", error="BadMessage"))
     at.logs.written[-1].headers = [*failed.headers, *at.logs.written[-1].headers]
-    open_ = await at.queries.letters_meant(orders.ErrorFilter())
+    open_ = await at.queries.letters_meant(action_request.ErrorFilter())
     assert [letter.place.offset for letter in open_] == [failed.offset]
     await at.redrive(filter={})
     told = [value for name, value in at.sent[0].headers or () if name == REDRIVEN]
@@ -315,7 +315,7 @@ def test_what_is_no_name_of_a_place_is_an_id(name: str) -> None:
 )
 def test_every_mistake_in_an_order_is_named(body: bytes, index: int | None, field: str | None) -> None:
     with pytest.raises(Problem) as problem:
-        orders.checked(orjson.loads(body))
+        action_request.checked(orjson.loads(body))
     assert problem.value.status == 422
     assert [(fault["index"], fault["field"]) for fault in problem.value.errors] == [(index, field)]
 

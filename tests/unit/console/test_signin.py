@@ -8,9 +8,9 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from saga_app.console import signin
-from saga_app.service.guard import WRONG_TOKENS
-from saga_app.service.session import COOKIE, LIFETIME_S, Sessions
+from saga_app.console.http import sign_in
+from saga_app.web.guard import WRONG_TOKENS
+from saga_app.web.session import COOKIE, LIFETIME_S, Sessions
 from tests.unit.web import Rules, problem_of, serving
 
 pytestmark = pytest.mark.field(27)
@@ -26,9 +26,9 @@ async def fine(_request: web.Request) -> web.Response:
 
 def routes(app: web.Application) -> None:
     """The session's, and one that is guarded."""
-    app.router.add_get("/api/session", signin.show)
-    app.router.add_post("/api/session", signin.sign_in)
-    app.router.add_delete("/api/session", signin.sign_out)
+    app.router.add_get("/api/session", sign_in.show)
+    app.router.add_post("/api/session", sign_in.sign_in)
+    app.router.add_delete("/api/session", sign_in.sign_out)
     app.router.add_get("/x", fine)
     app.router.add_post("/x", fine)
 

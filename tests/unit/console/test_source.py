@@ -9,8 +9,8 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from saga_app.console.gather import Gather
-from saga_app.console.source import RUN, Source
+from saga_app.console.kafka.fetch_tuning import Gather
+from saga_app.console.kafka.source import RUN, Source
 from saga_app.saga.messages import CHANGELOG
 from tests.record import FakeRecord
 from tests.unit.console.logs import PARTITIONS, Logs
@@ -58,7 +58,7 @@ async def test_very_much_begins_with_the_changelog(monkeypatch: pytest.MonkeyPat
     held = many_sagas()
     total = sum(map(len, held.values()))
     for most, first in ((total, False), (total - 1, True)):
-        monkeypatch.setattr("saga_app.console.source.BULK", most)
+        monkeypatch.setattr("saga_app.console.kafka.source.BULK", most)
         source = await started(held, {})
         assert source.bulk is first
         topics: list[str] = []

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from saga_app.console import trace
-from saga_app.console.trace import Search, missing
+from saga_app.console.kafka import trace
+from saga_app.console.kafka.trace import Search, missing
 from saga_app.saga.messages import CHANGELOG, Row
 from saga_app.stream import partition_of
 from tests.record import FakeRecord

@@ -1,0 +1,1 @@
+"""The console's HTTP interface: API, event stream, contracts, the page's files."""

@@ -1,0 +1,143 @@
+"""The dead letters in the index: pages of them, their kinds, and those that an operator means."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, tuple_
+
+from saga_app.console.index.filters import ErrorFilter, ErrorQuery
+from saga_app.console.index.index import MANY, chunks
+from saga_app.console.index.paging import Sort, page
+from saga_app.console.index.tables import letters
+from saga_app.console.record_id import Place
+from saga_app.saga.text import clean_department
+
+_NEWEST = Sort("at", letters.c.at, (letters.c.dlq_partition, letters.c.dlq_offset), down=True)
+_OLDEST = (letters.c.at, letters.c.dlq_partition, letters.c.dlq_offset)
+_PLACE = (letters.c.topic, letters.c.partition, letters.c.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A dead letter as the index holds it; `place` is that of the original, `dlq` where it stands in the dlq."""
+
+    place: Place
+    dlq: tuple[int, int]
+    id: str | None
+    saga: str | None
+    service: str
+    step: str
+    attempt: int
+    open: bool
+    readable: bool
+    refused_by: str | None = None
+    original_bytes: int | None = None  #: Set if it is stored cut.
+
+
+_OTHERS = ("id", "saga", "service", "step", "attempt", "open", "readable", "refused_by", "original_bytes")
+_HELD = [*_PLACE, letters.c.dlq_partition, letters.c.dlq_offset, *(letters.c[name] for name in _OTHERS)]
+
+
+def _held(query: Select[Any], connection: Connection) -> list[Held]:
+    rows = connection.execute(query.order_by(*_OLDEST))
+    return [Held(Place(*row[:3]), (row[3], row[4]), *row[5:]) for row in rows]
+
+
+def meant(connection: Connection, given: ErrorFilter) -> list[Held]:
+    """All that a filter matches, oldest first."""
+    return _held(select(*_HELD).where(*conditions(given)), connection)
+
+
+def named(connection: Connection, places: Sequence[Place]) -> list[Held]:
+    """Those of these places."""
+    asked = (select(*_HELD).where(tuple_(*_PLACE).in_(some)) for some in chunks(places, MANY))
+    return [held for query in asked for held in _held(query, connection)]
+
+
+def waiting(connection: Connection, ids: Sequence[str]) -> list[Held]:
+    """Those for which these sagas wait."""
+    asked = (select(*_HELD).where(letters.c.open, letters.c.id.in_(some)) for some in chunks(ids, MANY))
+    return [held for query in asked for held in _held(query, connection)]
+
+
+def one(connection: Connection, place: Place) -> dict[str, Any] | None:
+    """As it is listed."""
+    query = select(letters).where(*(column == value for column, value in zip(_PLACE, place, strict=True)))
+    found = connection.execute(query).first()
+    return _item(found) if found else None
+
+
+def listed(connection: Connection, query: ErrorQuery) -> dict[str, Any]:
+    """A page of them: items, next and total; or what there is of each kind."""
+    wanted = conditions(query)
+    if query.group:
+        return {"items": _kinds(connection, wanted), "next": None, "total": _count(connection, wanted)}
+    rows, after = page(connection, select(letters).where(*wanted), _NEWEST, query.limit, query.cursor)
+    return {"items": [_item(row) for row in rows], "next": after, "total": _count(connection, wanted)}
+
+
+def conditions(given: ErrorFilter) -> list[ColumnElement[bool]]:
+    """A filter of dead letters as SQL."""
+    found = [letters.c.open == given.open]
+    for name in ("id", "saga", "service", "step", "error", "topic"):
+        if (value := getattr(given, name)) is not None:
+            found.append(letters.c[name] == value)
+    if given.department is not None:
+        found.append(letters.c.department == clean_department(given.department))
+    if given.since is not None:
+        found.append(letters.c.at >= given.since)
+    if given.until is not None:
+        found.append(letters.c.at < given.until)
+    if given.q:
+        like = f"%{escaped(given.q)}%"
+        found.append(or_(letters.c.reason.ilike(like, escape="!"), letters.c.id.ilike(like, escape="!")))
+    return found
+
+
+def _kinds(connection: Connection, wanted: Iterable[ColumnElement[bool]]) -> list[dict[str, Any]]:
+    """By service, step and error: how many, from when to when, and the newest as the example."""
+    kinds = (letters.c.service, letters.c.step, letters.c.error)
+    each = (
+        select(
+            *kinds,
+            letters.c.reason,
+            *_PLACE,
+            func.count().over(partition_by=kinds).label("count"),
+            func.min(letters.c.at).over(partition_by=kinds).label("first_at"),
+            func.max(letters.c.at).over(partition_by=kinds).label("last_at"),
+            func.row_number().over(partition_by=kinds, order_by=[column.desc() for column in _OLDEST]).label("newness"),
+        )
+        .where(*wanted)
+        .subquery()
+    )
+    query = select(each).where(each.c.newness == 1).order_by(each.c.count.desc(), *(each.c[k.name] for k in kinds))
+    return [_kind(_plain(row)) for row in connection.execute(query)]
+
+
+def _kind(found: dict[str, Any]) -> dict[str, Any]:
+    shown = ("service", "step", "error", "count", "first_at", "last_at", "reason")
+    return {name: found[name] for name in shown} | {"example": _name(found)}
+
+
+def _item(row: Any) -> dict[str, Any]:
+    found = _plain(row)
+    return {"name": _name(found)} | found
+
+
+def _name(found: dict[str, Any]) -> str:
+    return Place(found["topic"], found["partition"], found["offset"]).name
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    """SQLAlchemy's names of columns are a kind of str that orjson does not take."""
+    return {str(name): value for name, value in row._mapping.items()}
+
+
+def _count(connection: Connection, wanted: Iterable[ColumnElement[bool]]) -> int:
+    return connection.execute(select(func.count()).select_from(letters).where(*wanted)).scalar_one()
+
+
+def escaped(q: str) -> str:
+    """For LIKE … ESCAPE '!'."""
+    return q.replace("!", "!!").replace("%", "!%").replace("_", "!_")

@@ -1,0 +1,112 @@
+"""Pages by key: a page begins behind the last row of the one before, so that nothing is skipped or shown twice while
+rows are added. The cursor that a client gets is opaque.
+"""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, Select, and_, literal, tuple_
+
+from saga_app.web.problem import Fault, Problem
+
+
+class Sort(NamedTuple):
+    """By a column, then by the keys that make it unique; rows without a value come last, whichever way."""
+
+    name: str
+    column: ColumnElement[Any]
+    keys: tuple[ColumnElement[Any], ...]
+    down: bool
+    nullable: bool = False
+
+    @property
+    def spelled(self) -> str:
+        """As a client writes it."""
+        return f"-{self.name}" if self.down else self.name
+
+
+class After(NamedTuple):
+    """Where a page begins: behind the row with this value (None: among those without one) and these keys."""
+
+    value: Any
+    keys: list[Any]
+
+
+def page(
+    connection: Connection, query: Select[Any], sort: Sort, limit: int, cursor: str | None
+) -> tuple[Sequence[Row[Any]], str | None]:
+    """The rows of a page, and the cursor of the next. `query` selects the sort's columns among others."""
+    after = _read(cursor, sort) if cursor else None
+    rows: list[Row[Any]] = []
+    for nulls in (False, True) if sort.nullable else (False,):
+        if nulls or after is None or after.value is not None:
+            behind = after if after and (after.value is None) == nulls else None
+            rows += connection.execute(_part(query, sort, nulls, behind).limit(limit + 1 - len(rows))).all()
+        if len(rows) > limit:
+            break
+    more = len(rows) > limit
+    return rows[:limit], _write(rows[limit - 1], sort) if more else None
+
+
+def _part(query: Select[Any], sort: Sort, nulls: bool, after: After | None) -> Select[Any]:
+    """The rows that have a value, or those that have none, behind a certain one."""
+    columns = sort.keys if nulls else (sort.column, *sort.keys)
+    if sort.nullable:
+        query = query.where(sort.column.is_(None) if nulls else sort.column.is_not(None))
+    if after is not None:
+        here = tuple_(*columns)
+        values = after.keys if nulls else [after.value, *after.keys]
+        there = tuple_(*(literal(value, column.type) for value, column in zip(values, columns, strict=True)))
+        query = query.where(here < there if sort.down else here > there)
+    return query.order_by(*(column.desc() if sort.down else column.asc() for column in columns))
+
+
+def _write(row: Row[Any], sort: Sort) -> str:
+    found = row._mapping
+    text = orjson.dumps([sort.spelled, found[sort.column], *(found[key] for key in sort.keys)])
+    return urlsafe_b64encode(text).decode().rstrip("=")
+
+
+def _read(cursor: str, sort: Sort) -> After:
+    try:
+        spelled, value, *keys = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        fits = (
+            spelled == sort.spelled
+            and len(keys) == len(sort.keys)
+            and all(_is_value_of(key, given) for given, key in zip(keys, sort.keys, strict=True))
+            and (sort.nullable if value is None else _is_value_of(sort.column, value))
+        )
+    except (ValueError, TypeError):
+        fits = False
+    if not fits:
+        fault: Fault = {
+            "index": None,
+            "field": "cursor",
+            "message": "is not the `next` of a page of this list in this order",
+        }
+        raise Problem(422, "the cursor does not fit", errors=[fault])
+    return After(float(value) if type(value) is int else value, keys)
+
+
+def _is_value_of(column: ColumnElement[Any], value: Any) -> bool:
+    """Whether the database can compare this value with the column: no NUL in a text, no number out of range."""
+    match value:
+        case str():
+            return column.type.python_type is str and "\0" not in value
+        case bool():
+            return False
+        case int():
+            bits = 63 if isinstance(column.type, BigInteger) else 31
+            return column.type.python_type is float or (
+                column.type.python_type is int and -(1 << bits) <= value < 1 << bits
+            )
+        case float():
+            return column.type.python_type is float
+    return False
+
+
+def both(conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
+    """All of them."""
+    return and_(*conditions) if conditions else and_(literal(True))

@@ -1,0 +1,229 @@
+"""Giving all topics more partitions: the rows of sagas that have ended move to the partitions where their ids belong.
+
+The order makes it repeatable. Rows are copied while the request topics still have the old number, with which the
+services go on to work; only when all copies are acknowledged do the other topics grow. The old copies stay: nothing
+reads them any more.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from time import monotonic, sleep
+from typing import Any, NamedTuple
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
+
+from saga_app.saga.messages import CHANGELOG, DLQ, EFFECTS, SIGNALS, BadMessage, Row, decode
+from saga_app.saga.onboarding import ONBOARDING
+from saga_app.service.kafka.topics import TOPICS
+from saga_app.stream import partition_of
+
+#: The topics that hold rows.
+CHANGELOGS = (CHANGELOG, *EFFECTS.values())
+
+#: How long the broker may take for one answer, and for the new partitions to have leaders (seconds).
+ANSWER_S = 15.0
+
+Rows = Mapping[tuple[int, bytes], bytes]
+
+
+class CannotGrow(Exception):
+    """The topics cannot be given so many partitions now; one line that says why and what to do."""
+
+
+class Move(NamedTuple):
+    """A row that belongs on another partition of its topic."""
+
+    key: bytes
+    value: bytes
+    partition: int
+
+
+def moves(rows: Rows, before: int, after: int) -> Iterator[Move]:
+    """The rows that belong on another partition of `after` than of `before`.
+
+    `rows`: the latest of each partition and key. One that is not where it belonged before is an old copy.
+    """
+    for (partition, key), value in rows.items():
+        new = partition_of(key, after)
+        if partition == partition_of(key, before) and new != partition:
+            yield Move(key, value, new)
+
+
+def open_sagas(rows: Rows) -> list[str]:
+    """The ids of sagas that have not ended."""
+    found = []
+    for (_, key), value in rows.items():
+        try:
+            ended = decode(Row, value).ended
+        except BadMessage:
+            ended = False
+        if not ended:
+            found.append(key.decode(errors="replace"))
+    return found
+
+
+def grow(bootstrap: str, partitions: int) -> int:
+    """Give every topic so many partitions; answers how many rows were moved. Raises `CannotGrow`."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    try:
+        before = _counts(admin, bootstrap)
+        _check_counts(before, partitions)
+        _check_stopped(admin)
+        _check_handled(bootstrap, before)
+        rows = {topic: _rows(bootstrap, topic, before[topic]) for topic in CHANGELOGS}
+        _check_ended(rows[CHANGELOG])
+        used = min(before.values())
+        _create(admin, {topic: before[topic] for topic in CHANGELOGS}, partitions)
+        moved = sum(_copy(bootstrap, topic, list(moves(rows[topic], used, partitions))) for topic in CHANGELOGS)
+        _create(admin, {topic: count for topic, count in before.items() if topic not in CHANGELOGS}, partitions)
+    except KafkaException as error:
+        raise CannotGrow(f"the broker at {bootstrap} refuses: {error.args[0].str()}") from None
+    return moved
+
+
+def _counts(admin: AdminClient, bootstrap: str) -> dict[str, int]:
+    try:
+        found = admin.list_topics(timeout=ANSWER_S).topics
+    except KafkaException:
+        raise CannotGrow(f"no broker answers at {bootstrap}: start it, or name another with --broker") from None
+    if missing := [topic for topic in TOPICS if topic not in found]:
+        raise CannotGrow(f"topics are missing: {', '.join(missing)}: start the services once, they create them")
+    return {topic: len(found[topic].partitions) for topic in TOPICS}
+
+
+def _check_counts(counts: Mapping[str, int], partitions: int) -> None:
+    if min(counts.values()) == partitions:
+        raise CannotGrow(f"every topic has {partitions} partitions already, or more")
+    most = max(counts, key=counts.__getitem__)
+    if counts[most] > partitions:
+        raise CannotGrow(f"topic {most} has {counts[most]} partitions, and none can be taken away: grow to as many")
+
+
+def _check_stopped(admin: AdminClient) -> None:
+    for group, asked in admin.describe_consumer_groups([*EFFECTS, ONBOARDING.steps[0].service]).items():
+        if members := asked.result(ANSWER_S).members:
+            raise CannotGrow(
+                f"{len(members)} workers of {group} are running: stop all services first (names last 10 s)"
+            )
+
+
+def _check_handled(bootstrap: str, counts: Mapping[str, int]) -> None:
+    """Every record of a topic that a group reads has to be behind its committed offset."""
+    reads = {service: [step.topic for step in ONBOARDING.of(service)] for service in EFFECTS}
+    first = ONBOARDING.steps[0].service
+    reads[first] = [*(step.topic for step in ONBOARDING.of(first)), DLQ, SIGNALS]
+    waiting: Counter[str] = Counter()
+    for group, topics in reads.items():
+        places = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
+        with _Reading(bootstrap, group) as consumer:
+            committed = consumer.committed(places, timeout=ANSWER_S)
+            waiting.update(message.topic() for message in _records(consumer, committed))
+    if waiting:
+        shown = ", ".join(f"{count} of {topic}" for topic, count in waiting.items())
+        raise CannotGrow(f"records have not been handled yet ({shown}): start the services, and wait for them")
+
+
+def _check_ended(rows: Rows) -> None:
+    if unfinished := sorted(set(open_sagas(rows))):
+        shown = ", ".join(unfinished[:3]) + (", …" if len(unfinished) > 3 else "")
+        raise CannotGrow(
+            f"{len(unfinished)} sagas are open ({shown}): start the services and wait for them; redrive or roll back "
+            "those that are parked (saga errors)"
+        )
+
+
+class _Reading:
+    """A consumer that joins no group and commits nothing."""
+
+    def __init__(self, bootstrap: str, group: str = "growth") -> None:
+        named = {"bootstrap.servers": bootstrap, "group.id": group, "log_level": 0}
+        self._consumer = Consumer({**named, "enable.auto.commit": False, "enable.partition.eof": True})
+
+    def __enter__(self) -> Any:
+        return self._consumer
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+
+def _rows(bootstrap: str, topic: str, count: int) -> Rows:
+    """The latest row of each partition and key."""
+    rows: dict[tuple[int, bytes], bytes] = {}
+    with _Reading(bootstrap) as consumer:
+        for message in _records(consumer, [TopicPartition(topic, number) for number in range(count)]):
+            place = message.partition(), message.key()
+            if message.value() is None:
+                rows.pop(place, None)
+            else:
+                rows[place] = message.value()
+    return rows
+
+
+def _records(consumer: Any, places: list[Any]) -> Iterator[Any]:
+    """The records from these offsets (from the first if there is none) to the end; no markers, nothing aborted.
+
+    Raises `CannotGrow` if the broker stops answering.
+    """
+    consumer.assign([TopicPartition(each.topic, each.partition, _start(each.offset)) for each in places])
+    left = {(each.topic, each.partition) for each in places}
+    while left:
+        message = consumer.poll(ANSWER_S)
+        if message is None:
+            raise CannotGrow(f"the topics cannot be read: the broker has not answered for {ANSWER_S:g} s")
+        error = message.error()
+        if error is None:
+            yield message
+        elif error.code() == KafkaError._PARTITION_EOF:
+            left.discard((message.topic(), message.partition()))
+        else:
+            raise KafkaException(error)
+
+
+def _start(offset: int) -> int:
+    return offset if offset >= 0 else OFFSET_BEGINNING
+
+
+def _create(admin: AdminClient, counts: Mapping[str, int], partitions: int) -> None:
+    """Grow those that have fewer, and wait until all partitions have leaders."""
+    wanted = [NewPartitions(topic, partitions) for topic, count in counts.items() if count < partitions]
+    for asked in admin.create_partitions(wanted).values() if wanted else ():
+        asked.result(ANSWER_S)
+    deadline = monotonic() + ANSWER_S
+    while not _led(admin, counts, partitions):
+        if monotonic() > deadline:
+            raise CannotGrow(
+                f"new partitions have no leader after {ANSWER_S:g} s: look at the brokers, then repeat this"
+            )
+        sleep(0.1)
+
+
+def _led(admin: AdminClient, counts: Mapping[str, int], partitions: int) -> bool:
+    found = admin.list_topics(timeout=ANSWER_S).topics
+    held = [found[topic].partitions for topic in counts]
+    return all(len(each) >= partitions and all(p.leader >= 0 for p in each.values()) for each in held)
+
+
+def _copy(bootstrap: str, topic: str, moving: list[Move]) -> int:
+    """Write rows to their new partitions, acknowledged when this returns; how many."""
+    failed: list[Any] = []
+
+    def report(error: Any, _message: Any) -> None:
+        if error is not None:
+            failed.append(error)
+
+    settings = {"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True, "log_level": 0}
+    producer = Producer({**settings, "message.max.bytes": 8 * 1024 * 1024})
+    for key, value, partition in moving:
+        while True:
+            try:
+                producer.produce(topic, value, key, partition, on_delivery=report)
+                break
+            except BufferError:
+                producer.poll(0.5)
+    left = producer.flush(60)
+    if left or failed:
+        reason = failed[0].str() if failed else "no acknowledgement in 60 s"
+        raise CannotGrow(f"{left + len(failed)} rows of {topic} were not moved ({reason}): repeat this")
+    return len(moving)

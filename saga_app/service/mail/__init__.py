@@ -1,0 +1,1 @@
+"""E-mail by SMTP: messages, header fields, connections."""

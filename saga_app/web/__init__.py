@@ -1,0 +1,1 @@
+"""HTTP shared by the Provisioner and the console: problems, access, new users, starting a saga."""

@@ -1,0 +1,131 @@
+"""The web server's own refusals as problem+json: requests that are malformed or too large to reach a handler.
+
+aiohttp answers these below its middlewares, as text/plain with what its parser has seen, and logs a traceback for each.
+"""
+
+import asyncio
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidURLError, LineTooLong
+
+from saga_app.web.problem import Problem
+
+log = structlog.get_logger()
+
+#: The longest request line and the longest header (bytes). They differ, so that an error tells which it was.
+LINE_BYTES, HEADER_BYTES = 65_536, 32_768
+
+#: How long what a refused client is still sending is read and dropped. To close at once would reset the connection, and
+#: the client would never see the answer (seconds).
+DRAIN_S = 2.0
+
+
+class Connection(web.RequestHandler):
+    """One connection of a client."""
+
+    __slots__ = ("_refused", "closed")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._refused, self.closed = False, asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        """What follows a malformed request is no request."""
+        if not self._refused:
+            super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Wakes a refusal that waits for its client to hang up."""
+        self.closed.set()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to a request that could not be parsed, or whose handler failed below the middlewares."""
+        if not isinstance(exc, HttpProcessingError) or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        self._refused = True
+        problem = refusal(exc)
+        log.info("malformed request refused", client=request.remote, status=problem.status, problem=problem.detail)
+        return _Refusal(problem, self)
+
+
+class _Refusal(web.Response):
+    """Sent, and then kept open until the client has read it and hung up."""
+
+    def __init__(self, problem: Problem, connection: Connection) -> None:
+        super().__init__(status=problem.status, body=problem.encoded("/"), content_type="application/problem+json")
+        self.force_close()
+        self._connection = connection
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        await super().write_eof(data)
+        if self._connection.transport is not None:
+            self._connection.transport.write_eof()
+        try:
+            await asyncio.wait_for(self._connection.closed.wait(), DRAIN_S)
+        except TimeoutError:
+            pass
+
+
+def refusal(error: HttpProcessingError) -> Problem:
+    """Why a request was refused, in a sentence for the person who wrote the client."""
+    if isinstance(error, LineTooLong):
+        if error.args[1] == LINE_BYTES:
+            return Problem(414, f"the request line is longer than {LINE_BYTES // 1024} KiB")
+        return Problem(431, f"a header is longer than {HEADER_BYTES // 1024} KiB")
+    if error.message.startswith("Too many headers"):
+        return Problem(431, "the request has more than 128 headers")
+    return Problem(400, _malformed(error))
+
+
+def _malformed(error: HttpProcessingError) -> str:
+    if isinstance(error, BadHttpMethod) and "HTTPS" in error.message:
+        return "this port speaks plain HTTP, and the request is HTTPS: use http://, or put a proxy with TLS in front"
+    if isinstance(error, InvalidURLError):
+        return "the URL of the request is malformed: percent-encode all but letters and digits of ASCII"
+    if "'Host'" in error.message:
+        return "an HTTP/1.1 request has exactly one Host header"
+    return f"this is not a well-formed HTTP request: {_first_line(error.message)}"
+
+
+def _first_line(message: str) -> str:
+    """The parser's own description, such as "invalid header token", without the bytes that it quotes."""
+    lines = [line.strip().replace("`", "") for line in message.splitlines()]
+    described = next((line for line in reversed(lines) if line.endswith(":")), lines[0] if lines else "")
+    return described[:1].lower() + described[1:].rstrip(":")
+
+
+class _Server(web.Server):
+    """Makes our connections."""
+
+    def __call__(self) -> web.RequestHandler:
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+
+class Runner(web.AppRunner):
+    """Runs an application with our connections and limits."""
+
+    def __init__(self, app: web.Application, **kwargs: Any) -> None:
+        super().__init__(app, max_line_size=LINE_BYTES, max_field_size=HEADER_BYTES, **kwargs)
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(
+            made.request_handler,
+            request_factory=made.request_factory,
+            handler_cancellation=made.handler_cancellation,
+            **made._kwargs,
+        )
+
+
+def install(server: Any) -> None:
+    """Let a Faust web server run its application so; before it starts."""
+    server._runner = Runner(server.web_app, access_log=None)

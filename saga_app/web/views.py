@@ -1,0 +1,186 @@
+"""The Provisioner's web views, straight from its table: New User, the rows of this worker, a row from any worker."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from time import time
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from saga_app.saga.messages import BadMessage, Row, State, User, decode
+from saga_app.saga.saga_view import view
+from saga_app.saga.times import iso
+from saga_app.service import health
+from saga_app.service.app import bootstrap_of
+from saga_app.service.kafka.headroom import ChangelogRoom
+from saga_app.service.memory.rows import Rows
+from saga_app.stream import Sender, Table, partition_of
+from saga_app.web import new_users, query
+from saga_app.web.existing import ExistingSaga
+from saga_app.web.idempotency import key_of
+from saga_app.web.problem import Problem
+from saga_app.web.start_saga import Room, Starter, endless, trace_of
+
+#: A forwarded request is not forwarded again: two workers that each think it the other's would play ping-pong.
+FORWARDED = "X-Saga-Forwarded"
+
+#: Rows looked at before an answer says "more": the event loop has other things to do.
+SCAN = 10_000
+
+#: How long another worker may take to answer (seconds).
+OWNER_S = 5.0
+
+
+class RowsQuery(BaseModel):
+    """`GET /sagas/`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: State | None = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    after: Annotated[str | None, Field(pattern=r"^[0-9]{1,9}\..+", max_length=200)] = None
+
+    @property
+    def place(self) -> tuple[int, bytes] | None:
+        """The row that an earlier answer has named as `next`: partition.id"""
+        partition, _, key = (self.after or "").partition(".")
+        return (int(partition), key.encode()) if partition else None
+
+
+class Views:
+    """What the Provisioner answers over HTTP."""
+
+    def __init__(self, app: Any, table: Table, rows: Rows, room: Room) -> None:
+        self.app, self.table, self.rows = app, table, rows
+        sender = Sender(bootstrap_of(app.settings), partitions=app.settings.partitions)
+        self.starter = Starter(sender, "provisioner", known=self.known, room=room, url="/sagas/{}")
+
+    async def new_user(self, request: web.Request) -> web.Response:
+        """One user, acknowledged by the broker when this answers."""
+        asked = await new_users.read(request)
+        if asked.many:
+            raise Problem(422, "one user at a time here; lists and CSV go to the console: POST /api/users")
+        started = await self.starter.start(asked, key_of(request), trace_of(request))
+        return started.answer(self.starter.url)
+
+    async def known(self, ids: Sequence[str]) -> dict[str, ExistingSaga]:
+        """Those of these ids that have a row, on whichever worker."""
+        found = {id: await self._find(id) for id in ids}
+        return {id: _existing(shown) for id, shown in found.items() if shown is not None}
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Rows of this worker, by partition and in the store's order within."""
+        asked = query.read(RowsQuery, request)
+        items: list[dict[str, Any]] = []
+        last = None
+        for seen, (partition, key, value) in enumerate(self.table.rows(asked.place)):
+            if len(items) == asked.limit or seen == SCAN:
+                return _json({"items": items, "next": last})
+            if seen % 500 == 499:
+                await asyncio.sleep(0)
+            if partition != partition_of(key, self.app.settings.partitions):
+                continue  # left behind when the topics were given more partitions
+            row = _readable(value)
+            if row is None or row.id.encode() != key:
+                continue  # written by another client
+            last = f"{partition}.{row.id}"
+            if asked.state in (None, row.state):
+                items.append(view(row, iso(time())))
+        return _json({"items": items, "next": None})
+
+    async def show(self, request: web.Request) -> web.Response:
+        """One row, from whichever worker owns it."""
+        id = request.match_info["id"]
+        forwarded = FORWARDED in request.headers
+        shown = await self._find(id, forwarded)
+        if shown is None:
+            raise Problem(404, f"no saga {id}")
+        if not forwarded:
+            shown.pop("idempotency", None)
+        return _json(shown)
+
+    async def _find(self, id: str, forwarded: bool = False) -> dict[str, Any] | None:
+        """A row as it is shown, with its idempotency mark, or None. Raises `Problem` 503 while its owner is away."""
+        partition = partition_of(id.encode(), self.app.settings.partitions)
+        owner = self._owner(partition)
+        if owner is None:
+            raise _away("nobody owns the partition of this saga at the moment")
+        if owner != str(self.app.conf.canonical_url).rstrip("/"):
+            if forwarded:
+                raise _away("the partition of this saga is moving between two workers")
+            return await self._ask(owner, id)
+        if reason := health.not_ready(self.app):
+            raise _away(reason)
+        row = self.rows.get(partition, id)
+        return None if row is None else view(row, iso(time())) | {"idempotency": row.idempotency}
+
+    def _owner(self, partition: int) -> str | None:
+        """The URL of the worker that has this partition of the table."""
+        changelog = self.table.changelog_topic_name
+        for url, held in self.app.router.table_metadata(self.table.name).items():
+            if partition in held.get(changelog, ()):
+                return str(url).rstrip("/")
+        return None
+
+    async def _ask(self, owner: str, id: str) -> dict[str, Any] | None:
+        limits = aiohttp.ClientTimeout(OWNER_S)
+        headers = {FORWARDED: "1"}
+        if token := self.app.settings.token:
+            headers["Authorization"] = f"Bearer {token.get_secret_value()}"
+        try:
+            async with self.app.http_client.get(
+                f"{owner}/sagas/{quote(id, safe='')}", headers=headers, timeout=limits
+            ) as answer:
+                if answer.status == 404:
+                    return None
+                if answer.status in (401, 403):
+                    raise _away(
+                        f"the worker that owns this saga ({owner}) does not let this one read: give both the same "
+                        "SAGA_TOKEN, or name the network of the workers in SAGA_TRUSTED"
+                    )
+                if answer.status != 200:
+                    raise _away(f"the worker that owns this saga answered {answer.status}")
+                found: dict[str, Any] = orjson.loads(await answer.read())
+                return found
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _away(f"the worker that owns this saga is away: {type(error).__name__}") from error
+
+
+def _away(reason: str) -> Problem:
+    return Problem(503, f"{reason}; try again shortly", headers={"Retry-After": "2"})
+
+
+def _existing(shown: Mapping[str, Any]) -> ExistingSaga:
+    """From a row as it is shown, by this worker or by another one, perhaps of an earlier version."""
+    user = shown["user"]
+    return ExistingSaga(
+        user=user if isinstance(user, User) else User(**user),
+        idempotency=shown.get("idempotency"),
+        state=shown["state"],
+        reason=shown["reason"],
+        why=shown["why"],
+    )
+
+
+def _readable(value: bytes) -> Row | None:
+    try:
+        return decode(Row, value)
+    except BadMessage:
+        return None
+
+
+def _json(body: Any) -> web.Response:
+    return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+
+def add_routes(app: Any, table: Table, rows: Rows, room: ChangelogRoom | None = None) -> None:
+    """To the Provisioner's web server."""
+    views = Views(app, table, rows, room.refuse if room else endless)
+    router = app.web.web_app.router
+    router.add_post("/users", views.new_user)
+    router.add_get("/sagas/", views.list)
+    router.add_get("/sagas/{id}", views.show)
