@@ -1,4 +1,4 @@
-// Where the page begins: the parts are put together here, and nowhere else.
+// Entry point: creates the parts of the page.
 
 import { router } from "./core/router.js";
 import { keys } from "./core/shortcuts.js";

@@ -1,44 +1,65 @@
-// The console's HTTP interface.
+// Client of the console's HTTP API.
 
 import { overcome } from "../shell/sign_in.js";
 import { learn } from "./clock.js";
 
-/**
- * An answer that is not a success: `status` (0 without one), a `title`, a `detail`, and for input
- * `errors: [{index, line, field, message}]`. `isUnknown`: a change was requested, and may have been made or not.
- */
+/** A failed request. */
 export class Problem extends Error {
+  /**
+   * @param {number} status the HTTP status, or 0 without a response
+   * @param {Partial<ProblemBody>} [body]
+   * @param {boolean} [isUnknown] whether the server may or may not have applied the change
+   */
   constructor(status, body = {}, isUnknown = false) {
     super(body.detail || body.title || `The server answered ${status}.`);
     this.status = status;
     this.title = body.title || "";
     this.detail = body.detail || "";
-    this.errors = Array.isArray(body.errors) ? body.errors : [];
+    this.errors = /** @type {InputError[]} */ (Array.isArray(body.errors) ? body.errors : []);
     this.body = body;
     this.isUnknown = isUnknown;
   }
 }
 
-/** How long an answer may take. Milliseconds. */
 const READ_TIMEOUT_MS = 20_000;
 const CHANGE_TIMEOUT_MS = 40_000;
 
 const UNREACHABLE = { title: "The console cannot be reached", detail: "The page keeps trying to reach it." };
-const LOST = { title: "No answer", detail: "The connection broke before the console answered." };
-const CUT = { title: "The answer broke off", detail: "What the console answered could not be read." };
-const LATE = (ms) => ({ title: "No answer in time", detail: `The console did not answer within ${ms / 1000} s.` });
+const NO_ANSWER = { title: "No answer", detail: "The connection broke before the console answered." };
+const UNREADABLE = { title: "The answer broke off", detail: "What the console answered could not be read." };
+/** @param {number} ms */
+const timeoutBody = (ms) => ({
+  title: "No answer in time",
+  detail: `The console did not answer within ${ms / 1000} s.`,
+});
 
-/** A request; where the token is needed, repeated once the person has signed in. */
+/**
+ * `isChange`: the request changes something, so after a failure it matters whether the server applied it.
+ * @typedef {Omit<RequestInit, "signal"> & { isChange?: boolean, signal?: AbortSignal }} Options
+ */
+
+/**
+ * Send a request. If it needs the token, ask the user to sign in and repeat it.
+ * @template T
+ * @param {string} path
+ * @param {Options} [options]
+ * @returns {Promise<T>}
+ */
 async function call(path, options = {}) {
   try {
     return await request(path, options);
   } catch (problem) {
-    if (await overcome(problem, "method" in options)) return call(path, options);
+    if (problem instanceof Problem && (await overcome(problem, "method" in options))) return call(path, options);
     throw problem;
   }
 }
 
-/** A GET, or with `isChange` a request after whose failure it matters whether the server has carried it out. */
+/**
+ * @template T
+ * @param {string} path
+ * @param {Options} options
+ * @returns {Promise<T>}
+ */
 async function request(path, { isChange = false, signal, ...options }) {
   const limit = isChange ? CHANGE_TIMEOUT_MS : READ_TIMEOUT_MS;
   const timeout = new AbortController();
@@ -49,24 +70,33 @@ async function request(path, { isChange = false, signal, ...options }) {
     return await read(response, isChange);
   } catch (error) {
     if (error instanceof Problem || signal?.aborted) throw error;
-    if (timeout.signal.aborted) throw new Problem(0, LATE(limit), isChange);
-    throw new Problem(0, isChange ? LOST : UNREACHABLE, isChange);
+    if (timeout.signal.aborted) throw new Problem(0, timeoutBody(limit), isChange);
+    throw new Problem(0, isChange ? NO_ANSWER : UNREACHABLE, isChange);
   } finally {
     clearTimeout(timer);
   }
 }
 
+/**
+ * The body of a response; throws a `Problem` if it is an error or not JSON.
+ * @template T
+ * @param {Response} response
+ * @param {boolean} isChange
+ * @returns {Promise<T>}
+ */
 async function read(response, isChange) {
   learn(response.headers.get("Date"));
-  const text = await response.text();
-  const body = parsed(text);
-  if (!response.ok)
-    throw new Problem(response.status, body ?? named(response), isChange && isUndecided(response, body));
-  if (body === null) throw new Problem(response.status, CUT, isChange);
-  return body;
+  const body = parseJson(await response.text());
+  if (!response.ok) {
+    const problem = /** @type {Partial<ProblemBody> | null} */ (body);
+    throw new Problem(response.status, problem ?? proxyProblem(response), isChange && isUndecided(response, problem));
+  }
+  if (body === null) throw new Problem(response.status, UNREADABLE, isChange);
+  return /** @type {T} */ (body);
 }
 
-function parsed(text) {
+/** @param {string} text @returns {unknown} null if it is not JSON */
+function parseJson(text) {
   try {
     return JSON.parse(text);
   } catch {
@@ -74,37 +104,62 @@ function parsed(text) {
   }
 }
 
-/** An answer that is not from the console, but from a proxy in between. */
-const named = ({ status, statusText }) => ({
+/**
+ * For an error response without JSON: it comes from a proxy, not from the console.
+ * @param {Response} response
+ */
+const proxyProblem = ({ status, statusText }) => ({
   title: "Not an answer of the console",
   detail: `The server answered ${status}${statusText ? ` ${statusText}` : ""}.`,
 });
 
-/** A server or proxy that fails says nothing about the change, unless the answer says that there was none. */
+/**
+ * Whether a change may have been applied. After a server or proxy error it may, unless the body rules that out.
+ * @param {Response} response
+ * @param {Partial<ProblemBody> | null} body
+ */
 function isUndecided({ status }, body) {
   if (status < 500 && status !== 408) return false;
   if (body?.outcome) return body.outcome !== "none";
   return !/^nothing was (accepted|sent)\b/i.test(body?.detail ?? "");
 }
 
-/** `key=value` pairs, without the empty ones. */
+/** @param {QueryValues} values */
 function query(values) {
   const pairs = Object.entries(values).filter(([, value]) => value !== "" && value != null);
-  return pairs.length ? `?${new URLSearchParams(pairs)}` : "";
+  return pairs.length ? `?${new URLSearchParams(pairs.map(([key, value]) => [key, String(value)]))}` : "";
 }
 
+/** @param {string} id */
 const saga = (id) => `/api/sagas/${encodeURIComponent(id)}`;
 
+/**
+ * @typedef {{
+ *   (filter: QueryValues & { group: true }, signal?: AbortSignal): Promise<Page<DeadLetterGroup>>,
+ *   (filter: QueryValues, signal?: AbortSignal): Promise<Page<DeadLetterItem>>,
+ * }} GetErrors dead letters, or with `group` their groups by service, step and error
+ */
+
 export const api = {
+  /** @param {QueryValues} filter @param {AbortSignal} [signal] @returns {Promise<SagaPage>} */
   sagas: (filter, signal) => call(`/api/sagas${query(filter)}`, { signal }),
+
+  /** @param {string} id @param {AbortSignal} [signal] @returns {Promise<SagaNow>} */
   saga: (id, signal) => call(saga(id), { signal }),
+
+  /** @param {string} id @param {AbortSignal} [signal] @returns {Promise<Timeline>} */
   trace: (id, signal) => call(`${saga(id)}/trace`, { signal }),
+
+  /** @returns {Promise<Stats>} */
   stats: () => call("/api/stats"),
-  errors: (filter, signal) => call(`/api/errors${query(filter)}`, { signal }),
+
+  errors: /** @type {GetErrors} */ ((filter, signal) => call(`/api/errors${query(filter)}`, { signal })),
+
+  /** @param {DeadLetterItem} item @param {AbortSignal} [signal] @returns {Promise<DeadLetterWhole>} */
   letter: ({ topic, partition, offset }, signal) =>
     call(`/api/errors/${encodeURIComponent(topic)}/${partition}/${offset}`, { signal }),
 
-  /** An operator's intent, "redrive" or "rollback": `{ids}` or `{filter}`, with `dry_run`, `by` and `rate` (a second). */
+  /** @param {Intent} intent @param {Intervention} wanted @param {AbortSignal} [signal] @returns {Promise<Applied>} */
   intervene: (intent, wanted, signal) =>
     call(`/api/errors/${intent}`, {
       isChange: !wanted.dry_run,
@@ -114,7 +169,11 @@ export const api = {
       signal,
     }),
 
-  /** New users: JSON text or a file of CSV. The same request again with the same key onboards no user twice. */
+  /**
+   * Onboard new users. Repeating a request with the same key creates no duplicates.
+   * @param {NewUsersRequest} request
+   * @returns {Promise<Accepted | AcceptedList>}
+   */
   onboard: ({ body, type, key }) =>
     call("/api/users", {
       isChange: true,

@@ -1,14 +1,17 @@
-// The server's time. The page shows how long things take now, so a browser whose clock is wrong must not mislead it.
+// The server's clock. Elapsed times and countdowns use it, so a wrong browser clock does not distort them.
 
-/** Smaller differences are below what a `Date` header, which counts whole seconds, can tell. */
+/** Smaller differences are ignored: a `Date` header has a resolution of one second. */
 const LEAST_SKEW_MS = 2000;
-let skew = 0;
+let skewMs = 0;
 
-/** Learn from the `Date` header of an answer that has just come. */
+/**
+ * Estimate the clock skew from the `Date` header of a response that has just arrived.
+ * @param {string | null} date
+ */
 export function learn(date) {
-  const ahead = Date.now() - (Date.parse(date) + 500);
-  if (!Number.isNaN(ahead)) skew = Math.abs(ahead) < LEAST_SKEW_MS ? 0 : ahead;
+  const ahead = Date.now() - (Date.parse(date ?? "") + 500);
+  if (!Number.isNaN(ahead)) skewMs = Math.abs(ahead) < LEAST_SKEW_MS ? 0 : ahead;
 }
 
-/** Now, in milliseconds since 1970, by the server's clock. */
-export const now = () => Date.now() - skew;
+/** The server's current time in milliseconds since 1970. */
+export const now = () => Date.now() - skewMs;

@@ -1,49 +1,90 @@
-// Building the page without markup in strings: data goes in as text, so a name can never become an element.
+// DOM helpers. Data is inserted as text, never as markup, so user input cannot inject elements.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element: `h("a", {class: "x", href: "#/users", onclick: f}, "text", child)`. null and false are left out. */
-export function h(tag, props = {}, ...children) {
+/**
+ * Create an element: `h("a", { class: "x", href: "#/users", onclick: f }, "text", child)`.
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {Attributes} [attributes] null, undefined and false are left out
+ * @param {...(Child | readonly Child[])} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
-  set(element, props);
-  element.append(...children.flat().filter((child) => child != null && child !== false));
+  setAttributes(element, attributes);
+  const present = children.flat().filter((child) => child != null && child !== false);
+  element.append(.../** @type {(Node | string)[]} */ (present)); // append() converts numbers to text
   return element;
 }
 
-/** An SVG element, in the same way. */
-export function svg(tag, props = {}, ...children) {
+/**
+ * Create an SVG element, with the arguments of `h()`.
+ * @template {keyof SVGElementTagNameMap} T
+ * @param {T} tag
+ * @param {Attributes} [attributes]
+ * @param {...SVGElement} children
+ * @returns {SVGElementTagNameMap[T]}
+ */
+export function svg(tag, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, tag);
-  set(element, props);
-  element.append(...children.flat().filter(Boolean));
+  setAttributes(element, attributes);
+  element.append(...children);
   return element;
 }
 
-function set(element, props) {
-  for (const [name, value] of Object.entries(props)) {
+/** @param {Element} element @param {Attributes} attributes */
+function setAttributes(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
     if (value == null || value === false) continue;
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value === true ? "" : value);
+    if (typeof value === "function") {
+      element.addEventListener(name.slice("on".length), /** @type {EventListener} */ (value));
+    } else {
+      element.setAttribute(name, value === true ? "" : String(value));
+    }
   }
 }
 
-/** One of the icons that index.html defines. It is an ornament: the word next to it says the same. */
+/**
+ * An icon defined in index.html. It is hidden from screen readers: the text next to it has the same meaning.
+ * @param {string} name
+ */
 export function icon(name) {
   return svg("svg", { class: "icon", "aria-hidden": "true" }, svg("use", { href: `#i-${name}` }));
 }
 
-/** Change the text only when it differs: an unchanged node is not painted again. */
+/**
+ * Set the text of an element only if it differs, which avoids a repaint.
+ * @param {Node} element
+ * @param {string | number | null | undefined} value
+ */
 export function text(element, value) {
   const next = String(value ?? "");
   if (element.textContent !== next) element.textContent = next;
 }
 
-/** A name of a person, isolated so that right-to-left text does not turn its surroundings round. */
+/**
+ * A person's name, isolated so that right-to-left text does not reorder the text around it.
+ * @param {string} value
+ */
 export function name(value) {
   return h("bdi", { class: "name", title: value }, value);
 }
 
-export const $ = (selector, root = document) => root.querySelector(selector);
+/**
+ * The first element that matches; throws if there is none.
+ * @template {string} S
+ * @param {S} selector
+ * @param {ParentNode} [root]
+ * @returns {S extends keyof PageElements ? PageElements[S] : HTMLElement}
+ */
+export function $(selector, root = document) {
+  const element = root.querySelector(selector);
+  if (!element) throw new Error(`no element matches ${selector}`);
+  return /** @type {S extends keyof PageElements ? PageElements[S] : HTMLElement} */ (element);
+}
 
+/** @param {HTMLElement} element @param {boolean} visible */
 export function show(element, visible) {
   if (element.hidden === visible) element.hidden = !visible;
 }

@@ -1,13 +1,17 @@
-// Who is at the controls: the name that stands at every redrive and rollback. This browser remembers it.
+// The operator's name, sent with every redrive and rollback. This browser remembers it.
 
 import { h } from "./dom.js";
 
 const KEY = "saga.by";
-/** As long as the console takes it. */
-const LONGEST = 64;
-const fields = new Set();
+/** The longest name that the API accepts. */
+const MAX_LENGTH = 64;
+/** @type {Set<HTMLInputElement>} */
+const inputs = new Set();
 
-/** What is sent along; nothing if nobody gave a name, and the console says "somebody". */
+/**
+ * The part of a request body that names the operator; empty without a name: the API then uses "somebody".
+ * @returns {{ by?: string }}
+ */
 export function by() {
   const name = (localStorage.getItem(KEY) ?? "").trim();
   return name ? { by: name } : {};
@@ -16,25 +20,32 @@ export function by() {
 /** "by ana" */
 export const signed = () => `by ${by().by ?? "somebody"}`;
 
-/** A field for the name. There may be several; they always say the same. */
+/** A labelled input for the operator's name. All inputs on the page show the same value. */
 export function signature(label = "Your name") {
-  const input = h("input", { type: "text", maxlength: LONGEST, placeholder: "somebody", autocomplete: "nickname" });
+  const input = h("input", { type: "text", maxlength: MAX_LENGTH, placeholder: "somebody", autocomplete: "nickname" });
   input.value = localStorage.getItem(KEY) ?? "";
   input.addEventListener("input", () => {
     localStorage.setItem(KEY, input.value);
-    for (const other of fields) if (other !== input) other.value = input.value;
+    for (const other of inputs) if (other !== input) other.value = input.value;
   });
-  fields.add(input);
+  inputs.add(input);
   return h("label", { class: "signature" }, h("span", {}, label), input);
 }
 
-/** Why something was left out, in the console's words: "dealt with already", or "3 (dealt with already), 1 (…)". */
+/**
+ * The API's reasons for leaving something out: "dealt with already", or "3 (dealt with already), 1 (…)".
+ * @param {LeftOut} [reasons]
+ */
 export function because(reasons = {}) {
   const all = Object.entries(reasons);
   if (all.length === 1 && all[0][1] === 1) return all[0][0];
   return all.map(([reason, count]) => `${count} (${reason})`).join(", ") || "it is not waiting any more";
 }
 
-/** Why nothing was sent. `isRepeat`: the outcome of the request before is not known, and it may have been carried out. */
+/**
+ * A sentence that says that nothing was sent, and why.
+ * @param {LeftOut | undefined} reasons
+ * @param {boolean} isRepeat whether this repeats a request that the server may already have applied
+ */
 export const nothingSent = (reasons, isRepeat) =>
   `${isRepeat ? "Nothing more was sent" : "Nothing was sent"}: ${because(reasons)}.`;

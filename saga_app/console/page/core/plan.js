@@ -1,6 +1,9 @@
-// The saga as the page tells it: the steps in order, the lanes, the states. Words, shapes and colours come from here.
+// The saga as shown on the page: its steps in order, the lanes, and the words, icons and colours of its states.
 
-/** The four stations, from left to right. */
+/**
+ * The four stations, from left to right.
+ * @type {Station[]}
+ */
 export const STATIONS = [
   {
     step: "provision",
@@ -15,13 +18,23 @@ export const STATIONS = [
   { step: "complete", undo: null, service: "provisioner", label: "Provisioner", does: "ends it", icon: "flag" },
 ];
 
-const LANES = new Map(STATIONS.flatMap((s, lane) => [[s.step, lane], ...(s.undo ? [[s.undo, lane]] : [])]));
-const UNDOS = new Set(STATIONS.map((s) => s.undo).filter(Boolean));
+/** @type {Map<string, number>} */
+const LANES = new Map();
+for (const [lane, { step, undo }] of STATIONS.entries()) {
+  LANES.set(step, lane);
+  if (undo) LANES.set(undo, lane);
+}
+const UNDOS = new Set(STATIONS.flatMap(({ undo }) => undo ?? []));
 
+/** @param {string} step a step or its compensation */
 export const laneOf = (step) => LANES.get(step) ?? 0;
+/** @param {string} step */
 export const isUndo = (step) => UNDOS.has(step);
 
-/** Every state: its words, its icon and which of the four meanings it has (working, done, trouble, undone). */
+/**
+ * How each state is shown.
+ * @type {Record<string, StateLook>}
+ */
 export const STATES = {
   running: { label: "Running", icon: "running", meaning: "working" },
   completed: { label: "Completed", icon: "check", meaning: "done" },
@@ -31,22 +44,34 @@ export const STATES = {
   "rollback-incomplete": { label: "Rollback incomplete", icon: "warn", meaning: "trouble" },
 };
 
-const UNKNOWN = { label: "Unknown", icon: "warn", meaning: "trouble" };
-export const stateOf = (row) => STATES[row.state] ?? { ...UNKNOWN, label: row.state };
+/** @param {Saga} row @returns {StateLook} */
+export const stateOf = (row) => STATES[row.state] ?? { label: row.state, icon: "warn", meaning: "trouble" };
 
+/** @param {Saga} row */
 export const hasEnded = (row) => ["completed", "rolled-back", "rollback-incomplete"].includes(row.state);
+/** @param {Saga} row */
 export const inMotion = (row) => row.state === "running" || row.state === "rolling-back";
 
-/** What an operator can do about a saga: send a parked one to its step again, turn one round that goes forward. */
+// The operations that an operator can apply to a saga in its current state.
+/** @param {Saga} row */
 export const canRedrive = (row) => row.state === "parked";
+/** @param {Saga} row */
 export const canRollBack = (row) => row.state === "running" || row.state === "parked";
+/** @param {Saga} row */
 export const canBeginAgain = (row) => row.state === "rolled-back" || row.state === "rollback-incomplete";
 
-/** Whether somebody ought to look at it. */
+/**
+ * Whether the saga needs attention.
+ * @param {Saga} row
+ */
 export const inTrouble = (row) =>
   row.state === "parked" || row.state === "rollback-incomplete" || (row.overdue && !hasEnded(row));
 
-/** What a step found out, in a few words. */
+/**
+ * The result of a step, in a few words.
+ * @param {string} step
+ * @param {Saga} row
+ */
 export function finding(step, row) {
   if (step === "provision") return row.device_id ?? "";
   if (step === "authorize") return (row.authorizations ?? []).join(", ");
@@ -54,7 +79,10 @@ export function finding(step, row) {
   return "";
 }
 
-/** The past tense of a step: what a timeline says when it is done. */
+/**
+ * Timeline text of a finished step or compensation.
+ * @type {Record<string, string>}
+ */
 export const DONE_WORDS = {
   provision: "Device assigned",
   authorize: "Access granted",
@@ -65,9 +93,16 @@ export const DONE_WORDS = {
   deprovision: "Device taken back",
 };
 
-/** What it says instead when there was nothing to undo. */
+/**
+ * Timeline text of a compensation that had nothing to undo.
+ * @type {Record<string, string>}
+ */
 export const NOT_NEEDED = { retract: "No follow-up mail needed" };
 
+/**
+ * Timeline text of a requested step or compensation.
+ * @type {Record<string, string>}
+ */
 export const ASK_WORDS = {
   provision: "New user: a device is asked for",
   authorize: "Access is asked for",

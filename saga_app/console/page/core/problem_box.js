@@ -1,19 +1,28 @@
-// What did not work, and why: the inside of a box that says so where it was tried.
+// The content of an error box.
 
 import { h, icon } from "./dom.js";
 
-const UNKNOWN = "It is not known whether this was carried out.";
-const HARMLESS = "It is safe to send it again: nothing is done twice.";
+const UNKNOWN_OUTCOME = "It is not known whether this was carried out.";
+const SAFE_TO_REPEAT = "It is safe to send it again: nothing is done twice.";
 
-/** `title` stands for a problem that has none; `again` is a button, if trying again makes sense. */
-export function complaint(problem, title = "That did not work", again = null) {
-  const given = problem.title || title;
-  const words = problem.isUnknown
-    ? [h("strong", {}, UNKNOWN), h("p", {}, problem.message), h("p", {}, HARMLESS)]
-    : [h("strong", {}, given), h("p", {}, problem.message)];
-  return [icon("warn"), h("div", {}, words), again].filter(Boolean);
+/**
+ * @param {unknown} problem a `Problem` or another `Error`
+ * @param {string} [title] used if the problem has no title
+ * @param {HTMLElement | null} [retry] a button that retries
+ * @returns {Element[]}
+ */
+export function complaint(problem, title = "That did not work", retry = null) {
+  const { title: ownTitle, message, isUnknown } = /** @type {Partial<import("./api.js").Problem>} */ (problem);
+  const words = isUnknown
+    ? [h("strong", {}, UNKNOWN_OUTCOME), h("p", {}, message), h("p", {}, SAFE_TO_REPEAT)]
+    : [h("strong", {}, ownTitle || title), h("p", {}, message)];
+  return [icon("warn"), h("div", {}, words), ...(retry ? [retry] : [])];
 }
 
-/** A button that sends a request again whose outcome is not known; otherwise none. */
+/**
+ * A button that repeats a request whose outcome is unknown; null for any other problem.
+ * @param {import("./api.js").Problem} problem
+ * @param {() => unknown} retry
+ */
 export const retryButton = (problem, retry) =>
   problem.isUnknown ? h("button", { type: "button", onclick: retry }, "Retry") : null;

@@ -1,28 +1,40 @@
-// Which view is shown: the part of the address behind the #. `#/users?q=ada`, `#/sagas/<id>` opens the drawer over the view.
+// Routing by the hash of the address: `#/users?q=ada` shows a view, `#/sagas/<id>` opens the drawer over the view.
 
 import { $, h } from "./dom.js";
 
+/** @type {Record<string, string>} */
 const TITLES = { live: "Live", users: "Users", errors: "Errors", order: "Order", system: "System" };
 
+/** @type {Record<string, View>} */
 let views = {};
+/**
+ * The name of the view shown.
+ * @type {string | null}
+ */
 let current = null;
+/** The hash of the current view, also while the drawer covers it. */
+let viewHash = "#/live";
 
-/** The id in the address, if the drawer is open. */
+/** The saga id in the address, or null if the drawer is closed. */
 export function sagaInAddress() {
   const match = location.hash.match(/^#\/sagas\/([^?]+)/);
   return match ? decode(match[1]) : null;
 }
 
+/** @param {string} id */
 export const sagaAddress = (id) => `#/sagas/${encodeURIComponent(id)}`;
 
-/** The address of the view behind the drawer. */
-let behind = "#/live";
-export const viewAddress = () => behind;
+/** The address to return to when the drawer closes. */
+export const viewAddress = () => viewHash;
 
-/** The ids in the order in which the view behind the drawer shows them: where the arrow keys go. */
+/** The saga ids of the current view, in the order shown. The arrow keys of the drawer step through them. */
 export const idsInView = () => (current ? views[current].ids() : []);
 
-/** Start: `views` maps a name to {element, shown(query), hidden(), ids()}; `drawer` is {open(id), close()}. */
+/**
+ * Add the views to the page, and show the one in the address.
+ * @param {Record<string, View>} allViews
+ * @param {{ open(id: string): void, close(): void }} drawer
+ */
 export function router(allViews, drawer) {
   views = allViews;
   for (const [name, view] of Object.entries(views)) {
@@ -36,47 +48,54 @@ export function router(allViews, drawer) {
   go();
 }
 
+/** @param {{ open(id: string): void, close(): void }} drawer */
 function navigate(drawer) {
   const id = sagaInAddress();
   if (id) {
-    if (!current) show(behind);
+    if (!current) show(viewHash);
     drawer.open(id);
     return;
   }
   drawer.close();
-  if (current && location.hash === behind) return; // back from the drawer: the view is as it was
+  if (current && location.hash === viewHash) return; // the drawer was closed: the view has not changed
   if (location.hash === "#main") return $("#main").focus();
   show(location.hash || "#/live");
 }
 
+/** @param {string} address */
 function show(address) {
-  const [, name, query] = address.match(/^#\/(\w+)(?:\?(.*))?$/) ?? [];
-  const next = name in views ? name : "live";
-  behind = next === name ? address : "#/live";
-  if (current && current !== next) {
+  const match = address.match(/^#\/(\w+)(?:\?(.*))?$/);
+  const next = match && match[1] in views ? match[1] : "live";
+  viewHash = next === match?.[1] ? address : "#/live";
+  const isSame = current === next;
+  if (current && !isSame) {
     views[current].element.hidden = true;
     views[current].hidden();
   }
-  const again = current === next;
   current = next;
   views[next].element.hidden = false;
-  if (!again) scrollTo(0, 0);
-  views[next].shown(new URLSearchParams(query ?? ""));
+  if (!isSame) scrollTo(0, 0);
+  views[next].shown(new URLSearchParams(match?.[2] ?? ""));
   document.title = `${TITLES[next]} · Saga`;
   document.body.dataset.view = next;
   for (const link of document.querySelectorAll(".tabs a")) {
-    if (link.dataset.view === next) link.setAttribute("aria-current", "page");
+    if (link.getAttribute("data-view") === next) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
 }
 
-/** Remember the state of a view in the address, without a new entry in the browser's history. */
+/**
+ * Put the state of a view into the address, without a new entry in the browser's history.
+ * @param {string} name
+ * @param {Record<string, string>} query
+ */
 export function remember(name, query) {
   const text = new URLSearchParams(Object.entries(query).filter(([, value]) => value)).toString();
-  behind = `#/${name}${text ? `?${text}` : ""}`;
-  if (!sagaInAddress()) history.replaceState(null, "", behind);
+  viewHash = `#/${name}${text ? `?${text}` : ""}`;
+  if (!sagaInAddress()) history.replaceState(null, "", viewHash);
 }
 
+/** @param {string} part */
 function decode(part) {
   try {
     return decodeURIComponent(part);

@@ -1,8 +1,9 @@
-// The keys that work everywhere: n (new user), t (trace), / (search), Esc and the arrows in the drawer (see there).
+// Global keyboard shortcuts: n (new user), t (trace), / (search). The drawer handles Esc and the arrow keys itself.
 
 import { isAsking } from "../errors/confirm.js";
 import { $ } from "./dom.js";
 
+/** @type {Record<string, () => void>} */
 const KEYS = { n: () => $("#new-user").click(), t: () => $("#trace").click(), "/": search };
 
 export function keys() {
@@ -16,6 +17,10 @@ export function keys() {
   });
 }
 
+/**
+ * Whether an event comes from an input field.
+ * @param {EventTarget | null} target
+ */
 export const typing = (target) =>
   target instanceof Element && target.closest("input, select, textarea, [contenteditable]") !== null;
 

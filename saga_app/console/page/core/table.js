@@ -1,4 +1,4 @@
-// What the tables of Users and Errors have in common: loading, a page at a time by cursor, empty, broken.
+// The common parts of the Users and Errors tables: cursor paging, loading and error states, sortable columns.
 
 import { h, icon, show, text } from "./dom.js";
 import { isFocusLost } from "./focus.js";
@@ -7,13 +7,34 @@ import { complaint } from "./problem_box.js";
 
 export const PAGE = 50;
 
+/**
+ * Loads and pages through a list.
+ * @template Item
+ */
 export class Pages {
-  /** `fetch(cursor, signal)` answers {items, next, total}; `draw(items)` shows them; `words` are the empty state's. */
+  /**
+   * Called when loading starts and ends.
+   * @type {((state: "loading" | "ready" | "broken") => unknown) | undefined}
+   */
+  onstate;
+  /** @type {AbortController | undefined} */
+  abort;
+  /** @type {string | null} */
+  nextCursor = null;
+
+  /**
+   * @param {{
+   *   fetch: (cursor: string | null, signal: AbortSignal) => Promise<Page<Item>>,
+   *   draw: (items: Item[]) => unknown,
+   *   empty: HTMLElement,
+   * }} options `empty` is shown instead of an empty list
+   */
   constructor({ fetch, draw, empty }) {
     this.fetch = fetch;
     this.draw = draw;
-    this.cursors = [null];
-    this.items = [];
+    /** The cursors of the pages up to the current one. */
+    this.cursors = /** @type {(string | null)[]} */ ([null]);
+    this.items = /** @type {Item[]} */ ([]);
     this.total = 0;
     this.previous = h("button", { type: "button", onclick: () => this.turn(-1) }, icon("prev"), "Previous");
     this.next = h("button", { type: "button", onclick: () => this.turn(1) }, "Next", icon("next"));
@@ -21,43 +42,47 @@ export class Pages {
     this.pager = h("nav", { class: "pager", "aria-label": "Pages" }, this.range, this.previous, this.next);
     this.empty = empty;
     this.broken = h("div", { class: "broken", role: "alert", hidden: true });
-    this.state = "idle";
   }
 
-  /** From the first page. */
+  /** Load the first page. */
   restart() {
     this.cursors = [null];
     return this.load();
   }
 
+  /** @param {1 | -1} by */
   async turn(by) {
-    if (by > 0) this.cursors.push(this.following);
+    if (by > 0) this.cursors.push(this.nextCursor);
     else this.cursors.pop();
     await this.load();
-    if (isFocusLost()) this.range.focus(); // it was on a button that is disabled now
+    if (isFocusLost()) this.range.focus(); // the focused button is disabled on the first and last page
     this.pager.scrollIntoView({ block: "nearest" });
   }
 
-  /** Load the page that is shown, again. `quietly`: without the look of loading, and a failure stays unsaid. */
+  /** Reload the current page. `quietly`: show neither the loading state nor an error. */
   async load(quietly = false) {
     this.abort?.abort();
-    const abort = (this.abort = new AbortController());
+    const abort = new AbortController();
+    this.abort = abort;
     if (!quietly) this.onstate?.("loading");
     try {
-      const answer = await this.fetch(this.cursors.at(-1), abort.signal);
+      const answer = await this.fetch(this.cursors.at(-1) ?? null, abort.signal);
       if (abort.signal.aborted) return;
       this.show(answer);
     } catch (problem) {
-      if (problem.name === "AbortError" || quietly) return;
+      if ((problem instanceof DOMException && problem.name === "AbortError") || quietly) return;
       this.#fail(problem);
     }
   }
 
-  /** A page that somebody has fetched. */
+  /**
+   * Show a page that has been fetched.
+   * @param {Page<Item>} page
+   */
   show({ items, next, total }) {
     this.items = items;
     this.total = total;
-    this.following = next;
+    this.nextCursor = next;
     show(this.broken, false);
     this.draw(items);
     const from = (this.cursors.length - 1) * PAGE;
@@ -69,15 +94,22 @@ export class Pages {
     this.onstate?.("ready");
   }
 
+  /** @param {unknown} problem */
   #fail(problem) {
-    const again = h("button", { type: "button", onclick: () => this.load() }, "Try again");
-    this.broken.replaceChildren(...complaint(problem, "This could not be loaded", again));
+    const retry = h("button", { type: "button", onclick: () => this.load() }, "Try again");
+    this.broken.replaceChildren(...complaint(problem, "This could not be loaded", retry));
     show(this.broken, true);
     this.onstate?.("broken");
   }
 }
 
-/** A head cell that sorts. `sort` is the key, `current()` the one in force, with - for downwards. */
+/**
+ * A sortable column header.
+ * @param {string} label
+ * @param {string} sort the key to sort by
+ * @param {() => string} current the current sort key, prefixed with "-" for descending order
+ * @param {(sort: string) => unknown} choose
+ */
 export function sortable(label, sort, current, choose) {
   const button = h(
     "button",

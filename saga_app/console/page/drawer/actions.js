@@ -1,7 +1,7 @@
-// What one can do about a saga in trouble, below the sentence that says why it is.
+// The operator's actions on one saga: redrive, roll back, begin again.
 
 import { api, Problem } from "../core/api.js";
-import { h, icon, show, text } from "../core/dom.js";
+import { $, h, icon, show, text } from "../core/dom.js";
 import { isFocusLost } from "../core/focus.js";
 import { by, nothingSent, signature, signed } from "../core/operator.js";
 import { canBeginAgain, canRedrive, canRollBack } from "../core/plan.js";
@@ -9,20 +9,23 @@ import { complaint, retryButton } from "../core/problem_box.js";
 import { ask } from "../errors/confirm.js";
 import { beginAgain } from "../users/new_users.js";
 
-/** `changed()` is called when something has been sent. */
+/** @param {() => void} changed called after an action was sent */
 export function actions(changed) {
   const redrive = h("button", { type: "button", onclick: again }, icon("retry"), "Redrive");
   const rollback = h("button", { type: "button", onclick: back }, icon("back"), "Roll back…");
-  const restart = h("button", { type: "button", onclick: () => beginAgain(row) }, icon("retry"), "Begin again");
+  const restart = h("button", { type: "button", onclick: () => row && beginAgain(row) }, icon("retry"), "Begin again");
   const signedAs = signature("Signed as");
   const buttons = h("div", { class: "actions" }, redrive, rollback, restart, signedAs);
   const said = h("p", { class: "said", role: "status", tabindex: "-1" });
   const refused = h("div", { class: "broken", role: "alert", hidden: true });
   const element = h("section", { class: "drawer-actions", "aria-label": "What to do" }, buttons, said, refused);
+  /** @type {Saga | null} */
   let row = null;
   let isSending = false;
+  /** Whether the outcome of an earlier redrive of this saga is unknown. */
   let isUnknown = false;
 
+  /** @param {Saga | null} now */
   function paint(now) {
     if (now?.id !== row?.id) say("");
     row = now;
@@ -38,11 +41,12 @@ export function actions(changed) {
     if (held && isFocusLost()) focusNext();
   }
 
-  /** The button that had the focus is gone: to what was done by it, or else to the title. */
+  /** Move the focus from a removed button to the outcome, or else to the title. */
   function focusNext() {
-    (said.textContent ? said : document.querySelector("#drawer-title")).focus();
+    (said.textContent ? said : $("#drawer-title")).focus();
   }
 
+  /** @param {string} sentence */
   function say(sentence) {
     const held = refused.contains(document.activeElement);
     isUnknown = false;
@@ -51,9 +55,9 @@ export function actions(changed) {
     if (held) focusNext();
   }
 
-  /** The button stays enabled while the answer is awaited: a disabled one loses the focus. */
+  /** Redrive. The button stays enabled during the request: a disabled button would lose the focus. */
   async function again() {
-    if (isSending) return;
+    if (isSending || !row) return;
     const { id, step } = row;
     const isRepeat = isUnknown;
     isSending = true;
@@ -73,6 +77,7 @@ export function actions(changed) {
   }
 
   async function back() {
+    if (!row) return;
     const { id, user } = row;
     const title = () => `Roll back the onboarding of ${user.name}?`;
     const done = await ask({ intent: "rollback", title, ids: [id], what: `The onboarding of ${user.name}` });
@@ -81,6 +86,7 @@ export function actions(changed) {
     changed();
   }
 
+  /** @param {Problem} problem */
   function refuse(problem) {
     const held = refused.contains(document.activeElement);
     isUnknown ||= problem.isUnknown;

@@ -1,4 +1,4 @@
-// One saga, from the right: who, state, why, the facts, and the timeline with its proof. `#/sagas/<id>`
+// The drawer of one saga, at `#/sagas/<id>`: user, state, reason, actions, facts, and the timeline of its records.
 
 import { api } from "../core/api.js";
 import { chip } from "../core/chip.js";
@@ -17,11 +17,15 @@ import { retrying } from "../live/row.js";
 import { actions } from "./actions.js";
 import { notFound, tick, timeline } from "./timeline.js";
 
+/** @import { Problem } from "../core/api.js" */
+
 const narrow = matchMedia("(max-width: 899px)");
 const REFRESH_MS = 1000;
 const SETTLED_MS = 700;
 const COUNT_DOWN_MS = 250;
 const WIDE = new Set(["E-mail"]);
+/** Arrow key -> step in the list. @type {Record<string, number>} */
+const STEPS = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 };
 
 export function drawer() {
   const element = $("#drawer");
@@ -43,16 +47,22 @@ export function drawer() {
     body,
   );
 
+  /** The saga shown, null while the drawer is closed. @type {string | null} */
   let id = null;
+  /** The element that had the focus before. @type {HTMLElement | null} */
   let opener = null;
   let timer = 0;
+  /** Key of the timeline shown, and `updated_at` and `overdue` of the row shown. */
   let told = "";
+  /** @type {string | null} */
   let rowTold = null;
   let overdueTold = false;
+  /** Whether the saga is parked and unchanged, so that its trace is not loaded again. */
   let waits = false;
 
+  /** @param {string} wanted */
   function open(wanted) {
-    if (id === null) opener = document.activeElement;
+    if (id === null) opener = /** @type {HTMLElement | null} */ (document.activeElement);
     if (wanted === id) return;
     id = wanted;
     told = "";
@@ -87,7 +97,7 @@ export function drawer() {
     giveBackFocus(opener);
   }
 
-  /** On a narrow window the drawer covers everything else, which then cannot be reached either. */
+  /** In a narrow window the drawer covers the page: make the page inert, so that it cannot get the focus. */
   function cover() {
     const covers = id !== null && narrow.matches;
     $(".shell").inert = covers;
@@ -97,13 +107,14 @@ export function drawer() {
 
   async function refresh() {
     const wanted = id;
+    if (wanted === null) return;
     clearTimeout(timer);
     timer = 0;
     const results = await Promise.allSettled([api.saga(wanted), waits ? null : api.trace(wanted)]);
     if (wanted !== id) return;
     const [row, trace] = results;
     if (row.status === "fulfilled") paint(row.value);
-    if (trace.value) {
+    if (trace.status === "fulfilled" && trace.value) {
       paintStory(trace.value.entries);
       text(absent, notFound(trace.value.searched));
       show(absent, Boolean(absent.textContent) && row.status === "fulfilled" && !inMotion(row.value));
@@ -112,13 +123,16 @@ export function drawer() {
     show(broken, Boolean(failed));
     if (failed) fail(failed.reason, row.status === "fulfilled");
     const done = row.status === "fulfilled" && hasEnded(row.value) && !failed;
-    // A last look after the end: the ending itself may reach the trace a moment later than the row.
+    // Refresh once more after the saga has ended: its last record may reach the trace later than the row.
     if (!done) timer = setTimeout(refresh, REFRESH_MS);
     else if (rowTold !== row.value.updated_at) timer = setTimeout(refresh, SETTLED_MS);
     if (row.status === "fulfilled") rest(row.value, failed);
   }
 
-  /** A parked saga may wait for days: as long as its row says the same, its story is not read from Kafka again. */
+  /**
+   * A saga can stay parked for days: while its row is unchanged, do not load its trace from Kafka again.
+   * @param {Saga} row @param {PromiseRejectedResult} [failed]
+   */
   function rest(row, failed) {
     const same = row.updated_at === rowTold && Boolean(row.overdue) === overdueTold;
     const woken = waits && !same;
@@ -128,12 +142,14 @@ export function drawer() {
     if (woken) refresh();
   }
 
+  /** @param {Problem} problem @param {boolean} known whether the row could be loaded */
   function fail(problem, known) {
     if (!known) text(title, problem.status === 404 ? "No such saga" : "This saga could not be loaded");
     if (!story.querySelector("ol")) story.replaceChildren();
     broken.replaceChildren(...complaint(problem, "This could not be loaded"));
   }
 
+  /** @param {Saga} row */
   function paint(row) {
     title.replaceChildren(h("bdi", {}, row.user.name));
     state.replaceChildren(chip(row), h("code", { class: "id" }, row.id));
@@ -163,26 +179,29 @@ export function drawer() {
     );
   }
 
-  /** Rebuilt only when something was added, so that an opened raw record stays open while one reads. */
+  /** Rebuild the timeline only when records were added; raw records stay expanded. @param {TraceEntry[]} entries */
   function paintStory(entries) {
     const key = JSON.stringify(entries.map((entry) => [entry.topic, entry.offset, entry.kind]));
     if (key === told) return;
     told = key;
-    const open = new Set([...story.querySelectorAll("details[open]")].map((details) => details.dataset.key));
+    const shown = [...story.querySelectorAll("details")];
+    const open = new Set(shown.filter((details) => details.open).map((details) => details.dataset.key));
     keepFocus(story, () => story.replaceChildren(timeline(entries)), title);
     for (const details of story.querySelectorAll("details")) details.open = open.has(details.dataset.key);
   }
 
+  /** Open the next or previous saga of the list. @param {number} by */
   function step(by) {
     const ids = idsInView();
-    const at = ids.indexOf(id);
+    const at = id === null ? -1 : ids.indexOf(id);
     const to = ids[at < 0 ? 0 : at + by];
     if (to) location.replace(sagaAddress(to));
   }
 
+  /** Enable the buttons for the next and previous saga. */
   function mark() {
     const ids = idsInView();
-    const at = ids.indexOf(id);
+    const at = id === null ? -1 : ids.indexOf(id);
     previous.disabled = at <= 0;
     next.disabled = ids.length === 0 || at === ids.length - 1;
   }
@@ -195,7 +214,7 @@ export function drawer() {
     if (id === null || isAsking() || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape") return leave();
     if (typing(event.target)) return;
-    const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+    const by = STEPS[event.key];
     if (!by) return;
     event.preventDefault();
     step(by);
@@ -212,19 +231,22 @@ export function drawer() {
   return { open, close: hide };
 }
 
-/** To what had it; if that was drawn anew meanwhile, to what stands there now. */
+/** Focus the opener; if it was replaced, the link with the same address. @param {HTMLElement | null} opener */
 function giveBackFocus(opener) {
   const href = opener?.getAttribute("href");
-  const same = () => [...document.querySelectorAll("main a")].find((link) => link.getAttribute("href") === href);
+  const links = () => /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll("main a"));
+  const same = () => [...links()].find((link) => link.getAttribute("href") === href);
   const target = opener?.isConnected ? opener : (same() ?? $("#main"));
   target.focus({ preventScroll: true });
 }
 
-/** In the browser's zone and in UTC. */
+/** A time in the browser's zone and in UTC. @param {string} at */
 const both = (at) => h("span", {}, when(at, clockMs), inUtc(at));
 
+/** @param {string} why */
 const sentenceOf = (why) => (why ? `${why[0].toLocaleUpperCase()}${why.slice(1)}${/[.!?]$/.test(why) ? "" : "."}` : "");
 
+/** @param {string} symbol @param {string} label @param {() => void} act */
 function button(symbol, label, act) {
   return h("button", { type: "button", class: "quiet", "aria-label": label, title: label, onclick: act }, icon(symbol));
 }

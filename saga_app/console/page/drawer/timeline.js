@@ -1,4 +1,4 @@
-// The timeline of one saga: every record that belongs to it, what it says, and where it stands in Kafka.
+// The timeline of one saga: each of its records in words, with its position in Kafka.
 
 import { now } from "../core/clock.js";
 import { h, icon, text } from "../core/dom.js";
@@ -6,9 +6,24 @@ import { clockMs, countdown, duration, ordinal, plural, sentence } from "../core
 import { ASK_WORDS, DONE_WORDS, NOT_NEEDED, STATES } from "../core/plan.js";
 import { inUtc, when } from "../core/time.js";
 
-/** The topic of what was said about a saga, by a service or by an operator. */
+/**
+ * @typedef {object} EntryData which fields are set depends on the kind of record
+ * @property {string | null} [reason]
+ * @property {string | null} [by] the operator
+ * @property {string | null} [started_at]
+ * @property {string | null} [due_at]
+ * @property {string | null} [next_at] when the step is retried; none after the last attempt
+ * @property {number} [attempts] the limit of attempts
+ * @property {number | null} [duration] of the whole saga, in seconds
+ * @property {{ device_id?: string, authorizations?: string | string[] }} [facts] the result of the step
+ */
+
+/** @typedef {Omit<TraceEntry, "data"> & { data?: EntryData }} Entry */
+
+/** The topic of signals about a saga, sent by a service or an operator. */
 const SIGNALS = "saga-signals";
 
+/** @type {Record<string, { icon: string, meaning: string }>} */
 const KINDS = {
   requested: { icon: "running", meaning: "quiet" },
   done: { icon: "check", meaning: "done" },
@@ -20,6 +35,7 @@ const KINDS = {
   cancelled: { icon: "back", meaning: "undone" },
 };
 
+/** @param {TraceEntry[]} entries in causal order */
 export function timeline(entries) {
   const first = entries.length ? Date.parse(entries[0].at) : 0;
   return h(
@@ -29,23 +45,26 @@ export function timeline(entries) {
   );
 }
 
-/** What should be here and was not found in Kafka, and where it was looked for; empty if nothing is missing. */
+/** Which records are missing, and where they were searched; "" if none. @param {Timeline["searched"]} searched */
 export function notFound({ around_s: around, records, missing }) {
   if (!missing.length) return "";
   const where = around == null ? "all of its partition" : `${duration(around)} before and after each step`;
   return `Not found: a record on ${missing.join(", ")}. Searched ${where} (${plural(records, "record")}).`;
 }
 
-/** The attempts that are waited for count down. `now` is the server's time. */
+/** Update the countdowns to the next attempts. @param {HTMLElement} element @param {number} now in ms, server time */
 export function tick(element, now) {
-  for (const again of element.querySelectorAll("[data-next]")) text(again, nextTry(again.dataset.next, now));
+  const countdowns = /** @type {NodeListOf<HTMLElement>} */ (element.querySelectorAll("[data-next]"));
+  for (const each of countdowns) text(each, nextTry(each.dataset.next ?? "", now));
 }
 
+/** @param {string} at @param {number} now */
 function nextTry(at, now) {
   const wait = (Date.parse(at) - now) / 1000;
   return wait > 0 ? `tries again in ${countdown(wait)}` : `tried again at ${clockMs(at)}`;
 }
 
+/** @param {Entry} entry @param {number} first when the first record was written, in ms */
 function line(entry, first) {
   const kind = KINDS[entry.kind] ?? STATES[entry.kind] ?? { icon: "running", meaning: "quiet" };
   const words = saying(entry);
@@ -71,17 +90,20 @@ function line(entry, first) {
   );
 }
 
-/** What somebody wanted, not what a service said. */
+/** Whether an operator, not a service, sent the record. @param {Pick<Entry, "topic" | "kind">} entry */
 const isOperators = ({ topic, kind }) => topic === SIGNALS && (kind === "redriven" || kind === "cancelled");
 
-/** Everything with a dot between: texts and elements. */
+/** Put a dot between the parts. @param {(string | Element)[]} parts */
 const separated = (parts) => parts.flatMap((part, place) => (place ? [" · ", part] : [part]));
 
+/** @param {Entry} entry */
 function saying(entry) {
   return { title: title(entry), spent: spent(entry), detail: detail(entry) };
 }
 
+/** @param {Entry} entry */
 function title({ step, kind, attempt, topic, data = {} }) {
+  /** @type {Record<string, string | undefined>} */
   const words = {
     requested: ASK_WORDS[step] ?? `${sentence(step)} is asked for`,
     done: data.reason ? (NOT_NEEDED[step] ?? DONE_WORDS[step]) : DONE_WORDS[step],
@@ -97,15 +119,17 @@ function title({ step, kind, attempt, topic, data = {} }) {
   return words[kind] ?? `Saga ${(STATES[kind]?.label ?? kind).toLowerCase()}`;
 }
 
-/** How long it was worked on; for the ending, how long the whole saga took. */
+/** The duration of a step; for the last record, the duration of the whole saga. @param {Entry} entry */
 function spent({ kind, at, data = {} }) {
   if (kind === "done" || kind === "denied")
     return data.started_at ? duration((Date.parse(at) - Date.parse(data.started_at)) / 1000) : "";
   return typeof data.duration === "number" ? duration(data.duration) : "";
 }
 
+/** @param {Entry} entry */
 function detail({ kind, step, service, attempt, data = {} }) {
-  if (kind === "failed" && data.next_at) return [again(service, attempt, data)];
+  if (kind === "failed" && data.next_at) return [again(service, attempt, data.next_at, data)];
+  /** @type {(string | Element)[]} */
   const parts = [];
   if (data.reason) parts.push(data.reason);
   if (kind === "overdue" && data.due_at)
@@ -118,13 +142,17 @@ function detail({ kind, step, service, attempt, data = {} }) {
   return parts;
 }
 
-/** "The Authorizer tries again in 8 s (3rd of 5): policy service timed out" */
-function again(service, attempt, { next_at: at, attempts, reason }) {
+/**
+ * "The Authorizer tries again in 8 s (3rd of 5): policy service timed out"
+ * @param {string} service @param {number} attempt @param {string} at @param {EntryData} data
+ */
+function again(service, attempt, at, { attempts, reason }) {
   const nth = `(${ordinal(attempt + 1)} of ${attempts})`;
   const when = h("span", { "data-next": at }, nextTry(at, now()));
   return h("span", {}, `The ${sentence(service)} `, when, ` ${nth}${reason ? `: ${reason}` : ""}`);
 }
 
+/** The record as JSON, collapsed under its position. @param {Entry} entry */
 function raw(entry) {
   const proof = `${entry.topic}[${entry.partition}]@${entry.offset}`;
   const details = h(

@@ -1,18 +1,33 @@
-// The dialog before something is done that is not undone by another press: how many it concerns, how fast, by whom.
+// The confirmation dialog for a redrive or rollback: how many messages, at what rate, in whose name.
 
 import { api } from "../core/api.js";
-import { h, show, text } from "../core/dom.js";
+import { $, h, show, text } from "../core/dom.js";
 import { isFocusLost } from "../core/focus.js";
 import { duration, number, plural } from "../core/format.js";
 import { because, by, nothingSent, signature, signed } from "../core/operator.js";
 import { complaint } from "../core/problem_box.js";
 import { isQuick, sendAll } from "./batches.js";
 
-/** Messages a second: what is suggested is a rate that a world that has just recovered can bear; and the limits. */
+/** @import { Problem } from "../core/api.js" */
+
+/**
+ * What to confirm. `title(count)`: the question; `filter`: for many, counted first, or `ids` for one, named `what`.
+ * @typedef {object} Wanted
+ * @property {Intent} intent
+ * @property {(count: number) => string} title
+ * @property {ErrorFilter} [filter]
+ * @property {string[]} [ids]
+ * @property {string} [what]
+ */
+
+/** @typedef {"closed" | "counting" | "nothing" | "asking" | "working" | "stopping" | "broken"} State of the dialog */
+
+/** Messages per second. The suggested rate is low enough for services that have just recovered. */
 const SUGGESTED = 20;
 const FASTEST = 500;
 const SLOWEST = 1;
 
+/** @type {Record<Intent, { verb: string, done: (count: number) => string, noun: string, says: string }>} */
 export const VERBS = {
   redrive: {
     verb: "Redrive",
@@ -28,13 +43,30 @@ export const VERBS = {
   },
 };
 
-/** How many, in words: "143 messages". */
+/** "143 messages" @param {Intent} intent @param {number} count */
 export const howMany = (intent, count) => plural(count, VERBS[intent].noun);
 
+/** @param {number} seconds */
 const about = (seconds) =>
   seconds < 1.5 ? "about a second" : `about ${seconds < 100 ? `${Math.ceil(seconds)} s` : duration(seconds)}`;
 
 class Dialog {
+  /** Replaced by `open()`. @type {Wanted} */
+  wanted = { intent: "redrive", title: () => "" };
+  /** @type {State} */
+  state = "closed";
+  /** The element that had the focus before. @type {HTMLElement | null} */
+  opener = null;
+  /** The result of `open()`. @type {string | null} */
+  answer = null;
+  /** @type {(answer: string | null) => void} */
+  resolve = () => {};
+  count = 0;
+  sentBefore = 0;
+  /** Whether an earlier request in this dialog has an unknown outcome. */
+  isRepeat = false;
+  words = "";
+
   constructor() {
     this.title = h("h2", { id: "ask-title", tabindex: "-1" });
     this.says = h("p", { id: "ask-says" });
@@ -69,19 +101,19 @@ class Dialog {
       event.preventDefault();
       this.#go();
     });
-    this.element.addEventListener("keydown", (event) => event.key === "Tab" && this.#turnRound(event));
+    this.element.addEventListener("keydown", (event) => event.key === "Tab" && this.#wrapFocus(event));
     this.rate.addEventListener("input", () => this.#estimate());
     document.body.append(this.element);
   }
 
-  /** Answers what was done, in a sentence, or null. */
+  /** Show the dialog; see `ask()`. @param {Wanted} wanted @returns {Promise<string | null>} */
   open(wanted) {
     if (this.state === "stopping") return Promise.resolve("The one before is still being stopped.");
     this.wanted = wanted;
-    this.opener = document.activeElement;
+    this.opener = /** @type {HTMLElement | null} */ (document.activeElement);
     this.state = "asking";
     this.answer = null;
-    this.rate.value = SUGGESTED;
+    this.rate.value = String(SUGGESTED);
     this.sentBefore = 0;
     this.isRepeat = false;
     this.yes.className = wanted.intent === "rollback" ? "grave" : "primary";
@@ -90,7 +122,9 @@ class Dialog {
     this.element.showModal();
     if (wanted.filter) this.#count();
     else this.#ask(1);
-    return new Promise((resolve) => (this.resolve = resolve));
+    return new Promise((resolve) => {
+      this.resolve = resolve;
+    });
   }
 
   async #count() {
@@ -102,10 +136,11 @@ class Dialog {
       if (count > 0) this.#ask(count, reasons && `Left out: ${because(reasons)}.`);
       else this.#look("nothing", `Nothing to ${VERBS[intent].verb.toLowerCase()}`, `${because(reasons)}.`);
     } catch (problem) {
-      if (this.state === "counting") this.#fail(problem, "counting");
+      if (this.state === "counting") this.#fail(/** @type {Problem} */ (problem), "counting");
     }
   }
 
+  /** @param {number} count */
   #ask(count, leftOut = "") {
     const { intent, title } = this.wanted;
     this.count = count;
@@ -114,9 +149,10 @@ class Dialog {
     show(this.pace, count > 1);
     text(this.yes, count > 1 ? `${VERBS[intent].verb} ${number(count)}` : VERBS[intent].verb);
     this.#estimate();
-    this.no.focus(); // what concerns many is not one careless Enter away
+    this.no.focus(); // so that Enter does not confirm by accident
   }
 
+  /** @param {State} state @param {string} title @param {string} says */
   #look(state, title, says) {
     this.state = state;
     text(this.title, title);
@@ -139,13 +175,14 @@ class Dialog {
     this.rate.setAttribute("aria-invalid", String(!valid));
   }
 
-  /** From the last control to the first, and back: the focus stays in the dialog. */
-  #turnRound(event) {
-    const controls = [...this.form.elements].filter((each) => each.checkVisibility());
+  /** Keep the focus in the dialog: Tab on the last control moves to the first. @param {KeyboardEvent} event */
+  #wrapFocus(event) {
+    const elements = /** @type {HTMLElement[]} */ ([...this.form.elements]);
+    const controls = elements.filter((each) => each.checkVisibility());
     const [from, to] = event.shiftKey ? [controls[0], controls.at(-1)] : [controls.at(-1), controls[0]];
     if (document.activeElement !== from) return;
     event.preventDefault();
-    to.focus();
+    to?.focus();
   }
 
   async #go() {
@@ -157,18 +194,23 @@ class Dialog {
     this.#progress(this.sentBefore);
     if (!filter || isQuick(count, rate)) this.bar.removeAttribute("value");
     const before = this.sentBefore;
-    const on = { sent: (sent) => this.#progress(before + sent), stopped: () => this.state !== "working" };
+    const on = {
+      /** @param {number} sent */
+      sent: (sent) => this.#progress(before + sent),
+      stopped: () => this.state !== "working",
+    };
     try {
       const sent = filter
         ? await sendAll(intent, { filter, count, rate }, on)
         : await api.intervene(intent, { ids, ...by() });
-      this.answer = this.#said({ ...sent, count: before + sent.count }, this.state !== "working");
+      this.answer = this.#said({ ...sent, count: before + sent.count }, on.stopped());
       this.#close();
     } catch (problem) {
-      this.#fail(problem, "working");
+      this.#fail(/** @type {Problem} */ (problem), "working");
     }
   }
 
+  /** @param {number} sent */
   #progress(sent) {
     this.sentBefore = sent;
     this.bar.max = this.count;
@@ -176,7 +218,7 @@ class Dialog {
     text(this.sent, sent ? `${number(sent)} of ${number(this.count)} sent` : "Sending…");
   }
 
-  /** Said by the view when the dialog is gone. */
+  /** The sentence that the view shows after the dialog has closed. @param {Applied} applied @param {boolean} stopped */
   #said({ count, left_out: reasons }, stopped) {
     const { intent, filter, what } = this.wanted;
     if (count === 0) return stopped ? "Stopped: nothing was sent." : nothingSent(reasons, this.isRepeat);
@@ -186,6 +228,7 @@ class Dialog {
     return `${stopped ? "Stopped. " : ""}${done}${leftOut}${others}`;
   }
 
+  /** @param {Problem} problem @param {"counting" | "working"} during */
   #fail(problem, during) {
     if (!this.element.open) {
       this.answer = problem.message;
@@ -200,7 +243,7 @@ class Dialog {
     (during === "working" ? this.yes : this.no).focus();
   }
 
-  /** Cancel, Esc: while it works, stop after the portion that is under way. */
+  /** Cancel or Esc: close; while batches are being sent, stop after the current one. */
   leave() {
     if (this.state === "stopping") return;
     if (this.state !== "working") return this.#close();
@@ -215,25 +258,29 @@ class Dialog {
     else this.#end();
   }
 
-  /** Closed by us; or, while it works, by a browser that insists: then its end is awaited. */
+  /** The dialog has closed. A browser can force this during a request: then stop after the current batch. */
   #end() {
-    if (this.state !== "closed") return void (this.state = "stopping");
+    if (this.state !== "closed") {
+      this.state = "stopping";
+      return;
+    }
     if (this.opener?.isConnected) this.opener.focus({ preventScroll: true });
-    if (isFocusLost()) document.querySelector("#main").focus();
+    if (isFocusLost()) $("#main").focus();
     this.resolve(this.answer);
   }
 }
 
+/** @type {Dialog | null} */
 let dialog = null;
 
 /**
- * Ask, and do it: `intent` is redrive or rollback; `title(count)` the question; `filter` for many, which are counted
- * first, or `ids` for one, whose name is `what`. Answers a sentence that says what was done, or null.
+ * Ask for confirmation, then send the redrive or rollback.
+ * @param {Wanted} wanted @returns {Promise<string | null>} a sentence with the outcome, null if cancelled
  */
 export function ask(wanted) {
   dialog ??= new Dialog();
   return dialog.open(wanted);
 }
 
-/** Whether it is there: then keys are for it alone. */
+/** Whether the dialog is open; keyboard shortcuts are off then. */
 export const isAsking = () => dialog?.element.open ?? false;

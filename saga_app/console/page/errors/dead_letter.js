@@ -1,4 +1,4 @@
-// One dead letter, opened: the original message, its headers, where it stands, and what can be done about it.
+// The details of one dead letter: the original message, its headers, its position in Kafka, and the actions on it.
 
 import { api, Problem } from "../core/api.js";
 import { h, icon } from "../core/dom.js";
@@ -10,10 +10,12 @@ import { inUtc, when } from "../core/time.js";
 import { ask } from "./confirm.js";
 import { hexdump, pretty } from "./hexdump.js";
 
-/** The header in which a dead letter says what happened: it stands above, in words. */
+/** @typedef {(sentence: string) => void} Said shows the outcome of an action */
+
+/** The header that holds the failure; not listed, because `facts` shows its contents. */
 const DEAD_LETTER = "dead-letter";
 
-/** `said(sentence)` is told what has been done. */
+/** @param {DeadLetterItem} item @param {Said} said */
 export function letter(item, said) {
   const message = h("div", { class: "message-of" }, h("div", { class: "skeleton", "aria-hidden": "true" }));
   const answer = h("div", { class: "letter-answer" });
@@ -28,6 +30,7 @@ export function letter(item, said) {
   return element;
 }
 
+/** @param {DeadLetterItem} item */
 function facts(item) {
   const saga = item.id
     ? h("a", { class: "mono", href: sagaAddress(item.id) }, item.id)
@@ -42,14 +45,16 @@ function facts(item) {
       Original: h("span", { class: "mono" }, item.name),
       Attempts: plural(item.attempts, "attempt"),
       "Given up": h("span", {}, when(item.at, clockMs), inUtc(item.at)),
-      ...(item.original_bytes != null && { "Stored cut": cut(item) }),
+      ...(item.original_bytes != null && { "Stored cut": cut(item.kept_bytes ?? 0, item.original_bytes) }),
     }).map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value))),
   );
 }
 
-const cut = ({ kept_bytes: kept, original_bytes: all }) =>
+/** @param {number} kept @param {number} all */
+const cut = (kept, all) =>
   `${kept.toLocaleString("en")} of ${all.toLocaleString("en")} bytes; a redrive takes the original from its topic.`;
 
+/** @param {DeadLetterItem} item @param {Said} said @param {HTMLElement} answer for errors */
 function buttons(item, said, answer) {
   const redrive = h("button", { type: "button" }, icon("retry"), "Redrive");
   redrive.addEventListener("click", () => one(item, redrive, said, answer));
@@ -58,7 +63,10 @@ function buttons(item, said, answer) {
   return h("div", { class: "actions" }, redrive, item.readable ? rollback : only);
 }
 
-/** The button stays enabled while the answer is awaited: a disabled one loses the focus. */
+/**
+ * Redrive one message. The button stays enabled during the request: a disabled button would lose the focus.
+ * @param {DeadLetterItem} item @param {HTMLButtonElement} button @param {Said} said @param {HTMLElement} answer
+ */
 async function one(item, button, said, answer, isRepeat = false) {
   if (button.ariaBusy === "true") return;
   const retry = () => one(item, button, said, answer, true);
@@ -76,17 +84,20 @@ async function one(item, button, said, answer, isRepeat = false) {
   }
 }
 
-async function back(item, said) {
-  const title = () => `Roll back the saga ${item.id}?`;
-  const sentence = await ask({ intent: "rollback", title, ids: [item.id], what: `The saga ${item.id}` });
+/** @param {DeadLetterItem} item @param {Said} said */
+async function back({ id }, said) {
+  if (id === null) return;
+  const title = () => `Roll back the saga ${id}?`;
+  const sentence = await ask({ intent: "rollback", title, ids: [id], what: `The saga ${id}` });
   if (sentence) said(sentence);
 }
 
+/** @param {Problem} problem @param {HTMLButtonElement | null} again */
 function broken(problem, again = null) {
   return h("div", { class: "broken", role: "alert" }, complaint(problem, undefined, again));
 }
 
-/** Text as text, JSON laid out, and bytes that are no text as a hex dump. */
+/** The message as indented JSON, text, or a hex dump, and its headers. @param {DeadLetterWhole} letter */
 function contents({ value, value_base64: base64, headers = {} }) {
   const body =
     value != null
@@ -100,6 +111,7 @@ function contents({ value, value_base64: base64, headers = {} }) {
   return [...body, h("h3", {}, "Headers"), heads];
 }
 
+/** @param {string} title @param {string} text */
 const block = (title, text) => [
   h("h3", {}, title),
   h("pre", { tabindex: "0", role: "region", "aria-label": title }, text),

@@ -1,4 +1,4 @@
-// Dead letters of one kind: how many, since when, an example; opened, its letters a page at a time.
+// Dead letters with the same service, step and error: a summary that expands to a paged table of the letters.
 
 import { api } from "../core/api.js";
 import { h, icon, show, text } from "../core/dom.js";
@@ -9,6 +9,8 @@ import { when } from "../core/time.js";
 import { ask, howMany } from "./confirm.js";
 import { letter } from "./dead_letter.js";
 
+/** @import { Said } from "./dead_letter.js" */
+
 const HEADS = [
   ["Message", "c-record"],
   ["Saga", "c-id"],
@@ -17,31 +19,40 @@ const HEADS = [
   ["Given up", "c-at"],
 ];
 
+/** @param {DeadLetterGroup} group */
 export const keyOf = ({ service, step, error }) => JSON.stringify([service, step, error]);
 
 let groups = 0;
 
 export class Group {
-  /** `filter()` is the view's own, and `said(sentence)` is told what has been done. */
+  open = false;
+  /** The rows of the current page, by the letter's name. @type {Map<string, Line>} */
+  lines = new Map();
+  count = h("span", { class: "g-count" });
+  example = h("span", { class: "g-reason" });
+  times = h("span", { class: "g-times" });
+  rows = h("tbody");
+  redriveLabel = h("span");
+  rollbackLabel = h("span");
+
+  /** @param {DeadLetterGroup} item @param {() => ErrorFilter} filter of the view @param {Said} said */
   constructor(item, filter, said) {
     this.item = item;
     this.filter = filter;
     this.said = said;
-    this.open = false;
-    this.lines = new Map();
-    this.#head();
-    this.#body();
+    const id = `group-${++groups}`;
+    this.toggle = this.#head(id);
+    this.body = h("div", { id, class: "g-body", hidden: true });
+    this.rollback = this.#button("rollback", icon("back"), this.rollbackLabel);
+    this.pages = this.#table();
     this.element = h("li", { class: "group" }, h("h2", {}, this.toggle), this.body);
     this.update(item);
   }
 
-  #head() {
-    const id = `group-${++groups}`;
-    this.count = h("span", { class: "g-count" });
-    this.example = h("span", { class: "g-reason" });
-    this.times = h("span", { class: "g-times" });
+  /** @param {string} id of the element that the head expands */
+  #head(id) {
     const { service, step, error } = this.item;
-    this.toggle = h(
+    return h(
       "button",
       { type: "button", class: "g-head", "aria-expanded": "false", "aria-controls": id, onclick: () => this.turn() },
       icon("next"),
@@ -51,16 +62,20 @@ export class Group {
       this.example,
       this.times,
     );
-    this.body = h("div", { id, class: "g-body", hidden: true });
   }
 
-  #body() {
+  /** @param {Intent} intent @param {Element[]} children */
+  #button(intent, ...children) {
+    return h("button", { type: "button", onclick: () => this.act(intent) }, ...children);
+  }
+
+  /** Fill the body with the buttons and the table of letters. */
+  #table() {
     const heads = HEADS.map(([label, key]) => h("th", { scope: "col", class: key }, label));
-    this.rows = h("tbody");
     const head = h("thead", {}, h("tr", {}, heads));
     const table = h("table", { class: "errors-table", "aria-label": "Dead letters" }, head, this.rows);
     const empty = h("p", { class: "hint", hidden: true }, "None of these is open any more.");
-    this.pages = new Pages({
+    const pages = new Pages({
       fetch: (cursor, signal) => api.errors({ ...this.all(), limit: PAGE, cursor }, signal),
       draw: (items) => {
         this.#draw(items);
@@ -68,20 +83,21 @@ export class Group {
       },
       empty,
     });
-    this.pages.onstate = (state) => this.body.classList.toggle("loading", state === "loading");
-    this.redrive = h("button", { type: "button", onclick: () => this.act("redrive") }, icon("retry"), h("span"));
-    this.rollback = h("button", { type: "button", onclick: () => this.act("rollback") }, icon("back"), h("span"));
+    pages.onstate = (state) => this.body.classList.toggle("loading", state === "loading");
     const scroller = h("div", { class: "table-scroll" }, table, empty);
-    const actions = h("div", { class: "actions" }, this.redrive, this.rollback);
-    this.body.append(actions, this.pages.broken, scroller, this.pages.pager);
+    const redrive = this.#button("redrive", icon("retry"), this.redriveLabel);
+    const actions = h("div", { class: "actions" }, redrive, this.rollback);
+    this.body.append(actions, pages.broken, scroller, pages.pager);
+    return pages;
   }
 
-  /** The filter that means this group. */
+  /** The filter that matches this group only. @returns {ErrorFilter} */
   all() {
     const { service, step, error } = this.item;
     return { ...this.filter(), service, step, error };
   }
 
+  /** @param {DeadLetterGroup} item */
   update(item) {
     const changed = JSON.stringify(item) !== JSON.stringify(this.item);
     this.item = item;
@@ -89,14 +105,14 @@ export class Group {
     text(this.count, number(count));
     this.count.setAttribute("aria-label", plural(count, "dead letter"));
     text(this.example, item.reason);
-    this.#spell(first, last);
-    text(this.redrive.lastChild, `Redrive ${number(count)}…`);
-    text(this.rollback.lastChild, `Roll back ${number(count)}…`);
+    this.#showTimes(first, last);
+    text(this.redriveLabel, `Redrive ${number(count)}…`);
+    text(this.rollbackLabel, `Roll back ${number(count)}…`);
     if (this.open && changed) this.pages.load(true);
   }
 
-  /** When the first and the last were given up. */
-  #spell(first, last) {
+  /** Show when the first and the last letter were parked. @param {string} first @param {string} last */
+  #showTimes(first, last) {
     const key = `${first} ${last}`;
     if (this.times.dataset.key === key) return;
     this.times.dataset.key = key;
@@ -104,6 +120,7 @@ export class Group {
     this.times.replaceChildren(when(first, clock), ...(isOne ? [] : [" to ", when(last, clock)]));
   }
 
+  /** Expand or collapse. */
   turn(open = !this.open) {
     this.open = open;
     this.toggle.setAttribute("aria-expanded", String(open));
@@ -111,11 +128,10 @@ export class Group {
     if (open) this.pages.restart();
   }
 
-  /** Rows that stay keep their element, and so what is opened in them, and the focus. */
+  /** Keep the elements of letters that are still listed, and so details and focus. @param {DeadLetterItem[]} items */
   #draw(items) {
     const focused = this.rows.contains(document.activeElement);
-    const line = (item) => this.lines.get(item.name) ?? new Line(item, this.said);
-    const wanted = new Map(items.map((item) => [item.name, line(item)]));
+    const wanted = new Map(items.map((item) => [item.name, this.lines.get(item.name) ?? new Line(item, this.said)]));
     for (const [name, line] of this.lines) if (!wanted.has(name)) line.remove();
     this.lines = wanted;
     let place = this.rows.firstElementChild;
@@ -132,22 +148,26 @@ export class Group {
     if (focused && !this.rows.contains(document.activeElement)) this.toggle.focus();
   }
 
+  /** @param {Intent} intent */
   async act(intent) {
     const { service } = this.item;
     const at = ` ${intent === "redrive" ? "of" : "that stopped at"} the ${sentence(service)}`;
     const verb = intent === "redrive" ? "Redrive" : "Roll back";
+    /** @param {number} count */
     const title = (count) => `${verb} ${howMany(intent, count)}${at}?`;
     const done = await ask({ intent, title, filter: this.all() });
     if (done) this.said(done);
   }
 
+  /** The saga ids of the listed letters, none while collapsed. */
   ids() {
-    return this.open ? this.pages.items.map((item) => item.id).filter(Boolean) : [];
+    return this.open ? this.pages.items.flatMap((item) => item.id || []) : [];
   }
 }
 
-/** A dead letter as two rows: one that opens the other. */
+/** A dead letter as two table rows: the summary, and the details that it expands. */
 class Line {
+  /** @param {DeadLetterItem} item @param {Said} said */
   constructor(item, said) {
     this.item = item;
     this.said = said;

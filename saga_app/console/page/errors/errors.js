@@ -1,4 +1,4 @@
-// The Errors view: what the services could not handle, by kind, and how each is brought to an end.
+// The Errors view: dead letters grouped by service, step and error, with redrive and rollback for all of them.
 
 import { api } from "../core/api.js";
 import { h, icon, show, text } from "../core/dom.js";
@@ -28,13 +28,16 @@ export function errors() {
     h("p", {}, "Messages that fail permanently are parked here with the reason, until you redrive them or roll back."),
   );
   const element = h("div", { class: "errors", tabindex: "-1" }, intro, tools, said, broken, list, empty);
+  /** @type {Map<string, Group>} */
   const groups = new Map();
-  /** The kinds that went away while they were open: they come back open. */
+  /** Keys of groups that were removed while expanded; they are expanded again when they return. @type {Set<string>} */
   const opened = new Set();
   let visible = false;
+  /** `stats.errors` at the last load. @type {number | null} */
   let seen = null;
   let turn = 0;
 
+  /** @returns {ErrorFilter} */
   const filter = () => (store.department ? { department: store.department } : {});
 
   async function load(quietly = false) {
@@ -49,6 +52,7 @@ export function errors() {
     element.classList.remove("loading");
   }
 
+  /** @param {Page<DeadLetterGroup>} page */
   function draw({ items, total }) {
     const first = groups.size === 0;
     const focused = element.contains(document.activeElement);
@@ -65,11 +69,11 @@ export function errors() {
     show(tools, items.length > 0);
     show(intro, items.length > 0);
     text(intro, waiting(total, items.length));
-    if (first && items.length === 1) groups.values().next().value.turn(true);
+    if (first && items.length === 1) groups.values().next().value?.turn(true);
     if (focused && isFocusLost()) (said.textContent ? said : element).focus();
   }
 
-  /** A group keeps its place while one reads; a new kind comes last. */
+  /** Update a group in place, or append a new one. @param {DeadLetterGroup} item */
   function put(item) {
     const group = groups.get(keyOf(item));
     if (group) return group.update(item);
@@ -79,21 +83,25 @@ export function errors() {
     if (opened.delete(keyOf(item))) fresh.turn(true);
   }
 
+  /** @param {unknown} problem */
   function fail(problem) {
     const again = h("button", { type: "button", onclick: () => load() }, "Try again");
     broken.replaceChildren(...complaint(problem, "This could not be loaded", again));
     show(broken, true);
   }
 
+  /** @param {string} sentence */
   function say(sentence) {
     text(said, sentence);
     if (isFocusLost()) said.focus();
     load(true);
   }
 
+  /** @param {Intent} intent */
   async function act(intent) {
     const where = store.department ? ` in ${store.department}` : "";
     const verb = intent === "redrive" ? "Redrive" : "Roll back";
+    /** @param {number} count */
     const title = (count) => `${verb} ${count > 1 ? "all " : ""}${howMany(intent, count)}${where}?`;
     const done = await ask({ intent, title, filter: filter() });
     if (done) say(done);
@@ -105,13 +113,13 @@ export function errors() {
     if (changed.has("department")) {
       clear();
       load();
-    } else if (changed.has("stats") && store.stats.errors !== seen) {
+    } else if (changed.has("stats") && store.stats && store.stats.errors !== seen) {
       seen = store.stats.errors;
       load(true);
     }
   });
 
-  /** What fails again at once leaves the number as it was. */
+  /** Reload regularly: a redriven message that fails again at once does not change `stats.errors`. */
   function freshen() {
     if (visible && !document.hidden && store.connection.state === "live") load(true);
   }
@@ -139,7 +147,7 @@ export function errors() {
   };
 }
 
-/** "143 permanently failed messages, of 3 kinds." */
+/** "143 permanently failed messages, of 3 kinds." @param {number} total @param {number} kinds */
 function waiting(total, kinds) {
   const kind = kinds === 1 ? "all for the same reason" : `of ${number(kinds)} kinds`;
   return `${plural(total, "permanently failed message")}${total > 1 ? `, ${kind}` : ""}.`;

@@ -1,4 +1,4 @@
-// The arrivals board: everybody whose saga has ended, newest first.
+// The arrivals board: the users whose sagas have ended, newest first.
 
 import { h, icon, name, show, text } from "../core/dom.js";
 import { clock, duration, plural } from "../core/format.js";
@@ -8,9 +8,11 @@ import { store, subscribe } from "../core/store.js";
 import { when } from "../core/time.js";
 import { passes } from "../shell/department_filter.js";
 
+/** The maximum number of rows on the board. */
 const SHOWN = 50;
-/** When more arrive at once than one can read, the board changes this often at most, and without a glide. */
+/** The minimum time between two updates of the board, so that it stays readable when many sagas end at once. */
 const CALM_MS = 600;
+/** An update with more new rows than this is not animated. */
 const MANY = 4;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -28,12 +30,14 @@ export function arrivals() {
   const scroller = h("div", { class: "board-scroll" }, list, empty, more);
   const element = h("section", { class: "board", "aria-label": "Arrivals" }, heading, titles, scroller);
 
+  /** @type {Map<string, HTMLElement>} */
   const items = new Map();
+  /** @type {Saga[]} */
   let rows = [];
   let paintedAt = 0;
   let timer = 0;
 
-  /** While the board is scrolled down, nothing moves; a button says how many are waiting. */
+  /** Whether the board is scrolled down. It does not change then; a button shows the number of new rows. */
   const reading = () => scroller.scrollTop > 8;
 
   function release() {
@@ -46,13 +50,17 @@ export function arrivals() {
   }
 
   function paint() {
-    timer = clearTimeout(timer) ?? 0;
+    clearTimeout(timer);
+    timer = 0;
     paintedAt = performance.now();
     const wanted = store.arrivals.filter(passes).slice(0, SHOWN);
     const fresh = wanted.filter((row) => !items.has(row.id));
     const waiting = reading() && rows.length > 0 ? fresh.length : 0;
     show(held, waiting > 0);
-    if (waiting) return text(held, `${plural(waiting, "more", "more")} ↑`);
+    if (waiting) {
+      text(held, `${plural(waiting, "more", "more")} ↑`);
+      return;
+    }
     const first = rows.length === 0;
     rows = wanted;
     const keep = new Set(wanted.map((row) => row.id));
@@ -61,27 +69,35 @@ export function arrivals() {
       item.remove();
       items.delete(id);
     }
-    wanted.forEach((row, place) => put(row, place));
+    wanted.forEach(put);
     show(empty, wanted.length === 0);
     show(more, store.arrivals.filter(passes).length > SHOWN);
     if (!first && fresh.length) slide(fresh);
   }
 
+  /**
+   * Put the row's element at its place in the list.
+   * @param {Saga} row
+   * @param {number} place
+   */
   function put(row, place) {
-    let item = items.get(row.id);
-    if (!item) items.set(row.id, (item = line(row)));
+    const item = items.get(row.id) ?? line(row);
+    items.set(row.id, item);
     if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
   }
 
-  /** The others make room, and the new ones are marked for a moment. */
+  /**
+   * Animate new rows: the other rows slide down, and the new ones are highlighted for a moment.
+   * @param {Saga[]} fresh
+   */
   function slide(fresh) {
     if (still.matches || fresh.length > MANY || document.hidden) return;
-    const height = items.get(fresh[0].id).offsetHeight * fresh.length;
+    const height = (items.get(fresh[0].id)?.offsetHeight ?? 0) * fresh.length;
     list.animate([{ transform: `translateY(${-height}px)` }, { transform: "none" }], {
       duration: 220,
       easing: "cubic-bezier(.2,.8,.2,1)",
     });
-    for (const row of fresh) items.get(row.id).classList.add("fresh");
+    for (const row of fresh) items.get(row.id)?.classList.add("fresh");
   }
 
   scroller.addEventListener("scroll", () => !held.hidden && !reading() && paint(), { passive: true });
@@ -92,10 +108,11 @@ export function arrivals() {
   return { element, ids: () => rows.map((row) => row.id) };
 }
 
+/** @param {Saga} row */
 function line(row) {
   const state = stateOf(row);
-  const order =
-    row.overtook > 0 ? [icon("up"), `overtook ${row.overtook}`] : [row.state === "completed" ? "in order" : ""];
+  const overtook = row.overtook ?? 0;
+  const order = overtook > 0 ? [icon("up"), `overtook ${overtook}`] : [row.state === "completed" ? "in order" : ""];
   return h(
     "li",
     { class: "arrival", "data-id": row.id, "data-meaning": state.meaning, title: row.why },
@@ -106,7 +123,7 @@ function line(row) {
     h("span", { class: "access" }, row.state === "completed" ? (row.authorizations ?? []).join(", ") : ""),
     h(
       "span",
-      { class: row.overtook > 0 ? "overtook" : "overtook none" },
+      { class: overtook > 0 ? "overtook" : "overtook none" },
       row.state === "completed" ? order : state.label.toLowerCase(),
     ),
     h("span", { class: "took" }, duration(row.duration)),

@@ -1,22 +1,45 @@
-// Where a saga's time went, lane by lane: pure geometry of time, no elements. All times here are milliseconds.
+// Where a saga spent its time, per lane: pure functions without DOM access. All times are in milliseconds.
 
 import { hasEnded, inMotion, isUndo, laneOf } from "../core/plan.js";
 
-/** The share of a lane that a step of usual length fills; what takes longer creeps on, and never seems to have arrived. */
+/** The share of a lane that a step of usual length fills. A slower step approaches `USUAL + REST`, never the end. */
 const USUAL = 0.8;
 const REST = 0.17;
 
-/** How far along its lane (0 to 1) a step is that began `ms` ago, when steps usually take up to `usual` ms. */
+/**
+ * One forward step of a saga. An open leg waits for its step's answer; `asked` is when the step was requested.
+ * @typedef {{lane: number, step: string, asked: number, attempts: number}} LegBase
+ * @typedef {LegBase & {answered: number, outcome: Visit["outcome"], visit: Visit}} ClosedLeg
+ * @typedef {LegBase & {answered: null, outcome: null, visit: null}} OpenLeg
+ * @typedef {ClosedLeg | OpenLeg} SagaLeg
+ */
+
+/**
+ * A part of a leg, in ms since its request.
+ * @typedef {{kind: "wait" | "work" | "retry", from: number, to: number}} Stretch
+ */
+
+/**
+ * The position of a saga's token: how far along (0 to 1) its lane, and whether on the rollback line below (`back`).
+ * @typedef {{lane: number, along: number, back: boolean}} Position
+ */
+
+/**
+ * How far along its lane (0 to 1) a step is that began `ms` ago, if steps usually take up to `usual` ms.
+ * @param {number} ms
+ * @param {number} usual
+ */
 export function progress(ms, usual) {
   if (ms <= 0) return 0;
   return ms < usual ? (USUAL * ms) / usual : USUAL + REST * (1 - Math.exp(-(ms - usual) / (2 * usual)));
 }
 
 /**
- * The forward legs of a saga: `{lane, step, asked, answered, outcome, attempts, visit}`; the last one is open
- * (`answered` is null) while the saga waits for that step.
+ * The forward legs of a saga, in order. The last one is open while the saga waits for a forward step.
+ * @param {Saga} row
  */
 export function legs(row) {
+  /** @type {SagaLeg[]} */
   const forward = [];
   let asked = Date.parse(row.started_at);
   for (const visit of row.history ?? []) {
@@ -48,14 +71,18 @@ export function legs(row) {
   return forward;
 }
 
-/** What has been undone: step -> visit. */
+/**
+ * The compensations that have been executed: step -> visit.
+ * @param {Saga} row
+ */
 export function undone(row) {
   return new Map((row.history ?? []).filter((visit) => isUndo(visit.step)).map((visit) => [visit.step, visit]));
 }
 
 /**
- * The lane from which a saga goes back, or null: the one in which it turned. When an operator turned it round, steps
- * still ahead of it are undone too, for they may have been done unheard of; then it is the farthest of those.
+ * The lane in which the rollback starts, or null without a rollback. It is the lane of the step that failed. After an
+ * operator's rollback it can be a later lane: steps without an answer may have taken effect and are compensated too.
+ * @param {Saga} row
  */
 export function turnOf(row) {
   const history = row.history ?? [];
@@ -65,22 +92,29 @@ export function turnOf(row) {
   return Math.max(...steps.map(laneOf));
 }
 
+/** The outcomes of a forward step that start a rollback. */
 const TURNS = new Set(["denied", "failed", "cancelled"]);
 
-/** Since when the saga has been waiting for the step it is at. */
+/**
+ * When the current step was requested.
+ * @param {Saga} row
+ */
 export function askedAt(row) {
   const last = row.history?.at(-1);
   return Date.parse(last ? last.ended_at : row.started_at);
 }
 
 /**
- * The stretches of a leg: `{kind: "wait"|"work"|"retry", from, to}` in ms since it was asked for; `to` is Infinity for the last
- * of an open one. Nothing on the wire says when a service takes a request up, so for an open leg that is what the
- * latest answers of that step took (`usualWait`), until its own answer tells.
+ * The stretches of a leg, in order; the last stretch of an open leg ends at Infinity. No event reports when a service
+ * starts to work on a request. For an open leg, that time is estimated as `usualWait`, the usual wait for its step.
+ * @param {SagaLeg} leg
+ * @param {FailedAttempt[]} signals
+ * @param {number} usualWait
  */
 export function stretches(leg, signals, usualWait) {
   const start = leg.visit ? Date.parse(leg.visit.started_at) - leg.asked : usualWait;
   const end = leg.answered == null ? Infinity : leg.answered - leg.asked;
+  /** @type {Stretch[]} */
   const out = [];
   let from = Math.max(0, Math.min(start, end));
   if (from > 0) out.push({ kind: "wait", from: 0, to: from });
@@ -94,7 +128,13 @@ export function stretches(leg, signals, usualWait) {
   return out.filter((stretch) => stretch.to > stretch.from);
 }
 
-/** Where the token is: `{lane, along 0..1, back: on the line below}`. */
+/**
+ * The position of the saga's token at the time `now`, if steps usually take up to `usual` ms.
+ * @param {Saga} row
+ * @param {number} now
+ * @param {number} usual
+ * @returns {Position}
+ */
 export function place(row, now, usual) {
   if (row.state === "completed") return { lane: 3, along: 1, back: false };
   if (row.state === "rolled-back") return { lane: 0, along: 0, back: true };
@@ -104,7 +144,10 @@ export function place(row, now, usual) {
   return { lane: laneOf(row.step), along: back ? 1 - along : along, back };
 }
 
-/** The lane of the undo that failed for good; the others went on without it. */
+/**
+ * The lane of the first compensation that failed permanently. The remaining compensations run in spite of it.
+ * @param {Saga} row
+ */
 function stuckIn(row) {
   const failed = (row.history ?? []).find((visit) => isUndo(visit.step) && visit.outcome !== "done");
   return failed ? laneOf(failed.step) : 0;

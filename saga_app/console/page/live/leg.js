@@ -6,8 +6,12 @@ import { finding, STATIONS } from "../core/plan.js";
 import { progress, stretches } from "./journey.js";
 import { usualTime, usualWait } from "./pace.js";
 
-/** One lane of a row: a bar whose length is time and whose pattern is what the time was spent on, and a label. */
+/** @import { SagaLeg, Stretch } from "./journey.js" */
+/** @import { Lane } from "./row.js" */
+
+/** A lane of a row: a bar whose length is the time spent and whose patterns show what it was spent on, and a label. */
 export class Leg {
+  /** @param {number} lane */
   constructor(lane) {
     this.lane = lane;
     this.bar = h("span", { class: "bar" });
@@ -15,10 +19,20 @@ export class Leg {
     this.time = h("span", { class: "time" });
     this.element = h("div", { class: `leg lane-${lane}` }, h("p", { class: "label" }, this.fact, this.time), this.bar);
     this.drawn = "";
+    /** @type {SagaLeg | undefined} */
+    this.leg = undefined;
   }
 
+  /**
+   * Draw the lane, or hide it if the saga has not reached it (`leg` is undefined).
+   * @param {SagaLeg | undefined} leg
+   * @param {Saga} row
+   * @param {FailedAttempt[]} signals
+   * @param {Map<string, Visit>} back the executed compensations by step
+   * @param {Lane} lane
+   */
   paint(leg, row, signals, back, lane) {
-    const undo = back.get(STATIONS[this.lane].undo);
+    const undo = back.get(STATIONS[this.lane].undo ?? "");
     show(this.element, Boolean(leg));
     this.leg = leg;
     if (!leg) return;
@@ -37,6 +51,13 @@ export class Leg {
     this.bar.style.clipPath = `inset(0 ${Math.max(0, lane.width - length).toFixed(1)}px 0 0)`;
   }
 
+  /**
+   * Draw the stretches, if they have changed.
+   * @param {Stretch[]} parts
+   * @param {SagaLeg} leg
+   * @param {Lane} lane
+   * @param {number} usual
+   */
   #stretches(parts, leg, lane, usual) {
     const key = JSON.stringify([parts, lane.width, usual, leg.attempts]);
     if (key === this.drawn) return;
@@ -50,17 +71,28 @@ export class Leg {
         return piece;
       }),
     );
-    // Attempts that failed before this page was looking: notches, as many as there were.
+    // The page does not know the times of attempts that failed before it was loaded: notches in the bar show them.
     const seen = parts.filter((part) => part.kind === "retry").length;
     this.element.classList.toggle("was-retried", leg.attempts > 1 && seen === 0);
   }
 
+  /**
+   * Show the first `length` pixels of the bar.
+   * @param {number} length
+   * @param {number} width
+   */
   grow(length, width) {
     this.bar.style.clipPath = `inset(0 ${Math.max(0, width - length).toFixed(1)}px 0 0)`;
   }
 
-  tick(now, again) {
-    text(this.fact, again ?? "");
-    text(this.time, again || this.leg.step === "complete" ? "" : duration(Math.max(0, now - this.leg.asked) / 1000));
+  /**
+   * Update the label of an open leg. `note` replaces the elapsed time.
+   * @param {number} now
+   * @param {string | null} note
+   */
+  tick(now, note) {
+    if (!this.leg) return;
+    text(this.fact, note ?? "");
+    text(this.time, note || this.leg.step === "complete" ? "" : duration(Math.max(0, now - this.leg.asked) / 1000));
   }
 }

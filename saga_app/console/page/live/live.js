@@ -1,4 +1,4 @@
-// The Live view: stations, the rows under way, and the board on which everybody arrives.
+// The Live view: the stations, a row for each running saga, and the arrivals board.
 
 import { now } from "../core/clock.js";
 import { h, show } from "../core/dom.js";
@@ -14,11 +14,15 @@ import { Slots } from "./slots.js";
 import { stations } from "./stations.js";
 import { Swarm } from "./swarm.js";
 
-/** Over so many in motion the view turns into flows and a sample; it turns back a little lower, so that it does not flicker. */
+/**
+ * Above `flowsOver` sagas in motion, the view shows flows and `sample` rows. It returns to rows at the lower `rowsUnder`:
+ * the difference prevents flickering.
+ */
 const DESK = { flowsOver: 60, rowsUnder: 50, sample: 16 };
 const PHONE = { flowsOver: 14, rowsUnder: 10, sample: 6 };
+/** The time between two updates of the texts. */
 const WORDS_MS = 250;
-/** How many rows above and below the visible ones exist. */
+/** The number of rows rendered above and below the visible ones. */
 const MARGIN = 2;
 const phone = matchMedia("(max-width: 899px)");
 
@@ -43,7 +47,9 @@ export function live() {
   const element = h("div", { class: "live" }, lanes, board.element);
 
   const slots = new Slots();
+  /** @type {Map<string, Row>} */
   const rows = new Map();
+  /** @type {Map<string, number>} Id -> the number of its visits that the pace includes. */
   const learnt = new Map();
   let visible = false;
   let flows = false;
@@ -59,7 +65,7 @@ export function live() {
     const moving = travellers.filter(({ row }) => inMotion(row)).map(({ row }) => row.id);
     const { flowsOver, rowsUnder, sample } = phone.matches ? PHONE : DESK;
     flows = moving.length > (flows ? rowsUnder : flowsOver);
-    // A sample shows whole journeys: those that have just begun.
+    // The sample takes the newest sagas, so that it shows them from the start.
     if (flows) slots.arrange(new Set(ids), moving.toReversed(), sample);
     else slots.arrange(new Set(ids), ids, flowsOver + MARGIN);
     element.classList.toggle("flows", flows);
@@ -80,6 +86,7 @@ export function live() {
     dirty = true;
   }
 
+  /** @param {Traveller} traveller */
   function learn({ row }) {
     const visits = row.history?.length ?? 0;
     if ((learnt.get(row.id) ?? 0) < visits) learnPace(row);
@@ -87,7 +94,7 @@ export function live() {
     if (learnt.size > 5000) learnt.clear();
   }
 
-  /** Make the elements of the slots in view, and drop the others. */
+  /** Create the rows of the slots in view and remove the others. */
   function place() {
     const top = list.getBoundingClientRect().top;
     const first = Math.floor(-top / rowHeight) - MARGIN;
@@ -113,6 +120,10 @@ export function live() {
     dirty = false;
   }
 
+  /**
+   * @param {string} id
+   * @param {Row} row
+   */
   function drop(id, row) {
     const focused = row.element.contains(document.activeElement);
     row.element.remove();
@@ -122,20 +133,20 @@ export function live() {
 
   function measure() {
     width = header.element.clientWidth;
-    const track = header.element.querySelector(".track");
     rowHeight = Number.parseFloat(getComputedStyle(list).getPropertyValue("--row")) || 64;
-    geometry = lanesFor(track.clientWidth);
-    rows.forEach((row) => row.element.remove());
+    geometry = lanesFor(header.track.clientWidth);
+    for (const row of rows.values()) row.element.remove();
     rows.clear();
     arrange();
   }
 
-  /** While the server is away nobody knows more than at that moment: time stands still on this page. */
+  /** The server's time. It stops while the connection is lost, because the page then receives no events. */
   const known = () => (store.connection.state === "lost" ? Math.min(now(), lostAt) : now());
 
   let last = 0;
   let worded = 0;
   let lostAt = Infinity;
+  /** @param {number} time */
   function frame(time) {
     if (!visible) return;
     requestAnimationFrame(frame);
@@ -146,7 +157,7 @@ export function live() {
     const words = time - worded > WORDS_MS;
     if (words) worded = time;
     for (const row of rows.values()) {
-      if (words) row.tick(time, at);
+      if (words) row.tick(at);
       row.frame(at, elapsed);
     }
     if (words) leavingSoon();
@@ -156,20 +167,23 @@ export function live() {
   function leavingSoon() {
     const time = performance.now();
     for (const [id, row] of rows) {
-      const leavesAt = store.travellers.get(id)?.leavesAt;
+      const leavesAt = store.travellers.get(id)?.leavesAt ?? 0;
       row.element.classList.toggle("leaving", leavesAt > 0 && leavesAt - time < 450);
     }
   }
 
   subscribe((changed) => {
     if (changed.has("travellers") || changed.has("department") || changed.has("connection")) arrange();
-    if (changed.has("stats")) {
+    if (changed.has("stats") && store.stats) {
       header.stats(store.stats);
       arrange();
     }
     if (changed.has("connection")) lostAt = store.connection.state === "lost" ? Math.min(lostAt, now()) : Infinity;
   });
-  addEventListener("scroll", () => (dirty = true), { capture: true, passive: true });
+  const onScroll = () => {
+    dirty = true;
+  };
+  addEventListener("scroll", onScroll, { capture: true, passive: true });
   new ResizeObserver(() => visible && header.element.clientWidth !== width && measure()).observe(element);
 
   return {

@@ -1,10 +1,10 @@
-// What is shown where the rows would be when there are none.
+// Texts shown in place of the rows when there are none.
 
 import { h, icon, show, text } from "../core/dom.js";
 import { plural } from "../core/format.js";
 import { store } from "../core/store.js";
 
-/** With the trace on, an invitation. */
+/** Trace Mode is on and no saga is in motion: how to add a user. */
 export function emptyState() {
   return h(
     "div",
@@ -15,7 +15,7 @@ export function emptyState() {
   );
 }
 
-/** With the trace off, the reason. */
+/** Trace Mode is off: why there are no rows. */
 export function offState() {
   return h(
     "p",
@@ -25,16 +25,18 @@ export function offState() {
   );
 }
 
-/** While no saga moves and some are stuck: how many, and where to find them. `paint(stats)` answers whether that is so. */
+/** No saga is in motion, but some need an operator: how many, with links. `paint` returns whether there are any. */
 export function parkedNote() {
   const big = h("p", { class: "big" });
   const link = h("a", { href: "#/errors" });
   const users = h("a", { href: "#/users?state=trouble" });
   const element = h("div", { class: "empty stuck", hidden: true }, icon("pause"), big, link, users);
 
+  /** @param {Stats | null} stats */
   function paint(stats) {
-    const { errors = 0, counts = {}, trouble = 0 } = stats ?? {};
-    const parked = counts.parked ?? 0;
+    const errors = stats?.errors ?? 0;
+    const trouble = stats?.trouble ?? 0;
+    const parked = stats?.counts?.parked ?? 0;
     const none = `No saga is moving${store.department ? ` in ${store.department}` : ""}.`;
     const all = store.department ? " in all departments" : "";
     text(big, parked ? `${none} ${plural(parked, "is parked", "are parked")}${all}.` : none);

@@ -1,4 +1,4 @@
-// One user on the way: a row with four lanes, a token that travels through them, and what each step found out.
+// The row of one user: four lanes, a token that moves through them, and the result of each step.
 
 import { h, icon, name, show, text } from "../core/dom.js";
 import { countdown, duration, initials, ordinal } from "../core/format.js";
@@ -8,17 +8,26 @@ import { askedAt, legs, place, turnOf, undone } from "./journey.js";
 import { Leg } from "./leg.js";
 import { usualTime } from "./pace.js";
 
-/** Half a token: its middle stops this far from the edges of a lane. Pixels. */
+/** Half the width of a token, in pixels: the minimum distance of its centre from the edges of a lane. */
 export const PAD = 13;
-/** The token follows its place with this inertia (ms): a jump to the next lane becomes a short glide. */
+/** Time constant (ms) with which the token approaches its position, so that it glides to the next lane. */
 const GLIDE_MS = 70;
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** The widths of the lanes as shares of the track; live.css says the same. */
+/** The widths of the lanes as shares of the track; the same as in live.css. */
 const SHARES = [2 / 7, 2 / 7, 2 / 7, 1 / 7];
 
-/** Lanes in pixels for a track of this width: [{x, width}], between the middles of the first and last token places. */
+/**
+ * The part of a lane in which the centre of a token moves, in pixels.
+ * @typedef {{x: number, width: number}} Lane
+ */
+
+/**
+ * The lanes of a track of this width in pixels.
+ * @param {number} width
+ * @returns {Lane[]}
+ */
 export function lanesFor(width) {
   let x = 0;
   return SHARES.map((share) => {
@@ -29,11 +38,21 @@ export function lanesFor(width) {
 }
 
 export class Row {
+  /**
+   * @param {Traveller} traveller
+   * @param {Lane[]} lanes
+   */
   constructor(traveller, lanes) {
     const { row } = traveller;
+    this.traveller = traveller;
     this.lanes = lanes;
+    /** @type {number | null} */
     this.x = null;
     this.y = 0;
+    /** @type {Leg | null} The leg that waits for an answer. */
+    this.open = null;
+    /** @type {number | null} The lane in which the rollback starts. */
+    this.turn = null;
     this.note = h("span", { class: "note" });
     this.letters = h("span", { class: "letters" }, initials(row.user.name));
     this.sign = h("span", { class: "sign" });
@@ -60,7 +79,10 @@ export class Row {
     this.update(traveller);
   }
 
-  /** The saga has changed. */
+  /**
+   * Draw the current state of the saga.
+   * @param {Traveller} traveller
+   */
   update(traveller) {
     this.traveller = traveller;
     const { row, signals } = traveller;
@@ -77,9 +99,14 @@ export class Row {
     }
     this.#sign(row, state);
     this.#line(row);
-    this.tick(performance.now(), Date.now());
+    this.tick(Date.now());
   }
 
+  /**
+   * Draw the token's icon.
+   * @param {Saga} row
+   * @param {{icon: string}} state
+   */
   #sign(row, state) {
     const sign = row.state === "running" ? (row.overdue ? "late" : "") : state.icon;
     if (this.sign.dataset.icon === sign) return;
@@ -88,14 +115,20 @@ export class Row {
     show(this.letters, !sign);
   }
 
-  /** The line below, on which a saga goes back from where it turned. */
+  /**
+   * Show the line below the lanes on which the token returns during a rollback.
+   * @param {Saga} row
+   */
   #line(row) {
     this.turn = turnOf(row);
     this.element.classList.toggle("turned", this.turn != null);
   }
 
-  /** Words that change with time: a few times a second is enough. `now` is the server's time. */
-  tick(_frame, now) {
+  /**
+   * Update the texts that change with time; a few times a second is enough.
+   * @param {number} now the server's time (ms)
+   */
+  tick(now) {
     const { row, signals } = this.traveller;
     const again = inMotion(row) ? retrying(row, signals, now) : null;
     this.element.classList.toggle("retrying", again != null);
@@ -106,7 +139,11 @@ export class Row {
     text(this.result, result(row));
   }
 
-  /** One frame of the journey. */
+  /**
+   * Draw one animation frame.
+   * @param {number} now the server's time (ms)
+   * @param {number} elapsed ms since the last frame
+   */
   frame(now, elapsed) {
     const { row } = this.traveller;
     const at = place(row, now, usualTime());
@@ -121,28 +158,40 @@ export class Row {
     this.y = nextY;
     this.token.style.transform = `translate(${(nextX - PAD).toFixed(1)}px, calc(var(--drop) * ${nextY.toFixed(2)}))`;
     this.open?.grow(nextX - lane.x, lane.width);
-    if (this.turn != null) this.#draw(nextX);
+    if (this.turn != null) this.#draw(nextX, this.lanes[this.turn]);
   }
 
-  #draw(x) {
-    const turn = this.lanes[this.turn];
-    const total = this.lanes.at(-1).x + this.lanes.at(-1).width + PAD;
+  /**
+   * Draw the rollback line from the token to the end of the lane in which the rollback started.
+   * @param {number} x
+   * @param {Lane} turn
+   */
+  #draw(x, turn) {
+    const last = this.lanes[this.lanes.length - 1];
+    const total = last.x + last.width + PAD;
     const right = turn.x + turn.width;
     this.below.style.clipPath = `inset(0 ${(total - right).toFixed(1)}px 0 ${Math.min(x, right).toFixed(1)}px)`;
   }
 }
 
-/** "2nd of 5, again in 3 s" while a failed attempt waits for the next, or is at it. */
+/**
+ * "2nd try of 5 in 3 s" before the next attempt of a failed step, "2nd try of 5" during it, otherwise null.
+ * @param {Saga} row
+ * @param {FailedAttempt[]} signals
+ * @param {number} now the server's time (ms)
+ */
 export function retrying(row, signals, now) {
   const since = askedAt(row);
-  const heard = [...signals, row.trouble].filter((signal) => signal && signal.kind !== "overdue");
-  const last = heard.findLast((signal) => signal.step === row.step && Date.parse(signal.at) >= since - 1);
+  const last = [...signals, row.trouble].findLast(
+    (signal) => signal && signal.kind !== "overdue" && signal.step === row.step && Date.parse(signal.at) >= since - 1,
+  );
   if (!last?.next_at) return null;
   const nth = `${ordinal(last.attempt + 1)} try of ${last.attempts}`;
   const wait = (Date.parse(last.next_at) - now) / 1000;
   return wait > 0 ? `${nth} in ${countdown(wait)}` : nth;
 }
 
+/** @param {Saga} row */
 function remark(row) {
   if (row.overdue && inMotion(row)) return `${row.user.department} · overdue`;
   if (row.state === "rolling-back" || row.state === "rolled-back") return row.reason ?? row.user.department;
@@ -150,6 +199,7 @@ function remark(row) {
   return row.user.department;
 }
 
+/** @param {Saga} row */
 function result(row) {
   if (row.state === "completed") return row.overtook ? `overtook ${row.overtook}` : "done";
   if (row.state === "running") return isUndo(row.step) ? "going back" : "";

@@ -1,15 +1,23 @@
-// Rows that do not move: a user takes the first free place, and keeps it until the end. Only when most of the list has
-// emptied above them do the last few come up, so that nobody is left alone out of sight.
+// Assigns list positions to users. Rows do not move: a user takes the first free slot and keeps it until the end.
+// Only when many slots are empty, the last rows move up to fill them, so that no row stays out of view.
 
+/** The number of empty slots above which the rows move up. */
 const HOLES = 10;
 
 export class Slots {
   constructor() {
+    /** @type {(string | null)[]} */
     this.places = [];
+    /** @type {Map<string, number>} */
     this.slotOf = new Map();
   }
 
-  /** The ids that are there (a set) keep their places; at most `limit` have one, and newcomers get the free ones in order. */
+  /**
+   * Ids in `present` keep their slots, others lose them. `newcomers` get the free ones in order, up to `limit` slots.
+   * @param {Set<string>} present
+   * @param {string[]} newcomers
+   * @param {number} limit
+   */
   arrange(present, newcomers, limit) {
     for (const [id, slot] of this.slotOf) {
       if (present.has(id) && slot < limit) continue;
@@ -28,22 +36,28 @@ export class Slots {
     if (this.length > this.taken + HOLES) this.#gather();
   }
 
+  /** Move the last ids into the empty slots. Expects a trimmed list. */
   #gather() {
     for (let free = this.places.indexOf(null); free >= 0 && free < this.length; free = this.places.indexOf(null)) {
       const id = this.places.pop();
+      if (id == null) return;
       this.places[free] = id;
       this.slotOf.set(id, free);
       this.#trim();
     }
   }
 
+  /** Remove the empty slots at the end. */
   #trim() {
     while (this.places.length && this.places.at(-1) == null) this.places.pop();
   }
 
-  /** [slot, id] from the top. */
+  /** The taken slots as [slot, id], from the top. */
   entries() {
-    return this.places.map((id, slot) => [slot, id]).filter(([, id]) => id != null);
+    /** @type {[number, string][]} */
+    const entries = [];
+    for (const [slot, id] of this.places.entries()) if (id != null) entries.push([slot, id]);
+    return entries;
   }
 
   get taken() {

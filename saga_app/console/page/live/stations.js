@@ -1,4 +1,4 @@
-// The four stations above the lanes: who does what, how many are there, and whether the service is up.
+// The four stations above the lanes: the service, its task, the number of sagas at it, and whether it is up.
 
 import { h, icon, show, text } from "../core/dom.js";
 import { duration, number, rate } from "../core/format.js";
@@ -7,29 +7,40 @@ import { store } from "../core/store.js";
 
 export function stations() {
   const cards = STATIONS.map((station) => new Station(station));
+  const track = h(
+    "ol",
+    { class: "track", "aria-label": "Stations" },
+    cards.map((card) => card.element),
+  );
   const element = h(
     "div",
     { class: "stations" },
     h("p", { class: "who" }, "User"),
-    h(
-      "ol",
-      { class: "track", "aria-label": "Stations" },
-      cards.map((card) => card.element),
-    ),
+    track,
     h("p", { class: "end" }, "Time"),
   );
   return {
     element,
+    track,
+    /**
+     * Show the number of sagas in motion at each station, and with `flows` the rates.
+     * @param {Traveller[]} travellers
+     * @param {boolean} flows
+     */
     count(travellers, flows) {
       const counts = STATIONS.map(() => 0);
       for (const { row } of travellers) if (inMotion(row)) counts[laneOf(row.step)] += 1;
-      cards.forEach((card, lane) => card.count(counts[lane], flows));
+      for (const [lane, card] of cards.entries()) card.count(counts[lane], flows);
     },
-    stats: (stats) => cards.forEach((card) => card.stats(stats)),
+    /** @param {Stats} stats */
+    stats(stats) {
+      for (const card of cards) card.stats(stats);
+    },
   };
 }
 
 class Station {
+  /** @param {(typeof STATIONS)[number]} station */
   constructor(station) {
     this.station = station;
     this.here = h("b", { class: "here" });
@@ -52,17 +63,22 @@ class Station {
     );
   }
 
+  /**
+   * @param {number} here
+   * @param {boolean} flows
+   */
   count(here, flows) {
     text(this.here, here && store.trace ? number(here) : "");
     this.element.classList.toggle("busy", here > 0 && store.trace);
     show(this.flow, flows);
   }
 
+  /** @param {Stats} stats */
   stats(stats) {
-    const step = stats.steps?.[this.station.step] ?? {};
+    const step = stats.steps?.[this.station.step];
     const service = stats.services?.[this.station.service];
-    text(this.rate, rate(step.rate));
-    text(this.slowest, `slowest ${duration(step.slowest)}`);
+    text(this.rate, rate(step?.rate));
+    text(this.slowest, `slowest ${duration(step?.slowest)}`);
     const down = service?.up === false;
     show(this.down, down);
     this.element.classList.toggle("is-down", down);

@@ -1,4 +1,4 @@
-// The Order view: who started when against who finished when. A line that rises has overtaken.
+// The Order view compares the order of start with the order of finish. A rising line is a saga that overtook others.
 
 import { api } from "../core/api.js";
 import { h, show, svg, text } from "../core/dom.js";
@@ -10,7 +10,7 @@ import { sagaAddress } from "../core/router.js";
 import { store, subscribe } from "../core/store.js";
 
 const SAGAS = 40;
-/** The height of a name: at least 24, so that it can be hit with a finger (WCAG 2.5.8). Pixels. */
+/** The height of a name in pixels: at least 24, the minimum size of a pointer target (WCAG 2.5.8). */
 const PITCH = 28;
 const MIDDLE = PITCH / 2;
 const REFRESH_MS = 1500;
@@ -39,6 +39,7 @@ export function order() {
   const broken = h("div", { class: "broken", role: "alert", hidden: true });
   const element = h("div", { class: "order", tabindex: "-1" }, broken, says, best, chart, empty);
   let visible = false;
+  /** @type {Saga[]} */
   let rows = [];
   let timer = 0;
 
@@ -55,26 +56,31 @@ export function order() {
     }
   }
 
+  /** @param {Saga[]} latest */
   function draw(latest) {
     rows = latest;
     const finished = [...rows].sort(by("ended_at"));
     const started = [...rows].sort(by("started_at"));
-    const startOf = new Map(started.map((row, place) => [row.id, place]));
+    const startOf = (/** @type {Saga} */ row) => started.indexOf(row);
     show(chart, rows.length > 1);
     show(empty, rows.length <= 1);
     show(says, rows.length > 1);
-    const moved = finished.filter((row, place) => startOf.get(row.id) !== place).length;
+    const moved = finished.filter((row, place) => startOf(row) !== place).length;
     text(
       says,
       `Of the last ${rows.length} sagas, ${moved} finished in a different position from the one they started in.`,
     );
-    const leap = rows.reduce((a, row) => ((row.overtook ?? 0) > (a?.overtook ?? 0) ? row : a), null);
+    const leap = rows.reduce(
+      (most, row) => ((row.overtook ?? 0) > (most?.overtook ?? 0) ? row : most),
+      /** @type {Saga | null} */ (null),
+    );
     text(
       best,
       leap
         ? `The greatest leap: ${leap.user.name} overtook ${leap.overtook}, in ${duration(leap.duration)}.`
         : "No saga overtook another.",
     );
+    /** @type {(list: HTMLElement, labels: HTMLElement[]) => void} */
     const redraw = (list, labels) => keepFocus(list, () => list.replaceChildren(...labels), element);
     redraw(
       left,
@@ -82,28 +88,31 @@ export function order() {
     );
     redraw(
       right,
-      finished.map((row, place) => label(row, place, startOf.get(row.id) - place)),
+      finished.map((row, place) => label(row, place, startOf(row) - place)),
     );
     lines.setAttribute("viewBox", `0 0 100 ${rows.length * PITCH}`);
-    lines.setAttribute("height", rows.length * PITCH);
-    lines.replaceChildren(...finished.map((row, place) => path(row, startOf.get(row.id), place)));
+    lines.setAttribute("height", String(rows.length * PITCH));
+    lines.replaceChildren(...finished.map((row, place) => path(row, startOf(row), place)));
   }
 
-  /** Pointing at a name, or reaching it by keyboard, brings out its line. */
-  function point(event) {
-    const id =
-      event.type === "pointerleave" || event.type === "focusout"
-        ? null
-        : event.target.closest?.("[data-id]")?.dataset.id;
+  /**
+   * Highlight the line of the name that is hovered or focused.
+   * @param {Event} event
+   */
+  function point({ type, target }) {
+    const leaves = type === "pointerleave" || type === "focusout";
+    const part = !leaves && target instanceof Element ? target.closest("[data-id]") : null;
+    const id = part?.getAttribute("data-id");
     chart.classList.toggle("pointed", Boolean(id));
-    for (const part of chart.querySelectorAll("[data-id]")) part.classList.toggle("on", part.dataset.id === id);
+    for (const each of chart.querySelectorAll("[data-id]"))
+      each.classList.toggle("on", each.getAttribute("data-id") === id);
   }
   for (const type of ["pointerover", "pointerleave", "focusin", "focusout"]) chart.addEventListener(type, point);
 
   subscribe((changed) => {
     if (!visible) return;
     if (changed.has("department")) load();
-    else if (changed.has("arrivals")) timer ||= setTimeout(load, rows.length ? REFRESH_MS : 0);
+    else if (changed.has("arrivals") && !timer) timer = setTimeout(load, rows.length ? REFRESH_MS : 0);
   });
 
   return {
@@ -119,8 +128,18 @@ export function order() {
   };
 }
 
-const by = (key) => (a, b) => Date.parse(a[key]) - Date.parse(b[key]) || a.id.localeCompare(b.id);
+/**
+ * Compares sagas by this time, then by id.
+ * @param {"started_at" | "ended_at"} key
+ * @returns {(a: Saga, b: Saga) => number}
+ */
+const by = (key) => (a, b) => Date.parse(a[key] ?? "") - Date.parse(b[key] ?? "") || a.id.localeCompare(b.id);
 
+/**
+ * @param {Saga} row
+ * @param {number} place
+ * @param {number} [gained] places; left out in the order of start
+ */
 function label(row, place, gained) {
   const change =
     gained == null ? null : h("span", { class: "gain" }, gained > 0 ? `↑${gained}` : gained < 0 ? `↓${-gained}` : "=");
@@ -137,6 +156,12 @@ function label(row, place, gained) {
   );
 }
 
+/**
+ * The line from a place on the left to a place on the right.
+ * @param {Saga} row
+ * @param {number} from
+ * @param {number} to
+ */
 function path(row, from, to) {
   const [a, b] = [MIDDLE + from * PITCH, MIDDLE + to * PITCH];
   return svg("path", {
@@ -147,6 +172,10 @@ function path(row, from, to) {
   });
 }
 
+/**
+ * @param {Saga} row
+ * @param {number} gained
+ */
 function kind(row, gained) {
   if (row.state !== "completed") return "undone";
   return gained > 0 ? "rose" : gained < 0 ? "fell" : "same";

@@ -1,4 +1,4 @@
-// Arrivals, told to a screen reader: politely, and a few at a time.
+// Announces arrivals to screen readers, in batches.
 
 import { $ } from "../core/dom.js";
 import { duration, plural } from "../core/format.js";
@@ -9,11 +9,13 @@ import { passes } from "./department_filter.js";
 const PAUSE_MS = 3000;
 
 export function announce() {
+  /** @type {Set<string>} */
   const known = new Set();
+  /** @type {Saga[]} */
   let news = [];
   let timer = 0;
 
-  const tell = () => {
+  const announceNews = () => {
     timer = 0;
     const [latest] = news;
     const count = news.length > 1 ? `${plural(news.length, "user")} arrived. The latest: ` : "";
@@ -25,9 +27,9 @@ export function announce() {
     if (!changed.has("arrivals")) return;
     const fresh = store.arrivals.filter((row) => !known.has(row.id) && passes(row));
     known.clear();
-    store.arrivals.forEach((row) => known.add(row.id));
-    if (changed.has("loaded")) return; // they arrived before this page was looking
+    for (const { id } of store.arrivals) known.add(id);
+    if (changed.has("loaded")) return; // these ended before the page loaded
     news = [...fresh, ...news];
-    if (news.length && !timer) timer = setTimeout(tell, PAUSE_MS);
+    if (news.length && !timer) timer = setTimeout(announceNews, PAUSE_MS);
   });
 }

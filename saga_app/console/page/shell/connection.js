@@ -1,12 +1,13 @@
-// The line that says that the server is not there, since when, and that the page is trying.
+// The banner that reports a lost connection: since when, and when the next attempt is.
 
 import { $, h, icon, show, text } from "../core/dom.js";
 import { clock } from "../core/format.js";
 import { store, subscribe } from "../core/store.js";
 import { retryNow } from "../stream/sync.js";
 
-/** A hiccup shorter than this is not worth a word. Milliseconds. */
+/** Shorter interruptions are not shown. */
 const PATIENCE_MS = 400;
+/** How long the banner says that the connection is back. */
 const BACK_MS = 3000;
 
 export function connection() {
@@ -28,19 +29,20 @@ export function connection() {
       line.classList.remove("back");
       text(says, `Connection lost at ${clock(since)}.`);
       const wait = Math.ceil((nextTry - now) / 1000);
-      text(
-        detail,
-        `${ago(now - since)} ago. ${wait > 0 ? `Trying again in ${wait} s.` : "Trying now…"} What you see is from before.`,
-      );
+      const attempt = wait > 0 ? `Trying again in ${wait} s.` : "Trying now…";
+      text(detail, `${ago(now - since)} ago. ${attempt} What you see is from before.`);
     } else if (!line.hidden && state === "live") {
       line.classList.add("back");
       text(says, "Connected again.");
       text(detail, "Nothing was missed.");
       if (Date.now() - shownAt > BACK_MS) show(line, false);
     }
-    const busy = state === "lost" || !line.hidden;
-    if (busy && !timer) timer = setInterval(paint, 250);
-    if (!busy && timer) timer = clearInterval(timer) ?? 0;
+    const isBusy = state === "lost" || !line.hidden;
+    if (isBusy && !timer) timer = setInterval(paint, 250);
+    if (!isBusy && timer) {
+      clearInterval(timer);
+      timer = 0;
+    }
   };
   subscribe((changed) => {
     if (!changed.has("connection")) return;
@@ -49,6 +51,7 @@ export function connection() {
   });
 }
 
+/** @param {number} ms */
 function ago(ms) {
   const s = Math.floor(ms / 1000);
   return s < 60 ? `${s} s` : `${Math.floor(s / 60)} min ${s % 60} s`;

@@ -1,4 +1,4 @@
-// The department filter, for every view.
+// The department filter, which applies to all views.
 
 import { $, h } from "../core/dom.js";
 import { setDepartment, store, subscribe } from "../core/store.js";
@@ -9,7 +9,7 @@ export function filter() {
   let known = "";
   subscribe((changed) => {
     if (!changed.has("stats")) return;
-    const departments = store.stats.departments ?? [];
+    const departments = store.stats?.departments ?? [];
     if (departments.join() === known) return;
     known = departments.join();
     select.replaceChildren(h("option", { value: "" }, "All departments"), ...departments.map(option));
@@ -18,7 +18,11 @@ export function filter() {
   });
 }
 
+/** @param {string} department */
 const option = (department) => h("option", { value: department }, department);
 
-/** Whether the filter lets this row through. */
+/**
+ * Whether the filter includes this saga.
+ * @param {Saga} row
+ */
 export const passes = (row) => !store.department || row.user?.department === store.department;

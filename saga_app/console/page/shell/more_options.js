@@ -1,4 +1,4 @@
-// On a narrow window: the button that shows the other ways to onboard, the Trace Mode and the department filter.
+// On a narrow window: the button that shows the other onboarding methods, Trace Mode and the department filter.
 
 import { $ } from "../core/dom.js";
 
@@ -8,7 +8,7 @@ export function options() {
     const isOpen = document.body.classList.toggle("with-options");
     button.setAttribute("aria-expanded", String(isOpen));
   });
-  // What sticks below the bar at the top has to know how high that is.
+  // Sticky elements below the top bar are positioned by its height.
   const top = $(".top");
   new ResizeObserver(() => document.body.style.setProperty("--top", `${top.offsetHeight}px`)).observe(top);
 }

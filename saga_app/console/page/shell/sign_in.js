@@ -1,12 +1,20 @@
-// The dialog where this client may not read or change anything. It asks for the token; the server answers with a cookie
-// that scripts cannot read, and every later request and the event stream carry it. Where no token would help, the
-// dialog shows what the server says.
+// The sign-in dialog, shown when the server refuses a request from this client. It exchanges the token for a cookie
+// (HttpOnly) that authenticates later requests and the event stream. Where a token would not help, the dialog shows
+// the server's explanation.
 
 import { h, show, text } from "../core/dom.js";
 
+/**
+ * The result of the open dialog; null while none is open.
+ * @type {Promise<boolean> | null}
+ */
 let open = null;
 
-/** After a 401 or 403: whether the request is worth repeating. All requests that fail meanwhile share one dialog. */
+/**
+ * Handle a 401 or 403; concurrent requests share one dialog. Resolves to true if the request should be repeated.
+ * @param {import("../core/api.js").Problem} problem
+ * @param {boolean} isChange
+ */
 export async function overcome(problem, isChange) {
   if (problem.status === 401) open ??= signIn(isChange);
   else if (problem.status === 403 && !isChange) open ??= explain(problem.message);
@@ -18,7 +26,7 @@ export async function overcome(problem, isChange) {
   }
 }
 
-/** `mayCancel`: a change can be given up; without reading there is nothing to go back to. */
+/** @param {boolean} mayCancel false for reads: without them the page has nothing to show */
 function signIn(mayCancel) {
   const token = h("input", { type: "password", autocomplete: "current-password", required: true, maxlength: 1000 });
   const refused = h("div", { class: "broken", role: "alert", hidden: true });
@@ -36,11 +44,20 @@ function signIn(mayCancel) {
   });
 }
 
+/** @param {string} sentence */
 function explain(sentence) {
   return modal("Not allowed", [h("p", {}, sentence)], "Try again", false, async () => true);
 }
 
-/** A modal dialog; resolves to true when `act` says that it is done, to false when it is cancelled. */
+/**
+ * Show a modal dialog.
+ * @param {string} title
+ * @param {HTMLElement[]} parts
+ * @param {string} label of the submit button
+ * @param {boolean} mayCancel
+ * @param {() => Promise<boolean>} act called on submit; the dialog stays open if it resolves to false
+ * @returns {Promise<boolean>} false if cancelled
+ */
 function modal(title, parts, label, mayCancel, act) {
   return new Promise((resolve) => {
     const cancel = h("button", { type: "button", onclick: () => end(false) }, "Cancel");
@@ -48,10 +65,11 @@ function modal(title, parts, label, mayCancel, act) {
     const form = h("form", { method: "dialog" }, h("h2", { id: "sign-in-title" }, title), parts, buttons);
     const dialog = h("dialog", { class: "ask sign-in", "aria-labelledby": "sign-in-title" }, form);
 
-    function end(done) {
+    /** @param {boolean} isDone */
+    function end(isDone) {
       dialog.close();
       dialog.remove();
-      resolve(done);
+      resolve(isDone);
     }
 
     dialog.addEventListener("cancel", (event) => {
@@ -67,7 +85,11 @@ function modal(title, parts, label, mayCancel, act) {
   });
 }
 
-/** Exchange the token for the cookie; answers why that did not work, or "". */
+/**
+ * Exchange the token for the session cookie.
+ * @param {string} token
+ * @returns {Promise<string>} the reason of a failure, or ""
+ */
 async function exchange(token) {
   try {
     const answer = await fetch("/api/session", {
@@ -76,6 +98,7 @@ async function exchange(token) {
       headers: { "Content-Type": "application/json" },
     });
     if (answer.ok) return "";
+    /** @type {Partial<ProblemBody>} */
     const problem = await answer.json().catch(() => ({}));
     return problem.detail || `The console answered ${answer.status}.`;
   } catch {

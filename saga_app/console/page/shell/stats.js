@@ -1,4 +1,4 @@
-// The figures at the top, the number of errors on its tab, and the footer that says where the data lives.
+// The figures at the top, the error count on its tab, and the footer.
 
 import { $, h, icon, show, text } from "../core/dom.js";
 import { duration, number, plural, rate } from "../core/format.js";
@@ -6,11 +6,12 @@ import { store, subscribe } from "../core/store.js";
 
 export function figures() {
   subscribe((changed) => {
-    if (changed.has("stats")) paint(store.stats);
+    if (changed.has("stats") && store.stats) paint(store.stats);
     if (changed.has("connection")) document.body.dataset.connection = store.connection.state;
   });
 }
 
+/** @param {Stats} stats */
 function paint(stats) {
   text($("#in-flight"), number(stats.in_flight));
   text($("#rate"), rate(stats.rate));
@@ -22,10 +23,11 @@ function paint(stats) {
   footer(stats);
 }
 
+/** @param {Stats} stats */
 function footer(stats) {
   const foot = $("#footer");
   if (!foot.firstChild) foot.append(h("p", { class: "where" }), h("p", { class: "delay" }));
-  const [where, delay] = foot.children;
+  const [where, delay] = [$(".where", foot), $(".delay", foot)];
   const kind = String(Boolean(stats.broker?.embedded));
   if (where.dataset.embedded !== kind) {
     where.dataset.embedded = kind;

@@ -1,26 +1,52 @@
-// The server-sent events: opened, watched, and opened again when they break, from the last event that came.
+// The connection to the server-sent events: reconnects after an error or a silence, and resumes after the last event.
 
-/** Seconds between tries: doubled up to the last, with some jitter. The page is for one person; quick is kind. */
+/** Delays between attempts to connect, with jitter. They are short because the server has few clients. Seconds. */
 const BACKOFF_S = [0.5, 1, 2, 4, 5];
-/** `stats` come every second: after this silence the connection is dead, whatever the browser thinks. Milliseconds. */
+/** `stats` events arrive every second. After this silence the connection is considered dead. */
 const SILENCE_MS = 6000;
-const KINDS = ["saga", "step", "stats", "reset"];
+const KINDS = /** @type {const} */ (["saga", "step", "stats", "reset"]);
+
+/**
+ * The type of an event of the stream.
+ * @typedef {(typeof KINDS)[number]} EventKind
+ */
+
+/**
+ * `open`: the stream is open. `event`: an event arrived, with its JSON text. `down`: the connection is lost, and the
+ * next attempt is at `nextTry` (ms since 1970).
+ * @typedef {{
+ *   open(): void,
+ *   event(kind: EventKind, data: string, id: string): void,
+ *   down(nextTry: number): void,
+ * }} Callbacks
+ */
 
 export class Stream {
-  /** `on` has `open()`, `event(kind, data, id)` with the data as text, and `down(nextTry)`. */
+  /** @param {Callbacks} on */
   constructor(on) {
     this.on = on;
-    this.source = null;
-    this.lastId = null;
+    this.source = /** @type {EventSource | null} */ (null);
+    /** The id of the last event. */
+    this.lastId = /** @type {string | null} */ (null);
+    /** Whether the stream includes `step` events. */
     this.trace = true;
-    this.tries = 0;
-    this.heardAt = 0;
+    this.isOpen = false;
+    /** Whether the stream began with the next event, instead of resuming after an earlier one. */
+    this.isFresh = true;
+    this.attempts = 0;
+    /** The timer of the next attempt to connect. */
+    this.timer = 0;
+    this.lastEventAt = 0;
     setInterval(() => this.#watch(), 1000);
     addEventListener("online", () => this.retryNow());
     document.addEventListener("visibilitychange", () => document.hidden || this.retryNow());
   }
 
-  /** Begin after this event; without one, with whatever comes next. */
+  /**
+   * Connect.
+   * @param {boolean} trace whether to include `step` events
+   * @param {string | null} lastId resume after this event; null starts with the next event
+   */
   open(trace, lastId) {
     this.trace = trace;
     this.lastId = lastId;
@@ -35,7 +61,7 @@ export class Stream {
     this.source = null;
   }
 
-  /** Do not wait for the next try, if one is being waited for. */
+  /** If an attempt to connect is scheduled, connect now. */
   retryNow() {
     if (this.timer) this.#connect();
   }
@@ -47,7 +73,7 @@ export class Stream {
     this.isFresh = !this.lastId;
     const source = new EventSource(`/api/stream?${query}`);
     this.source = source;
-    this.heardAt = Date.now();
+    this.lastEventAt = Date.now();
     source.onopen = () => this.source === source && this.#opened();
     source.onerror = () => this.source === source && this.#broken();
     for (const kind of KINDS) {
@@ -57,26 +83,27 @@ export class Stream {
 
   #opened() {
     this.isOpen = true;
-    this.tries = 0;
-    this.heardAt = Date.now();
+    this.attempts = 0;
+    this.lastEventAt = Date.now();
     this.on.open();
   }
 
+  /** @param {EventKind} kind @param {MessageEvent<string>} event */
   #event(kind, { data, lastEventId }) {
     if (lastEventId) this.lastId = lastEventId;
-    this.heardAt = Date.now();
+    this.lastEventAt = Date.now();
     this.on.event(kind, data, lastEventId);
   }
 
   #broken() {
     this.close();
-    const wait = BACKOFF_S[Math.min(this.tries, BACKOFF_S.length - 1)] * (0.8 + 0.4 * Math.random()) * 1000;
-    this.tries += 1;
+    const wait = BACKOFF_S[Math.min(this.attempts, BACKOFF_S.length - 1)] * (0.8 + 0.4 * Math.random()) * 1000;
+    this.attempts += 1;
     this.timer = setTimeout(() => this.#connect(), wait);
     this.on.down(Date.now() + wait);
   }
 
   #watch() {
-    if (this.source && Date.now() - this.heardAt > SILENCE_MS) this.#broken();
+    if (this.source && Date.now() - this.lastEventAt > SILENCE_MS) this.#broken();
   }
 }

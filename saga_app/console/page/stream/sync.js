@@ -1,4 +1,4 @@
-// Keeping the store in step with the server: follow what happens, load what is there, and then apply what came meanwhile.
+// Keeps the store in sync with the server: joins the event stream, loads a snapshot, then applies the buffered events.
 
 import { api } from "../core/api.js";
 import * as state from "../core/store.js";
@@ -9,65 +9,89 @@ const ARRIVALS = 60;
 const UNDER_WAY = 500;
 const RELOAD_MS = 2000;
 
-/** Events that came while a snapshot was loaded, to be applied after it; null when none is being loaded. */
-let held = [];
-const apply = (change) => (event) => (held ? held.push(() => change(event)) : change(event));
+/**
+ * Changes to apply after the snapshot that is being loaded; null while none is being loaded.
+ * @type {(() => void)[] | null}
+ */
+let buffer = [];
 
-const on = {
-  saga: apply(state.ended),
-  step: apply(state.stepped),
-  stats: state.setStats,
-  reset: () => load(),
-  gap: () => load(),
-  up: () => !held && store.connection.state !== "live" && state.setConnection({ state: "live", since: Date.now() }),
-  down: broken,
+/**
+ * Apply events at once, or buffer them while a snapshot is being loaded.
+ * @template Payload
+ * @param {(payload: Payload) => void} change
+ * @returns {(payload: Payload) => void}
+ */
+const afterSnapshot = (change) => (payload) => {
+  if (buffer) buffer.push(() => change(payload));
+  else change(payload);
 };
-const stream = new SharedStream(on, store.trace);
 
-let loading = 0;
-let reload = 0;
+const stream = new SharedStream(
+  {
+    saga: afterSnapshot(state.ended),
+    step: afterSnapshot(state.stepped),
+    stats: state.setStats,
+    reset: () => void load(),
+    gap: () => void load(),
+    up: () => {
+      if (!buffer && store.connection.state !== "live") setLive();
+    },
+    down: (nextTry) => {
+      setLost(nextTry);
+      // The event stream does not report a 401 or 403. This request does, which opens the sign-in dialog.
+      api.sagas({ limit: 1 }).catch(() => {});
+    },
+  },
+  store.trace,
+);
 
-/** Load afresh and follow. A failed load is tried again until it works. */
+let lastLoad = 0;
+let reloadTimer = 0;
+
+/** Load a snapshot and follow the stream. A failed load is repeated until it succeeds. */
 export async function load() {
-  const turn = ++loading;
-  clearTimeout(reload);
-  held = [];
+  lastLoad += 1;
+  const thisLoad = lastLoad;
+  clearTimeout(reloadTimer);
+  /** @type {(() => void)[]} */
+  const changes = [];
+  buffer = changes;
   try {
     await stream.join(store.trace);
-    if (turn !== loading) return;
+    if (thisLoad !== lastLoad) return;
     const [ended, underWay] = await snapshot();
-    if (turn !== loading) return;
+    if (thisLoad !== lastLoad) return;
     state.loaded(ended, underWay);
-    const news = held;
-    held = null;
-    news.forEach((change) => change());
-    state.setConnection({ state: "live", since: Date.now() });
-  } catch (problem) {
-    if (turn !== loading) return;
-    lost(Date.now() + RELOAD_MS);
-    reload = setTimeout(load, RELOAD_MS);
+    buffer = null;
+    for (const change of changes) change();
+    setLive();
+  } catch {
+    if (thisLoad !== lastLoad) return;
+    setLost(Date.now() + RELOAD_MS);
+    reloadTimer = setTimeout(load, RELOAD_MS);
   }
 }
 
+/** Connect now instead of at the next attempt. */
 export function retryNow() {
   stream.retryNow();
-  if (held) load();
+  if (buffer) load();
 }
 
 async function snapshot() {
-  const asked = [api.sagas({ sort: "-ended_at", limit: ARRIVALS })];
-  if (store.trace) asked.push(api.sagas({ state: "running,rolling-back", sort: "started_at", limit: UNDER_WAY }));
-  const [ended, underWay] = await Promise.all(asked);
+  const [ended, underWay] = await Promise.all([
+    api.sagas({ sort: "-ended_at", limit: ARRIVALS }),
+    store.trace ? api.sagas({ state: "running,rolling-back", sort: "started_at", limit: UNDER_WAY }) : null,
+  ]);
   return [ended.items, underWay?.items ?? []];
 }
 
-function broken(nextTry) {
-  lost(nextTry);
-  // Unlike a stream, a request says why it fails: if the token is needed, the person is asked for it.
-  api.sagas({ limit: 1 }).catch(() => {});
+function setLive() {
+  state.setConnection({ state: "live", since: Date.now() });
 }
 
-function lost(nextTry) {
+/** @param {number} nextTry */
+function setLost(nextTry) {
   const since = store.connection.state === "lost" ? store.connection.since : Date.now();
   state.setConnection({ state: "lost", since, nextTry });
 }

@@ -1,18 +1,20 @@
-// The System view: the services, the broker, and how long things take.
+// The System view: the services, the broker, and the duration of sagas and steps.
 
 import { h, icon } from "../core/dom.js";
 import { duration, number, plural, rate, sentence } from "../core/format.js";
 import { STATES, STATIONS } from "../core/plan.js";
 import { store, subscribe } from "../core/store.js";
 
+/** @type {Record<string, string>} */
 const DOES = {
   provisioner: "assigns devices, begins and ends every saga",
   authorizer: "grants what the department's policy says",
   notifier: "sends the mail",
   console: "reads the topics, and shows this page",
 };
-const STEPS = [...STATIONS.map(({ step }) => step), ...STATIONS.map(({ undo }) => undo).reverse()];
-/** From here on the embedded broker is nearly full. */
+const UNDOS = STATIONS.map(({ undo }) => undo).filter((undo) => undo != null);
+const STEPS = [...STATIONS.map(({ step }) => step), ...UNDOS.reverse()];
+/** The share of the embedded broker's space from which on the view warns. */
 const NEARLY_FULL = 0.8;
 
 export function system() {
@@ -74,6 +76,11 @@ export function system() {
   };
 }
 
+/**
+ * @param {boolean} good
+ * @param {string} yes
+ * @param {string} [no] not needed if `good` is always true
+ */
 function status(good, yes, no) {
   return h(
     "span",
@@ -83,6 +90,12 @@ function status(good, yes, no) {
   );
 }
 
+/**
+ * @param {string} title
+ * @param {HTMLElement | null} chip
+ * @param {string} words
+ * @param {[string, string][]} facts terms and values
+ */
 function card(title, chip, words, facts) {
   return h(
     "section",
@@ -97,6 +110,10 @@ function card(title, chip, words, facts) {
   );
 }
 
+/**
+ * @param {string} key
+ * @param {Stats["services"][string]} figures
+ */
 function service(key, { up, workers, lag, reason }) {
   return card(sentence(key), status(up, "up", "down"), reason || DOES[key] || "", [
     ["workers", workers == null ? "–" : number(workers)],
@@ -104,7 +121,10 @@ function service(key, { up, workers, lag, reason }) {
   ]);
 }
 
-/** It is the one that sends these figures, so what there is to say is how far behind the topics it is. */
+/**
+ * The console sends these figures itself, so instead of workers and lag its card shows the delay behind the topics.
+ * @param {Stats} stats
+ */
 function console_({ not_ready: reason, delay }) {
   const live = store.connection.state === "live";
   const chip = live && !reason ? status(true, "up") : status(false, "", live ? "catching up" : "away");
@@ -114,13 +134,16 @@ function console_({ not_ready: reason, delay }) {
   ]);
 }
 
+/** @param {Partial<Stats["broker"]>} figures */
 function broker({ embedded, up, fill }) {
+  /** @type {[string, string][]} */
   const facts = [["kept", embedded ? "in memory" : "on disk"]];
   if (fill != null) facts.push(["filled", `${Math.round(fill * 100)} %${fill >= NEARLY_FULL ? ", nearly full" : ""}`]);
   const words = embedded ? "the embedded one: everything is gone when you stop it" : "Apache Kafka";
   return card("Broker", status(up !== false, "up", "down"), words, facts);
 }
 
+/** @param {Stats} stats */
 function timing({ duration: took, rate: ended, lag }) {
   return card("Time", null, "from the press to the end", [
     ["a saga, p50", duration(took?.p50)],
@@ -130,11 +153,17 @@ function timing({ duration: took, rate: ended, lag }) {
   ]);
 }
 
+/** @param {Stats} stats */
 function states({ counts, overdue }) {
+  /** @type {[string, string][]} */
   const facts = Object.entries(STATES).map(([state, { label }]) => [label.toLowerCase(), number(counts?.[state] ?? 0)]);
   return card("Sagas", null, "by state", [...facts, ["overdue", number(overdue ?? 0)]]);
 }
 
+/**
+ * @param {string} step
+ * @param {Stats["steps"][string]} figures
+ */
 function stepLine(step, { waiting, rate: ended, slowest }) {
   return h(
     "tr",

@@ -1,21 +1,24 @@
-// What the server said to the last request for new users: below the buttons, where it was made.
+// The message box below the New User buttons: the outcome of the latest request.
 
 import { $, h, icon, show } from "../core/dom.js";
 import { plural } from "../core/format.js";
 import { sagaAddress } from "../core/router.js";
 
+/** @import { Problem } from "../core/api.js" */
+/** @import { Submission } from "./submissions.js" */
+
 const PROBLEMS_SHOWN = 6;
 const STAYS_MS = 8000;
 let timer = 0;
 
-/** Who was accepted; with an id, a link to the saga. */
+/** Show that `who` was accepted; with an id, linked to the saga. @param {string} who @param {string} [id] */
 export function answer(who, id) {
   const subject = id ? h("a", { href: sagaAddress(id) }, h("bdi", {}, who)) : h("bdi", {}, who);
   put("accepted", icon("check"), h("p", {}, "Accepted: ", subject));
   timer = setTimeout(clear, STAYS_MS);
 }
 
-/** Why not. `placed`: each message stands at its field already. */
+/** Show why a request failed. `placed`: the form already shows each error at its field. @param {Problem} problem */
 export function refuse(problem, placed = false) {
   const title = problem.status === 503 && !problem.title ? "The broker is away" : problem.title || "Not accepted";
   const lines = [h("strong", {}, title)];
@@ -27,7 +30,7 @@ export function refuse(problem, placed = false) {
   put("refused", icon("warn"), h("div", {}, lines), dismiss());
 }
 
-/** Requests (see submissions.js) whose outcome is not known, or whose answer is late. It stays until it is known. */
+/** Show the requests whose outcome is unknown or whose response is late. @param {Submission[]} submissions */
 export function unanswered(submissions) {
   const focused = doubt.contains(document.activeElement);
   const unknown = submissions.filter((each) => each.isUnknown);
@@ -39,10 +42,15 @@ export function unanswered(submissions) {
 
 const doubt = h("div", { class: "message unknown", hidden: true });
 
+/** @param {Submission[]} submissions with an unknown outcome, at least one */
 function doubtful(submissions) {
-  const retry = () => submissions.forEach((each) => each.retryNow());
-  const stop = () => submissions.forEach((each) => each.drop());
-  const { title, detail } = submissions.at(-1).problem;
+  const retry = () => {
+    for (const each of submissions) each.retryNow();
+  };
+  const stop = () => {
+    for (const each of submissions) each.drop();
+  };
+  const problem = submissions.at(-1)?.problem;
   const lost = submissions.filter((each) => each.body === null);
   const next = lost.length
     ? `Choose ${names(lost)} again: users who were accepted are not onboarded twice.`
@@ -58,7 +66,7 @@ function doubtful(submissions) {
       submissions.length > 1 ? " were" : " was",
       " accepted.",
     ),
-    h("p", {}, detail || `${title}.`),
+    h("p", {}, problem?.detail || `${problem?.title}.`),
     h("p", {}, next),
     h(
       "div",
@@ -72,6 +80,7 @@ function doubtful(submissions) {
   return [icon("warn"), words];
 }
 
+/** @param {Submission[]} submissions */
 const waiting = (submissions) => [
   icon("late"),
   h(
@@ -82,8 +91,10 @@ const waiting = (submissions) => [
   ),
 ];
 
+/** @param {Submission[]} submissions */
 const names = (submissions) => submissions.map((each) => `“${each.who}”`).join(", ");
 
+/** @param {Problem["errors"]} errors */
 function list(errors) {
   const more = errors.length - PROBLEMS_SHOWN;
   return h(
@@ -94,7 +105,7 @@ function list(errors) {
   );
 }
 
-/** "line 9, email: ", as in the file; without a file "entry 3, email: ", counted from one. */
+/** "line 9, email: " for a CSV file, else "entry 3, email: " (1-based). @param {Problem["errors"][number]} error */
 function place({ index, line, field }) {
   const entry = line != null ? `line ${line}` : index != null ? `entry ${Number(index) + 1}` : "";
   const parts = [entry, field ?? ""].filter(Boolean);
@@ -106,6 +117,7 @@ const dismiss = () =>
 
 const outcome = h("div", { class: "message", hidden: true });
 
+/** @param {"accepted" | "refused"} kind @param {Element[]} children */
 function put(kind, ...children) {
   clearTimeout(timer);
   outcome.className = `message ${kind}`;

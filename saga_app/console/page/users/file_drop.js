@@ -1,10 +1,14 @@
-// A file dropped anywhere on the page.
+// Drag and drop of a file anywhere on the page.
 
 import { show } from "../core/dom.js";
 
-/** Show `target` while a file is over the page, and call `dropped(file)` when it is let go. */
+/**
+ * Show `target` while a file is dragged over the page, and call `dropped(file)` when it is dropped.
+ * @param {HTMLElement} target @param {(file: File) => void} dropped
+ */
 export function fileDrop(target, dropped) {
   let depth = 0;
+  /** @param {DragEvent} event */
   const hasFile = (event) => event.dataTransfer?.types.includes("Files");
   addEventListener("dragenter", (event) => {
     if (!hasFile(event)) return;
@@ -22,7 +26,7 @@ export function fileDrop(target, dropped) {
     event.preventDefault();
     depth = 0;
     show(target, false);
-    const [file] = event.dataTransfer.files;
+    const [file] = event.dataTransfer?.files ?? [];
     if (file) dropped(file);
   });
 }

@@ -1,4 +1,4 @@
-// Onboarding from the page: one press, ten at once, a form, or a CSV file.
+// Onboarding from the page: one random user, ten random users, a form, or a CSV file.
 
 import { Problem } from "../core/api.js";
 import { $, show, text } from "../core/dom.js";
@@ -9,7 +9,9 @@ import { fileDrop } from "./file_drop.js";
 import { randomUser } from "./sample_users.js";
 import { submissions, submit } from "./submissions.js";
 
-/** Used until the server has said which departments there are. */
+/** @import { Outcomes } from "./submissions.js" */
+
+/** Used until the first stats with the list of departments arrive. */
 const DEPARTMENTS = ["Engineering", "Sales", "Finance", "People", "Support"];
 const FIELDS = ["name", "email", "department"];
 const MAX_CSV_BYTES = 10 * 1024 * 1024;
@@ -25,10 +27,10 @@ export function newUsers() {
   submissions(unanswered, outcomes);
 }
 
-/** What is done with the answer to a request for `who`. */
+/** Handlers for the response to a request for `who`. @param {string} who @returns {Outcomes} */
 const outcomes = (who) => ({
-  accepted: ({ id, accepted }) => (id ? answer(who, id) : answer(plural(accepted, "user"))),
-  refused: refuse,
+  accepted: ({ id, accepted = 0 }) => (id ? answer(who, id) : answer(plural(accepted, "user"))),
+  refused: (problem) => refuse(problem),
 });
 
 const random = () => {
@@ -36,6 +38,7 @@ const random = () => {
   return randomUser(store.department ? [store.department] : departments);
 };
 
+/** @param {string} who @param {object} users one user or an array */
 const json = (who, users) => ({ who, body: JSON.stringify(users), type: "application/json" });
 
 function one() {
@@ -47,7 +50,7 @@ function ten() {
   submit("ten", () => json("10 users", Array.from({ length: 10 }, random)), outcomes("10 users"));
 }
 
-/** Onboard the user of a saga that was rolled back, as a saga of its own. */
+/** Onboard the user of a rolled-back saga again, as a new saga. @param {Saga} row */
 export function beginAgain({ id, user }) {
   submit(`again ${id}`, () => json(user.name, { ...user, id, again: true }), outcomes(user.name));
 }
@@ -56,78 +59,90 @@ function toggleForm() {
   const form = $("#user-form");
   show(form, form.hidden);
   $("#new-form").setAttribute("aria-expanded", String(!form.hidden));
-  if (!form.hidden) form.elements.name.focus();
+  if (!form.hidden) input(form, "name").focus();
 }
 
+/** @param {SubmitEvent} event */
 function onboard(event) {
   event.preventDefault();
-  const form = event.target;
+  const form = $("#user-form");
   const user = entered(form);
   const request = json(user.name || "the user of the form", user);
   clearErrors(form);
   submit(`form ${request.body}`, () => request, {
     accepted: ({ id }) => {
       answer(user.name, id);
-      if (JSON.stringify(entered(form)) !== request.body) return; // it is filled in for the next user already
+      if (JSON.stringify(entered(form)) !== request.body) return; // the form already contains the next user
       form.reset();
-      form.elements.name.focus();
+      input(form, "name").focus();
     },
     refused: (problem) => refuse(problem, fieldErrors(form, problem)),
   });
 }
 
-const entered = (form) => Object.fromEntries(FIELDS.map((field) => [field, form.elements[field].value.trim()]));
+/** @param {HTMLFormElement} form @param {string} field */
+const input = (form, field) => /** @type {HTMLInputElement} */ (form.elements.namedItem(field));
 
+/** @param {HTMLFormElement} form */
+const entered = (form) => Object.fromEntries(FIELDS.map((field) => [field, input(form, field).value.trim()]));
+
+/** @param {HTMLFormElement} form */
 function clearErrors(form) {
   for (const field of FIELDS) {
     show($(`#f-${field}-error`), false);
-    form.elements[field].removeAttribute("aria-invalid");
-    form.elements[field].removeAttribute("aria-describedby");
+    input(form, field).removeAttribute("aria-invalid");
+    input(form, field).removeAttribute("aria-describedby");
   }
 }
 
-/** Each message at its field; whatever belongs to no field stands below. Answers whether everything has a place. */
+/**
+ * Show each error at its form field. Errors without a field are left to the message box.
+ * @param {HTMLFormElement} form @param {Problem} problem @returns {boolean} whether every error has a field
+ */
 function fieldErrors(form, problem) {
   const placed = problem.errors.filter(({ field }) => FIELDS.includes(lastPart(field)));
   for (const { field, message } of placed) {
-    const input = form.elements[lastPart(field)];
-    const line = $(`#${input.id}-error`);
+    const target = input(form, lastPart(field));
+    const line = $(`#${target.id}-error`);
     text(line, line.hidden ? message : `${line.textContent}; ${message}`);
     show(line, true);
-    input.setAttribute("aria-invalid", "true");
-    input.setAttribute("aria-describedby", line.id);
+    target.setAttribute("aria-invalid", "true");
+    target.setAttribute("aria-describedby", line.id);
   }
-  if (placed.length) form.querySelector("[aria-invalid]").focus();
+  if (placed.length) /** @type {HTMLElement} */ (form.querySelector("[aria-invalid]")).focus();
   return placed.length > 0 && placed.length === problem.errors.length;
 }
 
-const lastPart = (field) =>
-  String(field ?? "")
+/** The last part of a dotted path: "email" for "user.email". @param {string | null} [path] */
+const lastPart = (path) =>
+  String(path ?? "")
     .split(".")
-    .at(-1);
+    .at(-1) ?? "";
 
-function chosen(event) {
-  const [file] = event.target.files;
-  event.target.value = ""; // the same file may be chosen again
+function chosen() {
+  const input = $("#csv-file");
+  const [file] = input.files ?? [];
+  input.value = ""; // so that choosing the same file again fires "change"
   if (file) csv(file);
 }
 
-/** The bytes are sent as they are: the server finds out how they are encoded, for every client in the same way. */
+/** Send the file's bytes unchanged: the server detects the encoding, as for every client. @param {File} file */
 async function csv(file) {
   if (file.size > MAX_CSV_BYTES)
     return refuse(new Problem(413, { title: `${file.name} is over 10 MiB`, detail: "Nothing was sent." }));
   const body = await file.arrayBuffer().catch(() => null);
   if (body === null)
     return refuse(new Problem(0, { title: `${file.name} cannot be read`, detail: "Nothing was sent." }));
-  const accepted = ({ accepted, encoding }) => answer(`${plural(accepted, "user")} of ${file.name}${readAs(encoding)}`);
-  const done = { ...outcomes(), accepted };
-  return submit(`csv ${file.name} ${digest(body)}`, () => ({ who: file.name, body, type: "text/csv" }), done);
+  return submit(`csv ${file.name} ${digest(body)}`, () => ({ who: file.name, body, type: "text/csv" }), {
+    ...outcomes(file.name),
+    accepted: ({ accepted = 0, encoding }) => answer(`${plural(accepted, "user")} of ${file.name}${readAs(encoding)}`),
+  });
 }
 
-/** Named if it is not the usual one: a person sees whether the file was read as it was meant. */
+/** Name an encoding other than UTF-8, so that a wrong detection is visible. @param {string | null} [encoding] */
 const readAs = (encoding) => (!encoding || encoding === "utf-8" ? "" : `, read as ${encoding}`);
 
-/** Tells one content from another (FNV-1a, 32 bits, and the length). */
+/** Fingerprint of a file's content: its length and 32-bit FNV-1a hash. @param {ArrayBuffer} buffer */
 function digest(buffer) {
   let hash = 0x811c9dc5;
   for (const byte of new Uint8Array(buffer)) hash = Math.imul(hash ^ byte, 0x01000193);

@@ -1,12 +1,16 @@
-// The users by what one wants to know of them: four words, each with its count, and each a filter.
+// The filter buttons of the Users view: All, Pending, Complete, Rolled back, In trouble, each with its count.
 
 import { h, text } from "../core/dom.js";
 import { number } from "../core/format.js";
 import { store, subscribe } from "../core/store.js";
 
+/** @typedef {{ state?: string, trouble?: true, overdue?: true }} StateQuery query parameters of `/api/sagas` */
+/** @typedef {{ label: string, count: (stats: Stats) => number, query: StateQuery }} Segment */
+
+/** @param {Stats["counts"]} counts @param {string[]} states */
 const sum = (counts, ...states) => states.reduce((all, state) => all + (counts[state] ?? 0), 0);
 
-/** value -> its words, how many they are by the figures, and what the API is asked for. */
+/** By filter value. @type {Record<string, Segment>} */
 const SEGMENTS = {
   "": { label: "All", count: ({ counts }) => sum(counts, ...Object.keys(counts)), query: {} },
   pending: {
@@ -23,13 +27,13 @@ const SEGMENTS = {
   trouble: { label: "In trouble", count: ({ trouble }) => trouble, query: { trouble: true } },
 };
 
-/** Other values that the list of states has. */
+/** Filters that only the state menu offers. @type {Record<string, StateQuery>} */
 const OTHERS = { overdue: { overdue: true } };
 
-/** What the API is asked for: one of these, or a state as it is. */
+/** @param {string} value a filter value or a saga state @returns {StateQuery} */
 export const stateQuery = (value) => SEGMENTS[value]?.query ?? OTHERS[value] ?? { state: value };
 
-/** `current()` is the value in force, `choose(value)` is called with another. */
+/** @param {() => string} current the active filter value @param {(value: string) => void} choose */
 export function segments(current, choose) {
   const parts = Object.entries(SEGMENTS).map(([value, { label, count }]) => {
     const figure = h("span", { class: "count" });
@@ -39,7 +43,7 @@ export function segments(current, choose) {
   const buttons = parts.map((part) => part.button);
   const element = h("div", { class: "segments", role: "group", "aria-label": "Which users" }, buttons);
 
-  /** The figures are those of all departments: with one chosen they would say too much. */
+  /** The counts cover all departments, so they are hidden while a department is selected. */
   function paint() {
     const { stats, department } = store;
     for (const { value, count, figure, button } of parts) {

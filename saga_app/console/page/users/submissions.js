@@ -1,34 +1,50 @@
-// Requests for new users. When the answer to one is lost, nobody can tell whether the users were accepted: the same
-// request is then sent again with the same Idempotency-Key until it is known, also after the page was reloaded.
+// Requests for new users. If the response to one is lost, it is unknown whether the users were accepted. The request is
+// then repeated with the same Idempotency-Key until a response arrives, also after the page was reloaded.
 
 import { api, Problem } from "../core/api.js";
 import { store, subscribe } from "../core/store.js";
 
+/** @typedef {Omit<NewUsersRequest, "key"> & { who: string }} UsersRequest `who`: the users in words */
+/** @typedef {UsersRequest & { intent: string, key: string }} SubmissionFields `intent`: the button, form or file */
+/** @typedef {Partial<Accepted & AcceptedList>} Onboarded `id` after one user, `accepted` after a list */
+/** @typedef {{ accepted: (body: Onboarded) => void, refused: (problem: Problem) => void }} Outcomes */
+
 const STORED = "saga.submissions";
-/** A larger body is not kept for the time after a reload. Characters. */
+/** Longer bodies (in characters) are not kept for a retry after a reload. */
 const STORED_LENGTH = 100_000;
-/** An answer that takes longer is called late; another press does not count as another user then. Milliseconds. */
+/** A response is late after this time; pressing the button again then repeats the request instead of adding a user. */
 const LATE_MS = 3000;
 const BACKOFF_S = [1, 2, 4, 8, 15];
-/** Answers that say nothing about an earlier attempt: the request was not examined. */
+/** Whether the server did not examine the request: earlier attempts stay unknown. @param {Problem} problem */
 const isUnexamined = ({ status }) => status >= 500 || [401, 403, 407, 429].includes(status);
 
 const RELOADED = { title: "The page was reloaded", detail: "It was reloaded before the answer came." };
 
-/** Those that are not answered yet, the oldest first. */
+/** Requests without a response, oldest first. @type {Set<Submission>} */
 const open = new Set();
+/** @type {(submissions: Submission[]) => void} */
 let show = () => {};
 
-class Submission {
-  /** `intent`: what was pressed; `who`: the users in words; `done`: `accepted(answer)` and `refused(problem)`. */
+export class Submission {
+  isLate = false;
+  isSending = false;
+  /** The last failed attempt, if its outcome is unknown. @type {Problem | null} */
+  problem = null;
+  attempts = 0;
+  /** @type {number | undefined} */
+  timer;
+
+  /** @param {SubmissionFields} fields @param {Outcomes} done */
   constructor({ intent, who, body, type, key }, done) {
-    Object.assign(this, { intent, who, body, type, key, done });
-    this.isLate = false;
-    this.problem = null;
-    this.attempts = 0;
+    this.intent = intent;
+    this.who = who;
+    this.body = body;
+    this.type = type;
+    this.key = key;
+    this.done = done;
   }
 
-  /** Whether users may have been accepted without an answer. */
+  /** Whether the users may have been accepted although no response arrived. */
   get isUnknown() {
     return this.problem !== null;
   }
@@ -39,29 +55,31 @@ class Submission {
     this.attempts += 1;
     const late = setTimeout(() => this.#change({ isLate: true }), LATE_MS);
     try {
-      this.#end("accepted", await api.onboard(this));
+      const body = await api.onboard(this);
+      this.#end(() => this.done.accepted(body));
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       if (problem.isUnknown || (this.isUnknown && isUnexamined(problem))) this.#wait(problem);
-      else this.#end("refused", problem);
+      else this.#end(() => this.done.refused(problem));
     } finally {
       clearTimeout(late);
       this.isSending = false;
     }
   }
 
-  /** At once, unless an attempt is under way, or the body was lost when the page was reloaded. */
+  /** Send now, unless an attempt is in progress or the body was lost in a reload. */
   retryNow() {
     if (this.body !== null && !this.isSending) this.send();
   }
 
-  /** Forget it: whether the users were accepted stays unknown. */
+  /** Stop retrying: it stays unknown whether the users were accepted. */
   drop() {
     clearTimeout(this.timer);
     open.delete(this);
     this.#change({});
   }
 
+  /** @param {Problem} problem */
   #wait(problem) {
     if (!open.has(this)) return;
     const wait = BACKOFF_S[Math.min(this.attempts - 1, BACKOFF_S.length - 1)] * (0.8 + 0.4 * Math.random());
@@ -69,12 +87,14 @@ class Submission {
     this.#change({ problem, isLate: false });
   }
 
-  #end(how, outcome) {
+  /** @param {() => void} report */
+  #end(report) {
     if (!open.delete(this)) return;
     this.#change({ isLate: false });
-    this.done[how](outcome);
+    report();
   }
 
+  /** @param {{ problem?: Problem, isLate?: boolean }} change */
   #change(change) {
     Object.assign(this, change);
     keep();
@@ -83,8 +103,8 @@ class Submission {
 }
 
 /**
- * Send `request()`: {who, body, type}. While an earlier request of the same `intent` is without an answer, that one is
- * sent again instead.
+ * Send `request()`. If an earlier request of the same `intent` is late or unknown, repeat that one instead.
+ * @param {string} intent @param {() => UsersRequest} request @param {Outcomes} done
  */
 export function submit(intent, request, done) {
   const earlier = [...open].find((each) => each.intent === intent && (each.isUnknown || each.isLate));
@@ -95,7 +115,10 @@ export function submit(intent, request, done) {
   submission.retryNow();
 }
 
-/** Start: `display(list)` shows those that are late or unknown; `done(who)` handles the answers to those of before a reload. */
+/**
+ * Start, and resume the requests from before a reload. `display(list)` shows the late and unknown ones.
+ * @param {(submissions: Submission[]) => void} display @param {(who: string) => Outcomes} done for resumed requests
+ */
 export function submissions(display, done) {
   show = display;
   for (const kept of stored()) {
@@ -114,7 +137,7 @@ export function submissions(display, done) {
   });
 }
 
-/** For this tab: after a reload they are sent again with the same key, a file when it is chosen again. */
+/** Store the open requests for this tab. A long body or a file is left out: the person has to choose the file again. */
 function keep() {
   const fields = [...open].map(({ intent, who, body, type, key }) => {
     const isShort = typeof body === "string" && body.length <= STORED_LENGTH;
@@ -124,9 +147,10 @@ function keep() {
   else sessionStorage.removeItem(STORED);
 }
 
+/** @returns {SubmissionFields[]} */
 function stored() {
   try {
-    return JSON.parse(sessionStorage.getItem(STORED)) ?? [];
+    return JSON.parse(sessionStorage.getItem(STORED) ?? "[]");
   } catch {
     return [];
   }

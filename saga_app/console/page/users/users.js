@@ -1,4 +1,4 @@
-// The Users view: everybody, with search, filter, sort and paging. The address keeps what is asked for.
+// The Users view: all sagas by user, with search, filters, sorting and paging. The address holds the current query.
 
 import { api } from "../core/api.js";
 import { chip } from "../core/chip.js";
@@ -12,13 +12,16 @@ import { PAGE, Pages, sortable } from "../core/table.js";
 import { when } from "../core/time.js";
 import { segments, stateQuery } from "./segments.js";
 
+/** @typedef {{ q: string, state: string, sort: string }} Query */
+
 const TYPING_MS = 180;
 const FRESHEN_MS = 2000;
 const DEFAULT_SORT = "-started_at";
-/** Not states, but here they are chosen like some. */
+/** Filters that are not saga states. */
 const MORE = { pending: "Pending", trouble: "In trouble", overdue: "Overdue" };
 
 export function users() {
+  /** @type {Query} */
   const asked = { q: "", state: "", sort: DEFAULT_SORT };
   const search = h("input", {
     id: "search",
@@ -37,6 +40,7 @@ export function users() {
     Object.entries(MORE).map(([value, label]) => h("option", { value }, label)),
   );
   const news = h("button", { type: "button", class: "held", hidden: true });
+  /** @param {string} sort */
   const choose = (sort) => ask({ sort });
   const columns = [
     sortable("User", "name", () => asked.sort, choose),
@@ -58,12 +62,14 @@ export function users() {
       h(
         "tr",
         {},
-        columns.map((column) => column.cell ?? column),
+        columns.map((column) => ("cell" in column ? column.cell : column)),
       ),
     ),
     body,
   );
-  const empty = h("div", { class: "empty", hidden: true }, h("p", { class: "big" }), h("p", {}));
+  const emptyTitle = h("p", { class: "big" });
+  const emptyHint = h("p", {});
+  const empty = h("div", { class: "empty", hidden: true }, emptyTitle, emptyHint);
   const pages = new Pages({ fetch: load, draw, empty });
   const scroller = h(
     "div",
@@ -80,11 +86,12 @@ export function users() {
   pages.onstate = (state) => element.classList.toggle("loading", state === "loading");
 
   let visible = false;
-  /** The figures at the last look, and whether they were new then: the index may be a moment behind them. */
+  /** The counts at the last refresh, and whether they had changed then: `/api/sagas` may lag behind the counts. */
   let seen = "";
   let wasNew = false;
   let timer = 0;
 
+  /** @param {string | null} [cursor] @param {AbortSignal} [signal] @returns {Promise<SagaPage>} */
   function load(cursor, signal) {
     const { q, sort } = asked;
     return api.sagas(
@@ -96,14 +103,15 @@ export function users() {
   const count = () => Object.values(store.stats?.counts ?? {}).reduce((sum, n) => sum + n, 0);
   const figures = () => JSON.stringify([store.stats?.counts, store.stats?.trouble]);
 
+  /** @param {Saga[]} rows */
   function draw(rows) {
     body.replaceChildren(...rows.map(line));
-    columns.forEach((column) => column.paint?.());
+    for (const column of columns) if ("paint" in column) column.paint();
     element.classList.toggle("troubled", asked.state === "trouble");
     show(news, false);
-    const [big, small] = emptyWords();
-    text(empty.firstChild, big);
-    text(empty.lastChild, small);
+    const [title, hint] = emptyWords();
+    text(emptyTitle, title);
+    text(emptyHint, hint);
   }
 
   function emptyWords() {
@@ -114,6 +122,7 @@ export function users() {
     return ["No users yet.", "Press New User, or n."];
   }
 
+  /** Change the query and load its first page. @param {Partial<Query>} change */
   function ask(change) {
     Object.assign(asked, change);
     choices();
@@ -126,7 +135,7 @@ export function users() {
     quick.paint();
   }
 
-  /** Rows that are still under way change in place; new ones wait until they are asked for, unless there are none. */
+  /** Update the rows in place; new rows are only offered (see `offer`), unless the page is empty or shows trouble. */
   async function freshen() {
     if (!visible || document.hidden || store.connection.state !== "live") return;
     const isFiltered = Boolean(asked.q || asked.state || store.department);
@@ -138,19 +147,20 @@ export function users() {
     if (!mayHaveMore && asked.state !== "trouble" && pages.items.every(hasEnded)) return;
     const asking = pages.abort;
     const answer = await load(pages.cursors.at(-1), asking?.signal).catch(() => null);
-    if (!answer || pages.abort !== asking) return; // another page, search or filter has been asked for meanwhile
+    if (!answer || pages.abort !== asking) return; // the page or the query has changed during the request
     const isReplaced = asked.state === "trouble" && !body.contains(document.activeElement);
     if (isReplaced || !pages.items.length) return pages.show(answer);
     if (isFiltered) offer(answer.total - pages.total);
     merge(answer.items);
   }
 
-  /** Say how many have come since, and offer to show them. */
+  /** Offer to show the rows that were added since the page was loaded. @param {number} more */
   function offer(more) {
     show(news, more > 0);
     text(news, `${plural(more, "more", "more")} since · show`);
   }
 
+  /** @param {Saga[]} rows */
   function merge(rows) {
     const now = new Map(rows.map((row) => [row.id, row]));
     pages.items = pages.items.map((row, place) => {
@@ -172,6 +182,7 @@ export function users() {
 
   return {
     element,
+    /** @param {URLSearchParams} query */
     shown(query) {
       visible = true;
       Object.assign(asked, {
@@ -190,9 +201,10 @@ export function users() {
   };
 }
 
-/** Why, for those that need attention. */
+/** The reason, for sagas that need attention. @param {Saga} row */
 const trouble = (row) => (inTrouble(row) ? h("span", { class: "sub" }, row.reason ?? row.why) : null);
 
+/** @param {Saga} row */
 function line(row) {
   return h(
     "tr",
