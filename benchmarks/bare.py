@@ -16,7 +16,7 @@ from saga_app.service.memory.rows import Rows
 from saga_app.service.step import StepLoop
 from saga_app.service.world import FilePolicy, LogMail, MockStock, World
 from saga_app.stream.partition import partition_of
-from saga_app.stream.table.key_lock import Locked, Locks
+from saga_app.stream.table.key_lock import KeyLock, KeyLocks
 
 PARTITIONS = 12
 
@@ -36,7 +36,7 @@ class Record:
 
 
 @dataclass(slots=True)
-class Receipt:
+class Outputs:
     """Everything is acknowledged at once."""
 
     sent: list[tuple[str, bytes, bytes, Headers]] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Receipt:
     def send(self, topic: str, key: Any, value: Any, headers: Any = None, partition: Any = None) -> None:
         self.sent.append((topic, key, value, headers or ()))
 
-    async def settled(self) -> None:
+    async def acknowledged(self) -> None:
         """It is."""
 
 
@@ -53,7 +53,7 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: dict[tuple[int, bytes], bytes | None] = {}
-        self.locks: Locks = {}
+        self.locks: KeyLocks = {}
         self.written = 0  #: bytes
 
     def read(self, partition: int, key: bytes) -> bytes | None:
@@ -63,8 +63,8 @@ class Table:
         self.rows[partition, key] = value
         self.written += len(key) + len(value or b"")
 
-    def locked(self, partition: int, key: bytes) -> Locked:
-        return Locked(self.locks, (partition, key))
+    def locked(self, partition: int, key: bytes) -> KeyLock:
+        return KeyLock(self.locks, (partition, key))
 
     async def owned(self) -> None:
         """They are."""
@@ -94,8 +94,8 @@ async def handle(loop: StepLoop, records: Sequence[Record]) -> list[Record]:
     """One after the other, as the pool runs what need not wait; the records that follow."""
     following = []
     for record in records:
-        receipt = Receipt()
-        await loop.handle(receipt, None, record)
-        for topic, key, value, headers in receipt.sent:
+        outputs = Outputs()
+        await loop.handle(outputs, None, record)
+        for topic, key, value, headers in outputs.sent:
             following.append(Record(topic, record.partition, record.offset, key, value, headers, record.timestamp))
     return following

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.wait import free_port, listening, until
 
-DOCUMENTED = Path(__file__).parents[1] / "docs" / "networks.md"
+DOCUMENTED = Path(__file__).parents[1] / "docs" / "how-to" / "secure-access.md"
 
 #: Where Debian puts it is not in everybody's PATH.
 PROGRAM = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
@@ -39,7 +39,7 @@ def missing() -> str | None:
 
 
 def documented() -> str:
-    """The configuration in docs/networks.md."""
+    """The configuration in docs/how-to/secure-access.md."""
     found = re.search(r"```nginx\n(.*?)```", DOCUMENTED.read_text("utf-8"), re.DOTALL)
     assert found is not None
     return found[1]

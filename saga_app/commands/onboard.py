@@ -11,7 +11,7 @@ from saga_app.audit.show import Progress
 from saga_app.commands.client import Console, OutcomeUnknown, Refused, problem_lines
 from saga_app.terminal import echo
 from saga_app.web import new_users
-from saga_app.web.new_users import LIST_BYTES, LIST_ENTRIES, Newcomers
+from saga_app.web.new_users import LIST_BYTES, LIST_ENTRIES, NewUsers
 from saga_app.web.problem import Problem
 
 #: How long to wait before a request whose outcome is unknown is sent again (seconds); after the last one, give up.
@@ -57,7 +57,7 @@ async def send_file(console: Console, content: bytes, charset: str | None, key: 
     return answer | {"encoding": read.encoding}
 
 
-def _read(content: bytes, charset: str | None) -> Newcomers:
+def _read(content: bytes, charset: str | None) -> NewUsers:
     """All of a large file, checked before the first portion is sent. Raises `Refused` as the console would."""
     try:
         return new_users.from_csv(content, charset, limit=len(content))

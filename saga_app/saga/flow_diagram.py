@@ -36,7 +36,7 @@ def patience(plan: Plan) -> str:
         "| step | who | undone by | deadline | attempts | reach | retry budget |",
         "|---|---|---|---|---|---|---|",
     ]
-    for step in plan.steps + plan.undos:
+    for step in plan.steps + plan.compensations:
         about = (step.name, step.service.capitalize(), step.undo or "–", f"{step.deadline:g} s")
         lines.append(
             f"| {' | '.join(about)} | {step.retry.attempts} | {span(step.retry.reach)} | {step.retry.budget:g} s |"

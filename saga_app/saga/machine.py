@@ -1,7 +1,7 @@
 """What follows what. Pure functions: a service decides with them, and its loop acts.
 
-`first` turns a client's request into a saga, `following` says where it goes after a step, `directed` what an operator's
-signal leads to, and `apply` keeps the row.
+`begin` turns a client's request into a saga, `following` says where it goes after a step, `directed` what an operator's
+signal leads to, and `join` keeps the row.
 A row is not counted forward but chosen: of all that is known about a saga, the state that is furthest along. So
 messages may come twice, late, and in any order; the row is the same in the end.
 """
@@ -46,7 +46,7 @@ class End:
     message: Message
 
 
-def first(plan: Plan, request: Message, at: str) -> Message:
+def begin(plan: Plan, request: Message, at: str) -> Message:
     """A client's request with the slip and the start time of its saga; whatever else the client wrote is not ours."""
     return Message(
         v=request.v,
@@ -69,7 +69,7 @@ def admit(plan: Plan, topic: str, message: Message, at: str) -> Message:
     """
     if topic == plan.steps[0].topic:
         new_user.check(message)
-        return first(plan, message, at)
+        return begin(plan, message, at)
     if message.slip is None:
         raise BadMessage(f"slip: missing; only {plan.steps[0].topic} may come without one")
     known = plan.topics
@@ -89,7 +89,7 @@ def with_believable_start(message: Message, now: str) -> Message:
     return changed(message, started_at=now)
 
 
-def answer(
+def answer_of(
     step: Step,
     outcome: Outcome,
     attempts: int,
@@ -118,7 +118,7 @@ def answer(
     return Answer(line, {} if isinstance(outcome, Denied) else outcome.facts)
 
 
-def following(request: Message, step: Step, answer: Answer) -> Next | End:
+def next_after(request: Message, step: Step, answer: Answer) -> Next | End:
     """Done moves one place ahead; denied turns the saga round, so that ahead becomes back."""
     slip = request.slip or Slip([], [])
     history, facts = [*request.history, answer.visit], request.facts | answer.facts
@@ -142,21 +142,21 @@ def _end_state(message: Message, undoing: bool) -> State:
     return "rolled-back" if all(outcome == "done" for outcome in outcomes[turn + 1 :]) else "rollback-incomplete"
 
 
-def asked(plan: Plan, topic: str, message: Message, at: str) -> Row:
+def row_waiting_for(plan: Plan, topic: str, message: Message, at: str) -> Row:
     """The row of a saga that waits for the step of this topic."""
     step = plan.on(topic)
     undoing = message.slip is not None and message.slip.undoing
     return _row(message, "rolling-back" if undoing else "running", step.name if step else topic, at)
 
 
-def ended(end: End, at: str) -> Row:
+def row_ended(end: End, at: str) -> Row:
     """The row of a saga that has ended."""
     row = _row(end.message, end.state, end.message.history[-1].step, at)
     row.ended_at = row.updated_at
     return row
 
 
-def parked(plan: Plan, letter: Parked, row: Row | None = None) -> Row | None:
+def row_parked(plan: Plan, letter: Parked, row: Row | None = None) -> Row | None:
     """The row of a saga that waits for an operator; None if the dead letter concerns no saga.
 
     `row` is what is known of the saga that the letter names: without a readable message, it is all there is.
@@ -215,7 +215,7 @@ def is_turned(row: Row) -> bool:
     return row.state == "rolling-back" or undoing
 
 
-def apply(row: Row | None, news: Row) -> Row:
+def join(row: Row | None, news: Row) -> Row:
     """What is known now: the further of the two, with the marks of both. The very same row if nothing is new."""
     if row is None:
         return news
@@ -237,24 +237,24 @@ def apply(row: Row | None, news: Row) -> Row:
     )
 
 
-def passed(row: Row, request: Message) -> bool:
+def is_past(row: Row, request: Message) -> bool:
     """Whether what this request leads to has been seen already: then it is late, and there is nothing left to do.
 
     A saga that is just one step further may have been noted without its message having been sent: see `resumed`.
     """
     if row.ended or not is_turned(row):
         return row.ended or len(row.history) > len(request.history) + 1
-    return not is_undoing(request) or len(row.history) > len(request.history) + 1
+    return not is_compensating(request) or len(row.history) > len(request.history) + 1
 
 
-def is_undoing(request: Message) -> bool:
+def is_compensating(request: Message) -> bool:
     """Whether a request is on the way back."""
     return request.slip is not None and request.slip.undoing
 
 
-def resumed(plan: Plan, row: Row, request: Message) -> Next | None:
+def resume_after(plan: Plan, row: Row, request: Message) -> Next | None:
     """What has followed a request already, if its row is just one step further: it may not have been sent."""
-    if row.state != "running" or is_undoing(request) or len(row.history) != len(request.history) + 1:
+    if row.state != "running" or is_compensating(request) or len(row.history) != len(request.history) + 1:
         return None
     return Next(_topic(plan, row.step), request_of(row))
 
@@ -267,7 +267,7 @@ class Turn:
     onward: Next | None  #: None if there is nothing to undo
 
 
-def directed(plan: Plan, row: Row, signal: Signal) -> Turn | None:
+def apply_operator_signal(plan: Plan, row: Row, signal: Signal) -> Turn | None:
     """What an operator asked for, if it still applies; the same again if this very signal has led to the row.
 
     A parked saga is redriven with the attempt that follows its own. A saga that is running or parked is turned round.
@@ -291,8 +291,8 @@ def _is_turn(row: Row, signal: Signal) -> bool:
 
 def _turn(plan: Plan, signal: Signal, onward: Next | End) -> Turn:
     if isinstance(onward, End):
-        return Turn(replace(ended(onward, signal.at), order=signal), None)
-    return Turn(replace(asked(plan, onward.topic, onward.message, signal.at), order=signal), onward)
+        return Turn(replace(row_ended(onward, signal.at), order=signal), None)
+    return Turn(replace(row_waiting_for(plan, onward.topic, onward.message, signal.at), order=signal), onward)
 
 
 def _back(plan: Plan, row: Row, signal: Signal) -> Next | End:
@@ -336,7 +336,7 @@ def _topic(plan: Plan, name: str) -> str:
     return step.topic if step else name
 
 
-def mark(row: Row, signal: Signal) -> Row:
+def mark_signal(row: Row, signal: Signal) -> Row:
     """A signal changes no state: it is kept as the latest trouble, `overdue` as a mark, a redrive until it applies."""
     if row.ended:
         return row
@@ -365,6 +365,6 @@ def _awaited(row: Row, signal: Signal) -> list[Signal] | None:
     return [*(before | {signal.step: signal}).values()]
 
 
-def awaited(row: Row) -> Signal | None:
+def awaited_redrive(row: Row) -> Signal | None:
     """The redrive that was read before the dead letter of the step that this row is parked at."""
     return next((signal for signal in row.awaited or () if signal.step == row.step), None)

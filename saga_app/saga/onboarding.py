@@ -60,7 +60,7 @@ async def deprovision(request: Message, world: World) -> Outcome:
 
 #: A mail is attempted as a mail server's queue does it: a few times within seconds, then for six hours
 #: (RFC 5321 4.5.4.1). Greylisting defers the first mail to a recipient for 1 to 15 minutes, on some servers for an hour.
-#: The timeout is long because a server may scan a mail before it answers. See docs/mail-retries.md.
+#: The timeout is long because a server may scan a mail before it answers. See docs/how-to/send-mail.md.
 MAIL = Retry(attempts=16, timeout=20.0, delays=(1, 2, 5, 15, 60, 240, 300, 600, 1200, 1800, 3600), jitter=0.25)
 #: The follow-up mail gets half an hour, because the authorizations are revoked only after it.
 FOLLOW_UP = Retry(attempts=9, timeout=20.0, delays=(1, 2, 5, 15, 60, 240, 600, 900), jitter=0.25)
@@ -75,7 +75,7 @@ ONBOARDING = Plan(
         Step("notify", "notify", "notifier", notify, undo="retract", noted=True, retry=MAIL, at_once=LINES),
         Step("complete", "notified", "provisioner", complete, lag=False),
     ),
-    undos=(
+    compensations=(
         Step("deprovision", "deprovision", "provisioner", deprovision, retry=Retry(attempts=8)),
         Step("revoke", "revoke", "authorizer", revoke, retry=Retry(attempts=8)),
         Step("retract", "retract", "notifier", retract, noted=True, retry=FOLLOW_UP, at_once=LINES),

@@ -50,16 +50,16 @@ class Plan:
 
     name: str
     steps: tuple[Step, ...]
-    undos: tuple[Step, ...]
+    compensations: tuple[Step, ...]
     _by_topic: dict[str, Step] = field(default_factory=dict, init=False, repr=False, compare=False)
     _by_name: dict[str, Step] = field(default_factory=dict, init=False, repr=False, compare=False)
     _ahead: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self._by_topic.update({step.topic: step for step in self.steps + self.undos})
-        self._by_name.update({step.name: step for step in self.steps + self.undos})
+        self._by_topic.update({step.topic: step for step in self.steps + self.compensations})
+        self._by_name.update({step.name: step for step in self.steps + self.compensations})
         self._ahead.extend(step.topic for step in self.steps[1:])
-        known = {undo.topic for undo in self.undos}
+        known = {undo.topic for undo in self.compensations}
         for step in self.steps:
             if step.undo and step.undo not in known:
                 raise ValueError(f"saga {self.name}: step {step.name} names the undo {step.undo}, which is no step")
@@ -72,18 +72,18 @@ class Plan:
         """The step of this name."""
         return self._by_name.get(name)
 
-    def undone_by(self, topic: str) -> tuple[Step, ...]:
+    def compensated_by(self, topic: str) -> tuple[Step, ...]:
         """The steps that the step of this topic undoes."""
         return tuple(step for step in self.steps if step.undo == topic)
 
     @cached_property
     def topics(self) -> tuple[str, ...]:
         """The topics of all steps, in the order of the plan, undos last."""
-        return tuple(step.topic for step in self.steps + self.undos)
+        return tuple(step.topic for step in self.steps + self.compensations)
 
     def of(self, service: str) -> tuple[Step, ...]:
         """The steps that a service does."""
-        return tuple(step for step in self.steps + self.undos if step.service == service)
+        return tuple(step for step in self.steps + self.compensations if step.service == service)
 
     def on(self, topic: str) -> Step | None:
         """The step that is asked for on a topic."""

@@ -163,7 +163,7 @@ def _late(row: Row) -> str:
 
 
 def _waiting(plan: Plan, row: Row, now: str) -> str:
-    service = next((s.service for s in plan.steps + plan.undos if s.name == row.step), "somebody").capitalize()
+    service = next((s.service for s in plan.steps + plan.compensations if s.name == row.step), "somebody").capitalize()
     since = between(row.history[-1].ended_at if row.history else row.started_at, now)
     return f"{_prefix(row)}waits for the {service} to {row.step}, for {since:.1f} s"
 

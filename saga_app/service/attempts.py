@@ -13,9 +13,9 @@ from saga_app.service import metrics
 from saga_app.service.dead_letters import GaveUp
 from saga_app.service.headers import headers_for_signal
 from saga_app.service.memory.effects import Effects
-from saga_app.service.record import Receipt
+from saga_app.service.record import Outputs
 from saga_app.service.world import World
-from saga_app.stream import Fenced, Later
+from saga_app.stream import Fenced, RetryLater
 from saga_app.stream.consume.eager import Eager
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ class Attempts:
         """How long the mock world wants to take before the attempt, in seconds; 0 if it has."""
         return 0.0 if now.ready or self.world.behaves else self.world.lag(self.step, request, now.attempt)
 
-    async def act(self, receipt: Receipt, request: Message, now: Progress) -> Outcome | GaveUp | Later:
+    async def act(self, outputs: Outputs, request: Message, now: Progress) -> Outcome | GaveUp | RetryLater:
         """The outcome; or when to go on with what `Progress`. A failed attempt that is followed by one is a signal."""
         try:
             denied = None if self.world.behaves else self.world.pretend(self.step, request, now.attempt)
@@ -60,9 +60,9 @@ class Attempts:
             delay = self.step.retry.delay(now.attempt, error, dice)
             if delay is None:
                 return GaveUp(error, now.attempt)
-            self.signal(receipt, request, now.attempt, delay, error)
+            self.signal(outputs, request, now.attempt, delay, error)
             certain = now.certain and isinstance(error, Deferred)
-            return Later(delay, now._replace(attempt=now.attempt + 1, ready=False, certain=certain))
+            return RetryLater(delay, now._replace(attempt=now.attempt + 1, ready=False, certain=certain))
 
     async def attempt(self, request: Message) -> Outcome:
         """One attempt. Raises what the step raises, TimeoutError, and Fenced: the saga is another worker's by now."""
@@ -84,7 +84,7 @@ class Attempts:
         except TimeoutError as error:
             raise TimeoutError(str(error) or f"no answer within {self.step.retry.timeout:g} s") from None
 
-    def signal(self, receipt: Receipt, request: Message, attempt: int, delay: float, error: BaseException) -> None:
+    def signal(self, outputs: Outputs, request: Message, attempt: int, delay: float, error: BaseException) -> None:
         """Say that an attempt failed, and when the next one is."""
         at = self.world.now()
         signal = Signal(
@@ -101,4 +101,4 @@ class Attempts:
             reason=GaveUp(error, attempt).reason,
         )
         log.warning("attempt failed", saga=request.id, step=self.step.name, attempt=attempt, next_in_s=round(delay, 3))
-        receipt.send(SIGNALS, request.id.encode(), encode(signal), headers_for_signal(signal, self.step.service))
+        outputs.send(SIGNALS, request.id.encode(), encode(signal), headers_for_signal(signal, self.step.service))

@@ -13,7 +13,7 @@ from saga_app.service.memory.republisher import Republisher, Schedule
 from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
 from saga_app.service.step import StepLoop
-from saga_app.service.world import FilePolicy, LogMail, Mischief, MockStock, World
+from saga_app.service.world import FaultInjection, FilePolicy, LogMail, MockStock, World
 from saga_app.settings import Settings
 from saga_app.stream import Pool, Table
 
@@ -22,13 +22,13 @@ def world(settings: Settings) -> World:
     """The outside world by the settings."""
     departments = policy.load(settings.policy)
     mail = LogMail() if settings.mail.scheme == "log" else SmtpMail.at(settings.mail)
-    mischief = Mischief(
+    faults = FaultInjection(
         lag=(settings.lag.least, settings.lag.most),
         flaky=settings.flaky_rate,
         error=settings.error_rate,
         deny=settings.deny_rate,
     )
-    return World(MockStock(departments), FilePolicy(departments), mail, mischief, settings.seed)
+    return World(MockStock(departments), FilePolicy(departments), mail, faults, settings.seed)
 
 
 def serve_steps(

@@ -24,7 +24,7 @@ from saga_app.saga.messages import (
 )
 from saga_app.saga.plan import Step
 from saga_app.service import metrics
-from saga_app.service.record import RETRY_ATTEMPT, Receipt, Record
+from saga_app.service.record import RETRY_ATTEMPT, Outputs, Record
 from saga_app.stream import Refused
 from saga_app.stream.produce.refusal import size_of
 
@@ -82,7 +82,7 @@ class Refusals:
                 log.warning("signal refused by the broker", topic=refusal.topic, reason=str(refusal))
         return [refusal for refusal in refusals if refusal.topic != SIGNALS]
 
-    async def shorten(self, receipt: Receipt, letter: Refused, tries: int) -> None:
+    async def shorten(self, outputs: Outputs, letter: Refused, tries: int) -> None:
         """Send a dead letter that the dlq refused with less in it; `tries` were refused before.
 
         If the dlq refuses even the least, it is misconfigured or not authorised: the partition waits for that.
@@ -93,16 +93,16 @@ class Refusals:
             self.problem = f"dead letters cannot be stored: {letter}; check max.message.bytes and the ACLs of {DLQ}"
             await asyncio.sleep(AGAIN_S)
         value, headers = shortened(letter.value, letter.headers, *KEPT[min(tries, len(KEPT) - 1)])
-        receipt.send(DLQ, letter.key, value, headers)
+        outputs.send(DLQ, letter.key, value, headers)
         try:
-            await receipt.settled()
+            await outputs.acknowledged()
         except Refused:
             return  # the pool calls again
         self.problem = None
 
 
 def park(
-    receipt: Receipt,
+    outputs: Outputs,
     record: Record,
     request: Message | None,
     step: Step | Reader,
@@ -140,7 +140,7 @@ def park(
     place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
     log.error("parked", saga=letter.id, step=step.name, error=letter.error, reason=letter.reason, **place)
     key = id.encode() if id else record.key
-    receipt.send(DLQ, key, record.value if instead is None else instead, with_letter(record.headers, letter))
+    outputs.send(DLQ, key, record.value if instead is None else instead, with_letter(record.headers, letter))
 
 
 def with_letter(headers: Iterable[tuple[str, bytes]], letter: DeadLetter) -> list[tuple[str, bytes]]:

@@ -12,11 +12,11 @@ LOG_APPEND_TIME = 1
 RETRY_ATTEMPT = "retry-attempt"
 
 
-class Receipt(Protocol):
+class Outputs(Protocol):
     """Everything sent with it is acknowledged before the record counts as done."""
 
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Any = None) -> None: ...
-    async def settled(self) -> None: ...
+    async def acknowledged(self) -> None: ...
 
 
 class Record(Protocol):

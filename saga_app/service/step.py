@@ -26,9 +26,9 @@ from saga_app.service.kafka.repartition import misplaced
 from saga_app.service.memory import delayed_requests
 from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows
-from saga_app.service.record import LOG_APPEND_TIME, Receipt, Record
+from saga_app.service.record import LOG_APPEND_TIME, Outputs, Record
 from saga_app.service.world import World
-from saga_app.stream import Later, Refused
+from saga_app.stream import Refused, RetryLater
 from saga_app.stream.consume.eager import Eager
 
 log = structlog.get_logger()
@@ -62,7 +62,7 @@ class StepLoop:
         self.refusals = refusals or Refusals()
         self.rows, self.effects, self.broker_clock = rows, effects, broker_clock
         self.begins = step is plan.steps[0]
-        self.undoes = plan.undone_by(step.topic)
+        self.undoes = plan.compensated_by(step.topic)
         self.unmakes = [undone.name for undone in self.undoes if undone.noted]
         self.intends = effects is not None and step.noted and step.undo is not None
         self.attempts = Attempts(step, world, effects)
@@ -71,8 +71,8 @@ class StepLoop:
         self.log = log.bind()  # else it is bound anew for every line, said or not
 
     async def handle(
-        self, receipt: Receipt, _batch: Any, record: Record, progress: Progress | None = None
-    ) -> Later | None:
+        self, outputs: Outputs, _batch: Any, record: Record, progress: Progress | None = None
+    ) -> RetryLater | None:
         """One record, from its bytes to everything that it leads to; or until it has to wait for its next attempt.
 
         Each time it is looked anew whether there is still anything to do: what has come meanwhile counts.
@@ -81,53 +81,53 @@ class StepLoop:
         try:
             request = self.read(record, now.received_at)
         except Exception as error:  # whatever a record holds, it must not stop its partition
-            park(receipt, record, None, self.step, GaveUp(error, 1), now.received_at, self.world.now())
+            park(outputs, record, None, self.step, GaveUp(error, 1), now.received_at, self.world.now())
             return None
-        if misplaced(receipt, record, request.id, self.partitions):
+        if misplaced(outputs, record, request.id, self.partitions):
             return None
         memory = self.rows or self.effects
         try:
             async with memory.locked(record.partition, request.id) if memory else nullcontext():
-                return await self.work(receipt, record, request, now)
+                return await self.work(outputs, record, request, now)
         except FAULTS as error:  # a fault of ours on this record must not stop the others of its partition
             log.exception("record not handled", saga=request.id, step=self.step.name, offset=record.offset)
-            park(receipt, record, request, self.step, GaveUp(error, now.attempt), now.received_at, self.world.now())
+            park(outputs, record, request, self.step, GaveUp(error, now.attempt), now.received_at, self.world.now())
             return None
 
-    async def work(self, receipt: Receipt, record: Record, request: Message, now: Progress) -> Later | None:
+    async def work(self, outputs: Outputs, record: Record, request: Message, now: Progress) -> RetryLater | None:
         """One request, while no other of the same saga is worked on here."""
-        remembered = self.to_do(receipt, record, request, now)
+        remembered = self.to_do(outputs, record, request, now)
         if remembered is None:
             return None
         if self.undoes:
-            await self.bury(receipt, record, request)
+            await self.bury(outputs, record, request)
         if self.begins and self.broker_clock is not None and not self.broker_clock.known:
-            await self.start_by_broker_clock(receipt, record, request, now)
+            await self.start_by_broker_clock(outputs, record, request, now)
         now = now if now.started_at else self.begin(record, request, remembered, now)
         if lag := self.attempts.lag(request, now):
-            self.note_asked(receipt, record, request)
-            return Later(lag, now._replace(ready=True))
+            self.note_asked(outputs, record, request)
+            return RetryLater(lag, now._replace(ready=True))
         if self.intends and not now.begun:
-            await self.intend(receipt, record, request)
+            await self.intend(outputs, record, request)
             now = now._replace(begun=True)
-        finding = Eager(self.find_out(receipt, request, remembered, now))
+        finding = Eager(self.find_out(outputs, request, remembered, now))
         if finding.waits:
-            self.note_asked(receipt, record, request)
+            self.note_asked(outputs, record, request)
         found = await finding
-        if isinstance(found, Later):
-            self.note_asked(receipt, record, request)
+        if isinstance(found, RetryLater):
+            self.note_asked(outputs, record, request)
             if self.effects is None or not self.step.retry.leaves(now.attempt):
                 return found
-            await self.leave(receipt, record, request, found)
+            await self.leave(outputs, record, request, found)
         else:
-            await self.conclude(receipt, record, request, found, now)
+            await self.conclude(outputs, record, request, found, now)
         return None
 
-    def to_do(self, receipt: Receipt, record: Record, request: Message, now: Progress) -> Remembered | None:
+    def to_do(self, outputs: Outputs, record: Record, request: Message, now: Progress) -> Remembered | None:
         """What is remembered of the saga, if there is anything to do for this request."""
         row = self.rows.get(record.partition, request.id) if self.rows else None
         if row is not None:
-            if not self.take(receipt, record, request, row):
+            if not self.take(outputs, record, request, row):
                 self.absorbed(record, request)
                 return None
             if self.begins:
@@ -135,13 +135,13 @@ class StepLoop:
         try:
             remembered = self.effects.get(record.partition, request.id) if self.effects else NOTHING
         except BadMessage as error:
-            self.give_up(receipt, record, request, GaveUp(error, 1), now)
+            self.give_up(outputs, record, request, GaveUp(error, 1), now)
             return None
         if self.step.name in remembered.undone:
             self.absorbed(record, request)
             return None
         if answer := remembered.answers.get(self.step.name):  # it may not have been sent on
-            self.proceed(receipt, record, request, answer)
+            self.proceed(outputs, record, request, answer)
             return None
         if (
             delayed_requests.decide(remembered.waiting.get(self.step.name), record, request)
@@ -158,7 +158,7 @@ class StepLoop:
             return delayed_requests.progress(entry)
         return now._replace(started_at=self.world.now())
 
-    async def leave(self, receipt: Receipt, record: Record, request: Message, later: Later) -> None:
+    async def leave(self, outputs: Outputs, record: Record, request: Message, later: RetryLater) -> None:
         """Let a request wait outside its partition: its row keeps it, and its record is done.
 
         The signal of the failed attempt is acknowledged before: a redelivery that finds the row is absorbed. Without
@@ -166,30 +166,30 @@ class StepLoop:
         """
         progress: Progress = later.state
         with suppress(Refused):
-            await receipt.settled()
+            await outputs.acknowledged()
         if self.effects is not None:
             entry = delayed_requests.entry(record, request, progress, self.world.clock() + later.seconds)
             place = record.partition, request.id, self.step.name
-            self.effects.waits(receipt, *place, entry, had_no_effect=progress.begun and progress.certain)
+            self.effects.waits(outputs, *place, entry, had_no_effect=progress.begun and progress.certain)
 
     async def conclude(
-        self, receipt: Receipt, record: Record, request: Message, found: Outcome | GaveUp, now: Progress
+        self, outputs: Outputs, record: Record, request: Message, found: Outcome | GaveUp, now: Progress
     ) -> None:
         """Answer, or give up. A request that has waited outside its partition does not wait any more."""
         if isinstance(found, GaveUp):
-            self.give_up(receipt, record, request, found, now)
+            self.give_up(outputs, record, request, found, now)
             certain = now.begun and now.certain and isinstance(found.error, Deferred)
-            return await self.stop_waiting(receipt, record, request, certain)
-        answer = machine.answer(self.step, found, now.attempt, now.received_at, now.started_at, self.world.now())
+            return await self.stop_waiting(outputs, record, request, certain)
+        answer = machine.answer_of(self.step, found, now.attempt, now.received_at, now.started_at, self.world.now())
         if self.step.noted and self.effects is not None:
-            self.effects.answered(receipt, record.partition, request.id, self.step.name, answer)
+            self.effects.answered(outputs, record.partition, request.id, self.step.name, answer)
             with self.noted.time():
-                await receipt.settled()  # the world may answer otherwise when it is asked again
-        self.proceed(receipt, record, request, answer)
-        return await self.stop_waiting(receipt, record, request)
+                await outputs.acknowledged()  # the world may answer otherwise when it is asked again
+        self.proceed(outputs, record, request, answer)
+        return await self.stop_waiting(outputs, record, request)
 
     async def stop_waiting(
-        self, receipt: Receipt, record: Record, request: Message, had_no_effect: bool = False
+        self, outputs: Outputs, record: Record, request: Message, had_no_effect: bool = False
     ) -> None:
         """Remove the entry of a request, if any, after all that follows from it is acknowledged.
 
@@ -198,33 +198,33 @@ class StepLoop:
         if self.effects is None:
             return
         if had_no_effect or self.step.name in self.effects.get(record.partition, request.id).waiting:
-            await receipt.settled()
-            self.effects.stop_waiting(receipt, record.partition, request.id, self.step.name, had_no_effect)
+            await outputs.acknowledged()
+            self.effects.stop_waiting(outputs, record.partition, request.id, self.step.name, had_no_effect)
 
-    def give_up(self, receipt: Receipt, record: Record, request: Message, gave_up: GaveUp, since: Progress) -> None:
+    def give_up(self, outputs: Outputs, record: Record, request: Message, gave_up: GaveUp, since: Progress) -> None:
         """Park it for somebody to look at; but on the way back the other undos must go on."""
         now = self.world.now()
-        if not machine.is_undoing(request):
-            self.note_asked(receipt, record, request)
-            return park(receipt, record, request, self.step, gave_up, since.received_at, now)
+        if not machine.is_compensating(request):
+            self.note_asked(outputs, record, request)
+            return park(outputs, record, request, self.step, gave_up, since.received_at, now)
         no = Denied(f"{type(gave_up.error).__name__}: {gave_up.error}")
         began_at = since.started_at or since.received_at
-        answer = machine.answer(self.step, no, gave_up.attempts, since.received_at, began_at, now, failed=True)
-        return self.proceed(receipt, record, request, answer)
+        answer = machine.answer_of(self.step, no, gave_up.attempts, since.received_at, began_at, now, failed=True)
+        return self.proceed(outputs, record, request, answer)
 
-    async def on_refusal(self, receipt: Receipt, record: Record, refusals: Sequence[Refused], tries: int) -> bool:
+    async def on_refusal(self, outputs: Outputs, record: Record, refusals: Sequence[Refused], tries: int) -> bool:
         """The broker refused what this record led to: park it, so that its partition goes on. See `stream.Pool`."""
         lost = self.refusals.lost(refusals)
         if letter := next((refusal for refusal in lost if refusal.topic == DLQ), None):
-            await self.refusals.shorten(receipt, letter, tries)
+            await self.refusals.shorten(outputs, letter, tries)
         elif lost:
-            self.park_refused(receipt, record, lost[0])
+            self.park_refused(outputs, record, lost[0])
         if lost:
             with suppress(BadMessage, Refused):  # no request; or refused once more, then the pool calls again
-                await self.stop_waiting(receipt, record, self.read(record, self.world.now()))
+                await self.stop_waiting(outputs, record, self.read(record, self.world.now()))
         return bool(lost)
 
-    def park_refused(self, receipt: Receipt, record: Record, refusal: Refused) -> None:
+    def park_refused(self, outputs: Outputs, record: Record, refusal: Refused) -> None:
         """The saga waits for somebody; where its row waits for the next step already, it waits there."""
         now, step, instead = self.world.now(), self.step, None
         try:
@@ -232,17 +232,17 @@ class StepLoop:
         except BadMessage:
             request = None
         row = self.rows.get(record.partition, request.id) if self.rows and request else None
-        if row and request and (onward := machine.resumed(self.plan, row, request)):
+        if row and request and (onward := machine.resume_after(self.plan, row, request)):
             step, instead = self.plan.on(onward.topic) or step, encode(onward.message)
         gave_up = GaveUp(refusal, 1)
-        park(receipt, record, request, step, gave_up, now, now, instead=instead, refused_by=refusal.topic)
+        park(outputs, record, request, step, gave_up, now, now, instead=instead, refused_by=refusal.topic)
 
     def absorbed(self, record: Record, request: Message) -> None:
         """A request whose effect is there already, or must not be any more: there is nothing to do."""
         metrics.DUPLICATES.labels(record.topic).inc()
         log.debug("absorbed", saga=request.id, step=self.step.name, offset=record.offset)
 
-    async def bury(self, receipt: Receipt, record: Record, request: Message) -> None:
+    async def bury(self, outputs: Outputs, record: Record, request: Message) -> None:
         """Before an undo: the steps that it undoes must not act any more, though they may come later.
 
         Acknowledged before anything is taken back: after a restart the step may be read before its undo. Who keeps the
@@ -250,15 +250,15 @@ class StepLoop:
         """
         if self.effects is not None:
             for step in self.undoes:
-                self.effects.undone(receipt, record.partition, request.id, step.name)
-        self.note_asked(receipt, record, request)
-        await receipt.settled()
+                self.effects.undone(outputs, record.partition, request.id, step.name)
+        self.note_asked(outputs, record, request)
+        await outputs.acknowledged()
 
-    async def intend(self, receipt: Receipt, record: Record, request: Message) -> None:
+    async def intend(self, outputs: Outputs, record: Record, request: Message) -> None:
         """Note that a step which cannot be unmade begins: if we die in it, its undo must not take it for never done."""
         if self.effects is not None:
-            self.effects.begun(receipt, record.partition, request.id, self.step.name)
-        await receipt.settled()
+            self.effects.begun(outputs, record.partition, request.id, self.step.name)
+        await outputs.acknowledged()
 
     def read(self, record: Record, now: str) -> Message:
         """The request, or `BadMessage`. `now` is when this worker took it (ISO)."""
@@ -274,21 +274,21 @@ class StepLoop:
             return iso(record_time(record.timestamp, epoch(now)))
         return iso(record_time(record.timestamp, epoch(now), clock.ahead_s)) if clock.known else now
 
-    async def start_by_broker_clock(self, receipt: Receipt, record: Record, request: Message, now: Progress) -> None:
+    async def start_by_broker_clock(self, outputs: Outputs, record: Record, request: Message, now: Progress) -> None:
         """Set the start of a saga whose request is among the first of a worker, that does not know the broker's clock.
 
         The acknowledgement of the row tells the broker's time. Until then the saga starts now, so that nothing makes it
         overdue; afterwards with its wait in the topic.
         """
-        self.note_asked(receipt, record, request)
-        await receipt.settled()
+        self.note_asked(outputs, record, request)
+        await outputs.acknowledged()
         row = self.rows.get(record.partition, request.id) if self.rows else None
         started_at = self.asked_at(record, now.received_at)
         if self.rows and row and started_at < row.started_at:
-            self.rows.mark(receipt, record.partition, row, changed(row, started_at=started_at))
+            self.rows.mark(outputs, record.partition, row, changed(row, started_at=started_at))
             request.started_at = started_at
 
-    def take(self, receipt: Receipt, record: Record, request: Message, row: Row) -> bool:
+    def take(self, outputs: Outputs, record: Record, request: Message, row: Row) -> bool:
         """Whether there is anything to do; not if it is a duplicate, or if what it leads to has been seen already."""
         if self.begins and is_second(row, request, record):
             same = (request.user, request.idempotency) == (row.user, row.idempotency)
@@ -299,18 +299,18 @@ class StepLoop:
             report = log.debug if same and row.state in ("running", "completed") else log.info
             report("second request for a saga ignored", saga=row.id, reason=reason, state=row.state, **place)
             return False
-        if machine.passed(row, request):
+        if machine.is_past(row, request):
             return False
-        if onward := machine.resumed(self.plan, row, request):
-            self.send_on(receipt, record, onward, row.updated_at)
+        if onward := machine.resume_after(self.plan, row, request):
+            self.send_on(outputs, record, onward, row.updated_at)
             return False
         return True
 
-    def note_asked(self, receipt: Receipt, record: Record, request: Message) -> None:
+    def note_asked(self, outputs: Outputs, record: Record, request: Message) -> None:
         """Note that this request is here, and what its saga waits for; needless when the outcome is noted at once."""
         if self.rows is not None:
-            news = machine.asked(self.plan, record.topic, request, self.world.now())
-            self.rows.note(receipt, record.partition, self.stamped(news, record))
+            news = machine.row_waiting_for(self.plan, record.topic, request, self.world.now())
+            self.rows.note(outputs, record.partition, self.stamped(news, record))
 
     def stamped(self, news: Row, record: Record) -> Row:
         """A row with the place of the record with which its saga began, if this is the one."""
@@ -319,14 +319,14 @@ class StepLoop:
         return news
 
     async def find_out(
-        self, receipt: Receipt, request: Message, remembered: Remembered, now: Progress
-    ) -> Outcome | GaveUp | Later:
+        self, outputs: Outputs, request: Message, remembered: Remembered, now: Progress
+    ) -> Outcome | GaveUp | RetryLater:
         """What comes of an attempt; an undo of what certainly has not been done need not act."""
         if self.unmakes and not any(may_be_done(remembered, name) for name in self.unmakes):
             return Done(remark=f"nothing to take back: {', '.join(self.unmakes)} was not done")
-        return await self.attempts.act(receipt, request, now)
+        return await self.attempts.act(outputs, request, now)
 
-    def proceed(self, receipt: Receipt, record: Record, request: Message, answer: Answer) -> None:
+    def proceed(self, outputs: Outputs, record: Record, request: Message, answer: Answer) -> None:
         """Send the saga where it goes next, or note how it has ended."""
         done = answer.visit
         self.outcomes[done.outcome].inc()
@@ -334,34 +334,34 @@ class StepLoop:
         row = self.rows.get(record.partition, request.id) if self.rows else None
         if row is not None and self.turned(row, request):
             return self.absorbed(record, request)
-        after = machine.following(request, self.step, answer)
+        after = machine.next_after(request, self.step, answer)
         if isinstance(after, machine.Next):
-            self.send_on(receipt, record, after, done.ended_at)
+            self.send_on(outputs, record, after, done.ended_at)
         elif self.rows is None:  # a slip that nobody of ours has written
             error = BadMessage(
                 f"slip: nothing follows {self.step.name}, and only {self.plan.steps[0].service} ends a saga"
             )
-            return park(receipt, record, request, self.step, GaveUp(error, 1), done.received_at, done.ended_at)
+            return park(outputs, record, request, self.step, GaveUp(error, 1), done.received_at, done.ended_at)
         if self.rows is not None:
             news = self.stamped(self.news(after, done.ended_at), record)
-            self.rows.advance(receipt, record.partition, row, news)
+            self.rows.advance(outputs, record.partition, row, news)
         self.log.debug("step", saga=request.id, step=self.step.name, outcome=done.outcome, attempts=done.attempts)
         return None
 
     def news(self, after: machine.Next | machine.End, at: str) -> Row:
         """The row of a saga that goes on, or has ended."""
         if isinstance(after, machine.Next):
-            return machine.asked(self.plan, after.topic, after.message, at)
-        return machine.ended(after, at)
+            return machine.row_waiting_for(self.plan, after.topic, after.message, at)
+        return machine.row_ended(after, at)
 
-    def send_on(self, receipt: Receipt, record: Record, onward: machine.Next, at: str) -> None:
+    def send_on(self, outputs: Outputs, record: Record, onward: machine.Next, at: str) -> None:
         """Ask for the next step."""
         headers = headers_for(onward.message, onward.topic, self.step.service, at, record.headers)
-        receipt.send(onward.topic, onward.message.id.encode(), encode(onward.message), headers)
+        outputs.send(onward.topic, onward.message.id.encode(), encode(onward.message), headers)
 
     def turned(self, row: Row, request: Message) -> bool:
         """Whether an operator has turned the saga round while the step acted: its undo is on the way."""
-        return machine.is_turned(row) and not machine.is_undoing(request)
+        return machine.is_turned(row) and not machine.is_compensating(request)
 
 
 def origin(record: Record) -> tuple[int, int]:

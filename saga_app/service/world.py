@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Mischief:
+class FaultInjection:
     """How the mock world behaves: seconds of lag from-to, and rates between 0 and 1."""
 
     lag: tuple[float, float] = (0.0, 0.0)
@@ -32,7 +32,7 @@ class Mischief:
 
 
 #: The world behaves.
-NONE = Mischief()
+NONE = FaultInjection()
 
 
 class World:
@@ -43,14 +43,14 @@ class World:
         stock: Stock,
         policy: Policy,
         mail: Mail,
-        mischief: Mischief = Mischief(),
+        faults: FaultInjection = FaultInjection(),
         seed: int = 0,
         clock: Callable[[], float] = time,
     ) -> None:
         self.stock, self.policy, self.mail = stock, policy, mail
-        self.mischief, self.seed = mischief, seed
+        self.faults, self.seed = faults, seed
         self.clock = clock
-        self.behaves = mischief == NONE  #: Nothing need be pretended.
+        self.behaves = faults == NONE  #: Nothing need be pretended.
 
     async def close(self) -> None:
         """Nothing more will be asked of it."""
@@ -67,7 +67,7 @@ class World:
 
     def lag(self, step: Step, request: Message, attempt: int) -> float:
         """How long the mock world takes for an attempt, in seconds."""
-        least, most = self.mischief.lag
+        least, most = self.faults.lag
         if not (step.lag and most):
             return 0.0
         return least + (most - least) * self.dice(request.key(step.name), "lag", _since_the_first(request, attempt))
@@ -77,17 +77,17 @@ class World:
 
         The dice fall anew when a saga is redriven: what has failed for good may work then.
         """
-        mischief = self.mischief
+        faults = self.faults
         if not step.lag:
             return None
         key, redriven = request.key(step.name), request.attempt - 1
         attempt = _since_the_first(request, attempt)
-        if mischief.error and self.dice(key, "error", redriven) < mischief.error:
+        if faults.error and self.dice(key, "error", redriven) < faults.error:
             raise Permanent(f"the mock {step.service} fails for good (SAGA_ERROR_RATE)")
-        if mischief.flaky and self.dice(key, "flaky", attempt) < mischief.flaky:
+        if faults.flaky and self.dice(key, "flaky", attempt) < faults.flaky:
             raise Transient(f"the mock {step.service} did not answer (SAGA_FLAKY_RATE)")
         undoing = request.slip is not None and request.slip.undoing
-        if mischief.deny and not undoing and self.dice(key, "deny") < mischief.deny:
+        if faults.deny and not undoing and self.dice(key, "deny") < faults.deny:
             return Denied(f"the mock {step.service} says no (SAGA_DENY_RATE)")
         return None
 

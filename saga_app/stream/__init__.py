@@ -14,11 +14,11 @@ At least once: after a crash a record may be handled again, and must send its ou
 
 from saga_app.stream.consume.assignor import Assignor
 from saga_app.stream.consume.batch import Batch
-from saga_app.stream.consume.delay_queue import Later
+from saga_app.stream.consume.delay_queue import RetryLater
 from saga_app.stream.consume.lease import Fenced
 from saga_app.stream.consume.pool import Pool
 from saga_app.stream.partition import partition_of
-from saga_app.stream.produce.outputs import Headers, Receipt
+from saga_app.stream.produce.outputs import Headers, Outputs
 from saga_app.stream.produce.refusal import Refused
 from saga_app.stream.produce.sender import Message, NotAcknowledged, Sender
 from saga_app.stream.table.rocks_store import CannotStore
@@ -31,12 +31,12 @@ __all__ = [
     "CannotStore",
     "Fenced",
     "Headers",
-    "Later",
     "Message",
     "NotAcknowledged",
+    "Outputs",
     "Pool",
-    "Receipt",
     "Refused",
+    "RetryLater",
     "Sender",
     "Table",
     "Transport",

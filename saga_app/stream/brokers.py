@@ -58,7 +58,7 @@ class Brokers:
             self._client.close()
 
 
-class Looks:
+class BrokerProbe:
     """One after the other at the clients of a worker."""
 
     def __init__(self, consumer: Any) -> None:

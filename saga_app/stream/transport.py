@@ -10,8 +10,8 @@ from saga_app.stream import log_throttle
 from saga_app.stream.consume.consumer import Consumer
 from saga_app.stream.consume.fetcher import Loss
 from saga_app.stream.consume.lease import Lease
-from saga_app.stream.produce.batching_producer import Outbox
-from saga_app.stream.produce.outputs import Receipt
+from saga_app.stream.produce.batching_producer import BatchingProducer
+from saga_app.stream.produce.outputs import Outputs
 from saga_app.stream.produce.producer import Producer
 
 
@@ -54,10 +54,10 @@ class Transport(driver.Transport):
         self.partitions = partitions
         self.librdkafka = dict(librdkafka or {})
         self.lease = Lease(app.conf.broker_session_timeout, app.conf.broker_heartbeat_interval)
-        self.outbox: Outbox
-        self.rows: Outbox
+        self.messages: BatchingProducer
+        self.rows: BatchingProducer
         self.on_loss: Callable[[Loss], None] | None = None  #: told of records that were deleted before they were read
-        self.sending: dict[str, Outbox] = {}  #: what it sends, and where
+        self.sending: dict[str, BatchingProducer] = {}  #: what it sends, and where
 
     @classmethod
     def install(cls, app: AppT, **settings: Any) -> Self:
@@ -72,20 +72,20 @@ class Transport(driver.Transport):
         """`host:port,…` for librdkafka."""
         return ",".join(driver.server_list(self.app.conf.broker, self.default_port))
 
-    def open_outboxes(self) -> None:
+    def open_producers(self) -> None:
         """Inside the running loop."""
-        self.outbox = Outbox(self.bootstrap, self.send_s, partitions=self.partitions, **self.librdkafka)
-        self.rows = Outbox(self.bootstrap, self.lease.row_timeout_s, self.lease.holds, **self.librdkafka)
-        self.sending = {"rows": self.rows, "outputs": self.outbox}
+        self.messages = BatchingProducer(self.bootstrap, self.send_s, partitions=self.partitions, **self.librdkafka)
+        self.rows = BatchingProducer(self.bootstrap, self.lease.row_timeout_s, self.lease.holds, **self.librdkafka)
+        self.sending = {"rows": self.rows, "outputs": self.messages}
 
-    async def close_outboxes(self) -> None:
+    async def close_producers(self) -> None:
         """Rows first: nothing that follows from a row may go out without it. Nothing if they were never opened."""
-        for outbox in self.sending.values():
-            await outbox.close()
+        for batching_producer in self.sending.values():
+            await batching_producer.close()
 
-    def receipt(self) -> Receipt:
+    def new_outputs(self) -> Outputs:
         """For a batch, or for one run of a coroutine handler."""
-        return Receipt(self.outbox)
+        return Outputs(self.messages)
 
     @property
     def inflight(self) -> int:
@@ -97,4 +97,4 @@ class Transport(driver.Transport):
     @property
     def full(self) -> bool:
         """Whether messages wait that librdkafka cannot take: do not begin anything new."""
-        return self.outbox.full or self.rows.full
+        return self.messages.full or self.rows.full

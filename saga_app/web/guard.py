@@ -1,4 +1,4 @@
-"""Who may read and change what over HTTP. docs/networks.md has the rules in words.
+"""Who may read and change what over HTTP. docs/how-to/secure-access.md has the rules in words.
 
 Three things are checked. The host: a page can have its own name point to 127.0.0.1 (DNS rebinding), so a client that
 is trusted by its address has to use a name that no stranger can own. The origin: a browser sends a form of any page in

@@ -9,7 +9,7 @@ from hashlib import blake2b
 import orjson
 from aiohttp import web
 
-from saga_app.web.new_users import Newcomers
+from saga_app.web.new_users import NewUsers
 from saga_app.web.problem import Problem
 
 KEY_HEADER = "Idempotency-Key"
@@ -32,7 +32,7 @@ def id_from_key(key: str, index: int) -> str:
     return base32(int.from_bytes(digest) >> 4, 20)
 
 
-def mark_of(key: str, asked: Newcomers) -> str:
+def mark_of(key: str, asked: NewUsers) -> str:
     """The mark of a request: `KEY.BODY`. The body counts by its meaning, whether it came as JSON or as CSV."""
     owner = blake2b(key.encode(), digest_size=10).digest()
     users = [[entry.name, entry.email, entry.department, entry.id, entry.again] for entry in asked.entries]

@@ -41,7 +41,7 @@ NAMED = 1000
 PACKED = ("", "identity", "gzip", "deflate")
 
 
-class Newcomer(BaseModel):
+class NewUser(BaseModel):
     """A user to be onboarded; without an id one is made. The rules are those of every new user, also by Kafka."""
 
     model_config = ConfigDict(title="NewUser")
@@ -67,23 +67,23 @@ class Newcomer(BaseModel):
         return User(self.name, self.email, self.department)
 
 
-_ONE = TypeAdapter(Newcomer)
+_ONE = TypeAdapter(NewUser)
 
 
 @dataclass(frozen=True, slots=True)
-class Newcomers:
+class NewUsers:
     """What a request asked for: `many` tells a list (of one, perhaps) from a single user.
 
     Of a CSV file, `lines` are those at which the entries start, and `encoding` is the one in which it was read.
     """
 
-    entries: list[Newcomer]
+    entries: list[NewUser]
     many: bool
     lines: Sequence[int] = ()
     encoding: str | None = None
 
 
-async def read(request: web.Request) -> Newcomers:
+async def read(request: web.Request) -> NewUsers:
     """The users in the body of a request. Raises `Problem` 400, 413, 415 or 422."""
     kind, charset = request.content_type, request.charset
     if kind not in ("application/json", "text/csv"):
@@ -115,20 +115,20 @@ def _too_large(most: int) -> Problem:
     return Problem(413, f"the body is over {limit}", headers={"Connection": "close"})
 
 
-def from_json(body: bytes) -> Newcomers:
+def from_json(body: bytes) -> NewUsers:
     """One object or an array of objects. Raises `Problem`."""
     try:
         given = orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
         raise Problem(400, f"the body is not JSON: {error}") from None
     if isinstance(given, list):
-        return Newcomers(_checked(given), many=True)
+        return NewUsers(_checked(given), many=True)
     if len(body) > ONE_BYTES:
         raise _too_large(ONE_BYTES)
-    return Newcomers(_checked([given]), many=False)
+    return NewUsers(_checked([given]), many=False)
 
 
-def from_csv(body: bytes, charset: str | None = None, limit: int = LIST_ENTRIES) -> Newcomers:
+def from_csv(body: bytes, charset: str | None = None, limit: int = LIST_ENTRIES) -> NewUsers:
     """A header line that names name, email, department and perhaps id, in any order; then a line a user.
 
     `charset` is the one that the sender declared, `limit` is the most users. Raises `Problem`.
@@ -142,7 +142,7 @@ def from_csv(body: bytes, charset: str | None = None, limit: int = LIST_ENTRIES)
     columns = _header(records)
     lines = [record.line for record in records[1:]]
     entries = _checked([_cells(columns, record) for record in records[1:]], lines, limit)
-    return Newcomers(entries, many=True, lines=lines, encoding=encoding)
+    return NewUsers(entries, many=True, lines=lines, encoding=encoding)
 
 
 def _header(records: list[Record]) -> list[str]:
@@ -188,7 +188,7 @@ def _cells(header: list[str], record: Record) -> dict[str, str] | str:
     return entry
 
 
-def _checked(given: list[Any], lines: Sequence[int] = (), limit: int = LIST_ENTRIES) -> list[Newcomer]:
+def _checked(given: list[Any], lines: Sequence[int] = (), limit: int = LIST_ENTRIES) -> list[NewUser]:
     """All of them, or a `Problem` that names every mistake by index and field, and by its line in a CSV file."""
     if not given:
         raise Problem(
@@ -196,7 +196,7 @@ def _checked(given: list[Any], lines: Sequence[int] = (), limit: int = LIST_ENTR
         )
     if len(given) > limit:
         raise Problem(413, f"{len(given)} users; at most {limit} in one request")
-    entries: list[Newcomer] = []
+    entries: list[NewUser] = []
     faults: list[Fault] = []
     for index, entry in enumerate(given):
         try:
@@ -241,7 +241,7 @@ def _words(error: Any) -> str:
     return words(error)
 
 
-def _twice(entries: list[Newcomer], lines: Sequence[int]) -> list[Fault]:
+def _twice(entries: list[NewUser], lines: Sequence[int]) -> list[Fault]:
     first: dict[str, int] = {}
     faults = []
     for index, entry in enumerate(entries):

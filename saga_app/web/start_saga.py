@@ -2,7 +2,7 @@
 
 A 202 means that the broker has acknowledged the saga. A client that does not know whether its request has arrived sends
 the same again with the same Idempotency-Key: the ids follow from it, so that no user is onboarded twice. A key belongs
-to one body: with another body it is refused. See docs/files-and-requests.md for what is remembered where.
+to one body: with another body it is refused. See docs/reference/http-behaviour.md for what is remembered where.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from saga_app.stream.produce.sender import Message as Outgoing
 from saga_app.web import new_users
 from saga_app.web.existing import ROLLED_BACK, ExistingSaga
 from saga_app.web.idempotency import KEY_HEADER, base32, id_from_key, key_of, key_part, mark_of
-from saga_app.web.new_users import Newcomer, Newcomers
+from saga_app.web.new_users import NewUser, NewUsers
 from saga_app.web.problem import Fault, Problem
 
 #: Where a saga begins.
@@ -165,7 +165,7 @@ class Starter:
         asked = await new_users.read(request)
         return (await self.start(asked, key_of(request), trace_of(request))).answer(self.url)
 
-    async def start(self, asked: Newcomers, key: str | None = None, trace: Headers = ()) -> Started:
+    async def start(self, asked: NewUsers, key: str | None = None, trace: Headers = ()) -> Started:
         """Send what is not there yet, and return when the broker has it. Raises `Problem` 409, 422 or 503.
 
         `trace` are the headers of the trace context in which the request came.
@@ -187,7 +187,7 @@ class Starter:
             await self._send(new, mark, [id for id in ids if id in there], trace)
         return Started(ids=ids, many=asked.many, existing=len(ids) - len(new), encoding=asked.encoding)
 
-    async def _id_of(self, entry: Newcomer, index: int, key: str | None, mark: str | None) -> str:
+    async def _id_of(self, entry: NewUser, index: int, key: str | None, mark: str | None) -> str:
         if entry.id is None:
             return id_from_key(key, index) if key else self.new_id()
         return await self._next_id(entry.id, index, mark) if entry.again else entry.id
@@ -218,7 +218,7 @@ class Starter:
         return {**{id: self.accepted[id] for id in ids if id in self.accepted}, **known}
 
     async def _look_up(
-        self, asked: Newcomers, ids: Sequence[str], key: str | None, mark: str | None
+        self, asked: NewUsers, ids: Sequence[str], key: str | None, mark: str | None
     ) -> tuple[dict[str, ExistingSaga], bool]:
         """What exists of this request or of another one with its key, and whether the key was used for another body."""
         wanted = [id for id, entry in zip(ids, asked.entries, strict=True) if key or entry.id]
@@ -236,7 +236,7 @@ class Starter:
         if taken or any(other.startswith(key_part(mark)) for other in marks - {mark}):
             raise _other_body()
 
-    def _check_ids(self, asked: Newcomers, ids: list[str], there: Mapping[str, ExistingSaga], mark: str | None) -> None:
+    def _check_ids(self, asked: NewUsers, ids: list[str], there: Mapping[str, ExistingSaga], mark: str | None) -> None:
         """Raises `Problem` for ids that exist or are under way, unless this is the request that has started them."""
         faults: list[Fault] = []
         for index, (id, entry) in enumerate(zip(ids, asked.entries, strict=True)):
@@ -254,7 +254,7 @@ class Starter:
         new_users.refuse(faults, len(ids), asked.lines)
 
     async def _send(
-        self, new: list[tuple[str, Newcomer]], mark: str | None, there: Sequence[str], trace: Headers
+        self, new: list[tuple[str, NewUser]], mark: str | None, there: Sequence[str], trace: Headers
     ) -> None:
         """Raises `Problem`; requests that wait for the same flight get the same."""
         if reason := self.room(len(new)):
@@ -306,7 +306,7 @@ def _remember(memory: OrderedDict[str, Any], pairs: Iterable[tuple[str, Any]]) -
         memory.popitem(last=False)
 
 
-def _is_same(entry: Newcomer, saga: ExistingSaga, mark: str | None) -> bool:
+def _is_same(entry: NewUser, saga: ExistingSaga, mark: str | None) -> bool:
     """Whether the request with this mark has started the saga.
 
     A saga of an earlier version has no mark: there an id that follows from the key, and the same user, are enough.
@@ -316,7 +316,7 @@ def _is_same(entry: Newcomer, saga: ExistingSaga, mark: str | None) -> bool:
     return saga.idempotency == mark
 
 
-def _refuse_repeated(ids: Sequence[str], asked: Newcomers) -> None:
+def _refuse_repeated(ids: Sequence[str], asked: NewUsers) -> None:
     """Raises `Problem` if two entries come to the same id, such as `ada` that begins again as `ada~2`, and `ada~2`."""
     first = {id: index for index, id in reversed([*enumerate(ids)])}
     faults: list[Fault] = [

@@ -19,5 +19,5 @@ def brisk(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 
 app = workers.service("notifier", lambda settings: settings.notifier_port)
 build.serve_steps(
-    app, effects=effects(app), plan=Plan(ONBOARDING.name, brisk(ONBOARDING.steps), brisk(ONBOARDING.undos))
+    app, effects=effects(app), plan=Plan(ONBOARDING.name, brisk(ONBOARDING.steps), brisk(ONBOARDING.compensations))
 )

@@ -27,7 +27,7 @@ ADA = {"name": "Ada", "email": "ada@example.com", "department": "Sales"}
 OURS = {"Origin": SAGA, "Sec-Fetch-Site": "same-origin"}
 RIGHT = {"Authorization": "Bearer open-sesame"}
 
-#: As docs/networks.md says; and with no more than the name of the public host.
+#: As docs/how-to/secure-access.md says; and with no more than the name of the public host.
 FULL = {"public_url": SAGA, "proxies": "127.0.0.1", "token": "open-sesame"}
 LEAST = {"public_url": SAGA, "token": "open-sesame"}
 

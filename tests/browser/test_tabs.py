@@ -14,7 +14,7 @@ from tests.wait import until
 #: One more than the connections that a browser opens to a server by HTTP/1.1, and one more than that.
 TABS = 8
 
-#: A browser without Web Locks: plain HTTP to another host than this one.
+#: A browser without Web KeyLocks: plain HTTP to another host than this one.
 WITHOUT_LOCKS = "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })"
 
 

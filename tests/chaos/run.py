@@ -111,9 +111,9 @@ def storm(on: Stage) -> None:
 
 def say(on: Stage, when: str) -> None:
     """A line on the way."""
-    mischief = sum(on.diary.counted().values())
+    faults = sum(on.diary.counted().values())
     print(
-        f"{when}: {len(on.users.accepted)} of {on.options.sagas} users accepted, {mischief} misfortunes, "
+        f"{when}: {len(on.users.accepted)} of {on.options.sagas} users accepted, {faults} faults, "
         f"lag {on.watch.stillness.lag}, a partition stood still for {on.watch.stillness.longest}",
         flush=True,
     )

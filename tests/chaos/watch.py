@@ -1,4 +1,4 @@
-"""Looks at the groups' offsets and at the workers' counters while it storms."""
+"""BrokerProbe at the groups' offsets and at the workers' counters while it storms."""
 
 import asyncio
 import logging

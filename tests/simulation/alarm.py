@@ -39,8 +39,8 @@ class Alarm(Schedule):
         if self.worker.dead:
             return
         WORK.set(Work(self.worker))  # of this callback
-        receipt: Any = self.worker.receipt()
+        outputs: Any = self.worker.new_outputs()
         with suppress(Killed):
             for due in self.take_due(self.effects.get):
                 self.bus.happened["published again"] += 1
-                republish(ONBOARDING, receipt, due)
+                republish(ONBOARDING, outputs, due)

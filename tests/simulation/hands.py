@@ -13,8 +13,8 @@ from mode.utils.queues import ThrowableQueue
 
 from saga_app.stream import partition_of
 from saga_app.stream.consume.batch import Batch
-from saga_app.stream.produce.outputs import BY_KEY, Receipt
-from saga_app.stream.table.key_lock import Locked, Locks
+from saga_app.stream.produce.outputs import BY_KEY, Outputs
+from saga_app.stream.table.key_lock import KeyLock, KeyLocks
 
 if TYPE_CHECKING:
     from tests.simulation.worker import Worker
@@ -83,24 +83,24 @@ class FakeTable:
         self.worker, self.changelog = worker, changelog
         self.rows: dict[tuple[int, bytes], bytes] = {}
         self.recovered: list[Callable[[], None]] = []  #: called after each recovery
-        self.locks: Locks = {}
+        self.locks: KeyLocks = {}
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         return self.rows.get((partition, key))
 
-    def write(self, receipt: Receipt, partition: int, key: bytes, value: bytes | None) -> None:
+    def write(self, outputs: Outputs, partition: int, key: bytes, value: bytes | None) -> None:
         assert value is not None
         if partition not in self.worker.mine:
             self.worker.bus.wrong.append(f"{self.changelog}[{partition}]: a row was written by a stranger")
         self.rows[partition, key] = value
-        report = receipt.expect()
-        self.worker.outbox.put(self.changelog, key, value, headers=None, partition=partition, report=report)
+        report = outputs.expect()
+        self.worker.producer.put(self.changelog, key, value, headers=None, partition=partition, report=report)
 
     async def owned(self) -> None:
         """It is."""
 
-    def locked(self, partition: int, key: bytes) -> Locked:
-        return Locked(self.locks, (partition, key))
+    def locked(self, partition: int, key: bytes) -> KeyLock:
+        return KeyLock(self.locks, (partition, key))
 
     def recover(self, partitions: list[int]) -> None:
         """From the changelog; rows of others are forgotten."""

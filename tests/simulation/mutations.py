@@ -20,7 +20,7 @@ from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
 from saga_app.service.step import StepLoop
 from saga_app.stream.consume.ledger import Ledger
-from saga_app.stream.produce.outputs import Receipt
+from saga_app.stream.produce.outputs import Outputs
 
 Function = Callable[..., Any]
 Mutate = Callable[[Function], Function]
@@ -68,14 +68,14 @@ def nothing(*_arguments: Any) -> None:
 # -- the stream layer
 
 
-@mutation((Receipt, "settled"))
+@mutation((Outputs, "acknowledged"))
 def ack_before_send(_original: Function) -> Function:
     """A record counts as done before what it led to is acknowledged."""
 
-    async def settled(_self: Receipt) -> None:
+    async def acknowledged(_self: Outputs) -> None:
         pass
 
-    return settled
+    return acknowledged
 
 
 @mutation((Ledger, "committable"))
@@ -170,16 +170,16 @@ def mail_begun_without_a_note(_original: Function) -> Function:
     return nothing
 
 
-@mutation((Receipt, "settled"))
+@mutation((Outputs, "acknowledged"))
 def undo_sent_before_its_tombstone(original: Function) -> Function:
     """A handler does not wait for what it must have written before it sends; only its record does."""
 
-    async def settled(self: Receipt) -> None:
+    async def acknowledged(self: Outputs) -> None:
         caller = inspect.currentframe().f_back  # type: ignore[union-attr]
         if caller is not None and "saga_app/service" not in caller.f_code.co_filename:
             await original(self)
 
-    return settled
+    return acknowledged
 
 
 # -- requests that wait outside their partition

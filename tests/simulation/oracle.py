@@ -11,7 +11,7 @@ from saga_app.saga.messages import DLQ, EFFECTS, SIGNALS, Message, Parked, Row, 
 from saga_app.saga.times import iso
 from tests.record import FakeRecord
 from tests.simulation.outside import FOLLOW_UP, WELCOME, Mail
-from tests.simulation.system import Newcomer, System
+from tests.simulation.system import NewUser, System
 
 STEPS = ("provision", "authorize", "notify", "complete")
 UNDO = {"provision": "deprovision", "authorize": "revoke", "notify": "retract"}
@@ -175,26 +175,26 @@ def _denied(case: Case) -> str | None:
         return "there is no policy for its department"
     if user.email.startswith("refused"):
         return "its mail was refused"
-    denied = [s for s in STEPS[:3] if world.dice(f"onboarding:{case.id}:{s}", "deny") < world.mischief.deny]
+    denied = [s for s in STEPS[:3] if world.dice(f"onboarding:{case.id}:{s}", "deny") < world.faults.deny]
     return f"the mock world denies {denied[0]}" if denied else None
 
 
 def history_fits(case: Case) -> Iterator[str]:
     """Completed: all steps. Rolled back: after the "no" the undos, newest first, each done, and none is missing."""
     row = case.last
-    steps, undos = row.history[: case.turn], row.history[case.turn + 1 :]
+    steps, compensations = row.history[: case.turn], row.history[case.turn + 1 :]
     if [line.step for line in steps] != list(STEPS[: case.turn]):
         yield f"went {[line.step for line in steps]}"
     if row.state == "completed":
-        if case.turn != len(STEPS) or undos:
+        if case.turn != len(STEPS) or compensations:
             yield f"completed after {[line.step for line in row.history]}"
         return
-    names = [line.step for line in undos]
+    names = [line.step for line in compensations]
     if names != sorted(names, key=NEWEST_FIRST.index) or len(set(names)) < len(names):
         yield f"undid {names}"
     if missing := {UNDO[line.step] for line in steps if line.step in UNDO} - set(names):
         yield f"did not undo: {sorted(missing)}"
-    failed = [line.step for line in undos if line.outcome != "done"]
+    failed = [line.step for line in compensations if line.outcome != "done"]
     if bool(failed) != (row.state == "rollback-incomplete"):
         yield f"is called {row.state}, undos that failed: {failed}"
     if failed and not _undos_can_fail(case):
@@ -233,9 +233,9 @@ def has_one_device(case: Case) -> Iterator[str]:
 
 def is_one_user(case: Case) -> Iterator[str]:
     """Who was requested first is onboarded, whoever requests the same id later."""
-    asked = [Newcomer(user.id, user.department, user.email) for user in case.system.requests if user.id == case.id]
+    asked = [NewUser(user.id, user.department, user.email) for user in case.system.requests if user.id == case.id]
     told = [message.user for _, message in case.requests] + [row.user for row in case.rows]
-    seen = {Newcomer(case.id, user.department, user.email) for user in told}
+    seen = {NewUser(case.id, user.department, user.email) for user in told}
     if len(seen) != 1 or not seen <= set(asked):
         yield f"is {len(seen)} users: {sorted(map(str, seen))}"
 

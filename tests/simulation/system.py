@@ -12,7 +12,7 @@ from saga_app.service import policy
 from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
 from saga_app.service.step import StepLoop
-from saga_app.service.world import Mischief, World
+from saga_app.service.world import FaultInjection, World
 from saga_app.stream import partition_of
 from tests.record import FakeRecord
 from tests.simulation.alarm import Alarm
@@ -30,7 +30,7 @@ departments = cache(policy.load)
 
 
 @dataclass(frozen=True, slots=True)
-class Newcomer:
+class NewUser:
     """A request as some client wrote it."""
 
     id: str
@@ -73,9 +73,9 @@ class System:
         self.happened = self.bus.happened
         self.outside = Outside(seed, knobs, self.bus, departments())
         lag = (0.0, 0.0) if knobs.instant else (0.1, 2.0)
-        mischief = Mischief(lag=lag, flaky=knobs.flaky, error=knobs.errors, deny=knobs.denials / 3)
-        self.world = World(self.outside.stock, self.outside.policy, self.outside.mail, mischief, seed, clock=loop.clock)
-        self.requests: list[Newcomer] = []
+        faults = FaultInjection(lag=lag, flaky=knobs.flaky, error=knobs.errors, deny=knobs.denials / 3)
+        self.world = World(self.outside.stock, self.outside.policy, self.outside.mail, faults, seed, clock=loop.clock)
+        self.requests: list[NewUser] = []
         self.rubbish: list[FakeRecord] = []
         self.rows: dict[str, bytes] = {}  #: the latest of each saga in the changelog
         self.bus.watchers[CHANGELOG].append(self._row)
@@ -125,19 +125,19 @@ class System:
             newcomer = self._newcomer(f"u{number}", Random(f"{self.seed}:user:{number}"))
             self.bus.soon(2.0, self.request, newcomer, dice)
             if dice.random() < self.knobs.again:
-                again = Newcomer(newcomer.id, dice.choice(("Sales", "Unheard-of")), "other@b.c")
+                again = NewUser(newcomer.id, dice.choice(("Sales", "Unheard-of")), "other@b.c")
                 self.bus.soon(6.0, self.request, again, dice)
         for _ in range(self.knobs.garbage):
             topic = dice.choice(ONBOARDING.topics)
             self.bus.soon(5.0, self._litter, topic, dice.choice((b"?", None, b'{"v":1}', b'{"v":2,"id":"u0"}')))
 
-    def _newcomer(self, id: str, dice: Random) -> Newcomer:
+    def _newcomer(self, id: str, dice: Random) -> NewUser:
         department, email = dice.choice(("Engineering", "Finance")), "a@b.c"
         if dice.random() < self.knobs.denials:
             department, email = dice.choice((("Unheard-of", email), (department, "refused@b.c")))
-        return Newcomer(id, department, email)
+        return NewUser(id, department, email)
 
-    def request(self, newcomer: Newcomer, dice: Random) -> None:
+    def request(self, newcomer: NewUser, dice: Random) -> None:
         """From any client: sometimes with the wrong partition, or without a key."""
         self.requests.append(newcomer)
         key: bytes | None = newcomer.id.encode()
@@ -156,7 +156,7 @@ class System:
     def calm(self) -> None:
         """From now on nothing fails by itself."""
         self.outside.reliable = True
-        self.world.mischief = Mischief(lag=self.world.mischief.lag, deny=self.world.mischief.deny)
+        self.world.faults = FaultInjection(lag=self.world.faults.lag, deny=self.world.faults.deny)
 
 
 #: What some crashes aim at: anything at all, or the effects after which most can go wrong.

@@ -61,11 +61,11 @@ def folded(records: list[FakeRecord]) -> dict[str, Row]:
         if isinstance(body, Signal):
             continue
         if isinstance(body, Parked):
-            news = machine.parked(ONBOARDING, body)
+            news = machine.row_parked(ONBOARDING, body)
         elif isinstance(body, Row):
             news = body
         else:
-            news = machine.asked(ONBOARDING, record.topic, body, "2026-01-01T00:00:00.000Z")
+            news = machine.row_waiting_for(ONBOARDING, record.topic, body, "2026-01-01T00:00:00.000Z")
         if news is not None:
-            rows[news.id] = machine.apply(rows.get(news.id), news)
+            rows[news.id] = machine.join(rows.get(news.id), news)
     return rows

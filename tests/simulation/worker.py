@@ -1,4 +1,4 @@
-"""A process of a service: the production code of the stream layer (`Pool`, `Ledger`, `Batch`, `Receipt`, `Locked`)
+"""A process of a service: the production code of the stream layer (`Pool`, `Ledger`, `Batch`, `Outputs`, `Locked`)
 around handlers. Fake are the broker, the producer, the table's store, and the consumer: what a worker has fetched, sent
 and committed.
 """
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from faust.types import TP
 from mode.utils.queues import FlowControlEvent
 
-from saga_app.stream import Later, Pool
+from saga_app.stream import Pool, RetryLater
 from saga_app.stream.consume.batch import Batch
 from saga_app.stream.consume.ledger import Ledger
-from saga_app.stream.produce.outputs import Receipt
+from saga_app.stream.produce.outputs import Outputs
 from tests.record import FakeRecord
 from tests.simulation.hands import WORK, FakeOutbox, FakeStream, FakeTable, Killed, Work
 
@@ -42,7 +42,7 @@ class Worker:
         self.flow_control = FlowControlEvent(initially_suspended=False)
         self.mine: list[int] = []
         self.ledger = Ledger(4000)
-        self.outbox = FakeOutbox(self)
+        self.producer = FakeOutbox(self)
         self.table = FakeTable(self, group.changelog)
         self.position: dict[TP, int] = {}
         self.waking: set[TP] = set()
@@ -60,17 +60,17 @@ class Worker:
     def _watched(self, handler: Handler) -> Handler:
         """The handler, and what has become of each of its records."""
 
-        async def work_on(receipt: Receipt, batch: Batch, record: FakeRecord, *state: Any) -> Later | None:
+        async def work_on(outputs: Outputs, batch: Batch, record: FakeRecord, *state: Any) -> RetryLater | None:
             work = self._begin(batch, record)
             WORK.set(work)  # of this task
-            later: Later | None = await handler(receipt, batch, record, *state)
+            later: RetryLater | None = await handler(outputs, batch, record, *state)
             work.returned = later is None
             return later
 
-        def work_inline(receipt: Receipt, batch: Batch, record: FakeRecord) -> None:
+        def work_inline(outputs: Outputs, batch: Batch, record: FakeRecord) -> None:
             work = self._begin(batch, record)
             before = WORK.set(work)
-            handler(receipt, batch, record)
+            handler(outputs, batch, record)
             WORK.reset(before)
             work.returned = True
 
@@ -81,8 +81,8 @@ class Worker:
 
     # -- as the app and its transport
 
-    def receipt(self) -> Receipt:
-        return Receipt(self.outbox)  # type: ignore[arg-type]
+    def new_outputs(self) -> Outputs:
+        return Outputs(self.producer)  # type: ignore[arg-type]
 
     async def crash(self, error: BaseException) -> None:
         """No handler may fail: what it raises comes again for ever."""

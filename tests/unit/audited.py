@@ -54,7 +54,7 @@ class Topics:
         """A request, and the row that notes it if the Provisioner has to do with it."""
         self.put(topic, message.id, message)
         if topic in NOTES:
-            self.note(machine.asked(ONBOARDING, topic, message, at(self.second)))
+            self.note(machine.row_waiting_for(ONBOARDING, topic, message, at(self.second)))
         return message
 
     def note(self, row: Row) -> Row:
@@ -73,10 +73,10 @@ class Topics:
             step = ONBOARDING.on(topic)
             assert step is not None
             outcome = (outcomes or {}).get(step.name) or Done(FACTS.get(step.name, {}))
-            answer = machine.answer(step, outcome, 1, at(self.second), at(self.second), at(self.second + 0.5))
-            after = machine.following(message, step, answer)
+            answer = machine.answer_of(step, outcome, 1, at(self.second), at(self.second), at(self.second + 0.5))
+            after = machine.next_after(message, step, answer)
             if isinstance(after, machine.End):
-                return self.note(machine.ended(after, at(self.second)))
+                return self.note(machine.row_ended(after, at(self.second)))
             topic, message = after.topic, after.message
             if topic == stop:
                 return message
@@ -84,7 +84,7 @@ class Topics:
 
     def park(self, topic: str, message: Message) -> Row:
         """It has become a dead letter, and its row says so."""
-        row = machine.parked(ONBOARDING, self.bury(topic, message))
+        row = machine.row_parked(ONBOARDING, self.bury(topic, message))
         assert row is not None
         return self.note(row)
 
@@ -116,7 +116,7 @@ class Topics:
         attempt = row.attempt + (kind == "redriven")
         signal = Signal(1, row.id, row.saga, kind, row.step, "console", at(self.second), attempt, by="ana")
         self.put(SIGNALS, row.id, signal)
-        return machine.directed(ONBOARDING, row, signal)
+        return machine.apply_operator_signal(ONBOARDING, row, signal)
 
     def turn(self, kind: Any, row: Row) -> Row:
         """The same, and the saga goes its new way to its end."""

@@ -22,7 +22,7 @@ def at(seconds: float) -> str:
 
 def requested(id: str = "ada") -> Message:
     """A saga that was just begun."""
-    return machine.first(ONBOARDING, Message(v=1, id=id, user=ADA), at(0))
+    return machine.begin(ONBOARDING, Message(v=1, id=id, user=ADA), at(0))
 
 
 def journey(outcomes: dict[str, Outcome] | None = None, id: str = "ada") -> list[tuple[str, Message] | machine.End]:
@@ -33,8 +33,8 @@ def journey(outcomes: dict[str, Outcome] | None = None, id: str = "ada") -> list
         step = ONBOARDING.on(topic)
         assert step is not None
         outcome = (outcomes or {}).get(step.name) or Done(FACTS.get(step.name, {}))
-        answer = machine.answer(step, outcome, 1, at(second), at(second), at(second + 1))
-        after = machine.following(message, step, answer)
+        answer = machine.answer_of(step, outcome, 1, at(second), at(second), at(second + 1))
+        after = machine.next_after(message, step, answer)
         if isinstance(after, machine.End):
             return [*path, after]
         topic, message = after.topic, after.message

@@ -20,7 +20,7 @@ from tests.unit.web import serving
 ADA = {"name": "Ada", "email": "ada@example.com", "department": "Sales"}
 
 
-class Outbox:
+class BatchingProducer:
     """A sender that keeps what it is given; `down` are the places of those that the broker does not acknowledge.
 
     While it is not `open`, it takes what it is `asked` to send and does not answer.
@@ -53,12 +53,17 @@ class Office:
     def __init__(
         self,
         client: Any,
-        outbox: Outbox,
+        producer: BatchingProducer,
         starter: Starter,
         looked_up: Sequence[Any] = (),
         there: dict[str, ExistingSaga] | None = None,
     ) -> None:
-        self.client, self.outbox, self.starter, self.looked_up = client, outbox, starter, looked_up
+        self.client, self.producer, self.starter, self.looked_up = (
+            client,
+            producer,
+            starter,
+            looked_up,
+        )
         self.there = {} if there is None else there
 
     async def post(self, body: Any, key: str | None = None, kind: str = "application/json", **headers: str) -> Any:
@@ -69,12 +74,12 @@ class Office:
 
     async def at_once(self, *bodies: Any, key: str) -> list[Any]:
         """The answers to several requests with this key, of which none is answered before all have been heard."""
-        self.outbox.open.clear()
+        self.producer.open.clear()
         posts = [asyncio.create_task(self.post(body, key=key)) for body in bodies]
         async with asyncio.timeout(5):
             while self.heard < len(bodies):
                 await asyncio.sleep(0.005)
-        self.outbox.open.set()
+        self.producer.open.set()
         return await asyncio.gather(*posts)
 
     @property
@@ -93,22 +98,22 @@ async def opened() -> AsyncIterator[Office]:
         looked_up.append(ids)
         return {id: there[id] for id in ids if id in there}
 
-    outbox = Outbox()
-    starter = Starter(outbox, "console", known=known)
+    producer = BatchingProducer()
+    starter = Starter(producer, "console", known=known)
     async with serving(lambda app: app.router.add_post("/users", starter.handle)) as client:
-        yield Office(client, outbox, starter, looked_up, there)
+        yield Office(client, producer, starter, looked_up, there)
 
 
 class Topics:
     """What the broker has, and what an index or a table knows of it: all that is sent, in whichever process."""
 
     def __init__(self) -> None:
-        self.outbox = Outbox()
+        self.producer = BatchingProducer()
 
     @property
     def rows(self) -> dict[str, Row]:
-        messages = [decode(Message, message.value) for message in self.outbox.sent]
-        return {each.id: machine.asked(ONBOARDING, "new-user", each, at(0)) for each in messages}
+        messages = [decode(Message, message.value) for message in self.producer.sent]
+        return {each.id: machine.row_waiting_for(ONBOARDING, "new-user", each, at(0)) for each in messages}
 
     async def known(self, ids: Sequence[str]) -> Mapping[str, ExistingSaga]:
         return {id: existing(row, at(1)) for id, row in self.rows.items() if id in ids}
@@ -121,6 +126,6 @@ class Topics:
     async def process(self, by_key: bool = True) -> AsyncIterator[Office]:
         """A console that has just been started; without `by_key` a Provisioner, which finds rows by their ids only."""
         finds = {"key_taken": self.key_taken} if by_key else {}
-        starter = Starter(self.outbox, "console", known=self.known, **finds)
+        starter = Starter(self.producer, "console", known=self.known, **finds)
         async with serving(lambda app: app.router.add_post("/users", starter.handle)) as client:
-            yield Office(client, self.outbox, starter)
+            yield Office(client, self.producer, starter)

@@ -20,7 +20,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     max_leaves=8,
 )
 TIMES = st.sampled_from([at(0), at(5), "1000-01-01T00:00:00Z", "2026-02-30T12:00:00Z", "9999-12-31T23:59:59.999999Z"])
-STEPS = st.sampled_from([step.name for step in ONBOARDING.steps + ONBOARDING.undos]) | TEXT
+STEPS = st.sampled_from([step.name for step in ONBOARDING.steps + ONBOARDING.compensations]) | TEXT
 SLIPS = st.fixed_dictionaries(
     {
         "ahead": st.lists(st.sampled_from(ONBOARDING.topics), max_size=3),

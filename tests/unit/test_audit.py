@@ -145,7 +145,7 @@ def ending(**otherwise: Any) -> Row:
     """A second one."""
     end = journey()[-1]
     assert isinstance(end, machine.End)
-    return replace(machine.ended(end, at(99)), **otherwise)
+    return replace(machine.row_ended(end, at(99)), **otherwise)
 
 
 @pytest.mark.parametrize("state", ["completed", "rolled-back", "running"])
@@ -475,7 +475,7 @@ def test_the_plan_of_the_auditor_is_the_plan_of_the_services() -> None:
 
     assert tuple(step.name for step in ONBOARDING.steps) == plan.STEPS
     assert {step.name: step.undo for step in ONBOARDING.steps if step.undo} == plan.UNDO_OF
-    assert {step.name: step.topic for step in ONBOARDING.steps + ONBOARDING.undos} == plan.TOPIC_OF
+    assert {step.name: step.topic for step in ONBOARDING.steps + ONBOARDING.compensations} == plan.TOPIC_OF
 
 
 def greylisted() -> Topics:

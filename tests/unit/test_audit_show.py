@@ -62,7 +62,7 @@ def test_every_kind_of_finding_has_a_title_and_is_explained_in_the_handbook() ->
     kinds = {*re.findall(r'finding\("([a-z-]+)"', source), *re.findall(r'Finding\("([a-z-]+)"', source)}
     kinds |= set(re.findall(r'^KIND = "([a-z-]+)"', source, re.MULTILINE))
     assert kinds == TITLES.keys()
-    handbook = (ROOT / "docs/operating.md").read_text("utf-8")
+    handbook = (ROOT / "docs/reference/audit-findings.md").read_text("utf-8")
     assert all(f"`{kind}`" in handbook for kind in kinds)
 
 

@@ -30,7 +30,7 @@ def stands(state: State, reason: str | None = None, idempotency: str | None = No
 
 def sent(office: Office) -> list[str]:
     """The ids of the sagas that were started."""
-    return [(message.key or b"").decode() for message in office.outbox.sent]
+    return [(message.key or b"").decode() for message in office.producer.sent]
 
 
 @pytest.mark.field(28)
@@ -58,7 +58,7 @@ async def test_a_saga_that_was_not_rolled_back_cannot_begin_again(office: Office
     body = await problem_of(await office.post(AGAIN), 409)
     assert body["url"] == "/api/sagas/ada~2"
     assert body["state"] == state
-    assert not office.outbox.sent
+    assert not office.producer.sent
 
 
 async def test_to_begin_again_twice_with_one_key_starts_one_saga(office: Office) -> None:
@@ -77,7 +77,7 @@ async def test_two_entries_that_come_to_one_id_are_refused(office: Office) -> No
     office.there["ada"] = stands("rolled-back")
     body = await problem_of(await office.post([AGAIN, ADA | {"id": "ada~2"}]), 422)
     assert [(error["index"], error["field"]) for error in body["errors"]] == [(1, "id")]
-    assert not office.outbox.sent
+    assert not office.producer.sent
 
 
 async def test_to_begin_again_needs_an_id_that_has_room_for_a_number(office: Office) -> None:

@@ -79,7 +79,7 @@ class Acknowledging(Sent):
         super().__init__()
         self.measured, self.ahead = measured, ahead
 
-    async def settled(self) -> None:
+    async def acknowledged(self) -> None:
         self.measured.observe(True, int((self.measured.clock() + self.ahead) * 1000))
 
 
@@ -87,7 +87,7 @@ def started(ahead: float, waited: float, known: bool) -> tuple[str, str]:
     """When a saga has started by its row and by its next message, if its request waited for so long in the topic."""
     clock = Clock()
     measured, table = BrokerClock(CHANGELOG, clock), Rowbook()
-    receipt = Acknowledging(measured, ahead)
+    outputs = Acknowledging(measured, ahead)
     if known:
         observed(clock, measured, ahead, 0.0)
     departments = policy.load()
@@ -95,13 +95,13 @@ def started(ahead: float, waited: float, known: bool) -> tuple[str, str]:
     loop = StepLoop(ONBOARDING, ONBOARDING.steps[0], world, PARTITIONS, Rows(table), broker_clock=measured)
     appended = int((START - waited + ahead) * 1000)
     record = FakeRecord("new-user", partition_of(b"ada", PARTITIONS), 7, appended, b"ada", ASKED)
-    asyncio.run(_handle(loop, receipt, record))
-    sent = decode(Message, receipt.messages[-1][2])
+    asyncio.run(_handle(loop, outputs, record))
+    sent = decode(Message, outputs.messages[-1][2])
     return table.row("ada").started_at, sent.started_at or ""
 
 
-async def _handle(loop: StepLoop, receipt: Any, record: FakeRecord) -> None:
-    await loop.handle(receipt, None, record)
+async def _handle(loop: StepLoop, outputs: Any, record: FakeRecord) -> None:
+    await loop.handle(outputs, None, record)
 
 
 @pytest.mark.parametrize("known", [True, False])

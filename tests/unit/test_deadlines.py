@@ -16,18 +16,20 @@ from saga_app.saga.times import epoch, iso
 from saga_app.service.memory.deadlines import AGAIN_S, Deadlines
 from tests.unit.makers import START, at, journey
 
-STEPS_S = {step.topic: step.deadline for step in ONBOARDING.steps + ONBOARDING.undos}
+STEPS_S = {step.topic: step.deadline for step in ONBOARDING.steps + ONBOARDING.compensations}
 
 
 def asked(topic: str, second: float = 1, plan: Plan = ONBOARDING) -> Row:
     """Ada's saga, waiting for the step of a topic."""
-    return machine.asked(plan, topic, dict(stop for stop in journey() if isinstance(stop, tuple))[topic], at(second))
+    return machine.row_waiting_for(
+        plan, topic, dict(stop for stop in journey() if isinstance(stop, tuple))[topic], at(second)
+    )
 
 
 def quick(**seconds: float) -> Plan:
     """The onboarding with other deadlines of its steps."""
     steps = tuple(replace(step, deadline=seconds.get(step.name, 1e6)) for step in ONBOARDING.steps)
-    return Plan("onboarding", steps, ONBOARDING.undos)
+    return Plan("onboarding", steps, ONBOARDING.compensations)
 
 
 class Clock:
@@ -78,7 +80,7 @@ def test_what_is_overdue_is_said_once_with_the_step_and_the_reason() -> None:
     (signal,) = come(deadlines, rows)
     assert (signal.kind, signal.step, signal.service, signal.due_at) == ("overdue", "authorize", "authorizer", at(60))
     assert "nothing has been heard since authorize was asked for" in (signal.reason or "")
-    keep(deadlines, rows, machine.mark(row, signal))
+    keep(deadlines, rows, machine.mark_signal(row, signal))
     clock.now += 10 * AGAIN_S
     assert come(deadlines, rows) == []
 
@@ -98,7 +100,7 @@ def test_what_has_ended_in_time_is_never_overdue() -> None:
     keep(deadlines, rows, asked("authorize"))
     end = journey()[-1]
     assert isinstance(end, machine.End)
-    keep(deadlines, rows, machine.ended(end, at(5)))
+    keep(deadlines, rows, machine.row_ended(end, at(5)))
     clock.now = START + 1e6
     assert come(deadlines, rows) == []
 
@@ -117,9 +119,11 @@ def test_the_index_finds_just_what_a_look_at_every_row_would_find(
     deadlines, rows, clock = index()
     message = Message(v=1, id="x", user=asked("new-user").user)
     for number, started, marked in writes:
-        begun = machine.first(ONBOARDING, replace(message, id=f"u{number}"), iso(START + started))
+        begun = machine.begin(ONBOARDING, replace(message, id=f"u{number}"), iso(START + started))
         keep(
-            deadlines, rows, replace(machine.asked(ONBOARDING, "new-user", begun, iso(START + started)), overdue=marked)
+            deadlines,
+            rows,
+            replace(machine.row_waiting_for(ONBOARDING, "new-user", begun, iso(START + started)), overdue=marked),
         )
     clock.now = START + now
     found = {signal.id for signal in come(deadlines, rows)}
@@ -137,7 +141,7 @@ def test_a_step_that_is_tried_again_is_named_though_the_provisioner_has_not_hear
 def greylisted(second: float, next_at: float, **changes: Any) -> Row:
     """Ada's saga, whose mail was deferred: the Provisioner's row waits for authorize, and knows the signal."""
     failed = Signal(1, "ada", "onboarding", "failed", "notify", "notifier", at(second), 6, 16, at(next_at), "451")
-    return replace(machine.mark(asked("authorize"), failed), **changes)
+    return replace(machine.mark_signal(asked("authorize"), failed), **changes)
 
 
 @pytest.mark.field(11)
@@ -171,7 +175,7 @@ def test_the_deadline_stays_when_no_attempt_is_planned_for_later(row: Row) -> No
 def test_a_saga_that_completes_late_says_how_late() -> None:
     end = journey()[-1]
     assert isinstance(end, machine.End)
-    row = replace(machine.ended(end, at(72)), overdue=True, due_at=at(60))
+    row = replace(machine.row_ended(end, at(72)), overdue=True, due_at=at(60))
     assert why(ONBOARDING, row, at(100)) == "completed in 72.0 s, 12.0 s late"
 
 

@@ -42,9 +42,9 @@ async def test_a_key_with_another_body_is_refused(name: str, restarted: bool, no
         body = await problem_of(await (second if restarted else first).post(OTHERS[name], key="k"), 422)
         assert "a key belongs to one body" in body["detail"]
         assert "nothing was sent" in body["detail"]
-        assert len(topics.outbox.sent) == 2
+        assert len(topics.producer.sent) == 2
         assert (await second.post([ADA, BOB], key="k")).status == 202
-        assert len(topics.outbox.sent) == 2
+        assert len(topics.producer.sent) == 2
         now(f"{body['status']}: {body['detail'][:60]}")
 
 
@@ -57,7 +57,7 @@ async def test_ids_of_the_clients_own_do_not_make_a_key_good_for_two_bodies() ->
             await problem_of(await process.post(BOB | {"id": "bob"}, key="k"), 422)
             await problem_of(await process.post(BOB | {"id": "ada"}, key="k"), 422)
             assert (await process.post(ADA | {"id": "ada"}, key="k")).status == 202
-    assert len(topics.outbox.sent) == 1
+    assert len(topics.producer.sent) == 1
 
 
 @pytest.mark.field(16)
@@ -91,7 +91,7 @@ async def test_a_body_is_the_same_however_it_is_written(body: bytes) -> None:
         assert again.status == 202, await again.text()
         assert (await again.json())["ids"] == (await first.json())["ids"]
         assert (first.headers[EXISTING_HEADER], again.headers[EXISTING_HEADER]) == ("0", "2")
-    assert len(topics.outbox.sent) == 2
+    assert len(topics.producer.sent) == 2
 
 
 @pytest.mark.field(16)
@@ -110,12 +110,12 @@ async def test_a_request_that_was_refused_does_not_use_up_its_key() -> None:
 async def test_what_was_not_acknowledged_is_named_and_binds_its_key(key: str | None) -> None:
     topics = Topics()
     async with topics.process() as office:
-        topics.outbox.down = [1]
+        topics.producer.down = [1]
         body = await problem_of(await office.post([ADA, BOB], key=key), 503)
         assert "unknown" in body["detail"]
         assert ("the same Idempotency-Key" in body["detail"]) == (key is not None)
         assert (body["accepted"], len(body["ids"]), len(body["unknown"])) == (1, 1, 1)
-        topics.outbox.down = None
+        topics.producer.down = None
         if key:
             await problem_of(await office.post([ADA, CEM], key=key), 422)
             assert (await (await office.post([ADA, BOB], key=key)).json())["ids"] == body["ids"] + body["unknown"]
@@ -128,9 +128,9 @@ async def test_a_saga_of_an_earlier_version_is_known_again_by_its_user() -> None
     topics = Topics()
     async with topics.process() as first, topics.process() as second:
         await first.post(ADA, key="k")
-        (sent,) = topics.outbox.sent
+        (sent,) = topics.producer.sent
         stripped = {name: value for name, value in orjson.loads(sent.value).items() if name != "idempotency"}
-        topics.outbox.sent = [sent._replace(value=orjson.dumps(stripped))]
+        topics.producer.sent = [sent._replace(value=orjson.dumps(stripped))]
         assert (await second.post(ADA, key="k")).status == 202
         await problem_of(await second.post(BOB, key="k"), 422)
 

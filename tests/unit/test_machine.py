@@ -17,7 +17,9 @@ from tests.unit.makers import ADA, NO, at, journey, requested, topics
 def rows(path: list[tuple[str, Message] | machine.End]) -> list[Row]:
     """The news that each stop of a saga is."""
     return [
-        machine.ended(stop, at(n)) if isinstance(stop, machine.End) else machine.asked(ONBOARDING, *stop, at(n))
+        machine.row_ended(stop, at(n))
+        if isinstance(stop, machine.End)
+        else machine.row_waiting_for(ONBOARDING, *stop, at(n))
         for n, stop in enumerate(path)
     ]
 
@@ -49,7 +51,7 @@ def test_a_slip_that_undoes_without_any_no_still_ends() -> None:
     forged = replace(requested(), slip=machine.Slip(ahead=[], back=[], undoing=True))
     step = ONBOARDING.on("deprovision")
     assert step is not None
-    end = machine.following(forged, step, machine.answer(step, Done(), 1, at(0), at(0), at(1)))
+    end = machine.next_after(forged, step, machine.answer_of(step, Done(), 1, at(0), at(0), at(1)))
     assert isinstance(end, machine.End)
     assert end.state == "rolled-back"
 
@@ -68,14 +70,14 @@ def test_what_the_steps_found_out_travels_with_the_saga() -> None:
 def test_a_saga_under_way_finishes_by_the_slip_with_which_it_began() -> None:
     request = replace(requested(), slip=machine.Slip(ahead=["notified"], back=[]))
     step = ONBOARDING.steps[0]
-    after = machine.following(request, step, machine.answer(step, Done(), 1, at(0), at(0), at(1)))
+    after = machine.next_after(request, step, machine.answer_of(step, Done(), 1, at(0), at(0), at(1)))
     assert isinstance(after, machine.Next)
     assert after.topic == "notified"
 
 
 def test_a_client_cannot_write_the_slip_or_the_facts() -> None:
     forged = Message(v=1, id="x", user=ADA, slip=machine.Slip(["dlq"], []), facts={"device_id": "mine"})
-    begun = machine.first(ONBOARDING, forged, at(0))
+    begun = machine.begin(ONBOARDING, forged, at(0))
     assert begun.slip == ONBOARDING.slip()
     assert begun.facts == {}
 
@@ -94,13 +96,13 @@ def test_a_start_that_cannot_be_is_corrected_by_the_keeper_only(start: str) -> N
 def test_a_row_never_ends_before_it_started() -> None:
     end = journey()[-1]
     assert isinstance(end, machine.End)
-    row = machine.ended(end, at(-300))
+    row = machine.row_ended(end, at(-300))
     assert row.ended_at == row.updated_at == row.started_at == at(0)
 
 
 @pytest.mark.field(3, 36)
 def test_a_step_takes_no_negative_time_when_the_clock_is_set_back() -> None:
-    visit = machine.answer(ONBOARDING.steps[0], Done(), 1, at(5), at(4), at(-3600)).visit
+    visit = machine.answer_of(ONBOARDING.steps[0], Done(), 1, at(5), at(4), at(-3600)).visit
     assert visit.received_at == visit.started_at == visit.ended_at == at(5)
 
 
@@ -123,7 +125,7 @@ def test_any_order_and_any_number_of_duplicates_end_the_same(
     told = data.draw(st.permutations(news)) + data.draw(st.lists(st.sampled_from(news)))
     row: Row | None = None
     for each in told:
-        row = machine.apply(row, each)
+        row = machine.join(row, each)
     assert row == news[-1]
 
 
@@ -134,29 +136,29 @@ def test_what_is_known_already_changes_nothing(
     news = rows(path)
     position = data.draw(st.integers(0, len(news) - 1))
     late = data.draw(st.integers(0, position))
-    assert machine.apply(news[position], news[late]) is news[position]
+    assert machine.join(news[position], news[late]) is news[position]
 
 
 def parked_at(topic: str, message: Message) -> Row:
     letter = DeadLetter(1, topic, 0, 0, "authorizer", "authorize", "Permanent", "gone", 5, at(1), at(2), message.id)
-    row = machine.parked(ONBOARDING, Parked(letter, message, b""))
+    row = machine.row_parked(ONBOARDING, Parked(letter, message, b""))
     assert row is not None
     return row
 
 
 def test_a_parked_saga_says_so_and_goes_on_when_it_is_redriven() -> None:
     topic, message = journey()[1]  # type: ignore[misc]
-    waiting = machine.asked(ONBOARDING, topic, message, at(1))
-    parked = machine.apply(waiting, parked_at(topic, message))
+    waiting = machine.row_waiting_for(ONBOARDING, topic, message, at(1))
+    parked = machine.join(waiting, parked_at(topic, message))
     assert (parked.state, parked.reason) == ("parked", "gone")
-    again = machine.asked(ONBOARDING, topic, replace(message, attempt=2), at(3))
-    assert machine.apply(parked, again).state == "running"
+    again = machine.row_waiting_for(ONBOARDING, topic, replace(message, attempt=2), at(3))
+    assert machine.join(parked, again).state == "running"
 
 
 def test_a_dead_letter_that_comes_late_does_not_stop_a_saga_that_went_on() -> None:
     path = journey()
-    further = machine.asked(ONBOARDING, *path[2], at(2))  # type: ignore[misc]
-    assert machine.apply(further, parked_at(*path[1])) is further  # type: ignore[misc]
+    further = machine.row_waiting_for(ONBOARDING, *path[2], at(2))  # type: ignore[misc]
+    assert machine.join(further, parked_at(*path[1])) is further  # type: ignore[misc]
 
 
 def signal(kind: str, second: float) -> Signal:
@@ -164,27 +166,27 @@ def signal(kind: str, second: float) -> Signal:
 
 
 def test_overdue_is_a_mark_that_stays_and_changes_no_state() -> None:
-    row = machine.mark(rows(journey())[1], signal("overdue", 1))
+    row = machine.mark_signal(rows(journey())[1], signal("overdue", 1))
     assert (row.state, row.overdue) == ("running", True)
-    assert machine.apply(row, rows(journey())[-1]).overdue
+    assert machine.join(row, rows(journey())[-1]).overdue
 
 
 def test_the_latest_signal_counts_and_an_older_one_changes_nothing() -> None:
-    row = machine.mark(rows(journey())[1], signal("failed", 5))
-    assert machine.mark(row, signal("failed", 4)) is row
+    row = machine.mark_signal(rows(journey())[1], signal("failed", 5))
+    assert machine.mark_signal(row, signal("failed", 4)) is row
 
 
 def test_a_signal_about_a_saga_that_has_ended_changes_nothing() -> None:
     row = rows(journey())[-1]
-    assert machine.mark(row, signal("failed", 99)) is row
+    assert machine.mark_signal(row, signal("failed", 99)) is row
 
 
 def test_a_request_is_late_only_when_what_follows_it_has_been_answered() -> None:
     path, news = journey(), rows(journey())
     first = path[0][1]  # type: ignore[index]
-    assert not machine.passed(news[1], first), "the row may have been written and the message not sent"
-    assert machine.passed(news[2], first)
-    assert machine.passed(news[-1], first)
+    assert not machine.is_past(news[1], first), "the row may have been written and the message not sent"
+    assert machine.is_past(news[2], first)
+    assert machine.is_past(news[-1], first)
 
 
 def order(kind: str, attempt: int = 2, **other: Any) -> Signal:
@@ -198,24 +200,24 @@ def stuck_at(topic: str) -> Row:
     step = ONBOARDING.on(topic)
     assert step is not None
     letter = DeadLetter(1, topic, 0, 1, step.service, step.name, "Permanent", "gone", 1, at(9), at(9), "ada")
-    row = machine.parked(ONBOARDING, Parked(letter, message, b""))
+    row = machine.row_parked(ONBOARDING, Parked(letter, message, b""))
     assert row is not None
     return row
 
 
 def led(row: Row, signal: Signal) -> machine.Turn:
     """What the operator's signal leads to; it must."""
-    turn = machine.directed(ONBOARDING, row, signal)
+    turn = machine.apply_operator_signal(ONBOARDING, row, signal)
     assert turn is not None
     assert turn.onward is not None
-    return machine.Turn(machine.apply(row, turn.row), turn.onward)
+    return machine.Turn(machine.join(row, turn.row), turn.onward)
 
 
 def test_a_parked_saga_is_redriven_once_however_often_it_is_asked_for() -> None:
     turn = led(stuck_at("authorize"), order("redriven"))
     assert (turn.row.state, turn.row.attempt) == ("running", 2)
     assert (turn.onward.topic, turn.onward.message.attempt) == ("authorize", 2)  # type: ignore[union-attr]
-    assert machine.directed(ONBOARDING, turn.row, replace(order("redriven"), at=at(51))) is None
+    assert machine.apply_operator_signal(ONBOARDING, turn.row, replace(order("redriven"), at=at(51))) is None
 
 
 def test_an_operators_signal_that_is_delivered_again_sends_the_same_again() -> None:
@@ -227,13 +229,13 @@ def test_an_operators_signal_that_is_delivered_again_sends_the_same_again() -> N
 
 
 def test_redrives_that_come_before_their_dead_letters_wait_for_them_step_by_step() -> None:
-    row = machine.asked(ONBOARDING, *journey()[1], at(1))  # type: ignore[misc]
+    row = machine.row_waiting_for(ONBOARDING, *journey()[1], at(1))  # type: ignore[misc]
     for attempt in (2, 3, 2):
         for step in ("notify", "authorize"):
-            row = machine.mark(row, replace(order("redriven", attempt), step=step))
+            row = machine.mark_signal(row, replace(order("redriven", attempt), step=step))
     for topic in ("authorize", "notify"):
-        row = machine.apply(row, stuck_at(topic))
-        early = machine.awaited(row)
+        row = machine.join(row, stuck_at(topic))
+        early = machine.awaited_redrive(row)
         assert early is not None
         assert (early.step, early.attempt) == (row.step, 3)
 
@@ -251,13 +253,13 @@ def test_a_rollback_undoes_whatever_may_have_been_done_newest_first(topic: str) 
 def test_a_saga_that_was_turned_round_takes_no_notice_of_what_still_goes_forward() -> None:
     turn = led(rows(journey())[1], order("cancelled"))
     late = journey()[3]
-    assert machine.passed(turn.row, late[1])  # type: ignore[index]
-    assert machine.apply(turn.row, machine.asked(ONBOARDING, *late, at(60))) is turn.row  # type: ignore[misc]
+    assert machine.is_past(turn.row, late[1])  # type: ignore[index]
+    assert machine.join(turn.row, machine.row_waiting_for(ONBOARDING, *late, at(60))) is turn.row  # type: ignore[misc]
 
 
 def test_a_saga_that_has_ended_is_neither_redriven_nor_rolled_back() -> None:
     for kind in ("redriven", "cancelled"):
-        assert machine.directed(ONBOARDING, rows(journey())[-1], order(kind)) is None
+        assert machine.apply_operator_signal(ONBOARDING, rows(journey())[-1], order(kind)) is None
 
 
 def test_a_turned_saga_ends_rolled_back_when_all_undos_are_done() -> None:
@@ -265,22 +267,22 @@ def test_a_turned_saga_ends_rolled_back_when_all_undos_are_done() -> None:
     while isinstance(onward, machine.Next):
         step = ONBOARDING.on(onward.topic)
         assert step is not None
-        onward = machine.following(onward.message, step, machine.answer(step, Done(), 1, at(60), at(60), at(61)))
+        onward = machine.next_after(onward.message, step, machine.answer_of(step, Done(), 1, at(60), at(60), at(61)))
     assert isinstance(onward, machine.End)
     assert onward.state == "rolled-back"
 
 
 def test_a_missed_deadline_is_a_mark_that_stays() -> None:
-    row = machine.mark(rows(journey())[1], order("overdue", 1, due_at=at(40)))
+    row = machine.mark_signal(rows(journey())[1], order("overdue", 1, due_at=at(40)))
     assert (row.overdue, row.due_at, row.state) == (True, at(40), "running")
-    assert machine.apply(row, rows(journey())[-1]).due_at == at(40)
+    assert machine.join(row, rows(journey())[-1]).due_at == at(40)
 
 
 def test_a_rollback_without_a_no_in_its_history_ends_nevertheless() -> None:
     message = replace(requested(), slip=Slip([], [], undoing=True), history=[])
     step = ONBOARDING.on("deprovision")
     assert step is not None
-    after = machine.following(message, step, machine.answer(step, Done(), 1, at(0), at(0), at(1)))
+    after = machine.next_after(message, step, machine.answer_of(step, Done(), 1, at(0), at(0), at(1)))
     assert isinstance(after, machine.End)
     assert after.state == "rolled-back"
 
@@ -295,23 +297,23 @@ def unreadable(topic: str, step: str) -> Parked:
     ("topic", "step"), [("authorize", "authorize"), ("notify", "notify"), ("notified", "complete")]
 )
 def test_a_saga_is_parked_by_a_request_of_it_that_cannot_be_read(topic: str, step: str) -> None:
-    waits = machine.asked(ONBOARDING, "authorize", journey()[1][1], at(1))  # type: ignore[index]
-    news = machine.parked(ONBOARDING, unreadable(topic, step), waits)
+    waits = machine.row_waiting_for(ONBOARDING, "authorize", journey()[1][1], at(1))  # type: ignore[index]
+    news = machine.row_parked(ONBOARDING, unreadable(topic, step), waits)
     assert news is not None
-    row = machine.apply(waits, news)
+    row = machine.join(waits, news)
     assert (row.state, row.step, row.reason, row.updated_at) == ("parked", "authorize", "not JSON", at(9))
     redriven = Signal(1, "ada", "onboarding", "redriven", "authorize", "authorizer", at(20), row.attempt + 1)
-    turn = machine.directed(ONBOARDING, row, redriven)
+    turn = machine.apply_operator_signal(ONBOARDING, row, redriven)
     assert turn is not None
     assert turn.onward is not None
     assert (turn.onward.topic, turn.onward.message.facts) == ("authorize", {"device_id": "LT-1"})
     cancelled = replace(redriven, kind="cancelled", attempt=row.attempt)
-    assert (machine.directed(ONBOARDING, row, cancelled) or turn).row.state == "rolling-back"
+    assert (machine.apply_operator_signal(ONBOARDING, row, cancelled) or turn).row.state == "rolling-back"
 
 
 def test_what_cannot_be_read_parks_no_saga_that_it_does_not_concern() -> None:
-    waits = machine.asked(ONBOARDING, "notify", journey()[2][1], at(1))  # type: ignore[index]
-    assert machine.parked(ONBOARDING, unreadable("new-user", "provision"), waits) is None
-    assert machine.parked(ONBOARDING, unreadable("authorize", "authorize"), waits) is None
-    assert machine.parked(ONBOARDING, unreadable("notify", "notify"), replace(waits, state="completed")) is None
-    assert machine.parked(ONBOARDING, unreadable("notify", "notify")) is None
+    waits = machine.row_waiting_for(ONBOARDING, "notify", journey()[2][1], at(1))  # type: ignore[index]
+    assert machine.row_parked(ONBOARDING, unreadable("new-user", "provision"), waits) is None
+    assert machine.row_parked(ONBOARDING, unreadable("authorize", "authorize"), waits) is None
+    assert machine.row_parked(ONBOARDING, unreadable("notify", "notify"), replace(waits, state="completed")) is None
+    assert machine.row_parked(ONBOARDING, unreadable("notify", "notify")) is None

@@ -36,11 +36,11 @@ def test_fields_of_a_newer_service_are_ignored() -> None:
 def test_every_message_and_row_of_a_saga_survives_the_wire(path: list) -> None:
     for stop in path:
         if isinstance(stop, machine.End):
-            row = machine.ended(stop, at(9))
+            row = machine.row_ended(stop, at(9))
             assert decode(Row, encode(row)) == row
         else:
             assert decode(Message, encode(stop[1])) == stop[1]
-            row = machine.asked(ONBOARDING, *stop, at(1))
+            row = machine.row_waiting_for(ONBOARDING, *stop, at(1))
             row.origin = (3, 4)
             assert decode(Row, encode(row)) == row
 

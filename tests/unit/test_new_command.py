@@ -23,13 +23,15 @@ class Console(FakeConsole):
     def __init__(self) -> None:
         super().__init__()
         self.topics = Topics()
-        self.starter = Starter(self.topics.outbox, "console", known=self.topics.known, key_taken=self.topics.key_taken)
+        self.starter = Starter(
+            self.topics.producer, "console", known=self.topics.known, key_taken=self.topics.key_taken
+        )
         self.lost, self.gateway, self.down_for = 0, 0, 0
         self.keys: list[str] = []
 
     async def _users(self, request: web.Request) -> web.StreamResponse:  # type: ignore[override]
         self.keys.append(request.headers["Idempotency-Key"])
-        self.topics.outbox.down = [] if self.down_for else None
+        self.topics.producer.down = [] if self.down_for else None
         self.down_for = max(0, self.down_for - 1)
         try:
             answer: web.StreamResponse = await self.starter.handle(request)
@@ -44,7 +46,7 @@ class Console(FakeConsole):
     @property
     def names(self) -> list[str]:
         """Who was onboarded."""
-        return [user["name"] for user in self.topics.outbox.users]
+        return [user["name"] for user in self.topics.producer.users]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from saga_app.saga import machine
 from saga_app.saga.messages import BadMessage, Message, User, decode, encode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.web import new_users
-from saga_app.web.new_users import Newcomers
+from saga_app.web.new_users import NewUsers
 from saga_app.web.problem import Problem
 from tests.names import random_names
 from tests.unit.makers import at
@@ -25,7 +25,7 @@ Answer = User | list[str]
 ADA = {"name": "Ada", "email": "ada@example.com", "department": "Sales"}
 
 
-def by_http(read: Callable[[bytes], Newcomers], body: bytes) -> Answer:
+def by_http(read: Callable[[bytes], NewUsers], body: bytes) -> Answer:
     """The user, or what is wrong with each field."""
     try:
         return read(body).entries[0].user

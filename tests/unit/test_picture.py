@@ -12,7 +12,7 @@ def test_the_picture_names_every_topic_of_the_plan_in_order() -> None:
     there, _, back = picture(ONBOARDING).splitlines()
     places = [there.index(f" {step.topic} ") for step in ONBOARDING.steps]
     assert places == sorted(places)
-    assert all(undo.topic in back for undo in ONBOARDING.undos)
+    assert all(undo.topic in back for undo in ONBOARDING.compensations)
 
 
 def test_the_readme_shows_the_picture_that_the_code_prints() -> None:
@@ -21,11 +21,11 @@ def test_the_readme_shows_the_picture_that_the_code_prints() -> None:
 
 
 def test_the_operating_page_states_the_patience_of_every_step() -> None:
-    assert patience(ONBOARDING) in (ROOT / "docs" / "operating.md").read_text("utf-8")
+    assert patience(ONBOARDING) in (ROOT / "docs" / "reference" / "retries-and-deadlines.md").read_text("utf-8")
 
 
 def test_the_page_on_mail_retries_states_the_schedule_and_the_reach() -> None:
-    page = (ROOT / "docs" / "mail-retries.md").read_text("utf-8")
+    page = (ROOT / "docs" / "reference" / "retries-and-deadlines.md").read_text("utf-8")
     for retry in (MAIL, FOLLOW_UP):
         assert f"{schedule(retry)} s" in page
         assert f"{retry.reach:g} s" in page

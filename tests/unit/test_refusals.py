@@ -93,7 +93,7 @@ def test_a_saga_whose_row_waits_for_the_refused_request_already_is_parked_there(
     row = noted(table, sent)
     assert (row.state, row.step) == ("parked", "authorize")
     redriven = Signal(1, "ada", "onboarding", "redriven", "authorize", "authorizer", at(9), 2)
-    turn = machine.directed(ONBOARDING, row, redriven)
+    turn = machine.apply_operator_signal(ONBOARDING, row, redriven)
     assert turn is not None
     assert turn.onward is not None
     assert (turn.onward.topic, turn.onward.message.facts) == ("authorize", row.facts)
@@ -103,21 +103,23 @@ def test_a_saga_on_its_way_back_is_parked_there_and_can_be_redriven() -> None:
     back = journey({"notify": NO})
     revoke, deprovision = (stop for stop in back if isinstance(stop, tuple) and stop[0] in ("revoke", "deprovision"))
     table = Rowbook()
-    row = machine.asked(ONBOARDING, "revoke", revoke[1], at(5))
+    row = machine.row_waiting_for(ONBOARDING, "revoke", revoke[1], at(5))
     Rows(table).note(Sent(), HOME, row)
     _, sent = at_step("revoke", encode(revoke[1]), [refused("deprovision")])
     parked = noted(table, sent)
     assert (parked.state, parked.step) == ("parked", "revoke")
-    assert machine.passed(parked, decode(Message, on("notify"))), "a late request forward does nothing"
+    assert machine.is_past(parked, decode(Message, on("notify"))), "a late request forward does nothing"
     cancelled = Signal(1, "ada", "onboarding", "cancelled", "revoke", "authorizer", at(8))
-    assert machine.directed(ONBOARDING, parked, cancelled) is None, "it is on its way back already"
+    assert machine.apply_operator_signal(ONBOARDING, parked, cancelled) is None, "it is on its way back already"
     redriven = replace(cancelled, kind="redriven", attempt=2)
-    turn = machine.directed(ONBOARDING, parked, redriven)
+    turn = machine.apply_operator_signal(ONBOARDING, parked, redriven)
     assert turn is not None
     assert turn.row.state == "rolling-back"
-    assert machine.directed(ONBOARDING, turn.row, redriven) is not None, "read again after a crash: sent again"
-    onward = machine.asked(ONBOARDING, "deprovision", deprovision[1], at(9))
-    assert machine.apply(turn.row, onward) == replace(onward, order=redriven, overdue=turn.row.overdue)
+    assert machine.apply_operator_signal(ONBOARDING, turn.row, redriven) is not None, (
+        "read again after a crash: sent again"
+    )
+    onward = machine.row_waiting_for(ONBOARDING, "deprovision", deprovision[1], at(9))
+    assert machine.join(turn.row, onward) == replace(onward, order=redriven, overdue=turn.row.overdue)
 
 
 def test_a_refused_signal_parks_nothing() -> None:
@@ -180,10 +182,10 @@ def test_a_message_that_is_stored_cut_still_parks_its_saga_and_loses_no_facts() 
     body = parse(DLQ, value, headers)
     assert isinstance(body, Parked)
     assert body.letter.original_bytes == len(encode(request))
-    news = machine.parked(ONBOARDING, body)
+    news = machine.row_parked(ONBOARDING, body)
     assert news is not None
-    row = machine.asked(ONBOARDING, "notify", decode(Message, on("notify")), at(2))
-    after = machine.apply(row, news)
+    row = machine.row_waiting_for(ONBOARDING, "notify", decode(Message, on("notify")), at(2))
+    after = machine.join(row, news)
     assert (after.state, after.facts) == ("parked", row.facts)
 
 
@@ -210,7 +212,7 @@ async def test_a_dlq_that_takes_nothing_makes_the_service_not_ready_until_it_doe
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Refusing(Sent):
-        async def settled(self) -> None:
+        async def acknowledged(self) -> None:
             raise letter
 
     monkeypatch.setattr(dead_letters, "AGAIN_S", 0.0)
@@ -237,7 +239,7 @@ def test_a_request_that_is_parked_because_of_a_refusal_does_not_wait_any_more(to
 @pytest.mark.field(11)
 def test_a_signal_that_is_refused_ends_no_wait_and_keeps_no_request_from_waiting() -> None:
     class WithoutSignals(Sent):
-        async def settled(self) -> None:
+        async def acknowledged(self) -> None:
             if SIGNALS in self.topics:
                 raise refused(SIGNALS)
 

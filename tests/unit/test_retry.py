@@ -119,7 +119,7 @@ def test_a_delay_of_the_threshold_is_held_and_a_longer_one_is_not() -> None:
 
 
 def test_no_step_holds_back_a_commit_for_more_than_two_minutes_and_a_half() -> None:
-    assert max(step.retry.budget for step in ONBOARDING.steps + ONBOARDING.undos) <= 150
+    assert max(step.retry.budget for step in ONBOARDING.steps + ONBOARDING.compensations) <= 150
 
 
 #: For how long a mail server may defer the first mail to a recipient (seconds).
@@ -155,4 +155,4 @@ def test_a_step_of_the_service_that_keeps_the_sagas_cannot_wait_for_long() -> No
     first = ONBOARDING.steps[0]
     long = Step(first.name, first.topic, first.service, first.act, retry=Retry(delays=(60,)))
     with pytest.raises(ValueError, match="retry of step provision: at provisioner the longest delay"):
-        Plan("onboarding", (long, *ONBOARDING.steps[1:]), ONBOARDING.undos)
+        Plan("onboarding", (long, *ONBOARDING.steps[1:]), ONBOARDING.compensations)

@@ -9,7 +9,7 @@ import pytest
 from saga_app import settings
 from saga_app.settings import Lag, Mail, Settings
 
-OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
+OPERATING = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 
 WRONG = {
     "SAGA_BROKER": ["localhost:9092", "kafka://", "kafka://a:x", "http://a:9092"],

@@ -57,7 +57,7 @@ class Sent:
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Any = None) -> None:
         self.messages.append((topic, key, value, headers))
 
-    async def settled(self) -> None:
+    async def acknowledged(self) -> None:
         """All of it is acknowledged."""
 
     @property
@@ -393,7 +393,7 @@ def test_a_step_that_was_turned_round_while_it_acted_sends_nothing_on() -> None:
         await asyncio.sleep(0)  # what does not wait leaves no time for it
         row = table.row("ada")
         order = Signal(1, "ada", "onboarding", "cancelled", row.step, "provisioner", at(5), by="ana")
-        turn = machine.directed(ONBOARDING, row, order)
+        turn = machine.apply_operator_signal(ONBOARDING, row, order)
         assert turn is not None
         rows.note(Sent(), partition_of(b"ada", PARTITIONS), turn.row)
         return await assign(key, department)
@@ -604,7 +604,7 @@ def test_a_redrive_begins_with_the_first_attempt_whatever_waits() -> None:
 @pytest.mark.parametrize("error", [Deferred("451"), Permanent("gone")])
 def test_a_crash_before_the_acknowledgement_of_what_follows_leaves_the_request_waiting(error: Exception) -> None:
     class Unacknowledged(Sent):
-        async def settled(self) -> None:
+        async def acknowledged(self) -> None:
             if DLQ in self.topics or SIGNALS in self.topics:
                 raise ConnectionError("killed")
 

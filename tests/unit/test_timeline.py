@@ -18,7 +18,7 @@ def records(outcomes: dict[str, Outcome] | None = None) -> list[Record]:
     found = []
     for n, stop in enumerate(journey(outcomes)):
         if isinstance(stop, machine.End):
-            found.append(Record(CHANGELOG, 5, 90, at(n), machine.ended(stop, at(n))))
+            found.append(Record(CHANGELOG, 5, 90, at(n), machine.row_ended(stop, at(n))))
         else:
             found.append(Record(stop[0], 5, 10 + n, at(n), stop[1]))
     return found
@@ -94,16 +94,16 @@ def test_a_parked_saga_ends_its_story_with_the_dead_letter_and_where_it_came_fro
 
 
 def test_the_sentence_says_what_a_running_saga_waits_for_and_for_how_long() -> None:
-    row = machine.asked(ONBOARDING, *journey()[1], at(1))  # type: ignore[misc]
+    row = machine.row_waiting_for(ONBOARDING, *journey()[1], at(1))  # type: ignore[misc]
     assert why(ONBOARDING, row, at(3.5)) == "waits for the Authorizer to authorize, for 2.5 s"
 
 
 def test_the_sentence_says_when_the_next_attempt_is_and_how_many_are_left() -> None:
-    row = machine.asked(ONBOARDING, *journey()[1], at(1))  # type: ignore[misc]
+    row = machine.row_waiting_for(ONBOARDING, *journey()[1], at(1))  # type: ignore[misc]
     signal = Signal(
         1, "ada", "onboarding", "failed", "authorize", "authorizer", at(2), 2, 5, at(10), "policy service timed out"
     )
-    assert why(ONBOARDING, machine.mark(row, signal), at(2)) == (
+    assert why(ONBOARDING, machine.mark_signal(row, signal), at(2)) == (
         f"retrying: attempt 2 of 5 by the Authorizer failed because policy service timed out; next in 8 s, at {at(10)}"
     )
 
@@ -112,27 +112,27 @@ def test_the_sentence_says_when_the_next_attempt_is_and_how_many_are_left() -> N
     ("next_at", "says"), [(2 + 300, "next in 5 min"), (2 + 5400, "next in 1 h 30 min"), (-58, "next due 60 s ago")]
 )
 def test_a_step_that_the_provisioner_does_not_hear_of_is_shown_as_retrying(next_at: float, says: str) -> None:
-    row = machine.asked(ONBOARDING, *journey()[1], at(1))  # type: ignore[misc]
+    row = machine.row_waiting_for(ONBOARDING, *journey()[1], at(1))  # type: ignore[misc]
     signal = Signal(
         1, "ada", "onboarding", "failed", "notify", "notifier", at(1.5), 6, 15, at(next_at), "451 greylisted"
     )
-    sentence = why(ONBOARDING, machine.mark(row, signal), at(2))
+    sentence = why(ONBOARDING, machine.mark_signal(row, signal), at(2))
     assert sentence.startswith("retrying: attempt 6 of 15 by the Notifier failed because 451 greylisted; ")
     assert says in sentence
 
 
 def test_an_attempt_that_is_planned_of_a_step_that_was_cancelled_is_not_shown() -> None:
-    row = machine.asked(ONBOARDING, *journey()[1], at(1))  # type: ignore[misc]
+    row = machine.row_waiting_for(ONBOARDING, *journey()[1], at(1))  # type: ignore[misc]
     signal = Signal(1, "ada", "onboarding", "failed", "notify", "notifier", at(2), 6, 15, at(900), "451 greylisted")
     order = Signal(1, "ada", "onboarding", "cancelled", "authorize", "provisioner", at(5), by="ana")
-    turn = machine.directed(ONBOARDING, machine.mark(row, signal), order)
+    turn = machine.apply_operator_signal(ONBOARDING, machine.mark_signal(row, signal), order)
     assert turn is not None
-    cancelled = machine.apply(machine.mark(row, signal), turn.row)
+    cancelled = machine.join(machine.mark_signal(row, signal), turn.row)
     assert why(ONBOARDING, cancelled, at(6)).startswith("rolling back (cancelled by ana), waits for the Notifier")
 
 
 def test_the_sentence_says_how_it_ended() -> None:
     ends = [journey()[-1], journey({"authorize": NO})[-1]]
-    rows = [machine.ended(end, at(3.9)) for end in ends if isinstance(end, machine.End)]
+    rows = [machine.row_ended(end, at(3.9)) for end in ends if isinstance(end, machine.End)]
     assert why(ONBOARDING, rows[0], at(9)) == "completed in 3.9 s"
     assert why(ONBOARDING, rows[1], at(9)) == "rolled back: no policy for the department"

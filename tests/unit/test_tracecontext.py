@@ -168,7 +168,7 @@ async def test_the_context_of_an_http_request_is_the_parent_of_the_saga() -> Non
         await office.post(ADA, traceparent=VALID.decode(), tracestate="a=1")
         await office.post([ADA, ADA], traceparent=VALID.decode())
         await office.post(ADA, traceparent="hello world", tracestate="a=1")
-        one, *many, restarted = (dict(message.headers or ()) for message in office.outbox.sent)
+        one, *many, restarted = (dict(message.headers or ()) for message in office.producer.sent)
     assert one["traceparent"].startswith(b"00-" + TRACE.encode())
     assert one["tracestate"] == b"a=1"
     assert len({headers["traceparent"] for headers in many}) == 2

@@ -29,7 +29,7 @@ class FakeTable:
     def read(self, _partition: int, key: bytes) -> bytes | None:
         return self.held.get(key)
 
-    def write(self, receipt: Any, partition: int, key: bytes, value: bytes | None) -> None:
+    def write(self, outputs: Any, partition: int, key: bytes, value: bytes | None) -> None:
         raise AssertionError("a view writes nothing")
 
     def rows(self, after: tuple[int, bytes] | None = None) -> Iterator[tuple[int, bytes, bytes]]:

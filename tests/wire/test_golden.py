@@ -23,10 +23,10 @@ def records() -> dict[str, Message | Row | Signal | DeadLetter]:
     found: dict[str, Message | Row | Signal | DeadLetter] = {}
     for stop in [*back[3:5], *there]:
         if isinstance(stop, machine.End):
-            found["row-completed"] = machine.ended(stop, at(9))
+            found["row-completed"] = machine.row_ended(stop, at(9))
         else:
             found[stop[0]] = stop[1]
-    found["row-running"] = machine.asked(ONBOARDING, "authorize", journey()[1][1], at(1))  # type: ignore[index]
+    found["row-running"] = machine.row_waiting_for(ONBOARDING, "authorize", journey()[1][1], at(1))  # type: ignore[index]
     found["signal-failed"] = Signal(
         1, "ada", "onboarding", "failed", "authorize", "authorizer", at(1), 2, 5, at(9), "timed out"
     )

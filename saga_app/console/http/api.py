@@ -22,7 +22,7 @@ from saga_app.console.operator.operator import SOON_S, Operator
 from saga_app.console.record_id import Place, place_of
 from saga_app.saga.messages import DLQ, Row
 from saga_app.saga.saga_view import view
-from saga_app.web.new_users import Newcomer
+from saga_app.web.new_users import NewUser
 from saga_app.web.problem import Problem
 from saga_app.web.query import read
 from saga_app.web.start_saga import Starter
@@ -65,7 +65,7 @@ class Api:
                 "POST",
                 "/api/users",
                 self.post_users,
-                body=Newcomer,
+                body=NewUser,
                 answer=schemas.Accepted,
                 status=202,
                 problems=(400, 401, 403, 409, 413, 415, 422, 429, 503),

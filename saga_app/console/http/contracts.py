@@ -16,7 +16,7 @@ from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, DeadLetter, Message,
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.web.guard import OPEN
 from saga_app.web.idempotency import KEY_HEADER
-from saga_app.web.new_users import LIST_ENTRIES, Newcomer
+from saga_app.web.new_users import LIST_ENTRIES, NewUser
 from saga_app.web.problem import CONTENT_TYPE
 from saga_app.web.session import COOKIE
 
@@ -75,10 +75,10 @@ def _operation(call: Call, known: Schemas) -> dict[str, Any]:
         "responses": {str(call.status): _answer(call, known), **_problems(call, known)},
     }
     if call.body is not None:
-        operation["requestBody"] = _users(known) if call.body is Newcomer else _body(call.body, known)
+        operation["requestBody"] = _users(known) if call.body is NewUser else _body(call.body, known)
     if call.path not in OPEN:
         operation["security"] = [{}, {"token": []}, {"session": []}]  # without either: clients of a trusted network
-    if call.body is Newcomer:
+    if call.body is NewUser:
         operation["parameters"].append(_header(KEY_HEADER, "the same key, the same users: nobody starts twice"))
     return operation
 
@@ -114,7 +114,7 @@ def _body(kind: type[BaseModel], known: Schemas) -> dict[str, Any]:
 
 
 def _users(known: Schemas) -> dict[str, Any]:
-    one = known.ref(Newcomer)
+    one = known.ref(NewUser)
     several = {"type": "array", "items": one, "minItems": 1, "description": f"at most {LIST_ENTRIES}, else a 413"}
     csv = {"type": "string", "description": "a header line with name, email, department and perhaps id"}
     content = {"application/json": {"schema": {"oneOf": [one, several]}}, "text/csv": {"schema": csv}}
@@ -127,7 +127,7 @@ def _answer(call: Call, known: Schemas) -> dict[str, Any]:
     if call.answer is None:
         return {"description": call.summary}
     schema = known.ref(call.answer)
-    if call.body is Newcomer:
+    if call.body is NewUser:
         schema = {"oneOf": [schema, known.ref(schemas.AcceptedList)]}
     return {"description": call.summary, "content": {"application/json": {"schema": schema}}}
 
@@ -178,7 +178,7 @@ def _operations() -> dict[str, Any]:
             "channel": {"$ref": f"#/channels/{step.topic}"},
             "summary": (step.act.__doc__ or "").strip().splitlines()[0],
         }
-        for step in ONBOARDING.steps + ONBOARDING.undos
+        for step in ONBOARDING.steps + ONBOARDING.compensations
     }
 
 

@@ -13,7 +13,7 @@ STATES = ("running", "completed", "rolling-back", "rolled-back", "parked", "roll
 #: How far back rates and delays look (seconds), and how many endings the durations cover at least.
 WINDOW_S, DURATIONS = 10.0, 500
 
-STEPS = tuple(step.name for step in ONBOARDING.steps + ONBOARDING.undos)
+STEPS = tuple(step.name for step in ONBOARDING.steps + ONBOARDING.compensations)
 
 
 class Window:

@@ -1,6 +1,6 @@
 """Records become rows, and rows become events: what the index keeps and what the stream tells.
 
-`machine.apply` chooses the further of two states, so the order in which topics are read does not matter, nor do
+`machine.join` chooses the further of two states, so the order in which topics are read does not matter, nor do
 duplicates. Rows that have not ended are held here, so that most records need no question to the index.
 """
 
@@ -226,14 +226,14 @@ class Fold:
     def _applied(self, row: Row | None, record: Record) -> Row | None:
         body = record.body
         if isinstance(body, Message):
-            news = machine.asked(ONBOARDING, record.topic, body, self._sent_at(record, body))
-            return self._with_early(row, machine.apply(row, news))
+            news = machine.row_waiting_for(ONBOARDING, record.topic, body, self._sent_at(record, body))
+            return self._with_early(row, machine.join(row, news))
         if isinstance(body, Signal):
-            return machine.mark(row, body) if row else None
+            return machine.mark_signal(row, body) if row else None
         if isinstance(body, Row):
             return self._with_early(row, _from_table(row, body))
-        parked = machine.parked(ONBOARDING, body, row)
-        return machine.apply(row, parked) if parked else row
+        parked = machine.row_parked(ONBOARDING, body, row)
+        return machine.join(row, parked) if parked else row
 
     def _sent_at(self, record: Record, message: Message) -> str:
         """When a request was sent: not before the step that sent it ended, even if the broker's clock is behind."""
@@ -248,7 +248,7 @@ class Fold:
         """A row that is new, with the signals that were read before it."""
         if before is None and self.early:
             for signal in self.early.pop(row.id, ()):
-                row = machine.mark(row, signal)
+                row = machine.mark_signal(row, signal)
         return row
 
     def _moved(self, changes: Changes, tracked: Tracked, before: Row | None, row: Row) -> None:
@@ -329,12 +329,12 @@ def _from_table(row: Row | None, theirs: Row) -> Row:
     """What the Provisioner's table says: its last word as it is, before that the further of the two with all marks."""
     if theirs.ended:
         return row if row and row.ended else theirs
-    row = machine.apply(row, theirs)
+    row = machine.join(row, theirs)
     if row.ended or row is theirs:
         return row
     if theirs.overdue and not row.overdue:
         row = replace(row, overdue=True, due_at=row.due_at or theirs.due_at)
-    return machine.mark(row, theirs.trouble) if theirs.trouble else row
+    return machine.mark_signal(row, theirs.trouble) if theirs.trouble else row
 
 
 def _sameness(entry: Entry) -> tuple[Any, ...]:

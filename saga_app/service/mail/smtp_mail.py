@@ -2,7 +2,7 @@
 
 A 4xx answer, a connection that fails and a server that is silent may be tried again; a 5xx answer to the mail is a
 refusal for good (RFC 5321 4.2.1), and one to ourselves (greeting, login) parks the saga: it is not the user's fault.
-Where a second mail can still happen: docs/operating.md.
+Where a second mail can still happen: docs/explanation/delivery-guarantees.md.
 """
 
 import re

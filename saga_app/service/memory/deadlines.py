@@ -119,12 +119,12 @@ class Timer(Service):
         """Acknowledged, or sent again later."""
         if not signals:
             return 0
-        receipt = cast(Transport, self.app.transport).receipt()
+        outputs = cast(Transport, self.app.transport).new_outputs()
         for signal in signals:
             headers = headers_for_signal(signal, self.deadlines.plan.steps[0].service)
-            receipt.send(SIGNALS, signal.id.encode(), encode(signal), headers)
+            outputs.send(SIGNALS, signal.id.encode(), encode(signal), headers)
         try:
-            await receipt.settled()
+            await outputs.acknowledged()
         except Exception as error:
             log.warning("deadlines were missed and could not be said", sagas=len(signals), error=type(error).__name__)
         else:

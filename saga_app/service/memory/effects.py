@@ -12,7 +12,7 @@ import structlog
 
 from saga_app.saga.messages import Answer, BadMessage, Waiting, changed, encode
 from saga_app.saga.messages import Effects as Remembered
-from saga_app.service.memory.row_cache import Latest
+from saga_app.service.memory.row_cache import RowCache
 
 log = structlog.get_logger()
 
@@ -21,7 +21,7 @@ class RawTable(Protocol):
     """What is needed of the stream layer's table."""
 
     def read(self, partition: int, key: bytes) -> bytes | None: ...
-    def write(self, receipt: Any, partition: int, key: bytes, value: bytes | None) -> None: ...
+    def write(self, outputs: Any, partition: int, key: bytes, value: bytes | None) -> None: ...
     def locked(self, partition: int, key: bytes) -> AbstractAsyncContextManager[Any]: ...
     async def owned(self) -> None: ...
 
@@ -38,7 +38,7 @@ class Effects:
 
     def __init__(self, table: RawTable, *watchers: Watcher) -> None:
         self.table, self.watchers = table, watchers
-        self.latest = Latest(Remembered)
+        self.latest = RowCache(Remembered)
 
     def locked(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
         """Keep other requests of this saga out: they wait until what this one does can be seen."""
@@ -61,39 +61,39 @@ class Effects:
         except BadMessage as error:
             raise BadMessage(f"what is remembered of this saga cannot be read: {error}") from None
 
-    def begun(self, receipt: Any, partition: int, id: str, step: str) -> None:
+    def begun(self, outputs: Any, partition: int, id: str, step: str) -> None:
         """Remember that a run of attempts of a step begins."""
         row = self.get(partition, id)
-        self._write(receipt, partition, changed(row, begun=[*row.begun, step]))
+        self._write(outputs, partition, changed(row, begun=[*row.begun, step]))
 
-    def answered(self, receipt: Any, partition: int, id: str, step: str, answer: Answer) -> None:
+    def answered(self, outputs: Any, partition: int, id: str, step: str, answer: Answer) -> None:
         """Remember what a step has answered; its request does not wait any more."""
         row = self.get(partition, id)
-        self._write(receipt, partition, changed(_not_waiting(row, step), answers=row.answers | {step: answer}))
+        self._write(outputs, partition, changed(_not_waiting(row, step), answers=row.answers | {step: answer}))
 
-    def undone(self, receipt: Any, partition: int, id: str, step: str) -> None:
+    def undone(self, outputs: Any, partition: int, id: str, step: str) -> None:
         """From now on this step of this saga must not act; a request for it that waits is dropped."""
         row = self.get(partition, id)
         if step not in row.undone:
-            self._write(receipt, partition, changed(_not_waiting(row, step), undone=[*row.undone, step]))
+            self._write(outputs, partition, changed(_not_waiting(row, step), undone=[*row.undone, step]))
 
-    def waits(self, receipt: Any, partition: int, id: str, step: str, waiting: Waiting, had_no_effect: bool) -> None:
+    def waits(self, outputs: Any, partition: int, id: str, step: str, waiting: Waiting, had_no_effect: bool) -> None:
         """Keep the request of a step until its next attempt is due.
 
         `had_no_effect`: the run of attempts is forgotten, because it certainly had no effect.
         """
         row = _not_begun(self.get(partition, id), step) if had_no_effect else self.get(partition, id)
-        self._write(receipt, partition, changed(row, waiting=row.waiting | {step: waiting}))
+        self._write(outputs, partition, changed(row, waiting=row.waiting | {step: waiting}))
 
-    def stop_waiting(self, receipt: Any, partition: int, id: str, step: str, had_no_effect: bool) -> None:
+    def stop_waiting(self, outputs: Any, partition: int, id: str, step: str, had_no_effect: bool) -> None:
         """The request of a step does not wait any more; `had_no_effect` as above."""
         row = _not_begun(self.get(partition, id), step) if had_no_effect else self.get(partition, id)
-        self._write(receipt, partition, _not_waiting(row, step))
+        self._write(outputs, partition, _not_waiting(row, step))
 
-    def _write(self, receipt: Any, partition: int, row: Remembered) -> None:
+    def _write(self, outputs: Any, partition: int, row: Remembered) -> None:
         value = encode(row)
         self.latest.keep(partition, row.id, value, row)
-        self.table.write(receipt, partition, row.id.encode(), value)
+        self.table.write(outputs, partition, row.id.encode(), value)
         for watcher in self.watchers:
             watcher(partition, row)
 

@@ -19,7 +19,7 @@ from saga_app.saga.plan import Plan
 from saga_app.saga.times import epoch
 from saga_app.service import metrics
 from saga_app.service.memory.delayed_requests import record_of
-from saga_app.service.record import Receipt
+from saga_app.service.record import Outputs
 from saga_app.stream import Table, Transport
 
 log = structlog.get_logger()
@@ -99,7 +99,7 @@ class Schedule:
         self._heap.clear()
 
 
-def republish(plan: Plan, receipt: Receipt, due: Due) -> None:
+def republish(plan: Plan, outputs: Outputs, due: Due) -> None:
     """Send a request to its own topic again, under the key of its saga."""
     step = plan.named(due.step)
     if step is None:  # the plan has changed since
@@ -107,7 +107,7 @@ def republish(plan: Plan, receipt: Receipt, due: Due) -> None:
         return
     value, headers = record_of(due.waiting)
     log.info("attempt due", saga=due.place[1], step=due.step, attempt=due.waiting.attempt)
-    receipt.send(step.topic, due.place[1].encode(), value, headers)
+    outputs.send(step.topic, due.place[1].encode(), value, headers)
 
 
 class Republisher(Service):
@@ -178,18 +178,18 @@ class Republisher(Service):
         """
         if not due:
             return
-        receipt = cast(Transport, self.app.transport).receipt()
+        outputs = cast(Transport, self.app.transport).new_outputs()
         for number, each in enumerate(due):
-            receipt.origin = number
-            republish(self.plan, receipt, each)
+            outputs.origin = number
+            republish(self.plan, outputs, each)
         try:
-            await receipt.acknowledged()
+            await outputs.acknowledged()
         except Exception as error:
             log.warning("could not publish requests that are due", requests=len(due), error=type(error).__name__)
             again = due
         else:
-            again = [due[number] for number in receipt.refusals]
-        for (refusal,) in receipt.refusals.values():
+            again = [due[number] for number in outputs.refusals]
+        for (refusal,) in outputs.refusals.values():
             log.error("request that is due was refused by the broker", reason=str(refusal))
         for each in again:
             self.schedule.watch(each.place, self.schedule.clock() + RESEND_AFTER_S)

@@ -10,7 +10,7 @@ T = TypeVar("T", Row, Effects)
 HELD = 2_000
 
 
-class Latest(Generic[T]):
+class RowCache(Generic[T]):
     """A row is the one that is held if its bytes are the same. Nobody may change what this gives: write a new one."""
 
     def __init__(self, kind: type[T], size: int = HELD) -> None:

@@ -8,7 +8,7 @@ import structlog
 
 from saga_app.saga import machine
 from saga_app.saga.messages import BadMessage, Row, encode
-from saga_app.service.memory.row_cache import Latest
+from saga_app.service.memory.row_cache import RowCache
 
 log = structlog.get_logger()
 
@@ -17,7 +17,7 @@ class RawTable(Protocol):
     """What is needed of the stream layer's table."""
 
     def read(self, partition: int, key: bytes) -> bytes | None: ...
-    def write(self, receipt: Any, partition: int, key: bytes, value: bytes | None) -> None: ...
+    def write(self, outputs: Any, partition: int, key: bytes, value: bytes | None) -> None: ...
     def locked(self, partition: int, key: bytes) -> AbstractAsyncContextManager[Any]: ...
 
 
@@ -30,7 +30,7 @@ class Rows:
 
     def __init__(self, table: RawTable, *watchers: Watcher) -> None:
         self.table, self.watchers = table, watchers
-        self.latest = Latest(Row)
+        self.latest = RowCache(Row)
 
     def locked(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
         """Keep other requests of this saga out: they wait until what this one does can be seen."""
@@ -50,32 +50,32 @@ class Rows:
             log.error("row unreadable, it is made anew", saga=id, partition=partition, problem=str(error))
             return None
 
-    def note(self, receipt: Any, partition: int, news: Row) -> Row:
+    def note(self, outputs: Any, partition: int, news: Row) -> Row:
         """Apply what is new and write the row if that changed it; the receipt covers the changelog."""
-        return self.advance(receipt, partition, self.get(partition, news.id), news)
+        return self.advance(outputs, partition, self.get(partition, news.id), news)
 
-    def advance(self, receipt: Any, partition: int, row: Row | None, news: Row) -> Row:
+    def advance(self, outputs: Any, partition: int, row: Row | None, news: Row) -> Row:
         """The same, if it has just been got."""
-        changed = machine.apply(row, news)
+        changed = machine.join(row, news)
         if changed is not row:
-            self._write(receipt, partition, changed)
+            self._write(outputs, partition, changed)
         return changed
 
-    def mark(self, receipt: Any, partition: int, row: Row, marked: Row) -> None:
+    def mark(self, outputs: Any, partition: int, row: Row, marked: Row) -> None:
         """Write a row that a signal has marked, if it did."""
         if marked is not row:
-            self._write(receipt, partition, marked)
+            self._write(outputs, partition, marked)
 
-    def again(self, receipt: Any, partition: int, row: Row) -> None:
+    def again(self, outputs: Any, partition: int, row: Row) -> None:
         """Write a row as it is: then this receipt covers it, too."""
-        self._write(receipt, partition, row)
+        self._write(outputs, partition, row)
 
-    def _write(self, receipt: Any, partition: int, row: Row) -> None:
+    def _write(self, outputs: Any, partition: int, row: Row) -> None:
         value = encode(row)
         if row.ended:  # hardly anybody asks again
             self.latest.drop(partition, row.id)
         else:
             self.latest.keep(partition, row.id, value, row)
-        self.table.write(receipt, partition, row.id.encode(), value)
+        self.table.write(outputs, partition, row.id.encode(), value)
         for watcher in self.watchers:
             watcher(partition, row, value)

@@ -10,7 +10,7 @@ from faust.types import TP
 from mode import Service
 from mode.services import WaitResults
 
-from saga_app.stream.brokers import LOOK_S, Looks
+from saga_app.stream.brokers import LOOK_S, BrokerProbe
 from saga_app.stream.consume import on_revoke
 from saga_app.stream.consume.batch import Batch
 from saga_app.stream.consume.commits import Commits
@@ -212,7 +212,7 @@ class Consumer(driver.Consumer):
     @Service.task
     async def _questions(self) -> None:
         """Likewise for what only a question shows."""
-        looks, error = Looks(self), None
+        looks, error = BrokerProbe(self), None
         while not (error or self.should_stop):
             await self.sleep(LOOK_S)
             await self._end_with(error := await looks.problem())

@@ -16,14 +16,14 @@ TOGETHER_S = 0.002
 APART_S = 0.02
 
 
-class Later(NamedTuple):
+class RetryLater(NamedTuple):
     """What a handler answers that wants its record again after so many seconds, together with `state`."""
 
     seconds: float
     state: Any
 
 
-class Wheel(Generic[T]):
+class DelayQueue(Generic[T]):
     """Give it things with their times (of the running loop's clock); `due` gets them when these have come."""
 
     def __init__(self, due: Callable[[list[T]], None]) -> None:

@@ -2,7 +2,7 @@
 
 When one waits, each of the records behind it gets a task of its own, so that a slow one holds up no other: what need
 not wait costs no task, no timer and no receipt of its own. Neither does what only waits for a time: its handler answers
-`Later`, and is called again then. So a hundred thousand of them are hardly more than their records.
+`RetryLater`, and is called again then. So a hundred thousand of them are hardly more than their records.
 A record is done when its handler has returned and everything it sent is acknowledged.
 A handler that fails does not get its record acknowledged: the worker crashes and the record
 is delivered again.  What may fail for good (a bad payload, a policy that says no) is the
@@ -18,27 +18,27 @@ from typing import Any, cast
 from faust.types import TP, AppT, EventT, StreamT
 
 from saga_app.stream.consume.batch import Batch
-from saga_app.stream.consume.delay_queue import Later, Wheel
+from saga_app.stream.consume.delay_queue import DelayQueue, RetryLater
 from saga_app.stream.consume.drain_queue import events
 from saga_app.stream.consume.eager import Eager
 from saga_app.stream.produce.batching_producer import TICK_S
-from saga_app.stream.produce.outputs import Receipt
+from saga_app.stream.produce.outputs import Outputs
 from saga_app.stream.produce.refusal import Refused
 from saga_app.stream.transport import Transport
 
 #: How often it is looked, within the time that acknowledgements may take, whether they have taken longer.
 WATCHES = 20
 
-#: Sends with `receipt.send(topic, key, value)` and `table.write(receipt, partition, key, value)`, which never
-#: wait; a plain function, or a coroutine function. Records that did not have to wait share a receipt. Whoever answers
-#: `Later` is called again with its `state` (never None) as the fourth argument and with another receipt, after whatever
-#: it sent before is acknowledged; not at all if the partition is somebody else's by then.
-Handler = Callable[..., Coroutine[Any, Any, Later | None] | Later | None]
+#: Sends with `outputs.send(topic, key, value)` and `table.write(outputs, partition, key, value)`, which never wait.
+#: A plain function or a coroutine function; records that did not have to wait share one `Outputs`. A handler that
+#: returns `RetryLater` is called again with its `state` (never None) as the fourth argument and with new `Outputs`,
+#: once what it sent before is acknowledged; it is not called again if the partition has been revoked.
+Handler = Callable[..., Coroutine[Any, Any, RetryLater | None] | RetryLater | None]
 
 #: Called with a new receipt, the record, the refusals of what it sent, and how often this was called for the record
 #: before. It sends what takes the place of the record (a dead letter) and returns True: then the record is done; or it
 #: returns False: nothing is missing that matters. If what it sends is refused as well, it is called again.
-OnRefusal = Callable[[Receipt, Any, Sequence[Refused], int], Coroutine[Any, Any, bool]]
+OnRefusal = Callable[[Outputs, Any, Sequence[Refused], int], Coroutine[Any, Any, bool]]
 
 #: A record by its number in its batch, and the state that its handler wants to have back (None the first time).
 Item = tuple[int, Any]
@@ -66,9 +66,9 @@ class Pool:
         self.on_refusal = on_refusal
         self.timeout_s = timeout_s
         self.ack_s = ack_s
-        self._unsettled: dict[Receipt, float] = {}  #: since when each waits, the oldest first
+        self._unsettled: dict[Outputs, float] = {}  #: since when each waits, the oldest first
         self._watch: asyncio.TimerHandle | None = None
-        self._wheel = Wheel(self._again)
+        self._wheel = DelayQueue(self._again)
         self._begun: set[TP] = set()  #: partitions of which a batch was begun in this turn of the loop
 
     @property
@@ -131,21 +131,21 @@ class Pool:
     async def _work(self, stream: StreamT[Any], event: EventT[Any], waiting: Iterator[Item]) -> None:
         """Records in order, for as long as there are any that nobody else has begun; then what they have sent."""
         batch = cast(Batch, event.message)
-        receipt = self._transport.receipt()
+        outputs = self._transport.new_outputs()
         handled: list[int] = []
         put_off: list[tuple[float, Item]] = []
         record = None
         try:
             for index, state in waiting:
-                record, receipt.origin = batch.records[index], index
-                later = await self._handle(receipt, batch, record, state)
+                record, outputs.origin = batch.records[index], index
+                later = await self._handle(outputs, batch, record, state)
                 if later is None:
                     handled.append(index)
                 else:
                     put_off.append((asyncio.get_running_loop().time() + later.seconds, (index, later.state)))
             record = record if len(handled) + len(put_off) == 1 else None
-            await self._acknowledged(receipt)
-            parked = {index for index in receipt.refusals if await self._refused(batch, index, receipt)}
+            await self._acknowledged(outputs)
+            parked = {index for index in outputs.refusals if await self._refused(batch, index, outputs)}
             for index in {*handled, *parked}:
                 batch.finish(index)
             # Not before what they have sent is acknowledged: the next time they have another receipt.
@@ -157,13 +157,13 @@ class Pool:
         except Exception as error:
             await self._fail(batch, record, error)
 
-    async def _refused(self, batch: Batch, index: int, receipt: Receipt) -> bool:
+    async def _refused(self, batch: Batch, index: int, outputs: Outputs) -> bool:
         """The broker has refused what a record sent: whether the record is done now, or only lacks what need not be."""
-        parked, refusals = False, receipt.refusals[index]
+        parked, refusals = False, outputs.refusals[index]
         for tries in count():
             if self.on_refusal is None:
                 raise refusals[0]
-            instead = self._transport.receipt()
+            instead = self._transport.new_outputs()
             parked = await self.on_refusal(instead, batch.records[index], refusals, tries) or parked
             await self._acknowledged(instead)
             if not instead.refusals:
@@ -171,9 +171,9 @@ class Pool:
             refusals = instead.refusals[instead.origin]
         return parked
 
-    async def _handle(self, receipt: Receipt, batch: Batch, record: Any, state: Any) -> Later | None:
-        work = self.handler(receipt, batch, record) if state is None else self.handler(receipt, batch, record, state)
-        if work is None or isinstance(work, Later):
+    async def _handle(self, outputs: Outputs, batch: Batch, record: Any, state: Any) -> RetryLater | None:
+        work = self.handler(outputs, batch, record) if state is None else self.handler(outputs, batch, record, state)
+        if work is None or isinstance(work, RetryLater):
             return work
         try:
             begun = Eager(work)
@@ -184,26 +184,26 @@ class Pool:
         except Refused:  # the receipt has it
             return None
 
-    async def _acknowledged(self, receipt: Receipt) -> None:
+    async def _acknowledged(self, outputs: Outputs) -> None:
         """Wait for the acknowledgements, for at most about `ack_s`; one timer watches over all of them."""
-        if not receipt.open:
-            return await receipt.acknowledged()
+        if not outputs.open:
+            return await outputs.reported()
         loop = asyncio.get_running_loop()
-        self._unsettled[receipt] = loop.time()
+        self._unsettled[outputs] = loop.time()
         if self._watch is None:
             self._watch = loop.call_later(self.ack_s / WATCHES, self._look)
         try:
-            await receipt.acknowledged()
+            await outputs.reported()
         finally:
-            del self._unsettled[receipt]
+            del self._unsettled[outputs]
 
     def _look(self) -> None:
         """Fail what has waited too long."""
         loop = asyncio.get_running_loop()
-        for receipt, since in self._unsettled.items():
+        for outputs, since in self._unsettled.items():
             if loop.time() - since < self.ack_s:
                 break
-            receipt.fail(TimeoutError(f"not acknowledged within {self.ack_s:g} s"))
+            outputs.fail(TimeoutError(f"not acknowledged within {self.ack_s:g} s"))
         self._watch = loop.call_later(self.ack_s / WATCHES, self._look) if self._unsettled else None
 
     async def _close(self, stream: StreamT[Any], event: EventT[Any]) -> None:

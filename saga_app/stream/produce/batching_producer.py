@@ -126,7 +126,7 @@ def _pause_s(under_way: int) -> float:
     return TICK_S if under_way <= MANY else SLOW_S
 
 
-class Outbox:
+class BatchingProducer:
     """A librdkafka producer on the event loop; make it inside the running loop.
 
     What it cannot take now (its queue is full, or the gate is closed) stays here in order, and

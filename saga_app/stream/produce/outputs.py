@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 from saga_app.stream.produce.refusal import Refused
 
 if TYPE_CHECKING:
-    from saga_app.stream.produce.batching_producer import Outbox
+    from saga_app.stream.produce.batching_producer import BatchingProducer
 
 #: Names and values, as they travel on the wire.
 Headers = Sequence[tuple[str, bytes]]
@@ -19,7 +19,7 @@ Headers = Sequence[tuple[str, bytes]]
 BY_KEY = -1
 
 
-class Receipt:
+class Outputs:
     """Settled when everything sent under it is acknowledged; fails with the first message that was not.
 
     It may be settled, used and settled again.  A failure stays: what was sent before it may be
@@ -29,10 +29,10 @@ class Receipt:
     when it was sent (the number of its record in its batch).
     """
 
-    __slots__ = ("_error", "_open", "_outbox", "_waiters", "origin", "refusals")
+    __slots__ = ("_error", "_open", "_producer", "_waiters", "origin", "refusals")
 
-    def __init__(self, outbox: "Outbox") -> None:
-        self._outbox = outbox
+    def __init__(self, producer: "BatchingProducer") -> None:
+        self._producer = producer
         self._open = 0
         self._error: BaseException | None = None
         self._waiters: list[asyncio.Future[None]] = []
@@ -49,7 +49,7 @@ class Receipt:
     ) -> None:
         """Send a message; never blocks.  Without a partition the hash of the key decides."""
         where = BY_KEY if partition is None else partition
-        self._outbox.put(topic, key, value, headers=headers, partition=where, report=self.expect())
+        self._producer.put(topic, key, value, headers=headers, partition=where, report=self.expect())
 
     def expect(self) -> Callable[[Any, Any], None]:
         """One more message is under way; call what this returns with its delivery report."""
@@ -83,7 +83,7 @@ class Receipt:
         """How many messages are not acknowledged yet."""
         return self._open
 
-    async def acknowledged(self) -> None:
+    async def reported(self) -> None:
         """Wait until all that was sent so far is acknowledged or refused. Raises KafkaException or Fenced."""
         while self._open and self._error is None:
             waiter = asyncio.get_running_loop().create_future()
@@ -92,8 +92,8 @@ class Receipt:
         if self._error is not None:
             raise self._error
 
-    async def settled(self) -> None:
+    async def acknowledged(self) -> None:
         """The same; raises also `Refused` if the broker refused something that this origin has sent."""
-        await self.acknowledged()
+        await self.reported()
         if refusals := self.refusals.get(self.origin):
             raise refusals[0]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from confluent_kafka import KafkaError, KafkaException
 
-from saga_app.stream.produce.batching_producer import Outbox
+from saga_app.stream.produce.batching_producer import BatchingProducer
 from saga_app.stream.produce.outputs import BY_KEY, Headers
 
 #: How much longer than librdkafka's own timeout to wait for its verdict (seconds).
@@ -49,7 +49,7 @@ class Sender:
         self._bootstrap, self._partitions = bootstrap, partitions
         self._timeout_s = timeout_s
         self._librdkafka = librdkafka
-        self._outbox: Outbox | None = None
+        self._producer: BatchingProducer | None = None
 
     async def send(
         self,
@@ -66,37 +66,39 @@ class Sender:
         """Send many at once (order per key is kept).  Raises NotAcknowledged, which names those that failed."""
         if not messages:
             return
-        outbox = self._open()
+        producer = self._open()
         run = _Run(len(messages))
         for index, (topic, key, value, headers, partition) in enumerate(messages):
             where = BY_KEY if partition is None else partition
-            outbox.put(topic, key, value, headers=headers, partition=where, report=partial(run.report, index))
+            producer.put(topic, key, value, headers=headers, partition=where, report=partial(run.report, index))
         try:
             await asyncio.wait_for(run.over.wait(), self._timeout_s + _GRACE_S)
         except TimeoutError:
             late = sorted({*run.open, *run.failed})
-            await self._renew(outbox)
+            await self._renew(producer)
             raise NotAcknowledged(late, len(messages), f"no answer in {self._timeout_s:g} s") from None
         if run.failed:
             if _useless(run.reason):
-                await self._renew(outbox)
+                await self._renew(producer)
             raise NotAcknowledged(sorted(run.failed), len(messages), run.reason)
 
-    def _open(self) -> Outbox:
-        if self._outbox is None:
-            self._outbox = Outbox(self._bootstrap, self._timeout_s, partitions=self._partitions, **self._librdkafka)
-        return self._outbox
+    def _open(self) -> BatchingProducer:
+        if self._producer is None:
+            self._producer = BatchingProducer(
+                self._bootstrap, self._timeout_s, partitions=self._partitions, **self._librdkafka
+            )
+        return self._producer
 
-    async def _renew(self, outbox: Outbox) -> None:
+    async def _renew(self, producer: BatchingProducer) -> None:
         """The next send gets another client than this one, unless there is one already."""
-        if self._outbox is outbox:
+        if self._producer is producer:
             await self.close()
 
     async def close(self) -> None:
         """Fail what is under way and end; a later send opens it again."""
-        outbox, self._outbox = self._outbox, None
-        if outbox is not None:
-            await outbox.close()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -4,18 +4,18 @@ import asyncio
 from collections import deque
 
 #: By partition and key: who waits for it; None while nobody does.
-Locks = dict[tuple[int, bytes], deque[asyncio.Future[None]] | None]
+KeyLocks = dict[tuple[int, bytes], deque[asyncio.Future[None]] | None]
 
 
-class Locked:
-    """`async with Locked(locks, place)`: one after the other, in the order in which they came.
+class KeyLock:
+    """`async with KeyLock(locks, place)`: one after the other, in the order in which they came.
 
     Nearly always nobody else is there: then it is an entry in a dictionary, cheaper than an `asyncio.Lock`.
     """
 
     __slots__ = ("_locks", "_place")
 
-    def __init__(self, locks: Locks, place: tuple[int, bytes]) -> None:
+    def __init__(self, locks: KeyLocks, place: tuple[int, bytes]) -> None:
         self._locks, self._place = locks, place
 
     async def __aenter__(self) -> None:

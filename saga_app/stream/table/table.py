@@ -12,11 +12,11 @@ from confluent_kafka import KafkaError
 from faust.types import TP, AppT
 
 from saga_app.stream.produce.batching_producer import TICK_S, Report
-from saga_app.stream.produce.outputs import Receipt
+from saga_app.stream.produce.outputs import Outputs
 from saga_app.stream.produce.refusal import Refused
 from saga_app.stream.table import memory_store, rocks_store
 from saga_app.stream.table.changelog_repair import Mender, keys_at
-from saga_app.stream.table.key_lock import Locked, Locks
+from saga_app.stream.table.key_lock import KeyLock, KeyLocks
 from saga_app.stream.table.rows import Row, RowStore
 from saga_app.stream.transport import Transport
 
@@ -59,7 +59,7 @@ class Table(faust.Table[bytes, bytes]):
         self._acked: defaultdict[int, list[Row]] = defaultdict(list)
         self._offsets: defaultdict[int, list[int]] = defaultdict(list)
         self._mender = Mender(self._keys_at, self._write_again)
-        self._locks: Locks = {}
+        self._locks: KeyLocks = {}
         self._broken = False
         #: Gets kind and milliseconds of an acknowledged row's timestamp, as librdkafka gives them: one of each burst.
         self.on_acknowledged: Callable[[int, int], None] | None = None
@@ -99,17 +99,17 @@ class Table(faust.Table[bytes, bytes]):
         row: bytes | None = self._pending.get((partition, key), _SETTLED)
         return self.store.read(partition, key) if row is _SETTLED else row
 
-    def write(self, receipt: Receipt, partition: int, key: bytes, value: bytes | None) -> None:
+    def write(self, outputs: Outputs, partition: int, key: bytes, value: bytes | None) -> None:
         """Set the row (None deletes); the receipt covers its changelog record."""
         self._pending[partition, key] = value
-        self._put(_Write(receipt.expect(), self._generation, partition, key, value))
+        self._put(_Write(outputs.expect(), self._generation, partition, key, value))
 
-    def locked(self, partition: int, key: bytes) -> "Locked":
+    def locked(self, partition: int, key: bytes) -> "KeyLock":
         """`async with` it to keep other handlers of this key out, for an await between read and write.
 
         Not needed when a handler reads and writes without awaiting in between.
         """
-        return Locked(self._locks, (partition, key))
+        return KeyLock(self._locks, (partition, key))
 
     async def owned(self) -> None:
         """Wait until it is certain that this worker owns its partitions. Raises `Fenced` when it does not any more.
@@ -229,7 +229,7 @@ class Table(faust.Table[bytes, bytes]):
     def _write_again(self, partition: int, key: bytes) -> None:
         value = self.read(partition, key)
         if value is not None:  # else it is a row that nobody has overwritten, of a record that comes again
-            self.write(cast(Transport, self.app.transport).receipt(), partition, key, value)
+            self.write(cast(Transport, self.app.transport).new_outputs(), partition, key, value)
 
     def on_key_set(self, key: Any, value: Any) -> None:
         """Refuse `table[key] = value`: nobody would wait for its changelog."""

@@ -13,7 +13,7 @@ from typing import Any
 import faust
 import orjson
 
-from saga_app.stream import Batch, Pool, Receipt, Table, Transport, embedded
+from saga_app.stream import Batch, Pool, Outputs, Table, Transport, embedded
 
 PARTITIONS = 4
 
@@ -67,24 +67,24 @@ def dump() -> None:
     path.with_suffix(".tmp").rename(path)
 
 
-def keep(receipt: Receipt, batch: Batch, record: Any) -> None:
+def keep(outputs: Outputs, batch: Batch, record: Any) -> None:
     """The row first, and the output in any case: a redelivered record may have crashed in between."""
     if record.key == b"dump":
         return dump()
     old = rows.read(batch.partition, record.key)
     version = orjson.loads(record.value)["n"]
     if old is None or orjson.loads(old)["n"] < version:
-        rows.write(receipt, batch.partition, record.key, record.value)
-    receipt.send(f"{NAME}-out", record.key, record.value, [("by", str(os.getpid()).encode())])
+        rows.write(outputs, batch.partition, record.key, record.value)
+    outputs.send(f"{NAME}-out", record.key, record.value, [("by", str(os.getpid()).encode())])
     return None
 
 
-async def wait_and_keep(receipt: Receipt, batch: Batch, record: Any) -> None:
+async def wait_and_keep(outputs: Outputs, batch: Batch, record: Any) -> None:
     """The delay is the record's own."""
     if transport.inflight % 1000 == 0:
         app.log.info("%d in flight", transport.inflight)
     await asyncio.sleep(orjson.loads(record.value).get("delay", 0))
-    keep(receipt, batch, record)
+    keep(outputs, batch, record)
 
 
 pool = Pool(app, keep if setting("INLINE") else wait_and_keep)

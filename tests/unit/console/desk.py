@@ -102,7 +102,7 @@ class Desk:
     async def direct(self, signal: Signal) -> None:
         """One signal, as the owner of the row sees it."""
         row = (await self.queries.rows([signal.id]))[signal.id]
-        turn = machine.directed(ONBOARDING, row, signal)
+        turn = machine.apply_operator_signal(ONBOARDING, row, signal)
         if turn is not None and turn.onward is not None:
             onward = Outgoing(turn.onward.topic, row.id.encode(), encode(turn.onward.message))
             self.write(lambda: self.append(onward))

@@ -67,15 +67,15 @@ class Logs:
         now = begin
         request = Message(v=1, id=id, user=user, idempotency=idempotency)
         self.write("new-user", id, encode(request), now)
-        message, topic = machine.first(ONBOARDING, request, self._iso(now)), "new-user"
-        row = self._note(None, machine.asked(ONBOARDING, topic, message, self._iso(now)), now)
+        message, topic = machine.begin(ONBOARDING, request, self._iso(now)), "new-user"
+        row = self._note(None, machine.row_waiting_for(ONBOARDING, topic, message, self._iso(now)), now)
         return self._walk(row, topic, message, now, pace, outcomes or {}, steps)
 
     def redrive(self, row: Row, record: FakeRecord, at: float, pace: float = 1.0) -> Row:
         """A parked request is sent again with the next attempt, and its saga goes on to the end."""
         message = replace(decode(Message, record.value or b""), attempt=2)
         self.write(record.topic, row.id, encode(message), at)
-        row = self._note(row, machine.asked(ONBOARDING, record.topic, message, self._iso(at)), at)
+        row = self._note(row, machine.row_waiting_for(ONBOARDING, record.topic, message, self._iso(at)), at)
         return self._walk(row, record.topic, message, at, pace, {}, 100)
 
     def _walk(
@@ -85,19 +85,19 @@ class Logs:
             step = ONBOARDING.on(topic)
             assert step is not None
             outcome = outcomes.get(step.name) or Done(FACTS.get(step.name, {}))
-            answer = machine.answer(step, outcome, 1, self._iso(now), self._iso(now), self._iso(now + pace))
+            answer = machine.answer_of(step, outcome, 1, self._iso(now), self._iso(now), self._iso(now + pace))
             now += pace
-            after = machine.following(message, step, answer)
+            after = machine.next_after(message, step, answer)
             if isinstance(after, machine.End):
-                return self._note(row, machine.ended(after, self._iso(now)), now)
+                return self._note(row, machine.row_ended(after, self._iso(now)), now)
             message, topic = after.message, after.topic
             self.write(topic, row.id, encode(message), now)
             if step.service == "provisioner":
-                row = self._note(row, machine.asked(ONBOARDING, topic, message, self._iso(now)), now)
+                row = self._note(row, machine.row_waiting_for(ONBOARDING, topic, message, self._iso(now)), now)
         return row
 
     def _note(self, row: Row | None, news: Row, at: float) -> Row:
-        row = machine.apply(row, news)
+        row = machine.join(row, news)
         self.write(CHANGELOG, row.id, encode(row), at + 0.001)
         return row
 

@@ -230,9 +230,9 @@ def test_garbage_that_was_sent_again_is_dealt_with_in_whatever_order_it_is_read(
 def test_a_saga_that_an_operator_turns_round_is_the_same_in_whatever_order_it_is_read(on_sqlite: Reading) -> None:
     logs = Logs()
     row = logs.saga("ada", steps=3)  # three steps further than its row says
-    before = machine.asked(ONBOARDING, "authorize", journey()[1][1], at(1))  # type: ignore[index]
+    before = machine.row_waiting_for(ONBOARDING, "authorize", journey()[1][1], at(1))  # type: ignore[index]
     signal = Signal(1, "ada", "onboarding", "cancelled", "authorize", "authorizer", at(9), by="ana")
-    turn = machine.directed(ONBOARDING, before, signal)
+    turn = machine.apply_operator_signal(ONBOARDING, before, signal)
     assert turn is not None
     assert turn.onward is not None
     assert row.state == "running"
@@ -252,7 +252,7 @@ def test_an_overdue_saga_keeps_its_deadline(on_sqlite: Reading) -> None:
     row = logs.saga("ada", steps=1)
     signal = Signal(1, "ada", "onboarding", "overdue", "authorize", "authorizer", at(61), due_at=at(60))
     logs.write(SIGNALS, "ada", encode(signal), 61)
-    logs.write(CHANGELOG, "ada", encode(machine.mark(row, signal)), 61.1)
+    logs.write(CHANGELOG, "ada", encode(machine.mark_signal(row, signal)), 61.1)
     for order in (logs.records, logs.records[-1:]):
         on_sqlite.read(order)
         assert (rows(on_sqlite)["ada"].overdue, rows(on_sqlite)["ada"].due_at) == (True, at(60))

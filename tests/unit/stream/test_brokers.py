@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 from faust.types import TP
 
-from saga_app.stream.brokers import MEET_S, Brokers, Looks
+from saga_app.stream.brokers import MEET_S, BrokerProbe, Brokers
 
 
 class Client:
@@ -45,13 +45,13 @@ def nobody() -> Iterator[str]:
 
 
 async def test_a_worker_that_is_well_is_left_alone(worker: Any) -> None:
-    looks = Looks(worker)
+    looks = BrokerProbe(worker)
     assert [await looks.problem() for _ in range(5)] == [None] * 5
 
 
 @pytest.mark.parametrize("name", ["records", "rows", "outputs"])
 async def test_a_client_without_brokers_is_found_with_the_second_look(worker: Any, name: str) -> None:
-    looks = Looks(worker)
+    looks = BrokerProbe(worker)
     clients = {"records": worker._thread.fetcher, **worker.transport.sending}
     clients[name].answers = False
     assert await looks.problem() is None
@@ -59,14 +59,14 @@ async def test_a_client_without_brokers_is_found_with_the_second_look(worker: An
 
 
 async def test_one_answer_that_was_late_is_forgotten(worker: Any) -> None:
-    looks = Looks(worker)
+    looks = BrokerProbe(worker)
     for answers in (False, True, False, True):
         worker._thread.fetcher.answers = answers
         assert await looks.problem() is None
 
 
 async def test_in_an_outage_the_coordinator_is_silent_too_and_the_worker_waits(worker: Any) -> None:
-    looks = Looks(worker)
+    looks = BrokerProbe(worker)
     worker._thread.fetcher.answers = False
     assert await looks.problem() is None
     worker.transport.lease.silent_s = 5.0
@@ -78,7 +78,7 @@ async def test_in_an_outage_the_coordinator_is_silent_too_and_the_worker_waits(w
 async def test_a_worker_that_has_nothing_assigned_or_has_not_started_is_left_alone(worker: Any) -> None:
     worker._thread.fetcher.answers = False
     worker.assignment = set
-    looks = Looks(worker)
+    looks = BrokerProbe(worker)
     assert [await looks.problem() for _ in range(3)] == [None] * 3
     worker._thread.fetcher = worker.assignment = None
     assert await looks.problem() is None

@@ -11,12 +11,12 @@ import pytest
 from aiokafka.consumer.subscription_state import SubscriptionState
 from faust.types import TP
 
-from saga_app.stream import Receipt, Table, Transport
+from saga_app.stream import Outputs, Table, Transport
 from saga_app.stream.consume.commits import Commits
 from saga_app.stream.consume.consumer import Consumer
 from saga_app.stream.consume.ledger import Ledger
 from saga_app.stream.consume.phase import Phase
-from saga_app.stream.produce.batching_producer import Outbox
+from saga_app.stream.produce.batching_producer import BatchingProducer
 from saga_app.stream.table.rows import NOTHING
 from tests.unit.stream.fakes import FakeProducer, batch, finish_all, record
 
@@ -29,7 +29,7 @@ async def transport(tmp_path: Path) -> AsyncIterator[Transport]:
     made = Transport.install(app)
     app.consumer_generation_id = 1
     Table(app, name="rows", partitions=4)
-    made.rows = Outbox("nowhere:1", 4.0, producer=FakeProducer)
+    made.rows = BatchingProducer("nowhere:1", 4.0, producer=FakeProducer)
     yield made
     await made.rows.close()
 
@@ -98,12 +98,12 @@ async def test_rows_that_the_drain_has_not_waited_for_are_not_let_out_under_the_
     consumer: Consumer, transport: Transport
 ) -> None:
     await streaming(consumer)
-    receipt = Receipt(transport.rows)
-    receipt.send("rows", b"k", b"v")
+    outputs = Outputs(transport.rows)
+    outputs.send("rows", b"k", b"v")
     await consumer.on_partitions_revoked({IN, CHANGELOG})
     await assigned(consumer)
     with pytest.raises(Exception, match="_PURGE_QUEUE"):
-        await receipt.settled()
+        await outputs.acknowledged()
     producer: Any = transport.rows._main.producer
     assert not producer.taken
 

@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from saga_app.stream import Batch, Later, Pool, Receipt, Refused
+from saga_app.stream import Batch, Outputs, Pool, Refused, RetryLater
 from saga_app.stream.consume.ledger import Ledger
-from saga_app.stream.produce.batching_producer import Outbox
+from saga_app.stream.produce.batching_producer import BatchingProducer
 from tests.unit.stream.fakes import FakeProducer, batch
 
 
 class FakeApp:
     """An app that notes why it was crashed."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, producer: BatchingProducer) -> None:
         self.should_stop = False
         self.crashes: list[BaseException] = []
         self.log = SimpleNamespace(error=lambda *args, **kwargs: None)
-        self.transport = SimpleNamespace(receipt=lambda: Receipt(outbox), full=False)
+        self.transport = SimpleNamespace(new_outputs=lambda: Outputs(producer), full=False)
 
     async def crash(self, error: BaseException) -> None:
         self.should_stop = True
@@ -50,9 +50,9 @@ class Bench:
     """A pool, and everything around it."""
 
     def __init__(self) -> None:
-        self.outbox = Outbox("nowhere:1", 5.0, producer=FakeProducer)
-        self.producer: Any = self.outbox._main.producer
-        self.app = FakeApp(self.outbox)
+        self.batching = BatchingProducer("nowhere:1", 5.0, producer=FakeProducer)
+        self.producer: Any = self.batching._main.producer
+        self.app = FakeApp(self.batching)
         self.ledger = Ledger(100)
 
     def batch(self, *offsets: int) -> Batch:
@@ -69,7 +69,7 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     made = Bench()
     yield made
-    await made.outbox.close()
+    await made.batching.close()
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -78,17 +78,17 @@ async def until(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.001)
 
 
-def send(receipt: Receipt, batch: Batch, record: Any) -> None:
-    receipt.send("out", record.key, b"%d" % record.offset)
+def send(outputs: Outputs, batch: Batch, record: Any) -> None:
+    outputs.send("out", record.key, b"%d" % record.offset)
 
 
-async def send_too(receipt: Receipt, batch: Batch, record: Any) -> None:
-    send(receipt, batch, record)
+async def send_too(outputs: Outputs, batch: Batch, record: Any) -> None:
+    send(outputs, batch, record)
 
 
 class Callable_:
-    async def __call__(self, receipt: Receipt, batch: Batch, record: Any) -> None:
-        send(receipt, batch, record)
+    async def __call__(self, outputs: Outputs, batch: Batch, record: Any) -> None:
+        send(outputs, batch, record)
 
 
 @pytest.mark.parametrize("handler", [send, send_too, Callable_()])
@@ -107,7 +107,7 @@ async def test_a_slow_record_holds_up_no_other(bench: Bench) -> None:
     bench.producer.automatic = True
     slow = asyncio.Event()
 
-    async def handler(receipt: Receipt, batch: Batch, record: Any) -> None:
+    async def handler(outputs: Outputs, batch: Batch, record: Any) -> None:
         if record.offset == 0:
             await slow.wait()
 
@@ -124,7 +124,7 @@ async def test_what_need_not_wait_shares_one_task_and_who_waits_gets_one(bench: 
     bench.producer.automatic = True
     tasks: dict[int, Any] = {}
 
-    async def handler(receipt: Receipt, batch: Batch, record: Any) -> None:
+    async def handler(outputs: Outputs, batch: Batch, record: Any) -> None:
         tasks[record.offset] = asyncio.current_task()
         if record.offset == 2:
             await asyncio.sleep(0.001)
@@ -138,7 +138,7 @@ async def test_what_need_not_wait_shares_one_task_and_who_waits_gets_one(bench: 
 async def test_batches_of_a_partition_begin_in_order_though_a_record_waits(bench: Bench) -> None:
     begun: list[int] = []
 
-    async def handler(receipt: Receipt, batch: Batch, record: Any) -> None:
+    async def handler(outputs: Outputs, batch: Batch, record: Any) -> None:
         begun.append(record.offset)
         if record.offset == 0:
             await asyncio.sleep(0.001)
@@ -152,7 +152,7 @@ async def test_batches_of_different_partitions_need_one_turn_of_the_loop_for_all
     batches = [bench.ledger.add(batch([0], partition=number)) for number in range(3)]
     left: list[int] = []
 
-    async def handler(receipt: Receipt, batch: Batch, record: Any) -> None:
+    async def handler(outputs: Outputs, batch: Batch, record: Any) -> None:
         left.append(sum(not made.taken for made in batches))
 
     await bench.run(handler, *batches)
@@ -170,10 +170,10 @@ class PutOff:
     def __init__(self) -> None:
         self.calls: list[tuple[int, int]] = []
 
-    async def __call__(self, receipt: Receipt, batch: Batch, record: Any, tried: int = 0) -> Later | None:
+    async def __call__(self, outputs: Outputs, batch: Batch, record: Any, tried: int = 0) -> RetryLater | None:
         self.calls.append((record.offset, tried))
-        send(receipt, batch, record)
-        return Later(PUT_OFF_S, tried + 1) if tried < 2 else None
+        send(outputs, batch, record)
+        return RetryLater(PUT_OFF_S, tried + 1) if tried < 2 else None
 
 
 async def test_who_wants_its_record_later_gets_it_back_with_what_it_left_and_holds_no_task(bench: Bench) -> None:
@@ -212,22 +212,22 @@ async def test_a_handler_may_settle_in_between_and_send_more(bench: Bench) -> No
     bench.producer.automatic = True
     told = []
 
-    async def handler(receipt: Receipt, batch: Batch, record: Any) -> None:
-        send(receipt, batch, record)
-        await receipt.settled()
+    async def handler(outputs: Outputs, batch: Batch, record: Any) -> None:
+        send(outputs, batch, record)
+        await outputs.acknowledged()
         told.append(record.offset)
-        send(receipt, batch, record)
+        send(outputs, batch, record)
 
     stream = await bench.run(handler, made := bench.batch(0))
     await until(lambda: stream.acked == [made])
     assert told == [0]
 
 
-async def fail(receipt: Receipt, batch: Batch, record: Any) -> None:
+async def fail(outputs: Outputs, batch: Batch, record: Any) -> None:
     raise ValueError("unexpected")
 
 
-def fail_inline(receipt: Receipt, batch: Batch, record: Any) -> None:
+def fail_inline(outputs: Outputs, batch: Batch, record: Any) -> None:
     raise ValueError("unexpected")
 
 
@@ -240,9 +240,9 @@ async def test_an_unexpected_error_crashes_the_worker_and_leaves_the_record_undo
 
 
 async def test_a_handler_has_its_time_and_the_acknowledgements_have_theirs(bench: Bench) -> None:
-    async def slow(receipt: Receipt, batch: Batch, record: Any) -> None:
+    async def slow(outputs: Outputs, batch: Batch, record: Any) -> None:
         await asyncio.sleep(0.05)
-        send(receipt, batch, record)
+        send(outputs, batch, record)
 
     stream = await bench.run(slow, made := bench.batch(0), timeout_s=5, ack_s=0.02)
     await until(lambda: bench.app.crashes)
@@ -251,7 +251,7 @@ async def test_a_handler_has_its_time_and_the_acknowledgements_have_theirs(bench
 
 
 async def test_a_handler_that_hangs_crashes_the_worker_when_its_time_is_over(bench: Bench) -> None:
-    async def hang(receipt: Receipt, batch: Batch, record: Any) -> None:
+    async def hang(outputs: Outputs, batch: Batch, record: Any) -> None:
         await asyncio.Event().wait()
 
     await bench.run(hang, bench.batch(0), timeout_s=0.02)
@@ -271,7 +271,7 @@ async def test_records_of_a_revoked_batch_are_left_to_the_new_owner(bench: Bench
 async def test_what_fails_because_its_partition_was_revoked_is_no_reason_to_crash(bench: Bench, handler: Any) -> None:
     stream = await bench.run(handler, made := bench.batch(0))
     await until(lambda: bench.producer.taken)
-    bench.outbox.purge()
+    bench.batching.purge()
     bench.ledger.forget()
     await until(lambda: made.taken and not made.tasks)
     assert (bench.app.crashes, stream.acked) == ([], [])
@@ -302,15 +302,15 @@ class Parking:
         self.asked: list[tuple[int, list[str], int]] = []
         self.parks, self.letters_refused = parks, letters_refused
 
-    async def __call__(self, receipt: Receipt, record: Any, refusals: list[Refused], tries: int) -> bool:
+    async def __call__(self, outputs: Outputs, record: Any, refusals: list[Refused], tries: int) -> bool:
         self.asked.append((record.offset, [refusal.topic for refusal in refusals], tries))
         if self.parks:
-            receipt.send("refused" if len(self.asked) <= self.letters_refused else "parked", record.key, b"")
+            outputs.send("refused" if len(self.asked) <= self.letters_refused else "parked", record.key, b"")
         return self.parks
 
 
-async def send_odd_ones_to_a_topic_that_refuses(receipt: Receipt, _batch: Batch, record: Any) -> None:
-    receipt.send("refused" if record.offset % 2 else "out", record.key, b"%d" % record.offset)
+async def send_odd_ones_to_a_topic_that_refuses(outputs: Outputs, _batch: Batch, record: Any) -> None:
+    outputs.send("refused" if record.offset % 2 else "out", record.key, b"%d" % record.offset)
 
 
 @pytest.mark.field(32)
@@ -338,9 +338,9 @@ async def test_a_handler_that_waits_for_what_is_refused_ends_there(bench: Bench)
     bench.producer.automatic = True
     went_on: list[int] = []
 
-    async def handler(receipt: Receipt, batch: Batch, record: Any) -> None:
-        await send_odd_ones_to_a_topic_that_refuses(receipt, batch, record)
-        await receipt.settled()
+    async def handler(outputs: Outputs, batch: Batch, record: Any) -> None:
+        await send_odd_ones_to_a_topic_that_refuses(outputs, batch, record)
+        await outputs.acknowledged()
         went_on.append(record.offset)
 
     stream = await bench.run(handler, made := bench.batch(0, 1, 2), on_refusal=Parking())
@@ -354,10 +354,10 @@ async def test_a_record_that_is_put_off_comes_again_unless_it_was_parked(bench: 
     bench.producer.automatic = True
     called: list[int] = []
 
-    async def handler(receipt: Receipt, batch: Batch, record: Any, tried: int = 0) -> Later | None:
+    async def handler(outputs: Outputs, batch: Batch, record: Any, tried: int = 0) -> RetryLater | None:
         called.append(tried)
-        receipt.send("refused", record.key, b"")
-        return None if tried else Later(0.01, 1)
+        outputs.send("refused", record.key, b"")
+        return None if tried else RetryLater(0.01, 1)
 
     stream = await bench.run(handler, made := bench.batch(0), on_refusal=Parking(parks))
     await until(lambda: stream.acked == [made])

@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from saga_app.stream import Receipt, Refused
-from saga_app.stream.produce.batching_producer import Outbox
+from saga_app.stream import Outputs, Refused
+from saga_app.stream.produce.batching_producer import BatchingProducer
 from saga_app.stream.produce.refusal import is_permanent
 from tests.unit.stream.fakes import FakeProducer
 
@@ -73,77 +73,81 @@ def test_a_full_queue_fencing_and_timeouts_are_not(error: BaseException) -> None
 
 
 @pytest.fixture
-async def outbox() -> Any:
-    made = Outbox("nowhere:1", 5.0, producer=FakeProducer)
+async def producer() -> Any:
+    made = BatchingProducer("nowhere:1", 5.0, producer=FakeProducer)
     yield made
     await made.close()
 
 
-async def taken(outbox: Outbox, alone: bool = False) -> FakeProducer:
+async def taken(producer: BatchingProducer, alone: bool = False) -> FakeProducer:
     """The producer of most messages, or the one of those that are sent alone, once it has been given any."""
     async with asyncio.timeout(2):
         while True:
-            lane = outbox._alone if alone else outbox._main
+            lane = producer._alone if alone else producer._main
             if lane and lane.producer.taken:
                 return cast(FakeProducer, lane.producer)
             await asyncio.sleep(0.001)
 
 
-async def refuse(outbox: Outbox) -> None:
+async def refuse(producer: BatchingProducer) -> None:
     """The broker refuses the batch that is under way."""
-    (await taken(outbox)).acknowledge(error=TOO_LARGE)
+    (await taken(producer)).acknowledge(error=TOO_LARGE)
 
 
-async def test_a_refused_batch_is_sent_again_one_message_to_a_request(outbox: Outbox) -> None:
-    receipt = Receipt(outbox)
+async def test_a_refused_batch_is_sent_again_one_message_to_a_request(producer: BatchingProducer) -> None:
+    outputs = Outputs(producer)
     for number in range(3):
-        receipt.send("a", b"k", b"%d" % number, [("h", b"v")])
-    await refuse(outbox)
-    alone = await taken(outbox, alone=True)
+        outputs.send("a", b"k", b"%d" % number, [("h", b"v")])
+    await refuse(producer)
+    alone = await taken(producer, alone=True)
     assert [message[2:4] for message in alone.taken] == [(b"%d" % n, [("h", b"v")]) for n in range(3)]
     assert alone.config["batch.num.messages"] == 1
     alone.acknowledge()
-    await receipt.settled()
+    await outputs.acknowledged()
 
 
-async def test_what_is_refused_alone_too_is_known_by_the_record_that_sent_it(outbox: Outbox) -> None:
-    receipt = Receipt(outbox)
+async def test_what_is_refused_alone_too_is_known_by_the_record_that_sent_it(
+    producer: BatchingProducer,
+) -> None:
+    outputs = Outputs(producer)
     for number in range(3):
-        receipt.origin = number
-        receipt.send("a", b"k", b"%d" % number)
-    await refuse(outbox)
-    alone = await taken(outbox, alone=True)
+        outputs.origin = number
+        outputs.send("a", b"k", b"%d" % number)
+    await refuse(producer)
+    alone = await taken(producer, alone=True)
     alone.acknowledge(1)
     alone.acknowledge(1, error=TOO_LARGE)
     alone.acknowledge()
-    await receipt.acknowledged()
-    assert list(receipt.refusals) == [1]
-    (refusal,) = receipt.refusals[1]
+    await outputs.reported()
+    assert list(outputs.refusals) == [1]
+    (refusal,) = outputs.refusals[1]
     assert (refusal.topic, refusal.value) == ("a", b"1")
     assert "MSG_SIZE_TOO_LARGE" in str(refusal)
-    await receipt.settled()  # of the last record
-    receipt.origin = 1
+    await outputs.acknowledged()  # of the last record
+    outputs.origin = 1
     with pytest.raises(Refused):
-        await receipt.settled()
+        await outputs.acknowledged()
 
 
-async def test_an_outage_during_the_second_try_is_no_refusal(outbox: Outbox) -> None:
-    receipt = Receipt(outbox)
-    receipt.send("a", b"k", b"v")
-    await refuse(outbox)
-    (await taken(outbox, alone=True)).acknowledge(error=KafkaError(KafkaError._MSG_TIMED_OUT))
+async def test_an_outage_during_the_second_try_is_no_refusal(producer: BatchingProducer) -> None:
+    outputs = Outputs(producer)
+    outputs.send("a", b"k", b"v")
+    await refuse(producer)
+    (await taken(producer, alone=True)).acknowledge(error=KafkaError(KafkaError._MSG_TIMED_OUT))
     with pytest.raises(KafkaException):
-        await receipt.acknowledged()
-    assert receipt.refusals == {}
+        await outputs.reported()
+    assert outputs.refusals == {}
 
 
-async def test_what_is_sent_alone_is_counted_purged_and_gated_like_the_rest(outbox: Outbox) -> None:
-    receipt = Receipt(outbox)
-    receipt.send("a", b"k", b"v")
-    await refuse(outbox)
-    await taken(outbox, alone=True)
-    assert len(outbox) == 1
-    outbox.purge()
-    assert len(outbox) == 0
+async def test_what_is_sent_alone_is_counted_purged_and_gated_like_the_rest(
+    producer: BatchingProducer,
+) -> None:
+    outputs = Outputs(producer)
+    outputs.send("a", b"k", b"v")
+    await refuse(producer)
+    await taken(producer, alone=True)
+    assert len(producer) == 1
+    producer.purge()
+    assert len(producer) == 0
     with pytest.raises(KafkaException):
-        await receipt.acknowledged()
+        await outputs.reported()

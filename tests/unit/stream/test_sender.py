@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError
 
 from saga_app.stream import Message, NotAcknowledged, Sender
 from saga_app.stream.produce import sender as sender_module
-from saga_app.stream.produce.batching_producer import Outbox
+from saga_app.stream.produce.batching_producer import BatchingProducer
 from tests.wait import eventually
 
 TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
@@ -60,13 +60,13 @@ async def test_every_message_that_was_not_acknowledged_is_named(nobody: str) -> 
 
 
 async def test_a_client_whose_messages_time_out_is_not_used_again(nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Outbox] = []
+    made: list[BatchingProducer] = []
 
-    def new(*arguments: Any, **settings: Any) -> Outbox:
-        made.append(Outbox(*arguments, **settings))
+    def new(*arguments: Any, **settings: Any) -> BatchingProducer:
+        made.append(BatchingProducer(*arguments, **settings))
         return made[-1]
 
-    monkeypatch.setattr(sender_module, "Outbox", new)
+    monkeypatch.setattr(sender_module, "BatchingProducer", new)
     async with Sender(nobody, timeout_s=0.5, log_level=0) as sender:
         for tried in (1, 2):
             with pytest.raises(NotAcknowledged):
@@ -78,7 +78,7 @@ async def test_who_learns_late_that_a_client_was_useless_leaves_its_successor_al
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[Pending] = []
-    monkeypatch.setattr(sender_module, "Outbox", lambda *_, **_options: made.append(Pending()) or made[-1])
+    monkeypatch.setattr(sender_module, "BatchingProducer", lambda *_, **_options: made.append(Pending()) or made[-1])
     sender = Sender("127.0.0.1:1")
     first, second = (asyncio.create_task(sender.send("a", b"k", b"v")) for _ in range(2))
     await eventually(lambda: made_reports(made, 0, 2), 5, "both are under way")

@@ -13,8 +13,8 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saga_app.stream import Receipt, Refused, Table, Transport
-from saga_app.stream.produce.batching_producer import Outbox
+from saga_app.stream import Outputs, Refused, Table, Transport
+from saga_app.stream.produce.batching_producer import BatchingProducer
 from saga_app.stream.table.changelog_repair import Mender
 from saga_app.stream.table.rows import NOTHING, RowStore
 from tests.unit.stream.fakes import FakeProducer, make_table
@@ -31,14 +31,14 @@ def table(tmp_path: Path) -> Table:
 async def rows(table: Table) -> Any:
     """librdkafka, as the table's changelog sees it."""
     transport = cast(Transport, table.app.transport)
-    transport.rows = Outbox("nowhere:1", 4.0, producer=FakeProducer)
+    transport.rows = BatchingProducer("nowhere:1", 4.0, producer=FakeProducer)
     yield transport.rows._main.producer
     await transport.rows.close()
 
 
 @pytest.fixture
-async def receipt(table: Table, rows: FakeProducer) -> Receipt:
-    return Receipt(cast(Transport, table.app.transport).rows)
+async def outputs(table: Table, rows: FakeProducer) -> Outputs:
+    return Outputs(cast(Transport, table.app.transport).rows)
 
 
 def offset(table: Table) -> int:
@@ -52,123 +52,123 @@ async def sent(rows: FakeProducer, count: int) -> None:
 
 
 async def test_a_write_is_read_at_once_and_stored_when_acknowledged(
-    table: Table, rows: FakeProducer, receipt: Receipt
+    table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
-    table.write(receipt, 0, b"k", b"1")
+    table.write(outputs, 0, b"k", b"1")
     await sent(rows, 1)
     assert table.read(0, b"k") == b"1"
     assert list(table.rows()) == []
     rows.acknowledge()
-    await receipt.settled()
+    await outputs.acknowledged()
     assert list(table.rows()) == [(0, b"k", b"1")]
     assert offset(table) == 0
     assert not table._pending
 
 
 async def test_of_several_writes_of_a_key_the_last_one_stays(
-    table: Table, rows: FakeProducer, receipt: Receipt
+    table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
     for value in (b"1", None, b"3"):
-        table.write(receipt, 0, b"k", value)
+        table.write(outputs, 0, b"k", value)
     await sent(rows, 3)
     rows.acknowledge(1)
     await asyncio.sleep(0.02)
     assert table.read(0, b"k") == b"3"
     rows.acknowledge()
-    await receipt.settled()
+    await outputs.acknowledged()
     assert (table.read(0, b"k"), offset(table)) == (b"3", 2)
 
 
-async def test_a_deleted_row_is_gone(table: Table, rows: FakeProducer, receipt: Receipt) -> None:
+async def test_a_deleted_row_is_gone(table: Table, rows: FakeProducer, outputs: Outputs) -> None:
     rows.automatic = True
-    table.write(receipt, 0, b"k", b"1")
-    await receipt.settled()
-    table.write(receipt, 0, b"k", None)
-    await receipt.settled()
+    table.write(outputs, 0, b"k", b"1")
+    await outputs.acknowledged()
+    table.write(outputs, 0, b"k", None)
+    await outputs.acknowledged()
     assert table.read(0, b"k") is None
     assert list(table.rows()) == []
 
 
 async def test_a_row_that_timed_out_and_is_still_the_newest_is_put_again(
-    table: Table, rows: FakeProducer, receipt: Receipt
+    table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
-    table.write(receipt, 0, b"k", b"1")
+    table.write(outputs, 0, b"k", b"1")
     await sent(rows, 1)
     rows.acknowledge(error=TIMED_OUT)
     await sent(rows, 1)
     rows.acknowledge()
-    await receipt.settled()
+    await outputs.acknowledged()
     assert list(table.rows()) == [(0, b"k", b"1")]
 
 
 async def test_a_row_that_timed_out_behind_a_newer_one_is_not_put_again_and_is_done_when_that_is(
-    table: Table, rows: FakeProducer, receipt: Receipt
+    table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
-    table.write(receipt, 0, b"k", b"1")
-    newer = Receipt(cast(Transport, table.app.transport).rows)
+    table.write(outputs, 0, b"k", b"1")
+    newer = Outputs(cast(Transport, table.app.transport).rows)
     table.write(newer, 0, b"k", b"2")
     await sent(rows, 2)
     rows.acknowledge(1, error=TIMED_OUT)
     await asyncio.sleep(0.02)
-    assert receipt.open == 1
+    assert outputs.open == 1
     rows.acknowledge()
-    await newer.settled()
-    await receipt.settled()
+    await newer.acknowledged()
+    await outputs.acknowledged()
     assert list(table.rows()) == [(0, b"k", b"2")]
 
 
 async def test_two_rows_of_a_key_that_both_timed_out_are_done_when_the_newer_is_put_again(
-    table: Table, rows: FakeProducer, receipt: Receipt
+    table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
-    table.write(receipt, 0, b"k", b"1")
-    table.write(receipt, 0, b"k", b"2")
+    table.write(outputs, 0, b"k", b"1")
+    table.write(outputs, 0, b"k", b"2")
     await sent(rows, 2)
     rows.acknowledge(2, error=TIMED_OUT)
     await sent(rows, 1)
     rows.acknowledge()
-    await receipt.settled()
+    await outputs.acknowledged()
     assert list(table.rows()) == [(0, b"k", b"2")]
 
 
 async def test_a_row_that_waits_for_a_newer_one_fails_in_a_rebalance(
-    table: Table, rows: FakeProducer, receipt: Receipt
+    table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
-    table.write(receipt, 0, b"k", b"1")
-    table.write(Receipt(cast(Transport, table.app.transport).rows), 0, b"k", b"2")
+    table.write(outputs, 0, b"k", b"1")
+    table.write(Outputs(cast(Transport, table.app.transport).rows), 0, b"k", b"2")
     await sent(rows, 2)
     rows.acknowledge(1, error=TIMED_OUT)
     await asyncio.sleep(0.02)
     await table.on_rebalance(set(), set(), set(), 2)
     with pytest.raises(KafkaException):
-        await receipt.settled()
+        await outputs.acknowledged()
 
 
 async def test_a_row_that_timed_out_after_its_partition_was_given_away_is_not_put_again(
-    table: Table, rows: FakeProducer, receipt: Receipt
+    table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
-    table.write(receipt, 0, b"k", b"1")
+    table.write(outputs, 0, b"k", b"1")
     await sent(rows, 1)
     table.app.consumer_generation_id = 2
     rows.acknowledge(error=TIMED_OUT)
     with pytest.raises(KafkaException):
-        await receipt.settled()
+        await outputs.acknowledged()
     assert not rows.taken
 
 
 async def test_a_row_acknowledged_after_its_partition_was_given_away_is_not_stored(
-    table: Table, rows: FakeProducer, receipt: Receipt
+    table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
-    table.write(receipt, 0, b"k", b"1")
+    table.write(outputs, 0, b"k", b"1")
     await sent(rows, 1)
     table.app.consumer_generation_id = 2
     rows.acknowledge()
-    await receipt.settled()
+    await outputs.acknowledged()
     assert (list(table.rows()), offset(table)) == ([], NOTHING)
 
 
 @pytest.mark.field(34)
 async def test_a_changelog_that_was_created_again_under_the_worker_ends_it_with_this_reason(
-    table: Table, rows: FakeProducer, receipt: Receipt, monkeypatch: pytest.MonkeyPatch
+    table: Table, rows: FakeProducer, outputs: Outputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[BaseException] = []
 
@@ -178,7 +178,7 @@ async def test_a_changelog_that_was_created_again_under_the_worker_ends_it_with_
     monkeypatch.setattr(table.app, "crash", crash)
     table.store.apply(0, [(b"old", b"row")], 500)
     rows.automatic = True
-    table.write(receipt, 0, b"k", b"1")
+    table.write(outputs, 0, b"k", b"1")
     async with asyncio.timeout(2):
         while not ended:
             await asyncio.sleep(0.001)
@@ -188,48 +188,48 @@ async def test_a_changelog_that_was_created_again_under_the_worker_ends_it_with_
 
 async def refused(table: Table, rows: FakeProducer) -> None:
     """The changelog refuses the oldest row, also when it is sent alone."""
-    outbox: Any = cast(Transport, table.app.transport).rows
+    producer: Any = cast(Transport, table.app.transport).rows
     rows.acknowledge(1, error=TOO_LARGE)
     async with asyncio.timeout(2):
-        while not (outbox._alone and outbox._alone.producer.taken):
+        while not (producer._alone and producer._alone.producer.taken):
             await asyncio.sleep(0.001)
-    outbox._alone.producer.acknowledge(error=TOO_LARGE)
+    producer._alone.producer.acknowledge(error=TOO_LARGE)
 
 
 @pytest.mark.field(32)
 async def test_a_row_that_the_changelog_refuses_was_never_written(
-    table: Table, rows: FakeProducer, receipt: Receipt
+    table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
     rows.automatic = True
-    table.write(receipt, 0, b"k", b"1")
-    await receipt.settled()
+    table.write(outputs, 0, b"k", b"1")
+    await outputs.acknowledged()
     rows.automatic = False
-    table.write(receipt, 0, b"k", b"2" * 1000)
+    table.write(outputs, 0, b"k", b"2" * 1000)
     await sent(rows, 1)
     await refused(table, rows)
     with pytest.raises(Refused, match="unit-rows-changelog"):
-        await receipt.settled()
+        await outputs.acknowledged()
     assert (table.read(0, b"k"), offset(table), table._pending) == (b"1", 0, {})
 
 
 @pytest.mark.field(32)
 async def test_a_newer_row_of_the_same_key_is_not_forgotten_with_it(
-    table: Table, rows: FakeProducer, receipt: Receipt
+    table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
-    table.write(receipt, 0, b"k", b"1" * 1000)
-    newer = Receipt(cast(Transport, table.app.transport).rows)
+    table.write(outputs, 0, b"k", b"1" * 1000)
+    newer = Outputs(cast(Transport, table.app.transport).rows)
     table.write(newer, 0, b"k", b"2")
     await sent(rows, 2)
     await refused(table, rows)
     with pytest.raises(Refused):
-        await receipt.settled()
+        await outputs.acknowledged()
     rows.acknowledge()
-    await newer.settled()
+    await newer.acknowledged()
     assert list(table.rows()) == [(0, b"k", b"2")]
 
 
 async def test_a_row_that_somebody_else_has_overwritten_is_written_again_and_left_to_the_next_recovery(
-    table: Table, rows: FakeProducer, receipt: Receipt
+    table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
     async def keys_at(_partition: int, offsets: Sequence[int]) -> set[bytes]:
         assert list(offsets) == [1]
@@ -237,13 +237,13 @@ async def test_a_row_that_somebody_else_has_overwritten_is_written_again_and_lef
 
     table._mender = Mender(keys_at, table._write_again)
     transport = cast(Transport, table.app.transport)
-    transport.outbox = transport.rows
+    transport.messages = transport.rows
     rows.automatic = True
-    table.write(receipt, 0, b"k", b"1")
-    await receipt.settled()
+    table.write(outputs, 0, b"k", b"1")
+    await outputs.acknowledged()
     rows.skip("unit-rows-changelog", 0)
-    table.write(receipt, 0, b"other", b"2")
-    await receipt.settled()
+    table.write(outputs, 0, b"other", b"2")
+    await outputs.acknowledged()
     async with asyncio.timeout(2):
         while rows._offsets["unit-rows-changelog", 0] < 4:
             await asyncio.sleep(0.001)
@@ -252,9 +252,9 @@ async def test_a_row_that_somebody_else_has_overwritten_is_written_again_and_lef
 
 
 async def test_what_was_never_acknowledged_is_forgotten_in_a_rebalance(
-    table: Table, rows: FakeProducer, receipt: Receipt
+    table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
-    table.write(receipt, 0, b"k", b"1")
+    table.write(outputs, 0, b"k", b"1")
     await table.on_rebalance(set(), set(), set(), 2)
     assert table.read(0, b"k") is None
 
@@ -299,13 +299,13 @@ def test_the_dictionary_way_of_writing_is_refused(table: Table) -> None:
 
 
 async def test_a_locked_row_keeps_others_of_its_key_out_and_leaves_nothing_behind(
-    table: Table, rows: FakeProducer, receipt: Receipt
+    table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
     async def add_one() -> None:
         async with table.locked(0, b"k"):
             row = table.read(0, b"k")
             await asyncio.sleep(0.001)
-            table.write(receipt, 0, b"k", b"%d" % (int(row or 0) + 1))
+            table.write(outputs, 0, b"k", b"%d" % (int(row or 0) + 1))
 
     await asyncio.gather(*(add_one() for _ in range(20)))
     assert table.read(0, b"k") == b"20"

@@ -27,8 +27,8 @@ async def test_a_list_in_json_is_accepted_in_its_order(office: Office) -> None:
     answer = await office.post(crowd)
     body = await answer.json()
     assert (answer.status, body["accepted"], len(set(body["ids"]))) == (202, 100, 100)
-    assert body["ids"] == sorted(body["ids"]) == [(message.key or b"").decode() for message in office.outbox.sent]
-    assert [user["name"] for user in office.outbox.users] == [entry["name"] for entry in crowd]
+    assert body["ids"] == sorted(body["ids"]) == [(message.key or b"").decode() for message in office.producer.sent]
+    assert [user["name"] for user in office.producer.users] == [entry["name"] for entry in crowd]
 
 
 CSVS = {
@@ -45,13 +45,13 @@ CSVS = {
 async def test_csv_as_programs_write_it_is_understood(office: Office, text: bytes) -> None:
     answer = await office.post(text, kind="text/csv; charset=utf-8")
     assert (await answer.json())["accepted"] == 1
-    assert office.outbox.users == [ADA]
+    assert office.producer.users == [ADA]
 
 
 async def test_a_quoted_comma_and_a_doubled_quote_belong_to_the_name(office: Office) -> None:
     await office.post(b'name,email,department,id\n"Lovelace, ""Ada""",ada@example.com,Sales,a1\n', kind="text/csv")
-    assert office.outbox.users[0]["name"] == 'Lovelace, "Ada"'
-    assert office.outbox.sent[0].key == b"a1"
+    assert office.producer.users[0]["name"] == 'Lovelace, "Ada"'
+    assert office.producer.sent[0].key == b"a1"
 
 
 async def test_every_bad_entry_is_named_by_index_and_field_and_nothing_is_sent(office: Office) -> None:
@@ -78,7 +78,7 @@ async def test_every_bad_entry_is_named_by_index_and_field_and_nothing_is_sent(o
         (6, "name"),
     }
     assert "nothing was sent" in body["detail"]
-    assert not office.outbox.sent
+    assert not office.producer.sent
 
 
 async def test_ids_that_are_twice_in_a_list_or_exist_are_named(office: Office) -> None:
@@ -131,7 +131,7 @@ async def test_a_csv_without_users_or_with_a_wrong_header_is_refused(office: Off
 )
 async def test_every_bad_body_gets_its_problem(office: Office, body: bytes, kind: str, status: int) -> None:
     await problem_of(await office.post(body, kind=kind), status)
-    assert not office.outbox.sent
+    assert not office.producer.sent
 
 
 async def test_a_body_that_unpacks_to_too_much_is_refused(office: Office) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from saga_app.stream.consume.delay_queue import APART_S, TOGETHER_S, Wheel
+from saga_app.stream.consume.delay_queue import APART_S, TOGETHER_S, DelayQueue
 
 #: In production it is uvloop's loop that turns it.
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
@@ -22,10 +22,10 @@ def test_each_comes_in_its_time_and_those_of_one_moment_together(run: Run) -> No
 
 async def in_their_time() -> None:
     loop, came = asyncio.get_running_loop(), list[tuple[float, list[str]]]()
-    wheel = Wheel[str](lambda things: came.append((loop.time(), things)))
+    delay_queue = DelayQueue[str](lambda things: came.append((loop.time(), things)))
     start = loop.time()
     for name, after in (("late", 0.06), ("first", 0.02), ("with it", 0.02 + TOGETHER_S / 2), ("next", 0.04)):
-        wheel.put(start + after, name)
+        delay_queue.put(start + after, name)
     turns: dict[str, float] = {}
     async with asyncio.timeout(2):
         while len(turns) < 4:
@@ -50,11 +50,11 @@ async def at_once() -> None:
     def due(things: list[str]) -> None:
         turns.extend(things)
         if len(turns) < 3:
-            wheel.put(loop.time(), "again")
+            delay_queue.put(loop.time(), "again")
 
-    wheel = Wheel[str](due)
-    wheel.put(loop.time() - 1, "first")
-    wheel.put(loop.time() - 2, "before it")
+    delay_queue = DelayQueue[str](due)
+    delay_queue.put(loop.time() - 1, "first")
+    delay_queue.put(loop.time() - 2, "before it")
     async with asyncio.timeout(2):
         while len(turns) < 3:
             await asyncio.sleep(0.001)
@@ -69,15 +69,15 @@ def test_under_load_several_go_on_together_and_all_of_them_soon(run: Run) -> Non
 async def under_load() -> None:
     """A hundred, one each millisecond, and one each millisecond that is put then and due at once."""
     loop, turns = asyncio.get_running_loop(), list[tuple[float, list[float]]]()
-    wheel = Wheel[float](lambda things: turns.append((loop.time(), things)))
+    delay_queue = DelayQueue[float](lambda things: turns.append((loop.time(), things)))
     start = loop.time()
     for n in range(100):
-        wheel.put(start + n / 1000, start + n / 1000)
+        delay_queue.put(start + n / 1000, start + n / 1000)
     async with asyncio.timeout(5):
         while loop.time() < start + 0.1:
             await asyncio.sleep(0.001)
-            wheel.put(loop.time(), loop.time())
-        while wheel._heap:
+            delay_queue.put(loop.time(), loop.time())
+        while delay_queue._heap:
             await asyncio.sleep(0.001)
     times = [at for at, _ in turns]
     assert min(after - before for before, after in pairwise(times)) > APART_S - 0.002
