@@ -15,7 +15,7 @@ import { stations } from "./stations.js";
 import { Swarm } from "./swarm.js";
 
 /**
- * Above `flowsOver` sagas in motion, the view shows flows and `sample` rows. It returns to rows at the lower `rowsUnder`:
+ * Above `flowsOver` sagas in motion, the view shows flows and `sample` rows. It returns to rows only at `rowsUnder`;
  * the difference prevents flickering.
  */
 const DESK = { flowsOver: 60, rowsUnder: 50, sample: 16 };
@@ -120,10 +120,7 @@ export function live() {
     dirty = false;
   }
 
-  /**
-   * @param {string} id
-   * @param {Row} row
-   */
+  /** @param {string} id @param {Row} row */
   function drop(id, row) {
     const focused = row.element.contains(document.activeElement);
     row.element.remove();

@@ -38,10 +38,7 @@ export function lanesFor(width) {
 }
 
 export class Row {
-  /**
-   * @param {Traveller} traveller
-   * @param {Lane[]} lanes
-   */
+  /** @param {Traveller} traveller @param {Lane[]} lanes */
   constructor(traveller, lanes) {
     const { row } = traveller;
     this.traveller = traveller;
@@ -105,7 +102,7 @@ export class Row {
   /**
    * Draw the token's icon.
    * @param {Saga} row
-   * @param {{icon: string}} state
+   * @param {StateLook} state
    */
   #sign(row, state) {
     const sign = row.state === "running" ? (row.overdue ? "late" : "") : state.icon;

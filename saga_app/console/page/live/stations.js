@@ -6,7 +6,7 @@ import { inMotion, laneOf, STATIONS } from "../core/plan.js";
 import { store } from "../core/store.js";
 
 export function stations() {
-  const cards = STATIONS.map((station) => new Station(station));
+  const cards = STATIONS.map((station) => new StationCard(station));
   const track = h(
     "ol",
     { class: "track", "aria-label": "Stations" },
@@ -39,8 +39,8 @@ export function stations() {
   };
 }
 
-class Station {
-  /** @param {(typeof STATIONS)[number]} station */
+class StationCard {
+  /** @param {Station} station */
   constructor(station) {
     this.station = station;
     this.here = h("b", { class: "here" });
@@ -63,10 +63,7 @@ class Station {
     );
   }
 
-  /**
-   * @param {number} here
-   * @param {boolean} flows
-   */
+  /** @param {number} here @param {boolean} flows */
   count(here, flows) {
     text(this.here, here && store.trace ? number(here) : "");
     this.element.classList.toggle("busy", here > 0 && store.trace);

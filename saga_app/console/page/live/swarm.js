@@ -12,8 +12,8 @@ const RADIUS = 4;
 const EDGE = 14;
 const GLIDE_MS = 90;
 const SHAPES = { working: "on the way", trouble: "in trouble", undone: "going back" };
-/** In painting order. */
-const MEANINGS = /** @type {const} */ (["working", "done", "undone", "trouble"]);
+/** @type {Meaning[]} In painting order: trouble on top. */
+const MEANINGS = ["working", "done", "undone", "trouble"];
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -23,8 +23,8 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 /**
  * `x`: null before the first frame; `drop`: 0 in the forward field to 1 on the bottom; `y`: 0 to 1 in the field.
  * @typedef {{row: Saga, retrying: boolean, x: number | null, drop: number, y: number}} Dot
- * @typedef {Record<(typeof MEANINGS)[number], Path2D>} Paths
- * @typedef {Record<(typeof MEANINGS)[number] | "line", string>} Colours
+ * @typedef {Record<Meaning, Path2D>} Paths
+ * @typedef {Record<Meaning | "line", string>} Colours
  */
 
 export class Swarm {
@@ -58,10 +58,7 @@ export class Swarm {
     text(this.says, words);
   }
 
-  /**
-   * @param {Traveller[]} travellers
-   * @param {Lane[]} lanes
-   */
+  /** @param {Traveller[]} travellers @param {Lane[]} lanes */
   set(travellers, lanes) {
     this.lanes = lanes;
     const before = this.dots;
@@ -70,11 +67,7 @@ export class Swarm {
     );
   }
 
-  /**
-   * @param {Dot | undefined} dot
-   * @param {Traveller} traveller
-   * @returns {Dot}
-   */
+  /** @param {Dot | undefined} dot @param {Traveller} traveller @returns {Dot} */
   #dot(dot, { row, signals }) {
     const retrying = signals.at(-1)?.step === row.step;
     return dot ? Object.assign(dot, { row, retrying }) : { row, retrying, x: null, drop: 0, y: fraction(row.id) };

@@ -135,11 +135,7 @@ export function order() {
  */
 const by = (key) => (a, b) => Date.parse(a[key] ?? "") - Date.parse(b[key] ?? "") || a.id.localeCompare(b.id);
 
-/**
- * @param {Saga} row
- * @param {number} place
- * @param {number} [gained] places; left out in the order of start
- */
+/** @param {Saga} row @param {number} place @param {number} [gained] places; left out in the order of start */
 function label(row, place, gained) {
   const change =
     gained == null ? null : h("span", { class: "gain" }, gained > 0 ? `↑${gained}` : gained < 0 ? `↓${-gained}` : "=");
@@ -172,10 +168,7 @@ function path(row, from, to) {
   });
 }
 
-/**
- * @param {Saga} row
- * @param {number} gained
- */
+/** @param {Saga} row @param {number} gained */
 function kind(row, gained) {
   if (row.state !== "completed") return "undone";
   return gained > 0 ? "rose" : gained < 0 ? "fell" : "same";

@@ -76,11 +76,7 @@ export function system() {
   };
 }
 
-/**
- * @param {boolean} good
- * @param {string} yes
- * @param {string} [no] not needed if `good` is always true
- */
+/** @param {boolean} good @param {string} yes @param {string} [no] not needed if `good` is always true */
 function status(good, yes, no) {
   return h(
     "span",
@@ -110,10 +106,7 @@ function card(title, chip, words, facts) {
   );
 }
 
-/**
- * @param {string} key
- * @param {Stats["services"][string]} figures
- */
+/** @param {string} key @param {Stats["services"][string]} figures */
 function service(key, { up, workers, lag, reason }) {
   return card(sentence(key), status(up, "up", "down"), reason || DOES[key] || "", [
     ["workers", workers == null ? "–" : number(workers)],
@@ -160,10 +153,7 @@ function states({ counts, overdue }) {
   return card("Sagas", null, "by state", [...facts, ["overdue", number(overdue ?? 0)]]);
 }
 
-/**
- * @param {string} step
- * @param {Stats["steps"][string]} figures
- */
+/** @param {string} step @param {Stats["steps"][string]} figures */
 function stepLine(step, { waiting, rate: ended, slowest }) {
   return h(
     "tr",
