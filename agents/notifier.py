@@ -1,8 +1,5 @@
-"""The Notifier: tells the user by e-mail, and in a second one that the first is void."""
+"""The Notifier: sends the e-mail, and the follow-up e-mail if the saga is rolled back."""
 
 from saga_app import workers
-from saga_app.service import build
-from tables.effects import effects
 
-app = workers.service("notifier", lambda settings: settings.notifier_port)
-build.serve_steps(app, effects=effects(app))
+app = workers.make("notifier")

@@ -13,8 +13,8 @@ from saga_app.service import policy
 from saga_app.service.memory.deadlines import Deadlines
 from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows
+from saga_app.service.onboarding_world import FilePolicy, LogMail, MockStock, OnboardingWorld
 from saga_app.service.step import StepLoop
-from saga_app.service.world import FilePolicy, LogMail, MockStock, World
 from saga_app.stream.partition import partition_of
 from saga_app.stream.table.key_lock import KeyLock, KeyLocks
 
@@ -73,12 +73,12 @@ class Table:
 def services() -> dict[str, StepLoop]:
     """The loops of all steps ahead, by topic: no lag, nothing goes wrong."""
     departments = policy.load(None)
-    world = World(MockStock(departments), FilePolicy(departments), LogMail())
+    world = OnboardingWorld(MockStock(departments), FilePolicy(departments), LogMail())
     rows = Rows(Table(), Deadlines(ONBOARDING, 60.0).wrote)
     return {step.topic: _loop(step, world, rows) for step in ONBOARDING.steps}
 
 
-def _loop(step: Step, world: World, rows: Rows) -> StepLoop:
+def _loop(step: Step, world: OnboardingWorld, rows: Rows) -> StepLoop:
     if step.service == "provisioner":
         return StepLoop(ONBOARDING, step, world, PARTITIONS, rows)
     return StepLoop(ONBOARDING, step, world, PARTITIONS, effects=Effects(Table()))

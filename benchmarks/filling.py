@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 
 from benchmarks.stage import Stage
 from benchmarks.users import NewUser
-from saga_app.saga.messages import CHANGELOG, Row, Slip, User, Visit, encode
+from saga_app.active_plan import ROWS_CHANGELOG
+from saga_app.saga.messages import Row, Slip, User, Visit, encode
 from saga_app.saga.onboarding import ONBOARDING
 
 AT = "2026-01-01T12:00:00.000Z"
@@ -21,7 +22,7 @@ def fill(stage: Stage, count: int, more: Callable[[str], None]) -> list[bytes]:
     ids = [ID.format(number).encode() for number in range(count)]
     for start in range(0, count, PORTION):
         more(f"filling the table, {start:,} of {count:,} rows")
-        stage.sender.burst(list(rows(ids[start : start + PORTION])), CHANGELOG)
+        stage.sender.burst(list(rows(ids[start : start + PORTION])), ROWS_CHANGELOG)
     return ids
 
 

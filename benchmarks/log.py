@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from saga_app.saga.messages import CHANGELOG
+from saga_app.active_plan import ROWS_CHANGELOG
 
 #: The last request of a saga that completes.
 NOTIFIED = "notified"
@@ -62,7 +62,7 @@ class Log:
             said(done := self.since(NOTIFIED, notified))
             if done < count:
                 continue
-            now, grown = time.monotonic(), self.since(CHANGELOG, changelog)
+            now, grown = time.monotonic(), self.since(ROWS_CHANGELOG, changelog)
             if grown != length:
                 length, still_since = grown, now
             elif now - still_since > STILL_S and len(found := self.endings(changelog)) >= count:
@@ -75,7 +75,7 @@ class Log:
     def endings(self, mark: Mark) -> dict[bytes, int]:
         """The sagas completed since, and when first."""
         found: dict[bytes, int] = {}
-        for record in self.records(CHANGELOG, mark):
+        for record in self.records(ROWS_CHANGELOG, mark):
             if COMPLETED in (record.value() or b""):
                 found.setdefault(record.key(), record.timestamp()[1])
         return found

@@ -10,7 +10,7 @@ from benchmarks.meter import MIB
 from benchmarks.numbers import percentile
 from benchmarks.side import Side
 from benchmarks.users import NEW_USER, made_up
-from saga_app.saga.messages import CHANGELOG
+from saga_app.active_plan import ROWS_CHANGELOG
 
 #: How long a burst may take before it is given up (seconds), and likewise what follows a steady rate.
 BURST_WITHIN_S, REST_WITHIN_S = 240.0, 60.0
@@ -33,7 +33,7 @@ class Marks:
 def mark(side: Side) -> Marks:
     """Now."""
     log = side.stage.log
-    return Marks(log.mark(NEW_USER), log.mark(NOTIFIED), log.mark(CHANGELOG))
+    return Marks(log.mark(NEW_USER), log.mark(NOTIFIED), log.mark(ROWS_CHANGELOG))
 
 
 def warm(side: Side, count: int, said: Said) -> Figures:
@@ -60,7 +60,7 @@ def burst(side: Side, count: int, name: str, said: Said) -> Figures:
     return {
         "sagas_per_s": count / took_s,
         "took_s": took_s,
-        "rows_per_saga": side.stage.log.since(CHANGELOG, marks.changelog) / count,
+        "rows_per_saga": side.stage.log.since(ROWS_CHANGELOG, marks.changelog) / count,
         "cpu_s_per_1000": used.cpu_since(before, side.counted) / count * 1000,
         "cpu_ms_per_saga": {name: used.cpu_since(before, [name]) / count * 1000 for name in used.cpu_s},
         "memory_mib": used.memory_of(side.counted) / MIB,

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from saga_app import environment
-from saga_app.commands import audit_and_settings, errors, list_and_show, new, redrive_and_rollback, topics, up
+from saga_app.commands import audit_and_settings, errors, list_and_show, new, redrive_and_rollback, topics, up, worker
 
 
 class Saga(click.Group):
@@ -29,6 +29,7 @@ def main(context: click.Context, url: str | None) -> None:
 
 for command in (
     up.up,
+    worker.worker,
     new.new,
     list_and_show.list_,
     list_and_show.show,

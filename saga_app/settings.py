@@ -10,12 +10,15 @@ import sys
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from saga_app import active_plan
+from saga_app.active_plan import SERVICES
 
 PREFIX = "SAGA_"
 
@@ -175,12 +178,20 @@ def _setting(default: Any, meaning: str, allowed: str, **limits: Any) -> Any:
     return Field(default, description=meaning, json_schema_extra={"allowed": allowed}, **limits)
 
 
+#: package.module:NAME
+REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+
 RATE = {"ge": 0, "le": 1, "allow_inf_nan": False}
 PORT = {"ge": 1, "le": 65535}
 
 
-class Settings(BaseSettings):
-    """What can be set, with its default; the variable is the field's name in capitals after SAGA_."""
+def port_field(service: str) -> str:
+    """The field of a service's port: its variable is SAGA_<SERVICE>_PORT."""
+    return f"{service.replace('-', '_')}_port"
+
+
+class CommonSettings(BaseSettings):
+    """What can be set whatever the plan; the variable is the field's name in capitals after SAGA_."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
@@ -238,9 +249,6 @@ class Settings(BaseSettings):
         pattern=r"^(?:[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9.])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)$",
     )
     console_port: int = _setting(8080, "the console's port: page and API", "a port from 1 to 65535", **PORT)
-    provisioner_port: int = _setting(6066, "the Provisioner's port", "a port from 1 to 65535", **PORT)
-    authorizer_port: int = _setting(6067, "the Authorizer's port", "a port from 1 to 65535", **PORT)
-    notifier_port: int = _setting(6068, "the Notifier's port", "a port from 1 to 65535", **PORT)
     embedded_port: int = _setting(19092, "the embedded broker's port", "a port from 1 to 65535", **PORT)
     embedded: bool = _setting(False, "the broker is the embedded one, in memory (saga up sets it)", "1 or 0")
     mail: Annotated[Mail, NoDecode, BeforeValidator(_mail)] = _setting(
@@ -269,6 +277,18 @@ class Settings(BaseSettings):
         "reverse proxies whose forwarding headers (X-Forwarded-…, Forwarded) are believed",
         "networks separated by commas, such as 10.0.0.5,fd00::/64, or none",
     )
+    plan: str = _setting(
+        active_plan.DEFAULT,
+        "the plan of the sagas: package.module:NAME of a Plan",
+        "package.module:NAME",
+        pattern=REFERENCE,
+    )
+    world: str = _setting(
+        "saga_app.service.onboarding_world:make_world",
+        "the adapters to the outside world: package.module:NAME of a function from these settings to a World",
+        "package.module:NAME",
+        pattern=REFERENCE,
+    )
     policy: Path | None = _setting(
         None, "departments and what they get; default: the file in the package", "a YAML file"
     )
@@ -287,6 +307,33 @@ class Settings(BaseSettings):
         given.setdefault("index", f"sqlite:///{given.get('datadir') or '.saga'}/index.sqlite")
         given.setdefault("log", "console" if sys.stderr.isatty() else "json")
         return given
+
+    def port(self, service: str) -> int:
+        """The port on which a service of the plan, or the console, listens."""
+        return int(getattr(self, port_field(service)))
+
+
+#: The port of the first service of a plan; the next one has the next port.
+FIRST_PORT = 6066
+
+if TYPE_CHECKING:
+
+    class Settings(CommonSettings):
+        """All settings: the common ones, and a port for each service of the plan."""
+
+else:
+    Settings = create_model(
+        "Settings",
+        __base__=CommonSettings,
+        __doc__="All settings: the common ones, and a port for each service of the plan.",
+        **{
+            port_field(service): (
+                int,
+                _setting(FIRST_PORT + place, f"the {service.capitalize()}'s port", "a port from 1 to 65535", **PORT),
+            )
+            for place, service in enumerate(SERVICES)
+        },
+    )
 
 
 class Described(NamedTuple):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ pytest_plugins = ["tests.field_table"]
 # A deadline for one example measures how busy the machine is, and not the code.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
+
+# Under nohup SIGHUP is ignored, and processes inherit that. They do not inherit a handler.
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 

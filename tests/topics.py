@@ -8,7 +8,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from saga_app.saga.messages import CHANGELOG, Row, decode
+from saga_app.active_plan import ROWS_CHANGELOG
+from saga_app.saga.messages import Row, decode
 from tests.wait import until
 
 
@@ -75,7 +76,7 @@ def _open(bootstrap: str, topic: str) -> tuple[Consumer, dict[int, tuple[int, in
 def rows(bootstrap: str) -> dict[str, list[Row]]:
     """All versions of every saga's row, by id, as the changelog has them."""
     found: dict[str, list[Row]] = {}
-    for record in read(bootstrap, CHANGELOG):
+    for record in read(bootstrap, ROWS_CHANGELOG):
         row = decode(Row, record.value)
         found.setdefault(row.id, []).append(row)
     return found

@@ -11,7 +11,7 @@ from benchmarks.ours import Ours
 from benchmarks.report import Line
 from benchmarks.stage import stage
 from benchmarks.users import made_up
-from saga_app.saga.messages import CHANGELOG
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.settings import Lag
 
 #: The service that is killed when half of the sagas have come past it.
@@ -61,7 +61,7 @@ def trial(context: Context, lag: Lag, more: More) -> Figures:
             "kb_per_saga": (peak - before.memory_of(side.counted)) / count / 1000,
             "drained_s": drained_s,
             "lost": count - len(ends),
-            "rows_per_saga": on.log.since(CHANGELOG, marks.changelog) / count,
+            "rows_per_saga": on.log.since(ROWS_CHANGELOG, marks.changelog) / count,
         }
 
 

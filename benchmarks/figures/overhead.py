@@ -9,7 +9,7 @@ from benchmarks.progress import counting
 from benchmarks.report import Line
 from benchmarks.stage import stage
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.service.world import FilePolicy, LogMail, MockStock, World
+from saga_app.service.onboarding_world import FilePolicy, LogMail, MockStock, OnboardingWorld
 from saga_app.settings import Lag
 
 #: Sagas a second, seconds of lag of each step, the seed of the dice.
@@ -45,6 +45,6 @@ def trial(context: Context, more: More) -> Figures:
 
 def drawn(id: str) -> float:
     """Seconds that the steps of this saga were told to take, each at its first attempt; see service/world.py."""
-    world = World(MockStock({}), FilePolicy({}), LogMail(), seed=SEED)
+    world = OnboardingWorld(MockStock({}), FilePolicy({}), LogMail(), seed=SEED)
     keys = [f"{ONBOARDING.name}:{id}:{step.name}" for step in ONBOARDING.steps if step.lag]
     return sum(LAG.least + (LAG.most - LAG.least) * world.dice(key, "lag", 1) for key in keys)

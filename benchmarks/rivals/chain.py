@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from saga_app.saga.messages import CHANGELOG
+from saga_app.active_plan import ROWS_CHANGELOG
 
 NEW_USER, AUTHORIZE, NOTIFY, NOTIFIED = "new-user", "authorize", "notify", "notified"
 
@@ -61,7 +61,7 @@ class Chain:
         message = self.codec.loads(value)
         message["facts"] = {"device_id": f"PC-{message['id'][-8:]}"}
         message["started_at"] = time()
-        return (CHANGELOG, self._note(key, message, "running")), (AUTHORIZE, self.codec.dumps(message))
+        return (ROWS_CHANGELOG, self._note(key, message, "running")), (AUTHORIZE, self.codec.dumps(message))
 
     def authorize(self, key: bytes, value: bytes) -> tuple[tuple[str, bytes], ...]:
         """What the policy says."""
@@ -79,7 +79,7 @@ class Chain:
         """The end."""
         message = self.codec.loads(value)
         message["ended_at"] = time()
-        return ((CHANGELOG, self._note(key, message, "completed")),)
+        return ((ROWS_CHANGELOG, self._note(key, message, "completed")),)
 
     def _note(self, key: bytes, message: dict[str, Any], state: str) -> bytes:
         row = self.rows[key] = self.codec.dumps({**message, "state": state})

@@ -106,6 +106,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The plan that the services work by: steps, compensations, and the words by which they are shown. */
+        get: operations["plan"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/errors": {
         parameters: {
             query?: never;
@@ -334,12 +351,13 @@ export interface components {
             step: string;
             /** Attempt */
             attempt: number;
-            /** Device Id */
-            device_id: string | null;
-            /** Authorizations */
-            authorizations: string[] | null;
-            /** Notified At */
-            notified_at: string | null;
+            /**
+             * Facts
+             * @description all that the steps have found out; those of the plan also by their names
+             */
+            facts: {
+                [key: string]: unknown;
+            };
             /** Started At */
             started_at: string;
             /** Updated At */
@@ -371,6 +389,21 @@ export interface components {
             trouble: components["schemas"]["Trouble"] | null;
             /** History */
             history: components["schemas"]["Visit"][];
+            /**
+             * Device Id
+             * @description device, once it is known
+             */
+            device_id: string | null;
+            /**
+             * Authorizations
+             * @description authorizations, once it is known
+             */
+            authorizations: string[] | null;
+            /**
+             * Notified At
+             * @description e-mail sent, once it is known
+             */
+            notified_at: string | null;
         };
         /**
          * Trouble
@@ -464,7 +497,7 @@ export interface components {
         };
         /**
          * SagaNow
-         * @description A saga, and where the stream has to be resumed to hear what comes next.
+         * @description A saga, and where the event stream has to be resumed to miss nothing that follows.
          */
         SagaNow: {
             /** Id */
@@ -484,12 +517,13 @@ export interface components {
             step: string;
             /** Attempt */
             attempt: number;
-            /** Device Id */
-            device_id: string | null;
-            /** Authorizations */
-            authorizations: string[] | null;
-            /** Notified At */
-            notified_at: string | null;
+            /**
+             * Facts
+             * @description all that the steps have found out; those of the plan also by their names
+             */
+            facts: {
+                [key: string]: unknown;
+            };
             /** Started At */
             started_at: string;
             /** Updated At */
@@ -521,6 +555,21 @@ export interface components {
             trouble: components["schemas"]["Trouble"] | null;
             /** History */
             history: components["schemas"]["Visit"][];
+            /**
+             * Device Id
+             * @description device, once it is known
+             */
+            device_id: string | null;
+            /**
+             * Authorizations
+             * @description authorizations, once it is known
+             */
+            authorizations: string[] | null;
+            /**
+             * Notified At
+             * @description e-mail sent, once it is known
+             */
+            notified_at: string | null;
             /** Cursor Event */
             cursor_event: string;
         };
@@ -699,6 +748,113 @@ export interface components {
              * @description why the index is not up to date, if it is not
              */
             not_ready: string | null;
+        };
+        /**
+         * CompensationWords
+         * @description How a compensation is shown in timelines.
+         */
+        CompensationWords: {
+            /** Requested */
+            requested: string;
+            /** Done */
+            done: string;
+            /**
+             * Not Needed
+             * @description instead of `done` when there was nothing to compensate
+             */
+            not_needed: string | null;
+        };
+        /**
+         * PlanCompensation
+         * @description A compensation of the plan.
+         */
+        PlanCompensation: {
+            /** Name */
+            name: string;
+            /** Topic */
+            topic: string;
+            /** Service */
+            service: string;
+            /** Label */
+            label: string;
+            /** Icon */
+            icon: string;
+            /** Summary */
+            summary: string;
+            words: components["schemas"]["CompensationWords"];
+            /**
+             * Compensates
+             * @description the names of the steps
+             */
+            compensates: string[];
+        };
+        /**
+         * PlanStep
+         * @description A step of the plan.
+         */
+        PlanStep: {
+            /** Name */
+            name: string;
+            /** Topic */
+            topic: string;
+            /** Service */
+            service: string;
+            /**
+             * Label
+             * @description the service's name as people write it
+             */
+            label: string;
+            /** Icon */
+            icon: string;
+            /**
+             * Summary
+             * @description what it does, in a verb phrase
+             */
+            summary: string;
+            words: components["schemas"]["StepWords"];
+            /**
+             * Fact
+             * @description the key of what it finds out in the facts of a saga
+             */
+            fact: string | null;
+            /** Fact Label */
+            fact_label: string | null;
+            /** Fact Shown As */
+            fact_shown_as: ("text" | "list" | "time") | null;
+            /**
+             * Compensation
+             * @description the name of its compensation
+             */
+            compensation: string | null;
+        };
+        /**
+         * StepWords
+         * @description How a step is shown in timelines.
+         */
+        StepWords: {
+            /** Requested */
+            requested: string;
+            /** Done */
+            done: string;
+            /**
+             * Compensated
+             * @description when its compensation is done; null if it has none
+             */
+            compensated: string | null;
+        };
+        /**
+         * PlanView
+         * @description The plan that the services work by.
+         */
+        PlanView: {
+            /** Name */
+            name: string;
+            /** Services */
+            services: string[];
+            /** Steps */
+            steps: components["schemas"]["PlanStep"][];
+            /** Compensations */
+            compensations: components["schemas"]["PlanCompensation"][];
         };
         /**
          * DeadLetterGroup
@@ -1465,6 +1621,53 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Stats"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    plan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The plan that the services work by: steps, compensations, and the words by which they are shown. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanView"];
                 };
             };
             /** @description Unauthorized */

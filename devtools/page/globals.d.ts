@@ -20,6 +20,9 @@ declare global {
   type ProblemBody = Schemas["ProblemBody"];
   type Accepted = Schemas["Accepted"];
   type AcceptedList = Schemas["AcceptedList"];
+  type Plan = Schemas["PlanView"];
+  type PlanStep = Schemas["PlanStep"];
+  type PlanCompensation = Schemas["PlanCompensation"];
 
   type ErrorFilter = Partial<Schemas["ErrorFilter"]>;
 
@@ -47,8 +50,8 @@ declare global {
   /** A part of the store, as named in change notifications; "loaded": the store was reloaded from the server. */
   type StorePart = "trace" | "travellers" | "arrivals" | "department" | "connection" | "stats" | "loaded";
 
-  /** A service of the plan; `undo` is its compensation. */
-  type Station = { step: string; undo: string | null; service: string; label: string; does: string; icon: string };
+  /** A step of the plan that finds out a fact. */
+  type FactStep = PlanStep & { fact: string };
 
   type Meaning = "working" | "done" | "trouble" | "undone";
   type StateLook = { label: string; icon: string; meaning: Meaning };

@@ -9,7 +9,7 @@ from functools import cached_property
 from aiokafka.partitioner import murmur2
 
 from saga_app.audit.evidence import Asked, Evidence, History, Letter, Noted, Place, Told
-from saga_app.audit.plan import FIRST, GROUP_OF, UNDOS
+from saga_app.audit.route import FIRST, GROUP_OF, Route, name_on, route_of
 
 #: By how much two clocks, of a broker or a service, may differ (milliseconds).
 CLOCKS_DIFFER_MS = 60_000
@@ -86,7 +86,8 @@ class Case:
     def is_retrying(self) -> bool:
         """Whether its next event is an attempt that is planned."""
         on_the_way_back = self.state == "rolling-back"
-        steps = {each.step for each in self.saga.planned if (each.step in UNDOS) == on_the_way_back}
+        undos = {name_on(topic) for topic in self.route.compensations}
+        steps = {each.step for each in self.saga.planned if (each.step in undos) == on_the_way_back}
         return self.state in ("running", "rolling-back") and any(map(self.awaits_retry, steps))
 
     def __bool__(self) -> bool:
@@ -126,6 +127,11 @@ class Case:
         """These places, without repetition; the last row if there are none."""
         places = dict.fromkeys(str(place) for place in more if place is not None)
         return tuple(places) or ((str(self.last.place),) if self.last else ())
+
+    @cached_property
+    def route(self) -> Route:
+        """Its steps and their compensations, by the slip that it carried."""
+        return route_of(self.asked, self.rows)
 
     @cached_property
     def histories(self) -> set[History]:

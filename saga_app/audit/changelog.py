@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.audit.case import Case, Finding, shown
 from saga_app.audit.evidence import Noted, Place
-from saga_app.audit.plan import FIRST, STEPS, TOPIC_OF, TURNED, UNDOS
-from saga_app.saga.messages import CHANGELOG, DLQ
+from saga_app.audit.route import FIRST, FIRST_FACT, TURNED
+from saga_app.saga.messages import DLQ
 
 KIND = "changelog"
 
@@ -26,7 +27,7 @@ Says = Iterator[tuple[str, Place | None]]
 def _no_row(case: Case) -> Iterator[Finding]:
     """Its first request may not have been taken up; any other comes from a service, which has noted it."""
     for each in case.beyond_first:
-        if case.whole(CHANGELOG, each.partition):
+        if case.whole(ROWS_CHANGELOG, each.partition):
             yield case.finding(KIND, f"it was asked to {each.topic}, but the changelog has no row of it", each.place)
             return
 
@@ -61,12 +62,12 @@ def _has_letter(case: Case) -> bool:
 
 
 def _completed(case: Case, row: Noted) -> Says:
-    if row.history != tuple((step, "done") for step in STEPS):
+    if row.history != tuple((step, "done") for step in case.route.names):
         yield f"its history is {shown(row.history)}", None
-    if undo := next((each for each in case.asked if each.topic in UNDOS), None):
+    if undo := next((each for each in case.asked if each.topic in case.route.compensations), None):
         yield f"it was asked to {undo.topic}", undo.place
-    if row.device is None:
-        yield "it has no device", None
+    if row.device is None and FIRST_FACT:
+        yield f"it has no {FIRST_FACT}", None
 
 
 def _rolled_back(row: Noted) -> Says:
@@ -83,7 +84,7 @@ def _support(case: Case, row: Noted) -> Says:
     """Every step that the row says is behind it has been asked for."""
     asked_for = {each.topic for each in case.asked}
     for step, outcome in row.history:
-        topic = TOPIC_OF.get(step, step)
+        topic = case.route.topic_of(step)
         if topic not in asked_for and outcome != "cancelled" and case.whole(topic, row.partition):
             yield f"nothing on {topic} asks for {step}", None
 
@@ -93,9 +94,10 @@ def _values(case: Case, row: Noted) -> Says:
     devices = {each.device: each.place for each in case.asked if each.device is not None}
     if row.device is not None and devices and row.device not in devices:
         yield f"names the device {row.device}, and the topics {' and '.join(sorted(devices))}", [*devices.values()][-1]
-    granted = {each.authorizations: each.place for each in case.asked if each.authorizations is not None}
-    if row.authorizations is not None and granted and row.authorizations not in granted:
-        yield "its authorizations are not those of the topics", [*granted.values()][-1]
+    for name, value in row.facts:
+        found = {dict(each.facts).get(name): each.place for each in case.asked if name in dict(each.facts)}
+        if found and value not in found:
+            yield f"its {name} are not those of the topics", [*found.values()][-1]
     users = {each.user: each.place for each in case.beyond_first}
     if len(users) > 1:
         yield "its messages are of several users", [*users.values()][-1]

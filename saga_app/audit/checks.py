@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from saga_app.audit.case import Case, Finding, iso, shown, span
 from saga_app.audit.evidence import Asked, History, Letter
-from saga_app.audit.plan import STEP_OF, STEPS, TOPIC_OF, UNDO_OF, UNDOS
+from saga_app.audit.route import Route, name_on
 
 
 def never_ended(case: Case) -> Iterator[Finding]:
@@ -17,7 +17,7 @@ def never_ended(case: Case) -> Iterator[Finding]:
     if case.last:
         where = f"{case.last.state}, its row waits for {case.last.step}"
     elif newest:
-        where = f"it has no row, it was last asked to {STEP_OF[newest.topic]}"
+        where = f"it has no row, it was last asked to {case.route.step_of(newest.topic)}"
     else:
         where = "all that there is of it is a dead letter"
     letter = f"; a dead letter of it is {case.letters[-1].error} at {case.letters[-1].step}" if case.letters else ""
@@ -44,18 +44,23 @@ def two_devices(case: Case) -> Iterator[Finding]:
 def no_predecessor(case: Case) -> Iterator[Finding]:
     """A message whose history lacks a step that must come before, or of whose history there is no trace."""
     for each in {(each.topic, each.history): each for each in case.beyond_first}.values():
-        if lacks := missing_before(each.topic, each.history):
-            sentence = f"asked to {STEP_OF[each.topic]} without {lacks}: its history is {shown(each.history)}"
+        if lacks := missing_before(case.route, each.topic, each.history):
+            sentence = (
+                f"asked to {case.route.step_of(each.topic)} without {lacks}: its history is {shown(each.history)}"
+            )
             yield case.finding("no-predecessor", sentence, each.place)
     for step, each in _unsupported(case).items():
-        sentence = f"asked to {STEP_OF[each.topic]} after {step}, but nothing on {TOPIC_OF[step]} asks for {step}"
+        topic = case.route.topic_of(step)
+        sentence = f"asked to {case.route.step_of(each.topic)} after {step}, but nothing on {topic} asks for {step}"
         yield case.finding("no-predecessor", sentence, each.place)
 
 
-def missing_before(topic: str, history: History) -> str | None:
+def missing_before(route: Route, topic: str, history: History) -> str | None:
     """What should be in the history of a message on this topic and is not, in words."""
-    if topic not in UNDOS:
-        wanted = tuple((step, "done") for step in STEPS[: STEPS.index(STEP_OF[topic])])
+    if topic not in route.compensations:
+        if topic not in route.topics:
+            return "being on its route"
+        wanted = tuple((step, "done") for step in route.names[: route.topics.index(topic)])
         absent = [step for step, outcome in wanted if (step, outcome) not in history]
         if absent:
             return f"{' and '.join(absent)} done"
@@ -63,18 +68,21 @@ def missing_before(topic: str, history: History) -> str | None:
     turn = next((n for n, (_, outcome) in enumerate(history) if outcome != "done"), None)
     if turn is None:
         return 'a "no" that turned it round'
-    if tuple(step for step, _ in history[: turn + 1]) != STEPS[: turn + 1]:
+    if tuple(step for step, _ in history[: turn + 1]) != route.names[: turn + 1]:
         return "its steps in order"
-    return _missing_undo(topic, history[:turn], tuple(step for step, _ in history[turn + 1 :]))
+    return _missing_compensation(
+        route, topic, history[:turn], [route.topic_of(step) for step, _ in history[turn + 1 :]]
+    )
 
 
-def _missing_undo(topic: str, done: History, undone: tuple[str, ...]) -> str | None:
-    """The way back goes from the newest step to the oldest and leaves out nothing that is done."""
-    way = [*undone, topic]
-    if [undo for undo in UNDOS if undo in way] != way:
-        return "the undos in their order"
-    newer = UNDOS[: UNDOS.index(topic)]
-    absent = [UNDO_OF[step] for step, _ in done if UNDO_OF.get(step) in newer and UNDO_OF[step] not in undone]
+def _missing_compensation(route: Route, topic: str, done: History, compensated: list[str]) -> str | None:
+    """A rollback compensates the newest step first, and leaves out none that is done. `compensated`: topics."""
+    way = [*compensated, topic]
+    if [undo for undo in route.compensations if undo in way] != way:
+        return "the compensations in their order"
+    newer = route.compensations[: route.compensations.index(topic)]
+    wanted = [route.undo_of(step) for step, _ in done]
+    absent = [name_on(undo) for undo in wanted if undo in newer and undo not in compensated]
     return f"{' and '.join(absent)} before it" if absent else None
 
 
@@ -84,10 +92,10 @@ def _unsupported(case: Case) -> dict[str, Asked]:
     found: dict[str, Asked] = {}
     for each in case.beyond_first:
         for step, outcome in each.history:
-            topic = TOPIC_OF.get(step, step)
+            topic = case.route.topic_of(step)
             if topic in asked_for or outcome == "cancelled":  # a step that was cancelled may not have been asked for
                 continue
-            if step in TOPIC_OF and case.whole(topic, each.partition):
+            if case.route.knows(step) and case.whole(topic, each.partition):
                 found.setdefault(step, each)
     return found
 

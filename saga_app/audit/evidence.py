@@ -8,6 +8,14 @@ from typing import NamedTuple
 History = tuple[tuple[str, str], ...]
 
 
+class SlipSeen(NamedTuple):
+    """The routing slip of a message or row; equal slips are one object."""
+
+    ahead: tuple[str, ...]
+    back: tuple[str, ...]
+    undoing: bool
+
+
 class Place(NamedTuple):
     """Where a record stands: the proof."""
 
@@ -30,8 +38,10 @@ class Asked:
     attempt: int = 1
     history: History = ()
     user: int = 0
+    #: The fact of the first step, and those of others that stay the same when a step is repeated.
     device: str | None = None
-    authorizations: tuple[str, ...] | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    slip: SlipSeen | None = None
 
     @property
     def place(self) -> Place:
@@ -53,8 +63,10 @@ class Noted:
     attempt: int = 1
     history: History = ()
     user: int = 0
+    #: The fact of the first step, and those of others that stay the same when a step is repeated.
     device: str | None = None
-    authorizations: tuple[str, ...] | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    slip: SlipSeen | None = None
     updated_at: str = ""
     overdue: bool = False
 
@@ -127,5 +139,5 @@ class Evidence:
     planned: tuple[Planned, ...] = ()
     #: When a step was done last, by the service's clock, of those that only their own service can hold back.
     acted: dict[str, str] = field(default_factory=dict)
-    #: When the mail was sent: more than one time is more than one attempt.
+    #: When a step was done whose effect the outside world repeats (an e-mail): two times are two effects.
     mails: tuple[str, ...] = ()

@@ -4,14 +4,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from saga_app.audit.evidence import Asked, Evidence, History, Letter, Noted, Place, Planned, Told
-from saga_app.audit.plan import FIRST, TOPICS, UNDOS
-from saga_app.saga.messages import BadMessage, Headers, Message, Parked, Row, Signal, User, Visit, parse
+from saga_app.active_plan import PLAN, ROWS_CHANGELOG, TOPICS
+from saga_app.audit.evidence import Asked, Evidence, History, Letter, Noted, Place, Planned, SlipSeen, Told
+from saga_app.audit.route import FIRST, FIRST_FACT, LASTING_FACTS, NOTED
+from saga_app.saga.messages import BadMessage, Headers, Message, Parked, Row, Signal, Slip, User, Visit, parse
 
 Kept = TypeVar("Kept")
-
-#: Steps whose times matter: whether they were done before what undoes them, or after.
-TIMED = frozenset({"authorize", "notify", "revoke", "retract"})
 
 
 #: A request with a longer delay between two attempts waits outside its partition (milliseconds).
@@ -48,12 +46,20 @@ class Gathering:
         self.buried: set[Place] = set()
         self.refused: set[Place] = set()
         self.signals: dict[str, int] = {}
+        #: Topics that slips name and today's plan does not have.
+        self.other_topics: set[str] = set()
         self._same: dict[Any, Any] = {}
 
     def take_all(self, records: Iterable[Raw]) -> None:
-        """Of topics that are not audited nothing is taken."""
+        """Those of topics that belong to no saga are passed over."""
+        others: list[Raw] = []
         for raw in records:
             if raw.topic in TOPICS:
+                self.take(raw)
+            else:
+                others.append(raw)
+        for raw in others:
+            if raw.topic in self.other_topics:
                 self.take(raw)
 
     def take(self, raw: Raw) -> None:
@@ -61,7 +67,7 @@ class Gathering:
         self.records += 1
         self.newest = max(self.newest, raw.timestamp)
         try:
-            body = parse(raw.topic, raw.value, raw.headers)
+            body = parse(raw.topic, raw.value, raw.headers, ROWS_CHANGELOG)
         except BadMessage as error:
             self.unreadable[Place(raw.topic, raw.partition, raw.offset)] = str(error)
             return
@@ -86,18 +92,22 @@ class Gathering:
         asked = Asked(raw.topic, raw.partition, raw.offset, raw.timestamp, body.attempt, user=_user(body.user))
         if raw.topic != FIRST:  # there a client may have written anything
             asked.history = self._history(saga, body.history)
-            asked.device, asked.authorizations = self._facts(body.facts)
+            asked.device, asked.facts = self._facts(body.facts)
+            asked.slip = self._slip(body.slip)
             _began(saga, body.started_at)
         saga.asked.append(asked)
 
     def _row(self, raw: Raw, body: Row) -> None:
         saga = self._saga(body.id, raw.timestamp)
+        device, facts = self._facts(body.facts)
         noted = Noted(
             *(raw.topic, raw.partition, raw.offset, raw.timestamp),
             *(self._one(body.state), body.ended, self._one(body.step), body.attempt),
             self._history(saga, body.history),
             _user(body.user),
-            *self._facts(body.facts),
+            device,
+            facts,
+            self._slip(body.slip),
             self._one(body.ended_at or body.updated_at),
             body.overdue,
         )
@@ -133,33 +143,40 @@ class Gathering:
 
     def _history(self, saga: Evidence, visits: Sequence[Visit]) -> History:
         for visit in visits:
-            if visit.step in TIMED and visit.outcome == "done":
+            if visit.outcome == "done" and visit.service != PLAN.initiator:
                 _timed(saga, visit)
-        line = tuple([(visit.step, _outcome(visit)) for visit in visits])
+        turn = next((place for place, visit in enumerate(visits) if visit.outcome != "done"), len(visits))
+        line = tuple([(visit.step, _outcome(visit, place > turn)) for place, visit in enumerate(visits)])
         return self._one(line)
 
-    def _facts(self, facts: dict[str, Any]) -> tuple[str | None, tuple[str, ...] | None]:
-        device, granted = facts.get("device_id"), facts.get("authorizations")
-        names = granted if isinstance(granted, list) else [granted]
-        return (
-            None if device is None else self._one(str(device)),
-            None if granted is None else self._one(tuple(map(str, names))),
-        )
+    def _facts(self, facts: dict[str, Any]) -> tuple[str | None, tuple[tuple[str, str], ...]]:
+        """That of the first step, and the lasting ones of others."""
+        first = facts.get(FIRST_FACT) if FIRST_FACT else None
+        others = tuple([(name, str(facts[name])) for name in LASTING_FACTS if facts.get(name) is not None])
+        return None if first is None else self._one(str(first)), self._one(others)
+
+    def _slip(self, slip: Slip | None) -> SlipSeen | None:
+        if slip is None:
+            return None
+        seen = SlipSeen(tuple(slip.ahead), tuple(slip.back), slip.undoing)
+        if seen not in self._same:
+            self.other_topics.update({*seen.ahead, *seen.back} - {*TOPICS})
+        return self._one(seen)
 
     def _one(self, value: Kept) -> Kept:
         """Equal values are kept once."""
         return self._same.setdefault(value, value)  # type: ignore[no-any-return]
 
 
-def _outcome(visit: Visit) -> str:
-    """An undo that is done with a remark has found nothing to take back."""
-    return "nothing" if visit.reason and visit.outcome == "done" and visit.step in UNDOS else visit.outcome
+def _outcome(visit: Visit, compensates: bool) -> str:
+    """A compensation that is done with a remark had nothing to compensate."""
+    return "nothing" if compensates and visit.reason and visit.outcome == "done" else visit.outcome
 
 
 def _timed(saga: Evidence, visit: Visit) -> None:
-    if visit.step == "notify" and visit.started_at not in saga.mails:
+    if visit.step in NOTED and visit.started_at not in saga.mails:
         saga.mails += (visit.started_at,)
-    if _outcome(visit) == "done" and visit.started_at > saga.acted.get(visit.step, ""):
+    if not visit.reason and visit.started_at > saga.acted.get(visit.step, ""):
         saga.acted[visit.step] = visit.started_at
 
 

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from saga_app.active_plan import TOPICS
 from saga_app.audit import changelog, checks, rollback, unfinished
 from saga_app.audit.case import Case, Finding, Seen, iso
 from saga_app.audit.gather import Gathering, Raw
-from saga_app.audit.plan import TOPICS
 from saga_app.saga.messages import DLQ
 
 CHECKS = (

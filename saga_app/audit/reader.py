@@ -1,7 +1,7 @@
 """Everything that stands on the topics now: no group, all partitions assigned by hand, up to the ends as they were."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from gc import get_referents
@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from saga_app.active_plan import READS, TOPICS
 from saga_app.audit.case import Seen
 from saga_app.audit.gather import Gathering
-from saga_app.audit.plan import FIRST, READS, TOPICS
+from saga_app.audit.route import FIRST
 from saga_app.saga.messages import DLQ
 
 #: How long the broker may take for its first answer and for others, and how long no record may come (seconds).
@@ -100,13 +101,19 @@ def snapshot(reading: Consumer, bootstrap: str) -> Snapshot:
 
 def _partitions(reading: Consumer, bootstrap: str) -> dict[str, int]:
     """How many each topic has; the fewest are those that are used, records on others are forwarded."""
+    counts = _counts(reading, bootstrap)
+    if missing := [topic for topic in TOPICS if topic not in counts]:
+        raise CannotRead(f"topics are missing at {bootstrap}: {', '.join(missing)}; the services make them at start")
+    return {topic: counts[topic] for topic in TOPICS}
+
+
+def _counts(reading: Consumer, bootstrap: str) -> dict[str, int]:
+    """How many partitions each topic of the cluster has."""
     try:
         found = reading.list_topics(timeout=FIRST_ANSWER_S).topics  # all: asking for an absent one might create it
     except KafkaException:
         raise CannotRead(f"no broker answers at {bootstrap}: start it, or name another with --broker") from None
-    if missing := [topic for topic in TOPICS if topic not in found]:
-        raise CannotRead(f"topics are missing at {bootstrap}: {', '.join(missing)}; the services make them at start")
-    return {topic: len(found[topic].partitions) for topic in TOPICS}
+    return {topic: len(metadata.partitions) for topic, metadata in found.items()}
 
 
 def _committed(bootstrap: str, group: str, counts: Mapping[str, int]) -> dict[Partition, int]:
@@ -215,6 +222,26 @@ def read(bootstrap: str, gathering: Gathering, settle_s: float, begin: Callable[
         there = snapshot(reading, bootstrap)
         session = Reading(reading, there, gathering)
         session.run(begin(there.records))
+        others = other_topics(reading, bootstrap, gathering.other_topics)
+        second = Reading(reading, others, gathering)
+        second.run(lambda _count: None)
     return Seen(
-        there.at, there.partitions, there.committed, session.lost, there.first, int(settle_s * 1000), ends=there.ends
+        there.at,
+        there.partitions,
+        there.committed,
+        {**session.lost, **second.lost},
+        {**there.first, **others.first},
+        int(settle_s * 1000),
+        ends={**there.ends, **others.ends},
     )
+
+
+def other_topics(reading: Consumer, bootstrap: str, named: Iterable[str]) -> Snapshot:
+    """What there is to read of topics that slips name and today's plan does not have: sagas of another plan.
+
+    Nobody knows their consumer groups, so it is not judged what these have committed.
+    """
+    counts = _counts(reading, bootstrap)
+    places = [(topic, number) for topic in sorted(named) for number in range(counts.get(topic, 0))]
+    ends = _offsets(reading, places, -1) if places else {}
+    return Snapshot(0, {}, _offsets(reading, places, -2) if places else {}, ends)

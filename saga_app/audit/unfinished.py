@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 
+from saga_app.active_plan import PLAN, ROWS_CHANGELOG
 from saga_app.audit.case import Case, Finding, Seen
 from saga_app.audit.evidence import Asked, History, Place, Told
-from saga_app.audit.plan import GROUP_OF, STEP_OF, TOPIC_OF, TURNED, UNDOS
-from saga_app.saga.messages import CHANGELOG, DLQ
+from saga_app.audit.route import GROUP_OF, TURNED
+from saga_app.saga.messages import DLQ
 
 KIND = "unfinished"
 
@@ -25,7 +26,8 @@ def unfinished(case: Case) -> Iterator[Finding]:
         elif not _led_somewhere(case, each) and _would_be_there(case, each):
             lost.setdefault((each.topic, each.history, each.attempt), []).append(each.place)
     for (topic, _, _), places in lost.items():
-        nothing = f"the request to {STEP_OF[topic]}, and nothing came of it: no next message, no dead letter, no ending"
+        nothing = f"the request to {case.route.step_of(topic)}"
+        nothing += ", and nothing came of it: no next message, no dead letter, no ending"
         yield case.finding(KIND, f"the {GROUP_OF[topic]} has committed {nothing}", *places)
 
 
@@ -52,7 +54,7 @@ def _led_somewhere(case: Case, each: Asked) -> bool:
 def _waits(case: Case, each: Asked) -> bool:
     """It waits outside the partition for its next attempt, or was published again and is not committed yet."""
     copies = ((one.history, one.attempt, case.seen.is_past(one)) for one in case.on(each.topic))
-    return case.awaits_retry(STEP_OF[each.topic]) or (each.history, each.attempt, False) in copies
+    return case.awaits_retry(case.route.step_of(each.topic)) or (each.history, each.attempt, False) in copies
 
 
 def _is_parked(case: Case, each: Asked) -> bool:
@@ -65,7 +67,7 @@ def _is_parked(case: Case, each: Asked) -> bool:
 
 def _is_answered(case: Case, each: Asked) -> bool:
     """Something has the answer to it in its history."""
-    step, behind = STEP_OF[each.topic], len(each.history)
+    step, behind = case.route.step_of(each.topic), len(each.history)
     return any(
         len(history) > behind and history[behind][0] == step and history[:behind] == each.history
         and history[behind][1] != "cancelled"
@@ -78,16 +80,22 @@ def _is_absorbed(case: Case, each: Asked) -> bool:
 
     Only the Provisioner knows the rows. The others go on with an undo whatever has become of its saga.
     """
-    if GROUP_OF[each.topic] == "provisioner" and any(row.ended for row in case.rows):
+    if GROUP_OF.get(each.topic) == PLAN.initiator and any(row.ended for row in case.rows):
         return True
-    if each.topic in UNDOS:
+    if each.topic in case.route.compensations:
         return False
-    return any(row.state in TURNED for row in case.rows) or any(one.topic in UNDOS for one in case.asked)
+    return any(row.state in TURNED for row in case.rows) or any(
+        one.topic in case.route.compensations for one in case.asked
+    )
 
 
 def _would_be_there(case: Case, each: Asked) -> bool:
     """Whether what came of it could be seen."""
-    return all(case.seen.whole(topic, each.partition, each.at) for topic in (*TOPIC_OF.values(), DLQ, CHANGELOG))
+    return all(case.seen.whole(topic, each.partition, each.at) for topic in _topics_of(case))
+
+
+def _topics_of(case: Case) -> tuple[str, ...]:
+    return *case.route.topics, *case.route.compensations, DLQ, ROWS_CHANGELOG
 
 
 def unheeded(case: Case) -> Iterator[Finding]:
@@ -97,7 +105,9 @@ def unheeded(case: Case) -> Iterator[Finding]:
         if row is None or not case.seen.is_past(told.place) or row.at >= told.at:
             continue
         if _applies(row.state, row.attempt, told):
-            sentence = f"the provisioner has committed the signal {told.kind}, but the row is {row.state} as before"
+            sentence = (
+                f"the {PLAN.initiator} has committed the signal {told.kind}, but the row is {row.state} as before"
+            )
             yield case.finding(KIND, sentence, told.place, row.place)
 
 
@@ -110,11 +120,11 @@ def _applies(state: str, attempt: int, told: Told) -> bool:
 def lost_records(unreadable: Mapping[Place, str], seen: Seen) -> Iterator[Finding]:
     """What is no record of ours: on the topic of a step it must have become a dead letter."""
     for place, reason in unreadable.items():
-        if place.topic == CHANGELOG:
+        if place.topic == ROWS_CHANGELOG:
             yield Finding("changelog", None, f"a row cannot be read: {reason}", (str(place),))
         elif place.topic == DLQ:
             yield Finding("unnoted-dead-letter", None, f"a dead letter cannot be read: {reason}", (str(place),))
-        elif place.topic in STEP_OF and seen.is_past(place) and place not in seen.buried:
+        elif PLAN.on(place.topic) and seen.is_past(place) and place not in seen.buried:
             sentence = f"the {GROUP_OF[place.topic]} has committed what is no message, and there is no dead letter"
             yield Finding(KIND, None, f"{sentence}: {reason}", (str(place),))
 

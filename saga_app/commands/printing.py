@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
+from saga_app.active_plan import PLAN
 from saga_app.commands.table import harmless, output, print_table
 from saga_app.settings import Described
 from saga_app.terminal import echo, echo_json
@@ -67,8 +68,7 @@ def say_saga(row: Row, as_json: bool) -> None:
         "user": f"{user['name']} <{user['email']}>, {user['department']}",
         "state": _state(row),
         "why": row["why"],
-        "device": row.get("device_id"),
-        "authorizations": ", ".join(row.get("authorizations") or []),
+        **{_label(name): _short(value, ", ") for name, value in row.get("facts", {}).items()},
         "started": row["started_at"],
         "ended": row.get("ended_at"),
         "took": _seconds(row),
@@ -166,6 +166,12 @@ def say_settings(settings: Iterable[Described], as_json: bool) -> None:
     print_table(("variable", "value", "default", "meaning"), rows, whole=("variable",), optional=("default",))
 
 
+def _label(fact: str) -> str:
+    """What people call a fact; of another plan than ours its name is all that is known."""
+    known = {each.name: each.label for each in PLAN.facts}
+    return known.get(fact) or fact.replace("_", " ")
+
+
 def _count(page: Row) -> None:
     shown, total = len(page["items"]), page["total"]
     if shown < total:
@@ -196,5 +202,5 @@ def _seconds(row: Row) -> str:
     return f"{row['duration']:.2f} s" if row.get("duration") is not None else ""
 
 
-def _short(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+def _short(value: Any, between: str = ",") -> str:
+    return between.join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)

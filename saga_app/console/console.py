@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 from mode import Service
 
+from saga_app.active_plan import SERVICES
 from saga_app.addresses import local_url
 from saga_app.console import gauges
 from saga_app.console.http import api, contracts, page_files
@@ -19,7 +20,7 @@ from saga_app.console.index.index import Index
 from saga_app.console.index.query import Queries
 from saga_app.console.kafka.lookup import Lookup
 from saga_app.console.kafka.reader import Reader
-from saga_app.console.kafka.services import SERVICES, Services
+from saga_app.console.kafka.services import Services
 from saga_app.console.kafka.source import Source, Stale, Waiting
 from saga_app.console.kafka.trace import Trace
 from saga_app.console.operator.operator import Operator
@@ -62,7 +63,7 @@ class Console(Service):
         self.hub = Hub(self.queries.changed_after, now)
         source = partial(Source, bootstrap, settings.partitions, settings.embedded)
         self.reader = Reader(self.index, source, self._publish, self._tick, self._died, settings.embedded)
-        urls = {name: local_url(settings.bind, getattr(settings, f"{name}_port")) for name in SERVICES}
+        urls = {service: local_url(settings.bind, settings.port(service)) for service in SERVICES}
         self.services = Services(bootstrap, settings.partitions, settings.embedded, urls, self._kafka_seen)
         self.lookup = Lookup(bootstrap)
         self.trace = Trace(self.lookup, settings.partitions, settings.embedded)

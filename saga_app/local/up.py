@@ -12,6 +12,7 @@ from pathlib import Path
 
 from saga_app import environment
 from saga_app import settings as settings_
+from saga_app.active_plan import SERVICES
 from saga_app.addresses import local_url
 from saga_app.environment import WrongEnvironment
 from saga_app.local.broker import Broker, BrokerFailed
@@ -85,7 +86,7 @@ def _ports(settings: Settings, embedded: bool, workers: int) -> dict[str, tuple[
     """Each address that we listen on, by the variable that sets its port."""
     wanted = {}
     for name, worker in _workers(workers):
-        variable = settings_.variable(f"{name}_port")
+        variable = settings_.variable(settings_.port_field(name))
         label = variable if worker == 1 else f"{variable} (worker {worker})"
         wanted[label] = settings.bind, _port(settings, name, worker)
     if embedded:
@@ -95,12 +96,12 @@ def _ports(settings: Settings, embedded: bool, workers: int) -> dict[str, tuple[
 
 def _workers(count: int) -> list[tuple[str, int]]:
     """Every service process by name and number. One console is enough: it reads everything anyway."""
-    steps = [(name, worker) for name in ("provisioner", "authorizer", "notifier") for worker in range(1, count + 1)]
+    steps = [(name, worker) for name in SERVICES for worker in range(1, count + 1)]
     return [*steps, ("console", 1)]
 
 
 def _port(settings: Settings, name: str, worker: int) -> int:
-    return int(getattr(settings, f"{name}_port")) + NEXT_WORKER * (worker - 1)
+    return settings.port(name) + NEXT_WORKER * (worker - 1)
 
 
 def _services(settings: Settings, embedded: bool, workers: int) -> list[Service]:
@@ -117,13 +118,13 @@ def _service(settings: Settings, embedded: bool, name: str, worker: int) -> Serv
         "SAGA_DATADIR": str(_datadir(settings, embedded) / (label if embedded else "")),
         "SAGA_LOG": os.environ.get("SAGA_LOG") or "console",
         "SAGA_INSTANCE": "" if embedded else _instance(settings, worker),
-        f"SAGA_{name.upper()}_PORT": str(port),
+        settings_.variable(settings_.port_field(name)): str(port),
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",  # of the pipe to us: we encode for the terminal
     }
     if embedded:
         changed |= {"SAGA_STORE": "memory://", "SAGA_INDEX": ""}
-    command = (sys.executable, "-m", "faust", "-L", "uvloop", "-A", f"agents.{name}", "worker")
+    command = (sys.executable, "-m", "faust", "-L", "uvloop", "-A", f"agents:{name}", "worker")
     return Service(label, command, _without_unknown(os.environ) | changed, local_url(settings.bind, port))
 
 

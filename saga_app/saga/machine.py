@@ -6,11 +6,14 @@ A row is not counted forward but chosen: of all that is known about a saga, the 
 messages may come twice, late, and in any order; the row is the same in the end.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from saga_app.saga import new_user
 from saga_app.saga.messages import (
+    DLQ,
+    SIGNALS,
     Answer,
     BadMessage,
     DeadLetter,
@@ -60,11 +63,12 @@ def begin(plan: Plan, request: Message, at: str) -> Message:
     )
 
 
-def admit(plan: Plan, topic: str, message: Message, at: str) -> Message:
+def admit(plan: Plan, topic: str, message: Message, at: str, other_topics: Container[str] = ()) -> Message:
     """A message that a step can work on: on the first topic a client's request made a saga, elsewhere one with a slip.
 
     `at` is when a client asked for the saga (ISO): its start. A later message keeps the start that it carries, whatever
     this service's clock says: only the keeper of the rows may correct it, see `with_believable_start`.
+    `other_topics` are those that exist in the cluster: a saga that began by another plan goes on by its own slip.
     Raises `BadMessage` with what is wrong.
     """
     if topic == plan.steps[0].topic:
@@ -72,10 +76,15 @@ def admit(plan: Plan, topic: str, message: Message, at: str) -> Message:
         return begin(plan, message, at)
     if message.slip is None:
         raise BadMessage(f"slip: missing; only {plan.steps[0].topic} may come without one")
-    known = plan.topics
-    if unknown := [name for name in message.slip.ahead + message.slip.back if name not in known]:
-        raise BadMessage(f"slip: unknown topic {', '.join(unknown)}; known are {', '.join(known)}")
+    wanted = message.slip.ahead + message.slip.back
+    if wrong := [name for name in wanted if not (plan.on(name) or (name in other_topics and is_for_steps(name)))]:
+        raise BadMessage(f"slip: unknown topic {', '.join(wrong)}; known are {', '.join(plan.topics)}")
     return message
+
+
+def is_for_steps(topic: str) -> bool:
+    """Whether the steps of a plan may use a topic of this name."""
+    return topic not in (DLQ, SIGNALS) and not topic.endswith("-changelog") and not topic.startswith("__")
 
 
 def with_believable_start(message: Message, now: str) -> Message:

@@ -42,9 +42,7 @@ Idempotency = Annotated[str, Field(pattern=r"^[0-9a-z]+[.][0-9a-z]+$", max_lengt
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]+$", max_length=249)]
 State = Literal["running", "completed", "rolling-back", "rolled-back", "parked", "rollback-incomplete"]
 #: Topics that are no step's.
-DLQ, SIGNALS, CHANGELOG = "dlq", "saga-signals", "provisioner-sagas-changelog"
-#: What the other services remember; nobody else reads it.
-EFFECTS = {service: f"{service}-effects-changelog" for service in ("authorizer", "notifier")}
+DLQ, SIGNALS = "dlq", "saga-signals"
 #: The states in which nothing more will happen by itself or by anybody.
 ENDED: frozenset[str] = frozenset({"completed", "rolled-back", "rollback-incomplete"})
 
@@ -352,13 +350,13 @@ def _valid_id(given: Any) -> str | None:
     return found
 
 
-def parse(topic: str, value: bytes | None, headers: Headers) -> Body:
-    """Whatever stands on one of our topics, or `BadMessage`."""
+def parse(topic: str, value: bytes | None, headers: Headers, rows_topic: str | None = None) -> Body:
+    """Decode a record of one of our topics; `rows_topic` is the changelog of the saga rows. Raises `BadMessage`."""
     if topic == DLQ:
         return _parked(value, headers)
     if topic == SIGNALS:
         return decode(Signal, value)
-    return decode(Row, value) if topic == CHANGELOG else decode_request(value, headers)
+    return decode(Row, value) if topic == rows_topic else decode_request(value, headers)
 
 
 def _parked(value: bytes | None, headers: Headers) -> Parked:

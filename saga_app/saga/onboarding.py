@@ -4,12 +4,12 @@
                                 ▲                         │ ▲                    │ ▲                      │
                                 └────── deprovision ◄─────┘ └───── revoke ◄──────┘ └────── retract ◄──────┘
 
-A step gets the request and the world, and answers `Done` with what it found out, or `Denied` with a reason.
-It raises only when it could not find out. It may be called again for the same saga: the key makes the effect once.
+A step gets the request and the world, and returns `Done` with the facts it found out, or `Denied` with a reason. It
+raises only when it could not find out. It may be called again for the same saga: the idempotency key makes that safe.
 """
 
 from saga_app.saga.messages import Message
-from saga_app.saga.plan import Denied, Done, Outcome, Plan, Step
+from saga_app.saga.plan import Denied, Done, Fact, Outcome, Plan, Step, Words
 from saga_app.saga.retry import Retry
 from saga_app.saga.world import World
 
@@ -70,14 +70,25 @@ LINES = 8
 ONBOARDING = Plan(
     "onboarding",
     steps=(
-        Step("provision", "new-user", "provisioner", provision, undo="deprovision"),
-        Step("authorize", "authorize", "authorizer", authorize, undo="revoke", retry=Retry(attempts=5)),
-        Step("notify", "notify", "notifier", notify, undo="retract", noted=True, retry=MAIL, at_once=LINES),
-        Step("complete", "notified", "provisioner", complete, lag=False),
+        Step("provision", "new-user", "provisioner", provision, undo="deprovision",
+             fact=Fact("device_id", "device"),
+             words=Words("assigns a device", "Device requested", "Device assigned", icon="device")),
+        Step("authorize", "authorize", "authorizer", authorize, undo="revoke", retry=Retry(attempts=5),
+             fact=Fact("authorizations", "authorizations", "list"),
+             words=Words("grants access", "Access requested", "Access granted", icon="key")),
+        Step("notify", "notify", "notifier", notify, undo="retract", noted=True, retry=MAIL, at_once=LINES,
+             fact=Fact("notified_at", "e-mail sent", "time"),
+             words=Words("sends the e-mail", "E-mail requested", "E-mail sent", icon="mail")),
+        Step("complete", "notified", "provisioner", complete, lag=False,
+             words=Words("records completion", "Completion requested", "Completion recorded", icon="flag")),
     ),
     compensations=(
-        Step("deprovision", "deprovision", "provisioner", deprovision, retry=Retry(attempts=8)),
-        Step("revoke", "revoke", "authorizer", revoke, retry=Retry(attempts=8)),
-        Step("retract", "retract", "notifier", retract, noted=True, retry=FOLLOW_UP, at_once=LINES),
+        Step("deprovision", "deprovision", "provisioner", deprovision, retry=Retry(attempts=8),
+             words=Words("takes the device back", "Return of the device requested", "Device returned", icon="device")),
+        Step("revoke", "revoke", "authorizer", revoke, retry=Retry(attempts=8),
+             words=Words("revokes access", "Revocation requested", "Access revoked", icon="key")),
+        Step("retract", "retract", "notifier", retract, noted=True, retry=FOLLOW_UP, at_once=LINES,
+             words=Words("sends a follow-up e-mail", "Follow-up e-mail requested", "Follow-up e-mail sent",
+                         "No follow-up e-mail needed", icon="mail")),
     ),
-)
+)  # fmt: skip

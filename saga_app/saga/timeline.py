@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from saga_app.saga.deadline import planned_retry
-from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, Body, Message, Parked, Row, Signal, Visit
+from saga_app.saga.messages import DLQ, SIGNALS, Body, Message, Parked, Row, Signal, Visit
 from saga_app.saga.plan import Plan
 from saga_app.saga.times import between, epoch, span
 
@@ -125,7 +125,7 @@ def _sameness(record: Record, entry: Entry) -> tuple[Any, ...]:
     """Two entries that say the same: of duplicates only the first counts, but every signal is news."""
     if record.topic in (SIGNALS, DLQ):
         return (record.topic, record.partition, record.offset)
-    if record.topic == CHANGELOG:
+    if isinstance(record.body, Row):
         return (record.topic, entry.kind)
     return (record.topic, entry.kind, entry.step, entry.attempt)
 

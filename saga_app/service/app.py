@@ -5,6 +5,7 @@ Each reason is short here; what was seen is in docs/decisions/.
 
 import gc
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,7 +62,7 @@ class BrokerGate(Service):
         except WrongEnvironment as error:
             stop(error)
         await claim_tables(self.app, self.bootstrap)
-        await self.topics.look_for_new_ids()
+        await self.topics.check()
         self.waits_for = None
 
     async def _start_over(self, topics: Collection[str]) -> bool:
@@ -81,7 +82,7 @@ class Boot(BootStrategy):
     def server(self) -> Iterable[Any]:
         """Services in the order of their start."""
         kafka = [self.kafka_producer(), self.kafka_consumer(), self.agents(), self.kafka_conductor(), self.tables()]
-        return self._chain(self.sensors(), self.web_server(), [cast("App", self.app).gate], *kafka)
+        return chain(self.sensors(), self.web_server(), [cast("App", self.app).gate], *kafka)
 
 
 class App(faust.App):

@@ -44,14 +44,13 @@ class Attempts:
         self.room = asyncio.Semaphore(step.at_once) if step.at_once else None
 
     def lag(self, request: Message, now: Progress) -> float:
-        """How long the mock world wants to take before the attempt, in seconds; 0 if it has."""
-        return 0.0 if now.ready or self.world.behaves else self.world.lag(self.step, request, now.attempt)
+        """How long the attempt has to wait before it acts, in seconds."""
+        return 0.0
 
     async def act(self, outputs: Outputs, request: Message, now: Progress) -> Outcome | GaveUp | RetryLater:
         """The outcome; or when to go on with what `Progress`. A failed attempt that is followed by one is a signal."""
         try:
-            denied = None if self.world.behaves else self.world.pretend(self.step, request, now.attempt)
-            return denied or await self.attempt(request)
+            return await self.attempt(request, now.attempt)
         except Fenced:
             raise
         except Exception as error:  # a bug in a step parks its saga, it does not stop the others
@@ -64,7 +63,7 @@ class Attempts:
             certain = now.certain and isinstance(error, Deferred)
             return RetryLater(delay, now._replace(attempt=now.attempt + 1, ready=False, certain=certain))
 
-    async def attempt(self, request: Message) -> Outcome:
+    async def attempt(self, request: Message, number: int) -> Outcome:
         """One attempt. Raises what the step raises, TimeoutError, and Fenced: the saga is another worker's by now."""
         if self.room is None:
             return await self.in_time(request)

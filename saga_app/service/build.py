@@ -2,33 +2,31 @@
 
 from faust import StreamT
 
-from saga_app.saga.onboarding import ONBOARDING
+from saga_app.active_plan import PLAN, load_object
+from saga_app.environment import WrongEnvironment
 from saga_app.saga.plan import Plan
-from saga_app.service import policy
 from saga_app.service.app import App
+from saga_app.service.fault_injection import FaultInjection
 from saga_app.service.kafka.broker_clock import BrokerClock
-from saga_app.service.mail.smtp_mail import SmtpMail
 from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.republisher import Republisher, Schedule
 from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
 from saga_app.service.step import StepLoop
-from saga_app.service.world import FaultInjection, FilePolicy, LogMail, MockStock, World
+from saga_app.service.world import World
 from saga_app.settings import Settings
 from saga_app.stream import Pool, Table
 
 
-def world(settings: Settings) -> World:
-    """The outside world by the settings."""
-    departments = policy.load(settings.policy)
-    mail = LogMail() if settings.mail.scheme == "log" else SmtpMail.at(settings.mail)
-    faults = FaultInjection(
-        lag=(settings.lag.least, settings.lag.most),
-        flaky=settings.flaky_rate,
-        error=settings.error_rate,
-        deny=settings.deny_rate,
-    )
-    return World(MockStock(departments), FilePolicy(departments), mail, faults, settings.seed)
+def make_world(settings: Settings) -> World:
+    """The outside world that SAGA_WORLD names. Ends the process with one line if that cannot be loaded."""
+    made = load_object("SAGA_WORLD", settings.world)(settings)
+    if not isinstance(made, World):
+        raise WrongEnvironment(
+            f"SAGA_WORLD={settings.world} is wrong: it returns a {type(made).__name__}; allowed: a function from the "
+            "settings to a saga_app.service.World"
+        )
+    return made
 
 
 def serve_steps(
@@ -36,18 +34,29 @@ def serve_steps(
     rows: Rows | None = None,
     effects: Table | None = None,
     broker_clock: BrokerClock | None = None,
-    plan: Plan = ONBOARDING,
+    plan: Plan = PLAN,
 ) -> None:
     """An agent for each step that the plan gives to this service; its help is the step's own first line.
 
     `rows`: the Provisioner's; `effects`: the table of another service.
     """
-    outside = world(app.settings)
+    outside, faults = make_world(app.settings), FaultInjection.of(app.settings)
     app.closing.append(outside.close)
     remembered = remember(app, plan, effects, outside) if effects is not None else None
     for step in plan.of(app.conf.id):
         partitions, refusals = app.settings.partitions, app.refusals
-        loop = StepLoop(plan, step, outside, partitions, rows, remembered, refusals, broker_clock)
+        loop = StepLoop(
+            plan,
+            step,
+            outside,
+            partitions,
+            rows,
+            remembered,
+            refusals,
+            broker_clock,
+            faults,
+            other_topics=app.gate.topics.existing,
+        )
         listen(app, step.topic, step.act.__doc__ or "", step.name, loop)
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import structlog
 
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga import machine
-from saga_app.saga.messages import CHANGELOG, DLQ, BadMessage, Body, Parked, Row, Signal, changed, encode, parse
+from saga_app.saga.messages import DLQ, BadMessage, Body, Parked, Row, Signal, changed, encode, parse
 from saga_app.saga.plan import Plan
 from saga_app.saga.times import iso
 from saga_app.service.dead_letters import FAULTS, GaveUp, Reader, Refusals, park, with_letter
@@ -118,9 +119,9 @@ class Observer:
         by_topic = {refusal.topic: refusal for refusal in lost}
         if DLQ in by_topic:
             await self.refusals.shorten(outputs, by_topic[DLQ], tries)
-        elif CHANGELOG in by_topic and tries == 0:
-            self.note_less(outputs, record, by_topic[CHANGELOG])
-        elif CHANGELOG in by_topic:
+        elif ROWS_CHANGELOG in by_topic and tries == 0:
+            self.note_less(outputs, record, by_topic[ROWS_CHANGELOG])
+        elif ROWS_CHANGELOG in by_topic:
             log.error(
                 "row refused by the broker", saga=(record.key or b"").decode("utf-8", "replace"), reason=str(lost[0])
             )
@@ -138,9 +139,9 @@ class Observer:
             return
         row = self.rows.get(record.partition, news.id)
         self.rows.note(outputs, record.partition, changed(news, facts=row.facts if row else {}))
-        if body.letter.refused_by != CHANGELOG:
+        if body.letter.refused_by != ROWS_CHANGELOG:
             reason = GaveUp(refusal, 1).reason
-            letter = changed(body.letter, refused_by=CHANGELOG, error=type(refusal).__name__, reason=reason)
+            letter = changed(body.letter, refused_by=ROWS_CHANGELOG, error=type(refusal).__name__, reason=reason)
             outputs.send(DLQ, record.key, record.value, with_letter(record.headers, letter))
 
     def park_onward(self, outputs: Outputs, record: Record, refusal: Refused) -> None:

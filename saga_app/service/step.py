@@ -5,7 +5,7 @@ for before the record counts as done. What it raises crashes the worker, so that
 can be wrong with a message or with the outside world is met here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -20,6 +20,7 @@ from saga_app.saga.times import between, epoch, iso, record_time
 from saga_app.service import metrics
 from saga_app.service.attempts import Attempts, Progress
 from saga_app.service.dead_letters import FAULTS, GaveUp, Refusals, park
+from saga_app.service.fault_injection import FaultInjection, FaultyAttempts
 from saga_app.service.headers import headers_for
 from saga_app.service.kafka.broker_clock import BrokerClock
 from saga_app.service.kafka.repartition import misplaced
@@ -44,6 +45,7 @@ class StepLoop:
     """One step of a saga, run for every request on its topic.
 
     `rows`: the Provisioner's table, which knows what each saga has come to. `effects`: what another service remembers.
+    `other_topics`: the topics of the cluster, for sagas that began by another plan.
     `broker_clock`: how far the clock that stamps the requests is from ours; without one they are taken to agree.
     """
 
@@ -57,15 +59,18 @@ class StepLoop:
         effects: Effects | None = None,
         refusals: Refusals | None = None,
         broker_clock: BrokerClock | None = None,
+        faults: FaultInjection | None = None,
+        other_topics: Container[str] = (),
     ) -> None:
         self.plan, self.step, self.world, self.partitions = plan, step, world, partitions
         self.refusals = refusals or Refusals()
         self.rows, self.effects, self.broker_clock = rows, effects, broker_clock
+        self.other_topics = other_topics
         self.begins = step is plan.steps[0]
         self.undoes = plan.compensated_by(step.topic)
         self.unmakes = [undone.name for undone in self.undoes if undone.noted]
         self.intends = effects is not None and step.noted and step.undo is not None
-        self.attempts = Attempts(step, world, effects)
+        self.attempts = FaultyAttempts(step, world, effects, faults) if faults else Attempts(step, world, effects)
         self.seconds, self.noted = metrics.SECONDS.labels(step.name), metrics.NOTED.labels(step.name)
         self.outcomes = {outcome: metrics.STEPS.labels(step.name, outcome) for outcome in OUTCOMES}
         self.log = log.bind()  # else it is bound anew for every line, said or not
@@ -264,7 +269,7 @@ class StepLoop:
         """The request, or `BadMessage`. `now` is when this worker took it (ISO)."""
         message = decode_request(record.value, record.headers)
         asked_at = self.asked_at(record, now) if self.begins else now
-        request = machine.admit(self.plan, record.topic, message, asked_at)
+        request = machine.admit(self.plan, record.topic, message, asked_at, self.other_topics)
         return request if self.rows is None else machine.with_believable_start(request, now)
 
     def asked_at(self, record: Record, now: str) -> str:

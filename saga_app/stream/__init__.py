@@ -1,15 +1,16 @@
-"""What Faust lacks; it knows no saga.
+"""The stream layer: what this project needs from a stream processor beyond Faust. It knows nothing about sagas.
 
-The promises of this layer:
+Guarantees:
 
-- an offset is committed only when all records before it in its partition are done, and a record is
-  done when its handler has returned and everything it sent, table rows included, is acknowledged;
-- work in flight is bounded, holds up nothing behind it, and is drained before a rebalance or a stop;
-- a table's store is at every moment a prefix of its changelog, and a worker which its group
-  has given up on writes no rows any more;
-- a worker that can no longer consume ends, so that its supervisor starts it again.
+- An offset is committed only when all earlier records of its partition are done. A record is done when its handler has
+  returned and everything it sent, table rows included, was acknowledged.
+- Work in flight is bounded (backpressure), a slow record does not block later ones, and work is drained before a
+  rebalance or a stop.
+- A table's store is at every moment a prefix of its changelog, and a worker that its group has expelled writes no more
+  rows (fencing).
+- A worker that can no longer consume crashes, so that its supervisor restarts it.
 
-At least once: after a crash a record may be handled again, and must send its outputs again.
+Delivery is at least once: after a crash a record may be handled again, and its handler must send its outputs again.
 """
 
 from saga_app.stream.consume.assignor import Assignor

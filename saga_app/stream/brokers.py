@@ -1,8 +1,9 @@
-"""Whether a librdkafka client knows a broker, at its start and later.
+"""Whether a librdkafka client can reach a broker, at its start and while it runs.
 
-A broker that has just come back may answer that the cluster has none. librdkafka (from 2.10 on) then forgets all it
-knew, and may never ask its bootstrap servers again (its issue 5301): a consumer brings nothing any more, the messages
-of a producer all time out, and neither says why. So we ask, while the group's coordinator answers aiokafka.
+A broker that has just restarted may report a cluster without brokers. librdkafka (2.10 and later) then drops its whole
+metadata and may never contact its bootstrap servers again (its issue 5301): a consumer receives nothing, all messages
+of a producer time out, and neither reports an error. So each client is probed, as long as the group coordinator answers
+aiokafka.
 """
 
 import asyncio
@@ -12,41 +13,47 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-#: How long to wait for an answer, which a long poll and a broker under load hold up; between two looks (seconds).
-ANSWER_S, LOOK_S = 3.0, 5.0
+#: How long to wait for metadata, which a long poll or a loaded broker may delay (seconds).
+METADATA_TIMEOUT_S = 3.0
 
-#: Questions without an answer, one after the other, that show a client to be lost.
-MISSED = 2
+#: Time between two probes of all clients of a worker (seconds).
+PROBE_INTERVAL_S = 5.0
 
-#: How long a new client waits for an answer (seconds): it may be told to close meanwhile.
-MEET_S = 1.0
+#: After this many consecutive failed probes a client counts as disconnected for good.
+MAX_FAILED_PROBES = 2
+
+#: How long a new client waits for metadata (seconds): short, because closing it waits for that.
+WARM_UP_TIMEOUT_S = 1.0
 
 
 class Brokers:
-    """Those of one client, which is closed here: never in the middle of a question."""
+    """The brokers of one client. The client is closed here, so that it is never closed during a metadata request."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self._lock = Lock()
         self._closed = False
 
-    def meet(self, topic: str) -> None:
-        """Have a new producer find its brokers now; blocks for up to 2 × `MEET_S`.
+    def warm_up(self, topic: str) -> None:
+        """Let a new producer find its brokers now; blocks for up to 2 × `WARM_UP_TIMEOUT_S`.
 
-        By itself librdkafka looks every 500 ms whether somebody could give it the id without which it sends nothing,
-        and so a first message took half a second or a whole one. It looks with each answer about a topic, too: the
-        first one comes over a connection that is closed after it, the second over one that stays.
+        An idempotent producer sends nothing before it has a producer id, which librdkafka requests from a timer of
+        500 ms: a first message would take half a second or a whole one. It also does so after each metadata response.
+        The first response arrives on a bootstrap connection that is closed afterwards, the second on a permanent one.
         """
-        if not self.lost(topic, MEET_S):
-            self.lost(topic, MEET_S)
+        if not self.are_unreachable(topic, WARM_UP_TIMEOUT_S):
+            self.are_unreachable(topic, WARM_UP_TIMEOUT_S)
 
-    def lost(self, topic: str | None, wait_s: float = ANSWER_S) -> bool:
-        """Whether nobody tells it about this topic (None: about all) within so many seconds, for which it may block."""
+    def are_unreachable(self, topic: str | None, timeout_s: float = METADATA_TIMEOUT_S) -> bool:
+        """Whether the client gets no metadata of this topic (None: of all topics) in time; blocks.
+
+        False for a client that is closed.
+        """
         with self._lock:
             if self._closed:
                 return False
             try:
-                self._client.list_topics(topic, wait_s)
+                self._client.list_topics(topic, timeout_s)
             except KafkaException:
                 return True
             return False
@@ -59,27 +66,30 @@ class Brokers:
 
 
 class BrokerProbe:
-    """One after the other at the clients of a worker."""
+    """Probes the clients of a worker one after the other."""
 
     def __init__(self, consumer: Any) -> None:
         self._consumer = consumer
-        self._missed: Counter[str] = Counter()
+        self._failed: Counter[str] = Counter()
 
     async def problem(self) -> BaseException | None:
-        """What is wrong, or None; nothing is while the coordinator is silent too, or nothing is assigned."""
+        """The error of a client that has lost its brokers, or None.
+
+        None while the group coordinator is silent too (an outage), or nothing is assigned.
+        """
         consumer = self._consumer
-        fetcher, lease = consumer._thread.fetcher, consumer.transport.lease
+        fetcher, lease = consumer.thread.fetcher, consumer.transport.lease
         topic = next((tp.topic for tp in consumer.assignment()), None) if fetcher is not None else None
         clients = {"records": fetcher, **consumer.transport.sending}
         for name, client in clients.items():
             if topic is None or lease.silent_s > lease.age_s:
-                self._missed.clear()
+                self._failed.clear()
                 return None
-            lost = await asyncio.to_thread(client.brokers.lost, topic)
-            self._missed[name] = self._missed[name] + 1 if lost else 0
-            if self._missed[name] >= MISSED:
+            is_lost = await asyncio.to_thread(client.brokers.are_unreachable, topic)
+            self._failed[name] = self._failed[name] + 1 if is_lost else 0
+            if self._failed[name] >= MAX_FAILED_PROBES:
                 return RuntimeError(
-                    f"librdkafka's client for {name} has lost all brokers: it learns nothing of topic {topic} "
-                    "although the group's coordinator answers"
+                    f"librdkafka's client for {name} has lost all brokers: it gets no metadata of topic {topic}, "
+                    "although the group coordinator answers"
                 )
         return None

@@ -1,12 +1,10 @@
-"""What a worker needs on the embedded broker only (librdkafka's mock cluster), not on real Kafka."""
+"""What a worker needs on the embedded broker (librdkafka's mock cluster), and not on Kafka."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance
-
 from saga_app.stream.transport import Transport
+from saga_app.stream.upstream.aiokafka import delay_leader_sync
 
 #: For faust.App(**SETTINGS).
 SETTINGS: Mapping[str, Any] = {
@@ -14,32 +12,18 @@ SETTINGS: Mapping[str, Any] = {
     "topic_disable_leader": True,  # so there is no leader topic either
     "broker_session_timeout": 3.0,  # every rebalance after the first takes the session timeout minus 1 s
     "broker_heartbeat_interval": 0.5,
-    "store": "memory://",  # nothing on disk may outlive the broker
+    "store": "memory://",  # the broker keeps nothing, so nothing on disk may outlive it
 }
 
-#: The mock answers an empty fetch only after its full wait, so keep that short (milliseconds).
+#: The mock answers an empty fetch only after its full wait, so that is short (milliseconds).
 FETCH_WAIT_MS = 50
 
-#: The mock fails followers whose SyncGroup comes after the leader's: the leader lets them go first (seconds).
-FOLLOWERS_FIRST_S = 0.3
+#: The mock fails followers whose SyncGroup request arrives after the leader's: the leader waits this long (seconds).
+LEADER_SYNC_DELAY_S = 0.3
 
 
 def adapt(target: Any) -> None:
-    """Adapt an app, or its Transport, to the embedded broker; after Transport.install and before the start."""
+    """Adapt an app, or its Transport, to the embedded broker: after `Transport.install` and before the start."""
     transport: Transport = target if isinstance(target, Transport) else target.transport
     transport.fetch_wait_ms = FETCH_WAIT_MS
-    let_followers_first()
-
-
-def let_followers_first() -> None:
-    """Once a process; aiokafka has no setting for it."""
-    original = CoordinatorGroupRebalance._on_join_leader
-    if getattr(original, "follows", False):
-        return
-
-    async def after_followers(self: Any, response: Any) -> Any:
-        await asyncio.sleep(FOLLOWERS_FIRST_S)
-        return await original(self, response)
-
-    after_followers.follows = True  # type: ignore[attr-defined]
-    CoordinatorGroupRebalance._on_join_leader = after_followers
+    delay_leader_sync(LEADER_SYNC_DELAY_S)

@@ -1,4 +1,4 @@
-"""No flood of log lines: the same line passes once in a while, with a count of those held back."""
+"""Limits repeated log lines: one in ten seconds, with the number of suppressed ones."""
 
 import logging
 import re
@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable
 from math import inf
 from time import monotonic
 
-#: Whose loggers repeat themselves while a broker is away.
-TALKERS = ("aiokafka", "faust", "mode", "librdkafka")
+#: Packages whose loggers repeat the same lines during an outage.
+THROTTLED_PACKAGES = ("aiokafka", "faust", "mode", "librdkafka")
 
-#: Warnings and errors that differ only in these are the same line (of other lines each tells something).
+#: Warnings and errors that differ only in numbers are repetitions; information that differs in a number is not.
 _VARYING = re.compile(r"0x[0-9a-f]+|\d+")
 
 
-class Quiet(logging.Filter):
-    """Lets a repeated line through once per `every_s` seconds; remembers the latest `remembered` kinds of lines."""
+class LogThrottle(logging.Filter):
+    """Passes a repeated line once in `every_s` seconds; remembers the latest `remembered` distinct lines."""
 
     def __init__(self, every_s: float = 10.0, remembered: int = 500, clock: Callable[[], float] = monotonic) -> None:
         super().__init__()
@@ -24,17 +24,17 @@ class Quiet(logging.Filter):
         self._seen: dict[tuple[str, int, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line passes; one that others were held back for says how many."""
+        """Whether the line passes. If repetitions of it were suppressed, their number is appended."""
         now = self._clock()
         line = record.getMessage()
-        same = _VARYING.sub("#", line) if record.levelno >= logging.WARNING else line
-        kind = record.name, record.levelno, same
-        passed_at, held = self._seen.get(kind, (-inf, 0))
+        pattern = _VARYING.sub("#", line) if record.levelno >= logging.WARNING else line
+        kind = record.name, record.levelno, pattern
+        passed_at, suppressed = self._seen.get(kind, (-inf, 0))
         if now - passed_at < self.every_s:
-            self._seen[kind] = passed_at, held + 1
+            self._seen[kind] = passed_at, suppressed + 1
             return False
-        if held:
-            record.msg, record.args = f"{line} ({held} more like this in {now - passed_at:.0f} s)", ()
+        if suppressed:
+            record.msg, record.args = f"{line} ({suppressed} more like this in {now - passed_at:.0f} s)", ()
         self._remember(kind, now)
         return True
 
@@ -45,17 +45,17 @@ class Quiet(logging.Filter):
             del self._seen[next(iter(self._seen))]
 
 
-def install(every_s: float = 10.0, talkers: Iterable[str] = TALKERS) -> Quiet:
-    """Quieten all loggers of these packages that exist by now; may be called again.
+def install(every_s: float = 10.0, packages: Iterable[str] = THROTTLED_PACKAGES) -> LogThrottle:
+    """Throttle all loggers of these packages that exist by now. May be called again.
 
     A filter on a parent logger does not see its children's lines, so each logger gets it.
     """
-    quiet = Quiet(every_s)
-    prefixes = tuple(talkers)
+    throttle = LogThrottle(every_s)
+    prefixes = tuple(packages)
     for name in [*logging.root.manager.loggerDict, *prefixes]:
         if name.split(".")[0] in prefixes:
             logger = logging.getLogger(name)
-            for old in [f for f in logger.filters if isinstance(f, Quiet)]:
+            for old in [f for f in logger.filters if isinstance(f, LogThrottle)]:
                 logger.removeFilter(old)
-            logger.addFilter(quiet)
-    return quiet
+            logger.addFilter(throttle)
+    return throttle

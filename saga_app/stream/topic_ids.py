@@ -1,6 +1,7 @@
-"""Notices that a topic was deleted and created again, by the id that the broker gives each topic (KIP-516).
+"""Detects that a topic was deleted and recreated, by the id that the broker gives each topic (KIP-516).
 
-Its offsets begin again at 0. Whoever goes on at an offset of the old one would pass over what the new one holds below.
+The offsets of the new topic start at 0 again. A consumer that continues at an offset of the old one would skip the
+records of the new one below it.
 """
 
 import asyncio
@@ -12,11 +13,11 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 #: How long the broker may take to answer (seconds).
-ANSWER_S = 3.0
+REQUEST_TIMEOUT_S = 3.0
 
 
 class TopicIds:
-    """`changed` compares with what it found before. `settings`: librdkafka's, for security."""
+    """Remembers the id of each topic. `settings`: further settings of librdkafka, for security."""
 
     def __init__(self, bootstrap: str, **settings: Any) -> None:
         self._settings = {"bootstrap.servers": bootstrap, "log_level": 0, **settings}
@@ -27,16 +28,17 @@ class TopicIds:
         return AdminClient(self._settings)
 
     async def changed(self, names: Iterable[str]) -> list[str]:
-        """Those of these topics whose id is not the one that they had; a topic that is missing keeps its last one."""
-        found = await asyncio.to_thread(self._ask, list(names))
+        """Those of these topics whose id differs from the remembered one; a missing topic keeps its last id."""
+        found = await asyncio.to_thread(self._describe, list(names))
         before, self._ids = self._ids, self._ids | found
         return [name for name, id in found.items() if before.get(name, id) != id]
 
-    def _ask(self, names: list[str]) -> dict[str, str]:
+    def _describe(self, names: list[str]) -> dict[str, str]:
         found = {}
-        for name, described in self._admin.describe_topics(TopicCollection(names), request_timeout=ANSWER_S).items():
+        topics = self._admin.describe_topics(TopicCollection(names), request_timeout=REQUEST_TIMEOUT_S)
+        for name, described in topics.items():
             try:
                 found[name] = str(described.result().topic_id)
-            except KafkaException:  # it is missing, or the broker is: others say so
+            except KafkaException:  # the topic is missing, or the broker is away: other checks report both
                 continue
         return found

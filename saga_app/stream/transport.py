@@ -1,4 +1,4 @@
-"""The Faust transport of this layer: `Transport.install(app)` before the app starts."""
+"""The Faust transport of the stream layer: call `Transport.install(app)` before the app starts."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -16,18 +16,19 @@ from saga_app.stream.produce.producer import Producer
 
 
 class Transport(driver.Transport):
-    """The settings of the lane.
+    """Creates consumer and producers, and holds their settings.
 
-    max_inflight: records taken and not finished; fetch_wait_ms: long poll of the broker;
-    drain_s: how long a rebalance or a stop waits for work in flight (well under broker_rebalance_timeout);
-    stall_s: how long the fetch loop may stand still before the worker is restarted;
-    send_s: how long an output may wait for its acknowledgement: the longest outage of the broker that a worker
-    lives through without a restart (less than the pool's ack_s);
-    partitions: how many partitions of each topic are used (None: as many as it has); see assignor.py;
-    librdkafka: further settings of its producers (security and the like).
+    max_inflight: the most records that are fetched and not finished
+    fetch_wait_ms: how long the broker may hold an empty fetch (long polling)
+    drain_s: how long a rebalance or a stop waits for work in flight (well under broker_rebalance_timeout)
+    stall_s: how long the fetch loop may make no progress before the worker crashes
+    send_s: delivery timeout of outputs: the longest broker outage that a worker survives without a restart (less than
+        the pool's ack_s)
+    partitions: how many partitions of each topic are used (None: all), see `Assignor`
+    librdkafka: further settings of the librdkafka clients (security and the like)
 
-    Rows have a producer of their own, because librdkafka's Python client has one delivery timeout
-    for all topics, and that of rows is the fence (see lease.py).
+    Rows are sent by a producer of their own, because librdkafka's Python client has one delivery timeout for all
+    topics, and that of rows is part of the fencing (see `Lease`).
     """
 
     Consumer = Consumer
@@ -56,8 +57,10 @@ class Transport(driver.Transport):
         self.lease = Lease(app.conf.broker_session_timeout, app.conf.broker_heartbeat_interval)
         self.messages: BatchingProducer
         self.rows: BatchingProducer
-        self.on_loss: Callable[[Loss], None] | None = None  #: told of records that were deleted before they were read
-        self.sending: dict[str, BatchingProducer] = {}  #: what it sends, and where
+        self.on_loss: Callable[[Loss], None] | None = (
+            None  #: called for records that were deleted before they were read
+        )
+        self.sending: dict[str, BatchingProducer] = {}  #: the open producers, by what they send
 
     @classmethod
     def install(cls, app: AppT, **settings: Any) -> Self:
@@ -73,28 +76,28 @@ class Transport(driver.Transport):
         return ",".join(driver.server_list(self.app.conf.broker, self.default_port))
 
     def open_producers(self) -> None:
-        """Inside the running loop."""
+        """Create the batching producers; call it inside the running loop."""
         self.messages = BatchingProducer(self.bootstrap, self.send_s, partitions=self.partitions, **self.librdkafka)
         self.rows = BatchingProducer(self.bootstrap, self.lease.row_timeout_s, self.lease.holds, **self.librdkafka)
         self.sending = {"rows": self.rows, "outputs": self.messages}
 
     async def close_producers(self) -> None:
-        """Rows first: nothing that follows from a row may go out without it. Nothing if they were never opened."""
+        """Close those that are open, rows first: no output of a row may be sent if the row is not."""
         for batching_producer in self.sending.values():
             await batching_producer.close()
 
     def new_outputs(self) -> Outputs:
-        """For a batch, or for one run of a coroutine handler."""
+        """For a batch, or for one call of a coroutine handler."""
         return Outputs(self.messages)
 
     @property
     def inflight(self) -> int:
-        """How many records were fetched and are not finished."""
+        """How many records are fetched and not finished."""
         consumer: Any = self.app.consumer
         inflight: int = consumer.ledger.inflight
         return inflight
 
     @property
     def full(self) -> bool:
-        """Whether messages wait that librdkafka cannot take: do not begin anything new."""
+        """Whether messages wait for room in librdkafka's queue: then no new batch is started."""
         return self.messages.full or self.rows.full

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from saga_app.active_plan import PLAN
 from saga_app.saga.messages import Row, State, User
-from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.timeline import why
 
 #: What somebody who wants to use the id again can do. {} is the id.
@@ -46,5 +46,5 @@ def existing(row: Row, now: str) -> ExistingSaga:
         idempotency=row.idempotency,
         state=row.state,
         reason=row.reason,
-        why=why(ONBOARDING, row, now),
+        why=why(PLAN, row, now),
     )

@@ -10,6 +10,8 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidURLError, LineTooLong
 
+from saga_app.stream.upstream.aiohttp import AppRunnerHooks
+from saga_app.stream.upstream.faust import use_web_runner
 from saga_app.web.problem import Problem
 
 log = structlog.get_logger()
@@ -103,29 +105,15 @@ def _first_line(message: str) -> str:
     return described[:1].lower() + described[1:].rstrip(":")
 
 
-class _Server(web.Server):
-    """Makes our connections."""
-
-    def __call__(self) -> web.RequestHandler:
-        return Connection(self, loop=self._loop, **self._kwargs)
-
-
-class Runner(web.AppRunner):
+class Runner(AppRunnerHooks):
     """Runs an application with our connections and limits."""
+
+    connection_type = Connection
 
     def __init__(self, app: web.Application, **kwargs: Any) -> None:
         super().__init__(app, max_line_size=LINE_BYTES, max_field_size=HEADER_BYTES, **kwargs)
 
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        return _Server(
-            made.request_handler,
-            request_factory=made.request_factory,
-            handler_cancellation=made.handler_cancellation,
-            **made._kwargs,
-        )
-
 
 def install(server: Any) -> None:
     """Let a Faust web server run its application so; before it starts."""
-    server._runner = Runner(server.web_app, access_log=None)
+    use_web_runner(server, Runner(server.web_app, access_log=None))

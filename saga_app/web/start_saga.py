@@ -17,9 +17,9 @@ from urllib.parse import quote
 import orjson
 from aiohttp import web
 
+from saga_app.active_plan import PLAN
 from saga_app.saga import attempt_id
 from saga_app.saga.messages import Message, User, encode
-from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.times import iso
 from saga_app.service import tracecontext
 from saga_app.service.headers import headers_for
@@ -32,7 +32,7 @@ from saga_app.web.new_users import NewUser, NewUsers
 from saga_app.web.problem import Fault, Problem
 
 #: Where a saga begins.
-TOPIC = ONBOARDING.steps[0].topic
+TOPIC = PLAN.steps[0].topic
 
 #: Accepted users, and keys, that are remembered until the rows of their sagas can be asked for.
 REMEMBERED = 50_000
@@ -295,7 +295,7 @@ class Starter:
         _remember(self.accepted, sagas)
 
     def _message(self, id: str, user: User, mark: str | None, trace: Headers) -> Outgoing:
-        message = Message(v=1, id=id, user=user, saga=ONBOARDING.name, idempotency=mark)
+        message = Message(v=1, id=id, user=user, saga=PLAN.name, idempotency=mark)
         headers = headers_for(message, TOPIC, self.service, iso(self.clock()), trace)
         return Outgoing(TOPIC, id.encode(), encode(message), headers)
 

@@ -12,7 +12,6 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from saga_app.saga.messages import BadMessage, Row, State, User, decode
-from saga_app.saga.saga_view import view
 from saga_app.saga.times import iso
 from saga_app.service import health
 from saga_app.service.app import bootstrap_of
@@ -23,6 +22,7 @@ from saga_app.web import new_users, query
 from saga_app.web.existing import ExistingSaga
 from saga_app.web.idempotency import key_of
 from saga_app.web.problem import Problem
+from saga_app.web.saga_view import view
 from saga_app.web.start_saga import Room, Starter, endless, trace_of
 
 #: A forwarded request is not forwarded again: two workers that each think it the other's would play ping-pong.

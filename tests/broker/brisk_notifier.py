@@ -17,7 +17,7 @@ def brisk(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     return tuple(replace(step, retry=BRISK) if step.service == "notifier" else step for step in steps)
 
 
-app = workers.service("notifier", lambda settings: settings.notifier_port)
+app = workers.service("notifier")
 build.serve_steps(
     app, effects=effects(app), plan=Plan(ONBOARDING.name, brisk(ONBOARDING.steps), brisk(ONBOARDING.compensations))
 )

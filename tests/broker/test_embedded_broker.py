@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from saga_app.local.broker import Broker, BrokerFailed
 from saga_app.stream import Message, NotAcknowledged, Sender, partition_of
-from saga_app.stream.capacity import REFUSE_AT, Capacity, dropped, record_size
+from saga_app.stream.capacity import REFUSE_AT, Capacity, record_size, truncated_partitions
 from tests.kafka.stream.lane import PARTITIONS, key_of, lane
 from tests.wait import free_port, until
 
@@ -170,7 +170,7 @@ def test_before_it_drops_the_first_record_it_is_counted_as_full(
     watcher = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "watcher"})
     key, value, capacity = b"k" * 36, b"x" * value_bytes, Capacity()
     refused_at = 0
-    while not dropped({"one": watcher.get_watermark_offsets(TopicPartition("one", 0), timeout=5)[0]}):
+    while not truncated_partitions({"one": watcher.get_watermark_offsets(TopicPartition("one", 0), timeout=5)[0]}):
         assert capacity.fill < 2, "nothing was dropped: does the mock hold more than it used to?"
         for _ in range(portion):
             producer.produce("one", value, key, 0, headers=headers)

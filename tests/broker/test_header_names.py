@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition as Place
 from saga_app.audit import reader
 from saga_app.local.broker import Broker
 from saga_app.stream.consume import header_names
-from saga_app.stream.consume.fetcher import headers_of
+from saga_app.stream.upstream.librdkafka import headers_of
 
 #: More than CPython needs to replace a call by a quicker one, which does not look for errors.
 MANY = 50

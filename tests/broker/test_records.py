@@ -119,7 +119,7 @@ def test_what_is_parked_keeps_the_id_of_its_saga(system: System, now: Callable[[
 def test_a_new_index_reads_all_of_it_again(system: System, tmp_path: Path) -> None:
     """What is in the topics after the tests above."""
     count = ask(system, "/api/sagas?limit=1")["total"]
-    process = system.child("agents.console")
+    process = system.child("agents:console")
     for file in Path(system.settings["datadir"]).rglob("*.sqlite*"):
         file.unlink()
     process.kill()

@@ -59,7 +59,7 @@ def test_it_stops_within_10_s_and_leaves_nothing_behind(system: System, number: 
 
 def test_a_service_killed_by_force_comes_back_and_works_go_on(system: System) -> None:
     onboard(system, "before")
-    system.child("agents.provisioner").kill()
+    system.child("agents:provisioner").kill()
     system.wait_for_line("provisioner was killed by SIGKILL", 5)
     onboard(system, "after", within_s=45)
     assert state(system, "before") == "completed"

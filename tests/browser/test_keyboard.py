@@ -187,7 +187,7 @@ def test_a_link_keeps_the_focus_while_the_view_is_drawn_again(user: User, view: 
 
 @pytest.mark.field(43)
 def test_a_user_under_way_keeps_the_focus_until_it_is_completed(user: User, company: System) -> None:
-    notifier = company.child("agents.notifier")
+    notifier = company.child("agents:notifier")
     notifier.suspend()
     try:
         id = user.ask_new_user()

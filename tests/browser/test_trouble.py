@@ -82,7 +82,7 @@ def test_a_page_that_lost_its_server_says_so_comes_back_and_has_missed_nothing(
     before = user.press_new_user()
     user.sees_arrival(before)
 
-    system.child("agents.console").kill()
+    system.child("agents:console").kill()
     line = user.page.locator("#connection")
     expect(line).to_contain_text(re.compile(r"Connection lost at \d\d:\d\d:\d\d"))
     expect(line).to_contain_text(re.compile("Trying"))

@@ -66,7 +66,7 @@ def process_of(system: System, service: str, worker: int) -> psutil.Process | No
     port = str(system.settings[f"{service}_port"] + 100 * (worker - 1))
     for each in system.children():
         try:
-            if f"agents.{service}" in each.cmdline() and each.environ()[f"SAGA_{service.upper()}_PORT"] == port:
+            if f"agents:{service}" in each.cmdline() and each.environ()[f"SAGA_{service.upper()}_PORT"] == port:
                 return each
         except (psutil.NoSuchProcess, psutil.AccessDenied, KeyError):  # it has just ended
             continue

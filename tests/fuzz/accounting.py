@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, BadMessage, parse
 from tests.fuzz.poison import CHANGELOGS, Poison
 from tests.fuzz.sending import Place
@@ -66,7 +67,7 @@ def _fate(
 def _is_readable(record: Poison) -> bool:
     """Whether a signal or a dead letter means something; it may be about a saga that nobody started."""
     try:
-        parse(record.topic, record.value, [(name, value or b"") for name, value in record.headers])
+        parse(record.topic, record.value, [(name, value or b"") for name, value in record.headers], ROWS_CHANGELOG)
     except BadMessage:
         return False
     return True

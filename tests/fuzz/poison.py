@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from saga_app.saga.messages import CHANGELOG, DEAD_LETTER, DLQ, EFFECTS, SIGNALS
+from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS
 from saga_app.saga.onboarding import ONBOARDING
 from tests.topics import user
 
 GOLDEN = Path(__file__).parents[1] / "wire" / "golden"
 REQUESTS = ONBOARDING.topics
-CHANGELOGS = (CHANGELOG, *EFFECTS.values())
+CHANGELOGS = (ROWS_CHANGELOG, *EFFECTS_CHANGELOGS.values())
 TOPICS = (*REQUESTS, SIGNALS, DLQ, *CHANGELOGS)
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
@@ -74,9 +75,9 @@ def _document(dice: random.Random, topic: str) -> dict[str, Any]:
         return found
     if topic == SIGNALS:
         return _golden(f"signal-{dice.choice(('failed', 'overdue', 'redriven', 'cancelled'))}.json")
-    if topic == CHANGELOG:
+    if topic == ROWS_CHANGELOG:
         return _golden(f"row-{dice.choice(('running', 'completed'))}.json")
-    if topic in EFFECTS.values():
+    if topic in EFFECTS_CHANGELOGS.values():
         return {"v": 1, "answers": {}, "begun": ["notify"], "undone": ["authorize"]}
     path = GOLDEN / f"{topic}.json"
     return _golden(path.name if path.exists() else "notify.json")

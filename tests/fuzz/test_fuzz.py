@@ -70,7 +70,7 @@ def _run(system: System, bootstrap: str, seed: int, count: int, now: Now) -> Non
 
 
 def _pids(system: System) -> dict[str, int]:
-    return {name: system.child(f"agents.{name}").pid for name in SERVICES}
+    return {name: system.child(f"agents:{name}").pid for name in SERVICES}
 
 
 def _onboard(system: System, prefix: str, count: int = 10) -> int:
@@ -136,6 +136,6 @@ def _recovers(system: System, users: int) -> None:
 def _restarted(system: System, name: str, pid: int) -> bool:
     try:
         status, _ = ask(f"http://127.0.0.1:{system.settings[f'{name}_port']}/health/ready")
-        return status == 200 and system.child(f"agents.{name}").pid != pid
+        return status == 200 and system.child(f"agents:{name}").pid != pid
     except (OSError, AssertionError):  # it has not begun to listen, or does not run
         return False

@@ -8,7 +8,8 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from saga_app.saga.messages import CHANGELOG, DEAD_LETTER, DLQ, EFFECTS, DeadLetter, Message, decode, encode
+from saga_app.active_plan import ROWS_CHANGELOG, EFFECTS_CHANGELOGS
+from saga_app.saga.messages import DEAD_LETTER, DLQ, DeadLetter, Message, decode, encode
 from tests.kafka.test_saga import SERVICES, ask, pids, running, states
 from tests.real_kafka import RealKafka
 from tests.system import System
@@ -146,7 +147,7 @@ def test_facts_of_nearly_a_megabyte_stop_nothing(kafka: str, system: System, now
 
 
 def test_a_row_that_the_changelog_refuses_stops_nothing(kafka: str, system: System, now: Now) -> None:
-    for changelog in (CHANGELOG, *EFFECTS.values()):
+    for changelog in (ROWS_CHANGELOG, *EFFECTS_CHANGELOGS.values()):
         limit(kafka, changelog, 300)
     try:
         send(kafka, "new-user", [named(f"row{n}", "Ada") for n in range(20)])
@@ -154,7 +155,7 @@ def test_a_row_that_the_changelog_refuses_stops_nothing(kafka: str, system: Syst
         until(lambda: all(s["lag"] == 0 for s in ask(f"{system.url}/api/stats")[1]["services"].values()), 30, "no lag")
         now(letters(kafka, "row0")[0][0].reason)
     finally:
-        for changelog in (CHANGELOG, *EFFECTS.values()):
+        for changelog in (ROWS_CHANGELOG, *EFFECTS_CHANGELOGS.values()):
             limit(kafka, changelog, 2_097_152)
     until(lambda: ask(f"{system.url}/api/sagas/row0")[1].get("state") == "parked", 20, "the console knows it")
     assert ask(f"{system.url}/api/errors/redrive", {"filter": {"q": "row"}})[0] == 200

@@ -44,7 +44,7 @@ def states(bootstrap: str, prefix: str) -> Counter[str]:
 
 def pids(system: System, service: str) -> list[int]:
     """Of its workers."""
-    return [each.pid for each in system.children() if f"agents.{service}" in each.cmdline()]
+    return [each.pid for each in system.children() if f"agents:{service}" in each.cmdline()]
 
 
 def listed(system: System, query: str = "") -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def test_a_view_says_to_try_again_while_the_worker_that_owns_the_row_is_away(kaf
     [frozen] = [
         each.pid
         for each in two.children()
-        if "agents.provisioner" in each.cmdline() and each.environ()["SAGA_PROVISIONER_PORT"] == str(first + 100)
+        if "agents:provisioner" in each.cmdline() and each.environ()["SAGA_PROVISIONER_PORT"] == str(first + 100)
     ]
     os.kill(frozen, signal.SIGSTOP)
     found = answers(first)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from saga_app.saga.messages import CHANGELOG
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.service.kafka import topics
 from tests.real_kafka import RealKafka
 from tests.system import System
@@ -70,10 +70,10 @@ def _other_than_missing(reason: str) -> str | None:
 @pytest.mark.field(31)
 def test_a_changelog_that_is_not_compacted_is_reported(own_kafka: RealKafka, start_system: Start) -> None:
     admin = AdminClient({"bootstrap.servers": own_kafka.bootstrap})
-    for future in admin.create_topics([NewTopic(CHANGELOG, 12, 1)]).values():
+    for future in admin.create_topics([NewTopic(ROWS_CHANGELOG, 12, 1)]).values():
         future.result(30)
     system = start_system("--broker", f"kafka://{own_kafka.bootstrap}", lag="0")
-    assert f"topic {CHANGELOG} has cleanup.policy=delete" in "\n".join(system.lines)
+    assert f"topic {ROWS_CHANGELOG} has cleanup.policy=delete" in "\n".join(system.lines)
 
 
 @pytest.mark.field(33)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from saga_app.saga.messages import CHANGELOG, EFFECTS
+from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
 from tests.chaos.misfortunes import process_of
 from tests.chaos.users import ask
 from tests.real_kafka import RealKafka
@@ -78,7 +78,7 @@ def send_until_compacted(bootstrap: str) -> int:
     """Waves of users until a good part of what was written for them is gone; how many they are."""
     deadline = time.monotonic() + 80
     for wave in count(0, WAVE):
-        left, written = left_and_written(bootstrap, CHANGELOG)
+        left, written = left_and_written(bootstrap, ROWS_CHANGELOG)
         if left < written * 0.6:
             return wave
         assert time.monotonic() < deadline, f"not compacted after {wave} users: {left} of {written} are left"
@@ -93,7 +93,7 @@ def test_a_provisioner_that_recovers_from_a_compacted_changelog_has_the_rows_of_
 ) -> None:
     bootstrap, broker = own_kafka.bootstrap, ("--broker", f"kafka://{own_kafka.bootstrap}")
     system = start_system(*broker, lag="0-0.2", deny_rate=0.1)
-    for topic in (CHANGELOG, *EFFECTS.values()):
+    for topic in (ROWS_CHANGELOG, *EFFECTS_CHANGELOGS.values()):
         hurry(bootstrap, topic)
     users = send_until_compacted(bootstrap)
     until(lambda: ended(bootstrap) == users, 60, f"{users} users ended", every_s=1)
@@ -101,7 +101,8 @@ def test_a_provisioner_that_recovers_from_a_compacted_changelog_has_the_rows_of_
     last = {id: versions[-1].state for id, versions in rows(bootstrap).items()}
     assert {id: row["state"] for id, row in kept.items()} == last
     print(
-        "\nleft and written:", {topic: left_and_written(bootstrap, topic) for topic in (CHANGELOG, *EFFECTS.values())}
+        "\nleft and written:",
+        {topic: left_and_written(bootstrap, topic) for topic in (ROWS_CHANGELOG, *EFFECTS_CHANGELOGS.values())},
     )
 
     worker = process_of(system, "provisioner", 1)

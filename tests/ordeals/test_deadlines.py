@@ -5,7 +5,8 @@ import signal
 import statistics
 from collections.abc import Callable
 
-from saga_app.saga.messages import CHANGELOG, Row, decode
+from saga_app.active_plan import ROWS_CHANGELOG
+from saga_app.saga.messages import Row, decode
 from saga_app.saga.times import epoch
 from tests.kafka.test_saga import ask, listed, pids
 from tests.system import System
@@ -18,7 +19,7 @@ SAGAS, LAG_S, DEADLINE_S = 1_000, 6, 12
 def marks(bootstrap: str) -> dict[str, float]:
     """By saga: seconds from the deadline to the changelog record that says overdue."""
     found: dict[str, float] = {}
-    for record in everything(bootstrap, CHANGELOG):
+    for record in everything(bootstrap, ROWS_CHANGELOG):
         row = decode(Row, record.value())
         if row.overdue and row.id.startswith("late"):
             assert row.due_at is not None

@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from saga_app.saga.messages import DLQ, EFFECTS, SIGNALS, Message, Parked, Row, Signal, parse
+from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
+from saga_app.saga.messages import DLQ, SIGNALS, Message, Parked, Row, Signal, parse
 from saga_app.saga.times import iso
 from tests.record import FakeRecord
 from tests.simulation.outside import FOLLOW_UP, WELCOME, Mail
@@ -108,9 +109,13 @@ def cases(system: System, orders: list[Signal]) -> list[Case]:
     """What the logs say of each saga."""
     found = {newcomer.id: Case(newcomer.id, system) for newcomer in system.requests}
     for record in system.bus.records:
-        if record.topic in EFFECTS.values() or record.topic in ("new-user", SIGNALS) or _is_rubbish(system, record):
+        if (
+            record.topic in EFFECTS_CHANGELOGS.values()
+            or record.topic in ("new-user", SIGNALS)
+            or _is_rubbish(system, record)
+        ):
             continue
-        body = parse(record.topic, record.value, record.headers)
+        body = parse(record.topic, record.value, record.headers, ROWS_CHANGELOG)
         if isinstance(body, Row):
             found[body.id].noted.append((record, body))
         elif isinstance(body, Message):
@@ -170,12 +175,12 @@ def ends_as_it_must(case: Case) -> Iterator[str]:
 
 
 def _denied(case: Case) -> str | None:
-    user, world = case.last.user, case.system.world
+    user, world, faults = case.last.user, case.system.world, case.system.faults
     if user.department == "Unheard-of":
         return "there is no policy for its department"
     if user.email.startswith("refused"):
         return "its mail was refused"
-    denied = [s for s in STEPS[:3] if world.dice(f"onboarding:{case.id}:{s}", "deny") < world.faults.deny]
+    denied = [s for s in STEPS[:3] if world.dice(f"onboarding:{case.id}:{s}", "deny") < faults.deny]
     return f"the mock world denies {denied[0]}" if denied else None
 
 

@@ -5,7 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from random import Random
 
-from saga_app.saga.messages import EFFECTS, Effects, decode
+from saga_app.active_plan import EFFECTS_CHANGELOGS
+from saga_app.saga.messages import Effects, decode
 from saga_app.saga.retry import Deferred, Permanent, Transient
 from saga_app.service.policy import Department
 from tests.record import FakeRecord
@@ -124,7 +125,7 @@ class Mail:
         self.unclear: set[str] = set()  #: whose mail was begun, and nobody knows whether it was sent
         self._windows: dict[tuple[str, str], Worker] = {}
         self._closed: set[tuple[str, str]] = set()
-        outside.bus.watchers[EFFECTS["notifier"]].append(self._noted)
+        outside.bus.watchers[EFFECTS_CHANGELOGS["notifier"]].append(self._noted)
 
     async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
         await self.outside.asked()

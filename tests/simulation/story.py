@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from saga_app.saga.messages import EFFECTS, Body, Effects, Parked, Row, Signal, decode, parse
+from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
+from saga_app.saga.messages import Body, Effects, Parked, Row, Signal, decode, parse
 from tests.record import FakeRecord
 from tests.simulation.clock import EPOCH
 from tests.simulation.run import Result
@@ -22,10 +23,10 @@ def _told(record: FakeRecord) -> str:
 
 def _content(record: FakeRecord) -> str:
     try:
-        if record.topic in EFFECTS.values():
+        if record.topic in EFFECTS_CHANGELOGS.values():
             row = decode(Effects, record.value)
             return f"{row.id} answered {list(row.answers)}, undone {row.undone}, waiting {_waits(row)}"
-        return _body(parse(record.topic, record.value, record.headers))
+        return _body(parse(record.topic, record.value, record.headers, ROWS_CHANGELOG))
     except ValueError as error:
         return f"unreadable: {error}"
 

@@ -6,13 +6,15 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from saga_app.saga.messages import CHANGELOG, DLQ, EFFECTS, SIGNALS, Row, decode
+from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
+from saga_app.saga.messages import DLQ, SIGNALS, Row, decode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import policy
+from saga_app.service.fault_injection import FaultInjection
 from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
+from saga_app.service.onboarding_world import OnboardingWorld
 from saga_app.service.step import StepLoop
-from saga_app.service.world import FaultInjection, World
 from saga_app.stream import partition_of
 from tests.record import FakeRecord
 from tests.simulation.alarm import Alarm
@@ -73,18 +75,18 @@ class System:
         self.happened = self.bus.happened
         self.outside = Outside(seed, knobs, self.bus, departments())
         lag = (0.0, 0.0) if knobs.instant else (0.1, 2.0)
-        faults = FaultInjection(lag=lag, flaky=knobs.flaky, error=knobs.errors, deny=knobs.denials / 3)
-        self.world = World(self.outside.stock, self.outside.policy, self.outside.mail, faults, seed, clock=loop.clock)
+        self.faults = FaultInjection(lag=lag, flaky=knobs.flaky, error=knobs.errors, deny=knobs.denials / 3)
+        self.world = OnboardingWorld(self.outside.stock, self.outside.policy, self.outside.mail, seed, loop.clock)
         self.requests: list[NewUser] = []
         self.rubbish: list[FakeRecord] = []
         self.rows: dict[str, bytes] = {}  #: the latest of each saga in the changelog
-        self.bus.watchers[CHANGELOG].append(self._row)
+        self.bus.watchers[ROWS_CHANGELOG].append(self._row)
         self.crashes = Crashes(seed, knobs)
         self.bus.fatality = self.crashes.strikes
         self.groups = [self._group(name) for name in SERVICES]
 
     def _group(self, name: str) -> Group:
-        changelog = EFFECTS.get(name, CHANGELOG)
+        changelog = EFFECTS_CHANGELOGS.get(name, ROWS_CHANGELOG)
         service = self._provisioner if name == "provisioner" else lambda table: self._other(name, table)
         group = Group(self.bus, name, changelog, 1 + self.knobs.pairs, service, drops=True)
         group.bereaved = self.outside.mail.bereaved
@@ -102,7 +104,7 @@ class System:
         return {step.topic: self._loop(step, **memory).handle for step in ONBOARDING.of(name)}
 
     def _loop(self, step: Any, **memory: Any) -> StepLoop:
-        loop = CountedLoop(ONBOARDING, step, self.world, PARTITIONS, **memory)
+        loop = CountedLoop(ONBOARDING, step, self.world, PARTITIONS, faults=self.faults, **memory)
         loop.happened = self.happened
         return loop
 
@@ -156,7 +158,7 @@ class System:
     def calm(self) -> None:
         """From now on nothing fails by itself."""
         self.outside.reliable = True
-        self.world.faults = FaultInjection(lag=self.world.faults.lag, deny=self.world.faults.deny)
+        self.faults.flaky = self.faults.error = 0.0
 
 
 #: What some crashes aim at: anything at all, or the effects after which most can go wrong.

@@ -2,8 +2,9 @@
 
 import pytest
 
+from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
 from saga_app.saga import machine
-from saga_app.saga.messages import EFFECTS, Parked, Row, Signal, parse
+from saga_app.saga.messages import Parked, Row, Signal, parse
 from saga_app.saga.onboarding import ONBOARDING
 from tests.record import FakeRecord
 from tests.simulation.knobs import Knobs, drawn
@@ -55,9 +56,9 @@ def folded(records: list[FakeRecord]) -> dict[str, Row]:
     """The console's view: every topic, in any order."""
     rows: dict[str, Row] = {}
     for record in records:
-        if record.topic in EFFECTS.values():
+        if record.topic in EFFECTS_CHANGELOGS.values():
             continue
-        body = parse(record.topic, record.value, record.headers)
+        body = parse(record.topic, record.value, record.headers, ROWS_CHANGELOG)
         if isinstance(body, Signal):
             continue
         if isinstance(body, Parked):

@@ -197,4 +197,4 @@ class Worker:
         for tp, offset in moved.items():
             self.group.commit(tp, offset, self.works[tp])
         if not self.dies("before a commit is acknowledged"):
-            self.ledger.committed(moved)
+            self.ledger.mark_committed(moved)

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from saga_app.active_plan import READS, ROWS_CHANGELOG
 from saga_app.audit import Report, audit_records
-from saga_app.audit.plan import READS
 from saga_app.saga import machine
 from saga_app.saga.messages import (
-    CHANGELOG,
     DEAD_LETTER,
     DLQ,
     SIGNALS,
@@ -59,7 +58,7 @@ class Topics:
 
     def note(self, row: Row) -> Row:
         """A row of the changelog."""
-        self.put(CHANGELOG, row.id, row)
+        self.put(ROWS_CHANGELOG, row.id, row)
         return row
 
     def saga(self, id: str = "ada", outcomes: dict[str, Outcome] | None = None) -> Row:
@@ -145,7 +144,7 @@ class Topics:
         """Write every message and every row otherwise than it was."""
         for n, record in enumerate(self.records):
             if record.topic not in (DLQ, SIGNALS):
-                kind: type[Any] = Row if record.topic == CHANGELOG else Message
+                kind: type[Any] = Row if record.topic == ROWS_CHANGELOG else Message
                 self.records[n] = replace(record, value=encode(how(decode(kind, record.value))))
 
     def committed(self) -> dict[str, dict[tuple[str, int], int]]:
@@ -168,7 +167,7 @@ def cancelled_too_late() -> Topics:
     """A saga that was rolled back when the mail was out, though its row had only heard of the device."""
     topics = Topics()
     message = topics.go_on("new-user", topics.ask("new-user", requested()), stop="notified")
-    row = decode(Row, topics.records[topics.place(CHANGELOG)].value)
+    row = decode(Row, topics.records[topics.place(ROWS_CHANGELOG)].value)
     topics.ask("notified", message)
     topics.turn("cancelled", row)
     return topics

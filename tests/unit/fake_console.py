@@ -31,6 +31,7 @@ def row(id: str, state: str = "completed", **other: Any) -> dict[str, Any]:
         "step": "complete",
         "device_id": "LT-ABC",
         "authorizations": ["git", "ci"],
+        "facts": {"device_id": "LT-ABC", "authorizations": ["git", "ci"]},
         "started_at": ENTRY["at"],
         "updated_at": "2999-01-01T00:00:00.000Z",
         "ended_at": ENTRY["at"],

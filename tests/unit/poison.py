@@ -5,12 +5,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from saga_app.saga.messages import CHANGELOG, DEAD_LETTER, DLQ, SIGNALS
+from saga_app.active_plan import ROWS_CHANGELOG
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS
 from saga_app.saga.onboarding import ONBOARDING
 from tests.record import FakeRecord
 from tests.unit.makers import at
 
-TOPICS = (*ONBOARDING.topics, SIGNALS, DLQ, CHANGELOG)
+TOPICS = (*ONBOARDING.topics, SIGNALS, DLQ, ROWS_CHANGELOG)
 
 #: Text that JSON can hold, the character that PostgreSQL cannot store included.
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(["\x00", "\x1b[2J", "\u202e", "ada", ""])

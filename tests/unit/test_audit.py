@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.audit import audit_records
 from saga_app.audit.case import Seen
 from saga_app.audit.gather import Gathering
 from saga_app.audit.judge import judge
 from saga_app.saga import machine
-from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, Message, Row, Signal, Slip, changed, decode, encode
-from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.messages import DLQ, SIGNALS, Message, Row, Signal, Slip, changed, decode, encode
 from saga_app.stream import partition_of
 from tests.unit.audited import (
     NO,
@@ -71,7 +71,7 @@ def test_of_a_saga_that_went_as_it_must_nothing_is_said_in_whatever_order_it_is_
 @pytest.mark.parametrize("history", CLEAN)
 def test_everything_sent_twice_is_counted_and_nothing_is_said(history: Any) -> None:
     topics = history()
-    for record in [each for each in topics.records if each.topic not in (CHANGELOG, SIGNALS)]:
+    for record in [each for each in topics.records if each.topic not in (ROWS_CHANGELOG, SIGNALS)]:
         topics.put(record.topic, "ada", record.value, record.headers)
     report = topics.audit()
     assert report.findings == []
@@ -81,8 +81,8 @@ def test_everything_sent_twice_is_counted_and_nothing_is_said(history: Any) -> N
 @pytest.mark.parametrize("history", CLEAN)
 def test_a_compacted_changelog_is_enough(history: Any) -> None:
     topics = history()
-    last = topics.records[topics.place(CHANGELOG)]
-    topics.records = [each for each in topics.records if each.topic != CHANGELOG or each is last]
+    last = topics.records[topics.place(ROWS_CHANGELOG)]
+    topics.records = [each for each in topics.records if each.topic != ROWS_CHANGELOG or each is last]
     assert topics.found() == {}
 
 
@@ -106,7 +106,7 @@ def test_a_parked_saga_waits_for_somebody_and_is_no_finding() -> None:
 
 def test_a_saga_whose_ending_was_never_noted_is_found_and_so_is_the_offset() -> None:
     topics = completed()
-    topics.drop(CHANGELOG)
+    topics.drop(ROWS_CHANGELOG)
     found = topics.found(now=int((START + 600) * 1000))
     assert found.keys() == {"never-ended", "unfinished"}
     assert "10 min ago" in found["never-ended"]
@@ -116,8 +116,8 @@ def test_a_saga_whose_ending_was_never_noted_is_found_and_so_is_the_offset() -> 
 
 def test_an_overdue_saga_that_has_not_ended_is_said_to_be_overdue() -> None:
     topics = completed()
-    topics.drop(CHANGELOG)
-    topics.change(Row, CHANGELOG, lambda row: replace(row, overdue=True))
+    topics.drop(ROWS_CHANGELOG)
+    topics.change(Row, ROWS_CHANGELOG, lambda row: replace(row, overdue=True))
     assert "has not ended, overdue" in topics.found()["never-ended"]
 
 
@@ -132,7 +132,7 @@ def test_a_request_that_nobody_has_taken_up_has_never_ended() -> None:
 
 def test_a_saga_of_which_something_was_just_heard_is_under_way_and_only_counted() -> None:
     topics = completed()
-    topics.drop(CHANGELOG)
+    topics.drop(ROWS_CHANGELOG)
     report = topics.audit(settle_s=60)
     assert (report.findings, report.counts["under_way"]) == ([], 1)
     assert topics.audit(settle_s=60, now=int((START + 600) * 1000)).findings
@@ -157,10 +157,10 @@ def test_whatever_is_noted_after_the_ending_is_found(state: Any) -> None:
 
 def test_an_ending_that_is_written_once_more_behind_an_old_row_has_mended_it() -> None:
     topics = completed()
-    first, *_, last = [each for each in topics.records if each.topic == CHANGELOG]
-    topics.put(CHANGELOG, "ada", first.value)
+    first, *_, last = [each for each in topics.records if each.topic == ROWS_CHANGELOG]
+    topics.put(ROWS_CHANGELOG, "ada", first.value)
     assert "ended-twice" in topics.found()
-    topics.put(CHANGELOG, "ada", last.value)
+    topics.put(ROWS_CHANGELOG, "ada", last.value)
     report = topics.audit()
     assert (report.findings, report.counts["mended_rows"]) == ([], 1)
 
@@ -188,7 +188,7 @@ def test_two_devices_are_found_and_both_are_named() -> None:
 )
 def test_a_row_that_says_something_else_than_the_topics_is_found(otherwise: dict[str, Any], says: str) -> None:
     topics = completed()
-    topics.change(Row, CHANGELOG, lambda row: replace(row, **otherwise))
+    topics.change(Row, ROWS_CHANGELOG, lambda row: replace(row, **otherwise))
     assert says in topics.found()["changelog"]
     assert "Somebody Else" not in str(topics.audit()), "nothing personal in a report"
 
@@ -201,8 +201,8 @@ def test_a_message_with_somebody_elses_data_is_found() -> None:
 
 def test_a_saga_that_was_on_its_way_back_and_went_forward_again_is_found() -> None:
     topics = refused()
-    topics.drop(CHANGELOG)
-    topics.put(CHANGELOG, "ada", topics.records[topics.place(CHANGELOG, 0)].value)
+    topics.drop(ROWS_CHANGELOG)
+    topics.put(ROWS_CHANGELOG, "ada", topics.records[topics.place(ROWS_CHANGELOG, 0)].value)
     assert topics.found()["changelog"] == "its row says running, but it was on its way back before"
 
 
@@ -220,13 +220,13 @@ def test_a_completed_saga_of_which_something_was_taken_back_is_found() -> None:
 
 def test_a_saga_that_services_have_worked_on_without_a_row_is_found() -> None:
     topics = completed()
-    topics.records = [each for each in topics.records if each.topic != CHANGELOG]
+    topics.records = [each for each in topics.records if each.topic != ROWS_CHANGELOG]
     assert "it was asked to authorize, but the changelog has no row of it" in topics.found()["changelog"]
 
 
 def test_a_row_that_cannot_be_read_is_found() -> None:
     topics = completed()
-    topics.put(CHANGELOG, "ada", b"hello")
+    topics.put(ROWS_CHANGELOG, "ada", b"hello")
     assert topics.found() == {"changelog": "a row cannot be read: not JSON: expected value at line 1 column 1"}
 
 
@@ -277,7 +277,7 @@ def test_an_undo_that_is_missing_is_found(undo: str, step: str) -> None:
 
 def test_an_undo_that_failed_is_not_rolled_back() -> None:
     topics = incomplete()
-    topics.change(Row, CHANGELOG, lambda row: replace(row, state="rolled-back"))
+    topics.change(Row, ROWS_CHANGELOG, lambda row: replace(row, state="rolled-back"))
     assert "revoke was not" in topics.found()["undo-missing"]
 
 
@@ -316,7 +316,7 @@ def test_a_mail_that_its_undo_knew_nothing_of_is_found() -> None:
 
 def test_a_dead_letter_that_no_row_knows_of_is_found() -> None:
     topics, _ = parked_at_authorize()
-    topics.drop(CHANGELOG)
+    topics.drop(ROWS_CHANGELOG)
     found = topics.found()
     assert found["unnoted-dead-letter"] == (
         "authorize[0]@0 is a dead letter (Permanent at authorize), but its row says running at authorize"
@@ -358,8 +358,8 @@ def test_a_request_of_which_nothing_came_is_found_once_it_is_committed(topic: st
 
 def test_a_lost_undo_is_found_though_its_saga_is_rolling_back() -> None:
     topics = refused()
-    topics.drop(CHANGELOG)
-    topics.drop(CHANGELOG)
+    topics.drop(ROWS_CHANGELOG)
+    topics.drop(ROWS_CHANGELOG)
     topics.drop("deprovision")
     assert "the authorizer has committed the request to revoke" in topics.found()["unfinished"]
 
@@ -432,7 +432,7 @@ def test_a_request_that_waited_until_its_neighbours_had_gone_is_not_missed() -> 
     """Its row says where it was; by its times it began after everything that is gone."""
     topics = completed()
     at_offset = topics.next["new-user", 0] + 6
-    for place in [n for n, record in enumerate(topics.records) if record.topic == CHANGELOG]:
+    for place in [n for n, record in enumerate(topics.records) if record.topic == ROWS_CHANGELOG]:
         row = decode(Row, topics.records[place].value)
         topics.records[place] = replace(topics.records[place], value=encode(changed(row, origin=(0, at_offset))))
     topics.drop("new-user")
@@ -468,14 +468,6 @@ def test_a_saga_takes_less_than_three_kilobytes() -> None:
     tracemalloc.stop()
     assert judge(gathering, Seen(gathering.newest)).sagas == 300
     assert taken / 300 < 3_000
-
-
-def test_the_plan_of_the_auditor_is_the_plan_of_the_services() -> None:
-    from saga_app.audit import plan
-
-    assert tuple(step.name for step in ONBOARDING.steps) == plan.STEPS
-    assert {step.name: step.undo for step in ONBOARDING.steps if step.undo} == plan.UNDO_OF
-    assert {step.name: step.topic for step in ONBOARDING.steps + ONBOARDING.compensations} == plan.TOPIC_OF
 
 
 def greylisted() -> Topics:
@@ -530,8 +522,8 @@ def test_a_saga_from_before_the_topics_grew_adds_up_where_it_was_handled() -> No
     assert home != 0
     assert "has not sent it on" in topics.found(partitions=16)["unfinished"], "nobody has moved it"
     topics.second += 10
-    topics.put(CHANGELOG, "u4", row, partition=home)
+    topics.put(ROWS_CHANGELOG, "u4", row, partition=home)
     assert topics.found(partitions=16) == {}
     topics.second += 10
-    topics.put(CHANGELOG, "u4", decode(Row, topics.records[topics.place(CHANGELOG, 0)].value), partition=0)
+    topics.put(ROWS_CHANGELOG, "u4", decode(Row, topics.records[topics.place(ROWS_CHANGELOG, 0)].value), partition=0)
     assert "it has rows on several partitions" in topics.found(partitions=16)["changelog"]

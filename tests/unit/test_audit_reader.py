@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
+from saga_app.active_plan import ROWS_CHANGELOG, TOPICS
 from saga_app.audit.gather import Gathering
-from saga_app.audit.plan import TOPICS
 from saga_app.audit.reader import CannotRead, Reading, Snapshot
-from saga_app.saga.messages import CHANGELOG
 from tests.record import FakeRecord
 from tests.unit.audited import Topics, completed
 
@@ -116,7 +115,7 @@ def test_compacted_rows_and_aborted_or_control_records_are_no_loss(now: Callable
     topics = completed()
     topics.saga("bob")
     topics.saga("eve")
-    topics.drop(CHANGELOG, 3)
+    topics.drop(ROWS_CHANGELOG, 3)
     topics.drop("authorize", 1)
     topics.drop("notify", 0)
     session = reading(topics, there(topics))

@@ -9,7 +9,7 @@ from saga_app.audit import Finding, Report
 from saga_app.audit.show import TITLES, Progress, show
 from tests.system import saga
 from tests.unit.audited import completed
-from tests.unit.test_house import ROOT
+from tests.unit.test_layers import ROOT
 from tests.wait import free_port
 
 

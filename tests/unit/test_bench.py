@@ -16,7 +16,8 @@ from benchmarks.progress import Progress
 from benchmarks.report import Line, Report, cells, shown
 from benchmarks.rivals.chain import AUTHORIZE, CODECS, NEW_USER, NOTIFIED, NOTIFY, Chain
 from benchmarks.users import made_up
-from saga_app.saga.messages import CHANGELOG, Row, decode
+from saga_app.active_plan import ROWS_CHANGELOG
+from saga_app.saga.messages import Row, decode
 
 
 @pytest.mark.parametrize(("percent", "found"), [(50, 50), (99, 99), (100, 100), (0, 1)])
@@ -163,7 +164,7 @@ def test_a_rival_brings_a_saga_to_its_end(json: str) -> None:
     chain = Chain(CODECS[json])
     user = made_up(1, "rival")[0]
     row, request = chain.handlers("provisioner")[NEW_USER](user.id, user.value)
-    assert row[0] == CHANGELOG
+    assert row[0] == ROWS_CHANGELOG
     assert b'"state":"running"' in row[1]
     assert request[0] == AUTHORIZE
     [granted] = chain.handlers("authorizer")[AUTHORIZE](user.id, request[1])
@@ -171,7 +172,7 @@ def test_a_rival_brings_a_saga_to_its_end(json: str) -> None:
     [told] = chain.handlers("notifier")[NOTIFY](user.id, granted[1])
     assert told[0] == NOTIFIED
     [(topic, end)] = chain.handlers("provisioner")[NOTIFIED](user.id, told[1])
-    assert topic == CHANGELOG
+    assert topic == ROWS_CHANGELOG
     assert b'"state":"completed"' in end
     assert chain.rows == {user.id: end}
 

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from saga_app.saga.messages import CHANGELOG, Message, decode
+from saga_app.active_plan import ROWS_CHANGELOG
+from saga_app.saga.messages import Message, decode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import policy
 from saga_app.service.kafka.broker_clock import WINDOW_S, BrokerClock, ahead_of
 from saga_app.service.memory.rows import Rows
+from saga_app.service.onboarding_world import FilePolicy, MockStock, OnboardingWorld
 from saga_app.service.step import StepLoop
-from saga_app.service.world import FilePolicy, MockStock, World
 from saga_app.stream import partition_of
 from tests.record import FakeRecord
 from tests.unit.makers import START, at
@@ -40,19 +41,19 @@ def observed(clock: Clock, measured: BrokerClock, ahead: float, took: float) -> 
 @pytest.mark.parametrize("ahead", [-300.0, 0.0, 300.0])
 def test_the_quickest_acknowledgement_tells_the_difference(ahead: float) -> None:
     clock = Clock()
-    measured = BrokerClock(CHANGELOG, clock)
+    measured = BrokerClock(ROWS_CHANGELOG, clock)
     for took in (0.5, 0.004, 2.0):
         clock.now += 1
         observed(clock, measured, ahead, took)
     assert measured.known
     assert measured.ahead_s == pytest.approx(ahead, abs=0.005)
-    metric = REGISTRY.get_sample_value("saga_broker_clock_ahead_seconds", {"topic": CHANGELOG})
+    metric = REGISTRY.get_sample_value("saga_broker_clock_ahead_seconds", {"topic": ROWS_CHANGELOG})
     assert metric == pytest.approx(ahead, abs=0.005)
 
 
 def test_a_clock_that_was_corrected_is_measured_again() -> None:
     clock = Clock()
-    measured = BrokerClock(CHANGELOG, clock)
+    measured = BrokerClock(ROWS_CHANGELOG, clock)
     observed(clock, measured, 300.0, 0.0)
     for _ in range(2):
         clock.now += WINDOW_S
@@ -86,12 +87,12 @@ class Acknowledging(Sent):
 def started(ahead: float, waited: float, known: bool) -> tuple[str, str]:
     """When a saga has started by its row and by its next message, if its request waited for so long in the topic."""
     clock = Clock()
-    measured, table = BrokerClock(CHANGELOG, clock), Rowbook()
+    measured, table = BrokerClock(ROWS_CHANGELOG, clock), Rowbook()
     outputs = Acknowledging(measured, ahead)
     if known:
         observed(clock, measured, ahead, 0.0)
     departments = policy.load()
-    world = World(MockStock(departments), FilePolicy(departments), Mail(), clock=clock)
+    world = OnboardingWorld(MockStock(departments), FilePolicy(departments), Mail(), clock=clock)
     loop = StepLoop(ONBOARDING, ONBOARDING.steps[0], world, PARTITIONS, Rows(table), broker_clock=measured)
     appended = int((START - waited + ahead) * 1000)
     record = FakeRecord("new-user", partition_of(b"ada", PARTITIONS), 7, appended, b"ada", ASKED)

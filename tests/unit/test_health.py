@@ -15,7 +15,7 @@ from tests.unit.stream.fakes import batch
 def service(waits_for: str | None = None) -> Any:
     """As much of a service as its health looks at; it has had a record for 5 s."""
     ledger = Ledger(limit=10)
-    ledger.add(batch([0])).taken_at = monotonic() - 5
+    ledger.add(batch([0])).fetched_at = monotonic() - 5
     return SimpleNamespace(
         gate=SimpleNamespace(waits_for=waits_for),
         agents=["notify"],

@@ -8,10 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
-from faust.web.drivers.aiohttp import Web
 
-from saga_app.web import http_server
 from saga_app.web.http_server import HEADER_BYTES, LINE_BYTES
 from tests.unit.web import route, serving
 
@@ -92,17 +89,3 @@ async def test_garbage_is_one_line_in_the_log_and_no_traceback(caplog: pytest.Lo
         async with serving(route("GET", "/x", fine)) as client:
             await raw(client, b"hello\r\n\r\n")
     assert not [record for record in caplog.records if record.exc_info]
-
-
-def test_aiohttp_and_faust_call_what_is_replaced() -> None:
-    """http_server.py overrides `handle_error` and `_make_server`, and replaces Faust's `_runner`."""
-    assert {"handle_error", "data_received", "connection_lost"} <= set(vars(RequestHandler))
-    assert "_make_server" in vars(web.AppRunner)
-    assert "self._runner.setup()" in _source(Web.start_server)
-    assert http_server.Runner.__mro__[1] is web.AppRunner
-
-
-def _source(function: Any) -> str:
-    import inspect
-
-    return inspect.getsource(function)

@@ -10,9 +10,9 @@ from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga import machine
 from saga_app.saga.messages import (
-    CHANGELOG,
     DEAD_LETTER,
     DLQ,
     SIGNALS,
@@ -127,8 +127,8 @@ def test_a_refused_signal_parks_nothing() -> None:
 
 
 def test_a_row_that_is_refused_parks_its_record() -> None:
-    _, sent = at_step("notified", on("notified"), [refused(CHANGELOG)])
-    assert letter_of(sent)[0].refused_by == CHANGELOG
+    _, sent = at_step("notified", on("notified"), [refused(ROWS_CHANGELOG)])
+    assert letter_of(sent)[0].refused_by == ROWS_CHANGELOG
 
 
 def test_a_record_that_cannot_be_forwarded_to_its_partition_is_parked() -> None:
@@ -151,11 +151,11 @@ def test_a_parked_row_that_is_too_large_keeps_its_old_facts_and_its_letter_says_
     request.facts = {"device_id": "TB-1", "notes": "n" * 1000}
     _, sent = at_step("authorize", encode(request), [refused("notify")])
     letter = record(DLQ, encode(request), sent.messages[0][3])
-    again = observed(table, letter, [refused(CHANGELOG)])
-    assert letter_of(again)[0].refused_by == CHANGELOG
+    again = observed(table, letter, [refused(ROWS_CHANGELOG)])
+    assert letter_of(again)[0].refused_by == ROWS_CHANGELOG
     assert letter_of(again)[1] == encode(request)
     assert (table.row("ada").state, table.row("ada").facts) == ("parked", before.facts)
-    assert observed(table, letter, [refused(CHANGELOG)], tries=1).messages == []
+    assert observed(table, letter, [refused(ROWS_CHANGELOG)], tries=1).messages == []
 
 
 def test_an_operators_redrive_that_is_refused_parks_its_saga_again() -> None:

@@ -13,6 +13,8 @@ OPERATING = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 
 WRONG = {
     "SAGA_BROKER": ["localhost:9092", "kafka://", "kafka://a:x", "http://a:9092"],
+    "SAGA_PLAN": ["training", "a b:PLAN", "module:"],
+    "SAGA_WORLD": ["training.world", "a b:c", "module:"],
     "SAGA_PARTITIONS": ["0", "many", "1001", "1.5"],
     "SAGA_REPLICATION": ["0", "11"],
     "SAGA_LAG": ["x", "-1", "2-1", "1-", "0.5-2.0-3", "nan"],

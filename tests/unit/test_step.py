@@ -37,9 +37,9 @@ from saga_app.service.kafka.headroom import ChangelogRoom
 from saga_app.service.memory.delayed_requests import record_of
 from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows
+from saga_app.service.onboarding_world import FilePolicy, MockStock, OnboardingWorld
 from saga_app.service.record import RETRY_ATTEMPT
 from saga_app.service.step import StepLoop
-from saga_app.service.world import FilePolicy, MockStock, World
 from saga_app.stream import Fenced, partition_of
 from tests.record import FakeRecord
 from tests.unit.makers import at, journey
@@ -102,9 +102,9 @@ class Mail:
         return self.refused
 
 
-def world(mail: Any = None) -> World:
+def world(mail: Any = None) -> OnboardingWorld:
     departments = policy.load()
-    return World(MockStock(departments), FilePolicy(departments), mail or Mail())
+    return OnboardingWorld(MockStock(departments), FilePolicy(departments), mail or Mail())
 
 
 def handle(topic: str, value: bytes | None, **about: Any) -> tuple[Sent, Rowbook]:

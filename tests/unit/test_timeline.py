@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga import machine
-from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, DeadLetter, Parked, Signal
+from saga_app.saga.messages import DLQ, SIGNALS, DeadLetter, Parked, Signal
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Outcome
 from saga_app.saga.timeline import Record, story, why
@@ -18,7 +19,7 @@ def records(outcomes: dict[str, Outcome] | None = None) -> list[Record]:
     found = []
     for n, stop in enumerate(journey(outcomes)):
         if isinstance(stop, machine.End):
-            found.append(Record(CHANGELOG, 5, 90, at(n), machine.row_ended(stop, at(n))))
+            found.append(Record(ROWS_CHANGELOG, 5, 90, at(n), machine.row_ended(stop, at(n))))
         else:
             found.append(Record(stop[0], 5, 10 + n, at(n), stop[1]))
     return found
@@ -53,7 +54,10 @@ def test_a_complete_saga_is_told_in_order_with_topic_partition_and_offset() -> N
 @pytest.mark.parametrize("seed", range(20))
 def test_the_order_in_which_the_topics_were_read_does_not_matter_nor_what_came_twice(seed: int) -> None:
     found = records()
-    twice = [*found, *(replace(record, offset=record.offset + 50) for record in found if record.topic != CHANGELOG)]
+    twice = [
+        *found,
+        *(replace(record, offset=record.offset + 50) for record in found if record.topic != ROWS_CHANGELOG),
+    ]
     random.Random(seed).shuffle(twice)
     assert told(twice) == COMPLETE
 

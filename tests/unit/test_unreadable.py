@@ -67,7 +67,7 @@ def test_a_fault_in_a_decision_parks_its_record(monkeypatch: pytest.MonkeyPatch,
         raise error
 
     request = on("authorize")
-    monkeypatch.setattr(machine, "following", faulty)
+    monkeypatch.setattr(machine, "next_after", faulty)
     sent, _ = handle("authorize", request)
     letter = letter_in(sent)
     assert (letter.error, letter.step, letter.id) == (type(error).__name__, "authorize", "ada")

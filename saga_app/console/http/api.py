@@ -10,8 +10,10 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
+from saga_app.active_plan import PLAN
 from saga_app.console.http import schemas, sign_in
 from saga_app.console.http.hub import Hub
+from saga_app.console.http.plan_view import plan_view
 from saga_app.console.http.routes import Call
 from saga_app.console.index import filters
 from saga_app.console.index.query import Queries
@@ -21,10 +23,10 @@ from saga_app.console.operator.action_request import Order
 from saga_app.console.operator.operator import SOON_S, Operator
 from saga_app.console.record_id import Place, place_of
 from saga_app.saga.messages import DLQ, Row
-from saga_app.saga.saga_view import view
 from saga_app.web.new_users import NewUser
 from saga_app.web.problem import Problem
 from saga_app.web.query import read
+from saga_app.web.saga_view import view
 from saga_app.web.start_saga import Starter
 
 #: What can be wrong with an order.
@@ -82,6 +84,7 @@ class Api:
             ),
             Call("GET", "/api/stream", self.stream, StreamQuery, answer="text/event-stream", problems=(422, 429)),
             Call("GET", "/api/stats", self.stats, answer=schemas.Stats),
+            Call("GET", "/api/plan", self.plan, answer=schemas.PlanView),
             Call(
                 "GET",
                 "/api/errors",
@@ -176,6 +179,10 @@ class Api:
     async def stats(self, _request: web.Request) -> web.Response:
         """The figures of now."""
         return _json(self.get_stats())
+
+    async def plan(self, _request: web.Request) -> web.Response:
+        """The plan that the services work by: steps, compensations, and the words by which they are shown."""
+        return _json(plan_view(PLAN).model_dump())
 
     async def errors(self, request: web.Request) -> web.Response:
         """Dead letters, newest first, or counted by service, step and error."""

@@ -10,10 +10,10 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
+from saga_app.active_plan import PLAN, ROWS_CHANGELOG
 from saga_app.console.http import schemas
 from saga_app.console.http.routes import Call
-from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, DeadLetter, Message, Row, Signal
-from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.messages import DLQ, SIGNALS, DeadLetter, Message, Row, Signal
 from saga_app.web.guard import OPEN
 from saga_app.web.idempotency import KEY_HEADER
 from saga_app.web.new_users import LIST_ENTRIES, NewUser
@@ -153,7 +153,7 @@ def asyncapi() -> dict[str, Any]:
         "headers": {"type": "object", "properties": {"dead-letter": known.ref(DeadLetter)}},
         "payload": {"description": "the original's bytes"},
     }
-    held = {**dict.fromkeys(ONBOARDING.topics, "Request"), SIGNALS: "Signal", DLQ: "DeadLetter", CHANGELOG: "Row"}
+    held = {**dict.fromkeys(PLAN.topics, "Request"), SIGNALS: "Signal", DLQ: "DeadLetter", ROWS_CHANGELOG: "Row"}
     channels = {
         topic: {
             "address": topic,
@@ -178,7 +178,7 @@ def _operations() -> dict[str, Any]:
             "channel": {"$ref": f"#/channels/{step.topic}"},
             "summary": (step.act.__doc__ or "").strip().splitlines()[0],
         }
-        for step in ONBOARDING.steps + ONBOARDING.compensations
+        for step in PLAN.all_steps
     }
 
 

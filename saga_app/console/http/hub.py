@@ -15,8 +15,8 @@ from aiohttp import web
 
 from saga_app.console.index.fold import Event
 from saga_app.saga.messages import Row
-from saga_app.saga.saga_view import view
 from saga_app.web.problem import Fault, Problem
+from saga_app.web.saga_view import view
 
 #: Events kept in memory, and events in one write.
 RING, CHUNK = 20_000, 500
@@ -49,7 +49,7 @@ class Hub:
         self.stats: dict[str, Any] = {}
         self.ticks, self.clients = 0, 0
         self.stopping = False
-        self._news = asyncio.Event()
+        self.news = asyncio.Event()
 
     def publish(self, epoch: str, last: int, events: Sequence[Event]) -> None:
         """What the index has committed, up to event number `last`."""
@@ -70,8 +70,8 @@ class Hub:
         self._wake()
 
     def _wake(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+        self.news.set()
+        self.news = asyncio.Event()
 
     @property
     def cursor(self) -> str:
@@ -131,7 +131,7 @@ class _Client:
     async def next(self) -> bytes:
         """What to write next; waits until there is something. Empty only when the hub stops."""
         while not self.hub.stopping:
-            news = self.hub._news
+            news = self.hub.news
             text = self._reset() or await self._events() or self._stats()
             if text:
                 return text

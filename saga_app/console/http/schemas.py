@@ -1,9 +1,10 @@
 """The shapes of what the console answers, for `/openapi.json` and for those who write clients."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from saga_app.active_plan import PLAN
 from saga_app.saga.messages import State, User, Visit
 
 
@@ -20,8 +21,10 @@ class Trouble(BaseModel):
     reason: str | None
 
 
-class Saga(BaseModel):
+class SagaFields(BaseModel):
     """One saga. Times are ISO 8601 in UTC with milliseconds, durations are seconds."""
+
+    model_config = ConfigDict(title="Saga")
 
     id: str
     saga: str
@@ -29,9 +32,9 @@ class Saga(BaseModel):
     state: State
     step: str = Field(description="the step that is waited for or worked on, or the last one")
     attempt: int
-    device_id: str | None
-    authorizations: list[str] | None
-    notified_at: str | None
+    facts: dict[str, Any] = Field(
+        description="all that the steps have found out; those of the plan also by their names"
+    )
     started_at: str
     updated_at: str
     ended_at: str | None
@@ -47,8 +50,30 @@ class Saga(BaseModel):
     history: list[Visit]
 
 
+#: By how it is shown.
+_FACT_TYPES: dict[str, Any] = {"text": str | None, "list": list[str] | None, "time": str | None}
+
+if TYPE_CHECKING:
+
+    class Saga(SagaFields):
+        """A saga with a field for each fact of the plan."""
+
+else:
+    Saga = create_model(
+        "Saga",
+        __base__=SagaFields,
+        __doc__=SagaFields.__doc__,
+        **{
+            fact.name: (_FACT_TYPES[fact.shown_as], Field(description=f"{fact.label}, once it is known"))
+            for fact in PLAN.facts
+        },
+    )
+
+
 class SagaNow(Saga):
-    """A saga, and where the stream has to be resumed to hear what comes next."""
+    """A saga, and where the event stream has to be resumed to miss nothing that follows."""
+
+    model_config = ConfigDict(title="SagaNow")
 
     cursor_event: str
 
@@ -224,6 +249,60 @@ class Stats(BaseModel):
     departments: list[str]
     lag: str
     not_ready: str | None = Field(description="why the index is not up to date, if it is not")
+
+
+class StepWords(BaseModel):
+    """How a step is shown in timelines."""
+
+    requested: str
+    done: str
+    compensated: str | None = Field(description="when its compensation is done; null if it has none")
+
+
+class PlanStep(BaseModel):
+    """A step of the plan."""
+
+    name: str
+    topic: str
+    service: str
+    label: str = Field(description="the service's name as people write it")
+    icon: str
+    summary: str = Field(description="what it does, in a verb phrase")
+    words: StepWords
+    fact: str | None = Field(description="the key of what it finds out in the facts of a saga")
+    fact_label: str | None
+    fact_shown_as: Literal["text", "list", "time"] | None
+    compensation: str | None = Field(description="the name of its compensation")
+
+
+class CompensationWords(BaseModel):
+    """How a compensation is shown in timelines."""
+
+    requested: str
+    done: str
+    not_needed: str | None = Field(description="instead of `done` when there was nothing to compensate")
+
+
+class PlanCompensation(BaseModel):
+    """A compensation of the plan."""
+
+    name: str
+    topic: str
+    service: str
+    label: str
+    icon: str
+    summary: str
+    words: CompensationWords
+    compensates: list[str] = Field(description="the names of the steps")
+
+
+class PlanView(BaseModel):
+    """The plan that the services work by."""
+
+    name: str
+    services: list[str]
+    steps: list[PlanStep]
+    compensations: list[PlanCompensation]
 
 
 class ProblemBody(BaseModel):

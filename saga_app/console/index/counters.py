@@ -4,8 +4,8 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any
 
+from saga_app.active_plan import PLAN
 from saga_app.saga.messages import ENDED, Row
-from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.times import between, epoch
 
 STATES = ("running", "completed", "rolling-back", "rolled-back", "parked", "rollback-incomplete")
@@ -13,7 +13,7 @@ STATES = ("running", "completed", "rolling-back", "rolled-back", "parked", "roll
 #: How far back rates and delays look (seconds), and how many endings the durations cover at least.
 WINDOW_S, DURATIONS = 10.0, 500
 
-STEPS = tuple(step.name for step in ONBOARDING.steps + ONBOARDING.compensations)
+STEPS = tuple(step.name for step in PLAN.all_steps)
 
 
 class Window:

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import structlog
 from sortedcontainers import SortedList
 
+from saga_app.active_plan import PLAN, ROWS_CHANGELOG
 from saga_app.console.index.counters import Figures
 from saga_app.console.record_id import Place, redriven_from
 from saga_app.saga import machine
-from saga_app.saga.messages import CHANGELOG, DLQ, SIGNALS, BadMessage, Message, Parked, Row, Signal, parse
-from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.messages import DLQ, SIGNALS, BadMessage, Message, Parked, Row, Signal, parse
 from saga_app.saga.timeline import Entry, Record, entries
 from saga_app.saga.times import iso, record_time
 
@@ -32,10 +32,20 @@ EARLY = 10_000
 #: States in which a saga goes on by itself.
 MOVING = ("running", "rolling-back")
 
-_REQUESTS = frozenset(ONBOARDING.topics)
+
+class _AnyTopic:
+    """Whether a topic of a slip exists is for the services to find out."""
+
+    def __contains__(self, _name: object) -> bool:
+        return True
+
+
+ANY_TOPIC = _AnyTopic()
+
+_REQUESTS = frozenset(PLAN.topics)
 
 #: Causes before effects, among records of the same millisecond.
-_ORDER = {topic: place for place, topic in enumerate((*ONBOARDING.topics, SIGNALS, DLQ, CHANGELOG))}
+_ORDER = {topic: place for place, topic in enumerate((*PLAN.topics, SIGNALS, DLQ, ROWS_CHANGELOG))}
 
 
 class Raw(Protocol):
@@ -157,7 +167,7 @@ class Fold:
         """
         parked = letter.parked
         id = parked.letter.id
-        if id is None or (parked.message is None and parked.letter.topic == ONBOARDING.steps[0].topic):
+        if id is None or (parked.message is None and parked.letter.topic == PLAN.steps[0].topic):
             return True
         tracked = self.open.get(id) or self.recent.get(id)
         if id in self.ended or (tracked and tracked.row.ended) or letter.gone_on:
@@ -167,13 +177,13 @@ class Fold:
 
     def _decode(self, raw: Raw, tracked: Tracked | None) -> Record | None:
         """What a record says, if it can be read; `tracked` is the saga that its key names, if that is under way."""
-        if raw.topic == CHANGELOG and _says_nothing_new(raw.value, tracked):
+        if raw.topic == ROWS_CHANGELOG and _says_nothing_new(raw.value, tracked):
             return None
         at = iso(record_time(raw.timestamp, self.now))
         try:
-            body = parse(raw.topic, raw.value, raw.headers)
+            body = parse(raw.topic, raw.value, raw.headers, ROWS_CHANGELOG)
             if isinstance(body, Message):  # what no step would work on is no saga
-                body = machine.admit(ONBOARDING, raw.topic, body, at)
+                body = machine.admit(PLAN, raw.topic, body, at, ANY_TOPIC)
         except BadMessage as error:
             place = {"topic": raw.topic, "partition": raw.partition, "offset": raw.offset}
             log.debug("unreadable, its dead letter will say so", **place, problem=str(error))
@@ -226,13 +236,13 @@ class Fold:
     def _applied(self, row: Row | None, record: Record) -> Row | None:
         body = record.body
         if isinstance(body, Message):
-            news = machine.row_waiting_for(ONBOARDING, record.topic, body, self._sent_at(record, body))
+            news = machine.row_waiting_for(PLAN, record.topic, body, self._sent_at(record, body))
             return self._with_early(row, machine.join(row, news))
         if isinstance(body, Signal):
             return machine.mark_signal(row, body) if row else None
         if isinstance(body, Row):
             return self._with_early(row, _from_table(row, body))
-        parked = machine.row_parked(ONBOARDING, body, row)
+        parked = machine.row_parked(PLAN, body, row)
         return machine.join(row, parked) if parked else row
 
     def _sent_at(self, record: Record, message: Message) -> str:
@@ -270,7 +280,7 @@ class Fold:
 
     def _tell(self, changes: Changes, tracked: Tracked, record: Record) -> None:
         """A step event for each entry that has not been told."""
-        for entry in entries(ONBOARDING, record):
+        for entry in entries(PLAN, record):
             same = _sameness(entry)
             if same not in tracked.told:
                 tracked.told.add(same)

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
+from saga_app.active_plan import PLAN
 from saga_app.console.index.database import Database, add_search
 from saga_app.console.index.fold import Changes, Letter, Tracked
 from saga_app.console.index.tables import SCHEMA, letters, meta, metadata, offsets, redriven, sagas
@@ -208,7 +209,7 @@ def _columns(tracked: Tracked) -> dict[str, Any]:
         "search_key": f"{folded} {fold(row.user.email)} {fold(row.id)}",
         "email": row.user.email,
         "department": row.user.department,
-        "device_id": _text(row.facts.get("device_id")),
+        "first_fact": _text(fold(str(found))) if (found := first_fact(row)) else None,
         "started_at": row.started_at,
         "ended_at": row.ended_at,
         "duration": between(row.started_at, row.ended_at) if row.ended_at else None,
@@ -228,6 +229,12 @@ def _light(tracked: Tracked) -> dict[str, Any]:
     return {"b_id": row.id, "b_step": _text(row.step), "b_seq": tracked.seq, "b_row": encode(row), "b_told": told}
 
 
+def first_fact(row: Row) -> Any:
+    """What the first step of the plan found out, such as the id of a device."""
+    fact = PLAN.steps[0].fact
+    return row.facts.get(fact.name) if fact else None
+
+
 def _looks_alike(before: Row, row: Row) -> bool:
     """Whether the rows differ in nothing that the list can be sorted or filtered by."""
     return (
@@ -235,7 +242,7 @@ def _looks_alike(before: Row, row: Row) -> bool:
         and before.overdue == row.overdue
         and before.reason == row.reason
         and before.started_at == row.started_at
-        and before.facts.get("device_id") == row.facts.get("device_id")
+        and first_fact(before) == first_fact(row)
     )
 
 

@@ -17,11 +17,11 @@ from saga_app.console.index.paging import Sort, page
 from saga_app.console.index.tables import sagas
 from saga_app.console.record_id import Place
 from saga_app.saga.messages import Row, decode
-from saga_app.saga.saga_view import view
 from saga_app.saga.text import clean_department, fold
 from saga_app.web.existing import ExistingSaga, existing
 from saga_app.web.idempotency import key_part
 from saga_app.web.problem import Problem
+from saga_app.web.saga_view import view
 
 T = TypeVar("T")
 
@@ -94,9 +94,9 @@ class Queries:
         return conditions
 
     def _search(self, folded: str) -> ColumnElement[bool]:
-        """Part of a name, an address or an id, or the beginning of a device's id; all in their folded form."""
-        device, beginning = sagas.c.device_id, folded.upper()
-        return or_(self._contains(folded), (device >= beginning) & (device < beginning + "\uffff"))
+        """Part of a name, an address or an id, or the beginning of the first step's fact; all in their folded form."""
+        fact = sagas.c.first_fact
+        return or_(self._contains(folded), (fact >= folded) & (fact < folded + "\uffff"))
 
     def _contains(self, folded: str) -> ColumnElement[bool]:
         if self.index.database.sqlite and self.index.has_search and len(folded) >= TRIGRAM:

@@ -15,8 +15,10 @@ from sqlalchemy import (
     Text as AnyText,
 )
 
-#: Another number here, and an index that was made by other code is thrown away and read anew.
-SCHEMA = 4
+from saga_app.active_plan import PLAN
+
+#: An index that was made with another schema, or for another plan, is deleted and rebuilt.
+SCHEMA = f"5 {PLAN.name} {','.join(PLAN.topics)}"
 
 metadata = MetaData()
 
@@ -24,8 +26,8 @@ metadata = MetaData()
 Text = AnyText().with_variant(AnyText(collation="C"), "postgresql")
 
 #: One row a saga. `name_key` is the beginning of the name in its folded form (`saga.text.fold`), by which the list is
-#: sorted; `search_key` is all that a search looks at, folded likewise. `row` is the wire's JSON, `told` the trace entry
-#: of the latest event, `seq` that event's number.
+#: sorted; `search_key` is the text that a search looks at, and `first_fact` what the plan's first step found out, both
+#: folded. `row` is the wire's JSON, `told` the trace entry of the latest event, `seq` that event's number.
 sagas = Table(
     "sagas",
     metadata,
@@ -37,7 +39,7 @@ sagas = Table(
     Column("search_key", Text, nullable=False),
     Column("email", Text, nullable=False),
     Column("department", Text, nullable=False),
-    Column("device_id", Text),
+    Column("first_fact", Text),
     Column("started_at", Text, nullable=False),
     Column("ended_at", Text),
     Column("duration", Float),
@@ -55,7 +57,7 @@ Index("sagas_duration", sagas.c.duration, sagas.c.id)
 Index("sagas_name", sagas.c.name_key, sagas.c.name, sagas.c.id)
 Index("sagas_state", sagas.c.state, sagas.c.started_at, sagas.c.id)
 Index("sagas_department", sagas.c.department, sagas.c.started_at, sagas.c.id)
-Index("sagas_device", sagas.c.device_id)
+Index("sagas_first_fact", sagas.c.first_fact)
 Index("sagas_seq", sagas.c.seq)
 _KEYED = sagas.c.idempotency.is_not(None)
 Index("sagas_idempotency", sagas.c.idempotency, sqlite_where=_KEYED, postgresql_where=_KEYED)

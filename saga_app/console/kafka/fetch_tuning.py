@@ -17,10 +17,12 @@ WORTH, ENOUGH = 1500, 262_144
 
 
 class Gather:
-    """Told of what each fetch has brought, it sets what the next ones of this aiokafka fetcher wait for."""
+    """Given the records of each fetch, sets what the next fetches wait for: `set_wait(min_bytes, max_wait_ms)`."""
 
-    def __init__(self, fetcher: Any, wait_ms: int, clock: Callable[[], float] = monotonic) -> None:
-        self._fetcher, self._wait_ms, self._clock = fetcher, wait_ms, clock
+    def __init__(
+        self, set_wait: Callable[[int, int], None], wait_ms: int, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._set_wait, self._wait_ms, self._clock = set_wait, wait_ms, clock
         self._bytes_per_s, self._at = 0.0, clock()
 
     def fetched(self, records: Mapping[Any, list[Any]]) -> None:
@@ -32,6 +34,7 @@ class Gather:
         weight = min(1.0, passed / AVERAGED_S)
         self._bytes_per_s += weight * (size / passed - self._bytes_per_s)
         expected = min(int(self._bytes_per_s * GATHER_S), ENOUGH)
-        gathering = expected >= WORTH
-        self._fetcher._fetch_min_bytes = expected if gathering else 1
-        self._fetcher._fetch_max_wait_ms = int(2000 * GATHER_S) if gathering else self._wait_ms
+        if expected >= WORTH:
+            self._set_wait(expected, int(2000 * GATHER_S))
+        else:
+            self._set_wait(1, self._wait_ms)

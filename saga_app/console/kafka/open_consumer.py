@@ -1,13 +1,12 @@
 """A consumer that belongs to no group: it looks at what stands in the topics."""
 
-from typing import Any
-
 from aiokafka import AIOKafkaConsumer
 
+from saga_app.active_plan import TOPICS
 from saga_app.console.kafka.close_client import ended
 from saga_app.service.kafka import topics
 from saga_app.stream.consume import header_names
-from saga_app.stream.metadata_backoff import calm
+from saga_app.stream.upstream.aiokafka import network_client, pause_after_failed_metadata_update
 
 
 async def opened(consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
@@ -15,12 +14,12 @@ async def opened(consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
 
     Raises KafkaError, and has ended it then.
     """
-    client: Any = consumer._client
-    calm(client)
+    client = network_client(consumer)
+    pause_after_failed_metadata_update(client)
     header_names.install()
     try:
         await consumer.start()
-        await client.set_topics(set(topics.READ))
+        await client.set_topics(set(TOPICS))
     except BaseException:
         await ended(consumer.stop())
         raise

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from saga_app.active_plan import TOPICS
 from saga_app.saga.messages import DLQ, SIGNALS, Row
 from saga_app.saga.times import epoch
 from saga_app.service.kafka import topics
@@ -55,7 +56,7 @@ def whole(row: Row, slack_s: float = SLACK_S) -> list[Window]:
 
 async def everything(consumer: AIOKafkaConsumer, partition: int) -> list[Run]:
     """All that a partition of every topic holds: where the broker knows no times."""
-    places = [TopicPartition(topic, partition) for topic in topics.READ]
+    places = [TopicPartition(topic, partition) for topic in TOPICS]
     first, end = await asyncio.gather(consumer.beginning_offsets(places), consumer.end_offsets(places))
     return [Run(place, first[place], end[place]) for place in places if first[place] < end[place]]
 
@@ -67,13 +68,13 @@ async def sparse(consumer: AIOKafkaConsumer, partition: int, row: Row) -> list[R
 
 async def dense(consumer: AIOKafkaConsumer, partition: int, row: Row, others: Iterable[float] = ()) -> list[Run]:
     """What was written while the saga's steps were asked for; `others`: and at these times (seconds since 1970)."""
-    places = [TopicPartition(topic, partition) for topic in topics.READ if topic not in SPARSE]
+    places = [TopicPartition(topic, partition) for topic in TOPICS if topic not in SPARSE]
     return await _within(consumer, places, windows(row, others))
 
 
 async def around(consumer: AIOKafkaConsumer, partition: int, row: Row, slack_s: float) -> list[Run]:
     """All that was written while the saga ran, and so many seconds around that."""
-    return await _within(consumer, [TopicPartition(topic, partition) for topic in topics.READ], whole(row, slack_s))
+    return await _within(consumer, [TopicPartition(topic, partition) for topic in TOPICS], whole(row, slack_s))
 
 
 async def _within(consumer: AIOKafkaConsumer, places: list[TopicPartition], asked: list[Window]) -> list[Run]:

@@ -13,23 +13,18 @@ from aiokafka.errors import KafkaError, for_code
 from saga_app.console.kafka.close_client import ended
 from saga_app.console.kafka.ends import Ends
 from saga_app.console.kafka.source import Stale, Waiting, cluster_of
-from saga_app.saga.messages import DLQ, SIGNALS
-from saga_app.saga.onboarding import ONBOARDING
+from saga_app.active_plan import READS, SERVICES, TOPICS
 from saga_app.service.kafka import topics
-from saga_app.stream.metadata_backoff import calm
 from saga_app.stream.topic_ids import TopicIds
+from saga_app.stream.upstream.aiokafka import network_client, pause_after_failed_metadata_update
 
 log = structlog.get_logger()
 
 #: Time between two looks, and how long one may take (seconds).
 EVERY_S, MOST_S = 2.0, 5.0
 
-SERVICES = tuple(dict.fromkeys(step.service for step in ONBOARDING.steps))
-
-#: What each service reads.
-READS = {service: [step.topic for step in ONBOARDING.of(service)] for service in SERVICES}
-READS[ONBOARDING.steps[0].service] += [DLQ, SIGNALS]
-READ_BY_ANY = list(dict.fromkeys(topic for read in READS.values() for topic in read))
+#: The topics that any consumer group reads.
+CONSUMED = [topic for read in READS.values() for topic in read]
 
 
 class Services:
@@ -69,7 +64,7 @@ class Services:
     async def _session(self) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=int(MOST_S * 1000))
         ends = Ends(self.bootstrap)
-        calm(admin._client)
+        pause_after_failed_metadata_update(network_client(admin))
         try:
             await admin.start()
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(1.0)) as http:
@@ -87,7 +82,7 @@ class Services:
             self.seen(cluster, waiting)
             return self._all(str(waiting))
         await ends.open()
-        stale = await ends.look([TopicPartition(topic, p) for topic in READ_BY_ANY for p in range(self.partitions)])
+        stale = await ends.look([TopicPartition(topic, p) for topic in CONSUMED for p in range(self.partitions)])
         if self.seen(cluster, stale or await self._replaced()):
             self._changed.clear()
         for service in SERVICES:
@@ -104,7 +99,7 @@ class Services:
     async def _replaced(self) -> Stale | None:
         """Topics that were deleted and created again since the last look; the embedded broker's never are."""
         if not self.embedded:
-            self._changed |= set(await self._ids.changed(topics.READ))
+            self._changed |= set(await self._ids.changed(TOPICS))
         return Stale(f"created again: {', '.join(sorted(self._changed))}") if self._changed else None
 
     async def _incomplete(self, admin: AIOKafkaAdminClient) -> Waiting | None:

@@ -1,6 +1,7 @@
 """Everything that the topics hold, from given offsets on: no group, and all partitions assigned by hand."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -10,9 +11,10 @@ from aiokafka.errors import OffsetOutOfRangeError
 from saga_app.console.kafka.close_client import ended
 from saga_app.console.kafka.fetch_tuning import Gather
 from saga_app.console.kafka.open_consumer import opened
-from saga_app.saga.messages import CHANGELOG
+from saga_app.active_plan import ROWS_CHANGELOG, TOPICS
 from saga_app.service.kafka import topics
 from saga_app.stream.embedded import FETCH_WAIT_MS
+from saga_app.stream.upstream.aiokafka import disable_prefetch_backoff, set_fetch_wait
 
 Place = tuple[str, int]
 
@@ -37,7 +39,7 @@ class Source:
 
     def __init__(self, bootstrap: str, partitions: int, embedded: bool) -> None:
         self.bootstrap, self.partitions = bootstrap, partitions
-        self.places = [TopicPartition(topic, number) for topic in topics.READ for number in range(partitions)]
+        self.places = [TopicPartition(topic, number) for topic in TOPICS for number in range(partitions)]
         self.wait_ms = FETCH_WAIT_MS if embedded else 500
         self.consumer: AIOKafkaConsumer
         self.cluster = ""
@@ -48,9 +50,8 @@ class Source:
     async def __aenter__(self) -> Self:
         await self._check()
         self.consumer = await opened(self._consumer())  # not before: who waits for topics would leave many behind
-        client: Any = self.consumer
-        self.gather = Gather(client._fetcher, self.wait_ms)
-        client._fetcher._prefetch_backoff = 0.0  # else who has read all of one partition waits 0.1 s for its next run
+        self.gather = Gather(partial(set_fetch_wait, self.consumer), self.wait_ms)
+        disable_prefetch_backoff(self.consumer)
         return self
 
     def _consumer(self) -> AIOKafkaConsumer:
@@ -140,7 +141,7 @@ class Source:
 
     def _turn(self, place: Place) -> tuple[bool, int]:
         """Whose turn it is: the least."""
-        return self.bulk and place[0] != CHANGELOG, self.reached[place]
+        return self.bulk and place[0] != ROWS_CHANGELOG, self.reached[place]
 
 
 def _shown(positions: Mapping[Any, int]) -> str:

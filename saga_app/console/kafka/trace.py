@@ -15,8 +15,9 @@ from aiokafka import AIOKafkaConsumer
 from saga_app.console.kafka import positions
 from saga_app.console.kafka.lookup import Lookup, read, rounds
 from saga_app.console.kafka.positions import SLACK_S, Run
-from saga_app.saga.messages import CHANGELOG, BadMessage, Row, parse
-from saga_app.saga.onboarding import ONBOARDING
+from saga_app.active_plan import ROWS_CHANGELOG
+from saga_app.saga.messages import BadMessage, Row, parse
+from saga_app.active_plan import PLAN
 from saga_app.saga.timeline import Entry, Record, story
 from saga_app.saga.times import iso, record_time, timestamp_text
 from saga_app.stream import partition_of
@@ -60,7 +61,7 @@ class Trace:
         async with self.lookup.consumer() as consumer:
             search = Search(consumer, row, partition_of(row.id.encode(), self.partitions))
             await (search.everything() if self.embedded else search.by_time())
-        return Found(story(ONBOARDING, _records(search.raws.values())), search.raws, search.searched)
+        return Found(story(PLAN, _records(search.raws.values())), search.raws, search.searched)
 
 
 class Search:
@@ -116,18 +117,18 @@ class Search:
 
 def _is_origin(row: Row, raw: Any) -> bool:
     """Whether a saga began with this record: its client may have chosen another key, or none."""
-    return row.origin == (raw.partition, raw.offset) and raw.topic == ONBOARDING.steps[0].topic
+    return row.origin == (raw.partition, raw.offset) and raw.topic == PLAN.steps[0].topic
 
 
 def missing(row: Row, raws: Iterable[Any]) -> Iterator[str]:
     """The topics that must hold a record of a saga with this row, and of which none is among these."""
     there = {raw.topic for raw in raws}
-    if row.ended and CHANGELOG not in there:
-        yield CHANGELOG
+    if row.ended and ROWS_CHANGELOG not in there:
+        yield ROWS_CHANGELOG
     behind = [visit.step for visit in row.history if visit.outcome != "cancelled"]
-    steps = [ONBOARDING.steps[0].name, *behind, *([] if row.ended else [row.step])]
+    steps = [PLAN.steps[0].name, *behind, *([] if row.ended else [row.step])]
     for name in dict.fromkeys(steps):
-        step = ONBOARDING.named(name)
+        step = PLAN.named(name)
         if step is not None and step.topic not in there:
             yield step.topic
 
@@ -136,7 +137,7 @@ def _records(raws: Iterable[Any]) -> list[Record]:
     found, now = [], time()
     for raw in raws:
         try:
-            body = parse(raw.topic, raw.value, raw.headers)
+            body = parse(raw.topic, raw.value, raw.headers, ROWS_CHANGELOG)
         except BadMessage:
             continue
         found.append(Record(raw.topic, raw.partition, raw.offset, iso(record_time(raw.timestamp, now)), body))

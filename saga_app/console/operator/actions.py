@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from saga_app.active_plan import PLAN, ROWS_CHANGELOG
 from saga_app.console.index.dead_letters import Held
 from saga_app.console.record_id import Place
 from saga_app.saga.machine import is_turned
-from saga_app.saga.messages import CHANGELOG, DLQ, Row, Signal
-from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.messages import DLQ, Row, Signal
 
 Kind = Literal["redriven", "cancelled"]
 
@@ -98,7 +98,7 @@ def redrive(letter: Held, row: Row | None = None) -> Act | str:
     if row is not None and row.state == "parked" and not letter.readable and not is_first(letter):
         return _of_row("redriven", row, row.attempt + 1)
     # Not a mistake of whoever asks, but of whoever wrote it: it must not keep the others of its kind from going on.
-    return Resend(letter) if letter.place.topic in ONBOARDING.topics else FOREIGN
+    return Resend(letter) if letter.place.topic in PLAN.topics else FOREIGN
 
 
 def _needs_original(letter: Held) -> bool:
@@ -106,10 +106,10 @@ def _needs_original(letter: Held) -> bool:
 
     A letter about a request that could not be sent needs none: the row waits for that step, and has all that it needs.
     """
-    step = ONBOARDING.on(letter.place.topic)
+    step = PLAN.on(letter.place.topic)
     if step is None or step.name != letter.step:
         return False
-    return letter.refused_by == CHANGELOG or letter.original_bytes is not None
+    return letter.refused_by == ROWS_CHANGELOG or letter.original_bytes is not None
 
 
 def roll_back(letter: Held, row: Row | None = None) -> Act | str:
@@ -123,7 +123,7 @@ def roll_back(letter: Held, row: Row | None = None) -> Act | str:
 
 def is_first(letter: Held) -> bool:
     """Whether it is a client's request: what cannot be read there begins no saga, and concerns none that has its id."""
-    return letter.place.topic == ONBOARDING.steps[0].topic
+    return letter.place.topic == PLAN.steps[0].topic
 
 
 def turn_round(row: Row) -> Act | str:
@@ -134,10 +134,10 @@ def turn_round(row: Row) -> Act | str:
 
 
 def _of_row(kind: Kind, row: Row, attempt: int) -> Intent:
-    step = ONBOARDING.named(row.step)
-    service = step.service if step else ONBOARDING.steps[0].service
+    step = PLAN.named(row.step)
+    service = step.service if step else PLAN.steps[0].service
     return Intent(kind, row.id, row.saga, row.step, service, attempt)
 
 
 def _told(kind: Kind, letter: Held, attempt: int) -> Intent:
-    return Intent(kind, letter.id or "", letter.saga or ONBOARDING.name, letter.step, letter.service, attempt)
+    return Intent(kind, letter.id or "", letter.saga or PLAN.name, letter.step, letter.service, attempt)

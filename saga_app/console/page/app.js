@@ -1,29 +1,37 @@
-// Entry point: creates the parts of the page.
+// Entry point: loads the plan, which the other modules draw, and then the page.
 
-import { router } from "./core/router.js";
-import { keys } from "./core/shortcuts.js";
-import { drawer } from "./drawer/drawer.js";
-import { errors } from "./errors/errors.js";
-import { live } from "./live/live.js";
-import { order } from "./order/order.js";
-import { announce } from "./shell/announcer.js";
-import { connection } from "./shell/connection.js";
-import { filter } from "./shell/department_filter.js";
-import { options } from "./shell/more_options.js";
-import { figures } from "./shell/stats.js";
-import { trace } from "./shell/trace_switch.js";
-import { load } from "./stream/sync.js";
-import { system } from "./system/system.js";
-import { newUsers } from "./users/new_users.js";
-import { users } from "./users/users.js";
+import { api } from "./core/api.js";
+import { $, h, text } from "./core/dom.js";
+import { usePlan } from "./core/plan.js";
 
-newUsers();
-options();
-trace();
-filter();
-figures();
-connection();
-announce();
-router({ live: live(), users: users(), errors: errors(), order: order(), system: system() }, drawer());
-keys();
-load();
+/** @import { Problem } from "./core/api.js" */
+
+const RETRY_MS = 1000;
+
+/** Load the plan; repeat until the console returns it. */
+async function loadPlan() {
+  for (;;) {
+    try {
+      return await api.plan();
+    } catch (problem) {
+      explain(/** @type {Problem} */ (problem));
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+}
+
+const title = h("h1", { class: "big" });
+const detail = h("p");
+const message = h("div", { class: "empty", role: "status" }, title, detail);
+
+/** @param {Problem} problem */
+function explain(problem) {
+  text(title, problem.title || "Loading failed");
+  text(detail, `${problem.status ? `${problem.detail} ` : ""}Retrying every second.`);
+  if (!message.isConnected) $("#main").append(message);
+}
+
+usePlan(await loadPlan());
+message.remove();
+await import("./main.js");
+$(".side").inert = false;

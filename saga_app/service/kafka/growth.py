@@ -14,13 +14,13 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from saga_app.saga.messages import CHANGELOG, DLQ, EFFECTS, SIGNALS, BadMessage, Row, decode
-from saga_app.saga.onboarding import ONBOARDING
+from saga_app.active_plan import EFFECTS_CHANGELOGS, READS, ROWS_CHANGELOG, SERVICES
+from saga_app.saga.messages import BadMessage, Row, decode
 from saga_app.service.kafka.topics import TOPICS
 from saga_app.stream import partition_of
 
 #: The topics that hold rows.
-CHANGELOGS = (CHANGELOG, *EFFECTS.values())
+CHANGELOGS = (ROWS_CHANGELOG, *EFFECTS_CHANGELOGS.values())
 
 #: How long the broker may take for one answer, and for the new partitions to have leaders (seconds).
 ANSWER_S = 15.0
@@ -73,7 +73,7 @@ def grow(bootstrap: str, partitions: int) -> int:
         _check_stopped(admin)
         _check_handled(bootstrap, before)
         rows = {topic: _rows(bootstrap, topic, before[topic]) for topic in CHANGELOGS}
-        _check_ended(rows[CHANGELOG])
+        _check_ended(rows[ROWS_CHANGELOG])
         used = min(before.values())
         _create(admin, {topic: before[topic] for topic in CHANGELOGS}, partitions)
         moved = sum(_copy(bootstrap, topic, list(moves(rows[topic], used, partitions))) for topic in CHANGELOGS)
@@ -102,7 +102,7 @@ def _check_counts(counts: Mapping[str, int], partitions: int) -> None:
 
 
 def _check_stopped(admin: AdminClient) -> None:
-    for group, asked in admin.describe_consumer_groups([*EFFECTS, ONBOARDING.steps[0].service]).items():
+    for group, asked in admin.describe_consumer_groups(list(SERVICES)).items():
         if members := asked.result(ANSWER_S).members:
             raise CannotGrow(
                 f"{len(members)} workers of {group} are running: stop all services first (names last 10 s)"
@@ -111,11 +111,8 @@ def _check_stopped(admin: AdminClient) -> None:
 
 def _check_handled(bootstrap: str, counts: Mapping[str, int]) -> None:
     """Every record of a topic that a group reads has to be behind its committed offset."""
-    reads = {service: [step.topic for step in ONBOARDING.of(service)] for service in EFFECTS}
-    first = ONBOARDING.steps[0].service
-    reads[first] = [*(step.topic for step in ONBOARDING.of(first)), DLQ, SIGNALS]
     waiting: Counter[str] = Counter()
-    for group, topics in reads.items():
+    for group, topics in READS.items():
         places = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
         with _Reading(bootstrap, group) as consumer:
             committed = consumer.committed(places, timeout=ANSWER_S)

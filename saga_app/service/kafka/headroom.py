@@ -1,6 +1,7 @@
 """Whether the embedded broker has room for more sagas: it drops silently what does not fit, so we refuse before."""
 
-from saga_app.saga.messages import CHANGELOG, Row
+from saga_app.active_plan import ROWS_CHANGELOG
+from saga_app.saga.messages import Row
 from saga_app.stream.capacity import MAX_BYTES, REFUSE_AT, Capacity, record_size
 
 #: What one saga writes to the fullest topic, the changelog, in the embedded broker (bytes, headers and all).
@@ -29,7 +30,7 @@ class ChangelogRoom:
 
     def wrote(self, partition: int, row: Row, value: bytes) -> None:
         """A row went to the changelog."""
-        self.capacity.count(CHANGELOG, partition, record_size(row.id.encode(), value))
+        self.capacity.count(ROWS_CHANGELOG, partition, record_size(row.id.encode(), value))
         (self.open.discard if row.ended else self.open.add)(row.id)
 
     def refuse(self, count: int) -> str | None:

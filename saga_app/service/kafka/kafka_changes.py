@@ -59,6 +59,7 @@ class TopicWatch:
         self.embedded, self._start_over = embedded, start_over
         self._ids, self._replaced = TopicIds(bootstrap), set[str]()
         self.problem: str | None = None
+        self.existing: set[str] = set()  #: all topics of the cluster, as of the last look
 
     async def check(self) -> None:
         """One look; a broker that does not answer is somebody else's problem."""
@@ -92,6 +93,9 @@ class TopicWatch:
 
     async def _look(self) -> str | None:
         async with topics.admin_of(self.bootstrap) as admin:
+            found = set(await admin.list_topics())
+            self.existing.intersection_update(found)
+            self.existing.update(found)
             missing = await topics.check(admin, self.partitions)
             if missing and not self.embedded:
                 await topics.create(admin, self.partitions, self.replication)

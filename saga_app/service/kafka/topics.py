@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -12,9 +11,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from saga_app.active_plan import EFFECTS_CHANGELOGS, PLAN, ROWS_CHANGELOG
 from saga_app.environment import WrongEnvironment
-from saga_app.saga.messages import CHANGELOG, DLQ, EFFECTS, SIGNALS
-from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.messages import DLQ, SIGNALS
 from saga_app.service.kafka import reachability, topic_state
 
 log = structlog.get_logger()
@@ -28,19 +27,16 @@ DEAD_LETTERS = BROKER_TIME | {"retention.ms": "-1", "max.message.bytes": "209715
 #: Compact only, never delete: it is the table. A row holds what the largest message holds, and more.
 COMPACT = BROKER_TIME | {"cleanup.policy": "compact", "max.message.bytes": "2097152"}
 
-#: Where everything that happens to a saga can be read.
-READ = (*ONBOARDING.topics, SIGNALS, DLQ, CHANGELOG)
-
 #: Kafka's own topic of committed offsets: without it no group can work.
 OFFSETS = "__consumer_offsets"
 
 #: Name of each topic and its configs.
 TOPICS: Mapping[str, Mapping[str, str]] = {
-    **dict.fromkeys(ONBOARDING.topics, BROKER_TIME),
+    **dict.fromkeys(PLAN.topics, BROKER_TIME),
     SIGNALS: BROKER_TIME,
     DLQ: DEAD_LETTERS,
-    CHANGELOG: COMPACT,
-    **dict.fromkeys(EFFECTS.values(), COMPACT),
+    ROWS_CHANGELOG: COMPACT,
+    **dict.fromkeys(EFFECTS_CHANGELOGS.values(), COMPACT),
 }
 
 
@@ -169,6 +165,7 @@ def _addresses(bootstrap: str) -> list[reachability.Address]:
 
 def _advertised(admin: AIOKafkaAdminClient) -> list[reachability.Address]:
     """The brokers that the first metadata name."""
-    client: Any = admin._client
-    brokers = client.cluster.brokers()
+    from saga_app.stream.upstream.aiokafka import network_client  # here, for `saga up` needs no Faust
+
+    brokers = network_client(admin).cluster.brokers()
     return [(each.host, each.port) for each in brokers if not str(each.nodeId).startswith("bootstrap")]

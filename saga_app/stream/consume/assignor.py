@@ -1,24 +1,26 @@
-"""Assigning partitions when a topic has more of them than it should."""
+"""Assigns partitions when a topic has more of them than the agreed number."""
 
+from collections.abc import MutableMapping
 from typing import Any
 
-from faust.assignor.partition_assignor import PartitionAssignor
+from saga_app.stream.upstream.faust import AssignorHooks
 
 
-class Assignor(PartitionAssignor):
-    """Faust's assignor, for topics that somebody has given more partitions than `Transport.partitions`.
+class Assignor(AssignorHooks):
+    """Faust's assignor, for topics that were given more partitions than `Transport.partitions`.
 
-    Faust assigns topics together only if they have the same number of partitions, so the records of a saga would go to
-    another worker than its row. Here partition p of every topic goes to one worker up to the agreed number, and a
-    partition beyond it goes to the worker that has p modulo that number, which forwards its records.
+    Faust assigns topics together only if they have the same number of partitions; otherwise the records of a key could
+    go to another worker than its row. Here partition p of every topic goes to one worker, for p below the agreed
+    number. A partition beyond it goes to the worker that has p modulo that number, which forwards its records.
     """
 
     _surplus: dict[str, list[int]]
 
-    def _perform_assignment(self, cluster: Any, member_metadata: Any) -> Any:
+    def visible_cluster(self, cluster: Any) -> Any:
+        """The cluster without surplus partitions."""
         agreed = AgreedPartitions(cluster, self._count)
         self._surplus = agreed.surplus
-        return super()._perform_assignment(agreed, member_metadata)
+        return agreed
 
     @property
     def _count(self) -> int | None:
@@ -26,28 +28,25 @@ class Assignor(PartitionAssignor):
         count: int | None = transport.partitions
         return count
 
-    def _get_client_metadata(self, metadata: Any) -> Any:  # type: ignore[override]  # called on the instance only
-        """What a worker had before, without the surplus: Faust expects the same partitions of all topics."""
-        found = super()._get_client_metadata(metadata)
+    def adjust_previous(self, actives: MutableMapping[str, list[int]]) -> None:
+        """Remove surplus partitions: Faust expects the same partitions of all topics."""
         count = self._count
-        for topic, held in found.assignment.actives.items():
-            found.assignment.actives[topic] = [each for each in held if count is None or each < count]
-        return found
+        for topic, held in actives.items():
+            actives[topic] = [each for each in held if count is None or each < count]
 
-    def _global_table_standby_assignments(self, assignments: Any, partitions_by_topic: Any) -> Any:
-        """The last step before the assignment is encoded: add the surplus. Nothing is written to that of changelogs."""
+    def adjust_assignments(self, assignments: dict[str, Any]) -> None:
+        """Add surplus partitions, except those of changelogs, which nothing writes."""
         count = self._count or 1
         for topic, surplus in self._surplus.items():
-            if topic in self._table_manager.changelog_topics:
+            if topic in self.changelog_topics:
                 continue
             for assignment in assignments.values():
                 held = assignment.actives.get(topic, [])
                 held += [each for each in surplus if each % count in held]
-        return super()._global_table_standby_assignments(assignments, partitions_by_topic)
 
 
 class AgreedPartitions:
-    """A cluster's metadata, in which no topic has more than the agreed number of partitions (None: no agreement)."""
+    """A cluster's metadata in which no topic has more than the agreed number of partitions (None: no limit)."""
 
     def __init__(self, cluster: Any, count: int | None) -> None:
         self._cluster, self._count = cluster, count

@@ -1,4 +1,4 @@
-"""A fetched run of records of one partition, travelling through Faust as one message."""
+"""A fetched run of records of one partition, which passes through Faust as one message."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,18 +9,29 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 
-def _nobody(count: int) -> None:
-    """Before a ledger has taken the batch."""
+def _ignore(count: int) -> None:
+    """`on_finish` of a batch that no ledger has."""
 
 
 class Batch(ConsumerMessage):
-    """Records, the tasks that work on them now, and which of them are done.
+    """Records, the tasks that work on them, and which of them are done.
 
-    `topic`, `partition` and `tp` say where it comes from; `offset` is that of its last record,
-    or of what follows it and is not delivered.
+    `topic`, `partition` and `tp` name the source. `offset` is the last offset that the batch accounts for: that of its
+    last record, or of what follows it and is not delivered (transaction markers and the like).
     """
 
-    __slots__ = ("_done", "_head", "left", "live", "on_finish", "open", "records", "taken", "taken_at", "tasks")
+    __slots__ = (
+        "_done",
+        "_head",
+        "fetched_at",
+        "is_started",
+        "left",
+        "live",
+        "on_finish",
+        "open",
+        "records",
+        "tasks",
+    )
 
     def __init__(self, tp: TP, records: list[Any], generation: int) -> None:
         last = records[-1]
@@ -35,52 +46,52 @@ class Batch(ConsumerMessage):
             value=b"",
             checksum=None,
             tp=tp,
-            # The stream silently drops what is not of the current generation.
+            # Faust's stream silently drops a message of another generation.
             generation_id=generation,
         )
         self.records = records
-        self.taken_at = monotonic()
-        self.tasks: dict[asyncio.Future[Any], None] = {}  # in order; the only strong references to the work
-        self.taken = False  # somebody has begun to work on it
-        self.open = True  # False once its partition is being given back: nothing more is to be begun
-        self.live = True  # False once the partition was revoked or sought: what is done then counts for nothing
-        self.left = len(records)
-        self.on_finish: Callable[[int], None] = _nobody
+        self.fetched_at = monotonic()
+        self.tasks: dict[asyncio.Future[Any], None] = {}  # ordered; the only strong references to the tasks
+        self.is_started = False  # whether work on it has begun
+        self.open = True  # False while its partition is being revoked: nothing more of it may be started
+        self.live = True  # False once its partition was revoked or sought: finished records do not count any more
+        self.left = len(records)  # unfinished records
+        self.on_finish: Callable[[int], None] = _ignore
         self._done = bytearray(len(records))
         self._head = 0
 
     @property
-    def idle(self) -> bool:
-        """Nobody has begun to work on it."""
-        return bool(self.left) and not self.taken
+    def is_unstarted(self) -> bool:
+        """Whether it has unfinished records and no work on it has begun."""
+        return bool(self.left) and not self.is_started
 
     def begin(self, task: asyncio.Future[Any]) -> None:
-        """This task works on some of it."""
-        self.taken = True
+        """Register a task that works on some of its records."""
+        self.is_started = True
         self.tasks[task] = None
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._remove)
 
-    def _ended(self, task: asyncio.Future[Any]) -> None:
+    def _remove(self, task: asyncio.Future[Any]) -> None:
         self.tasks.pop(task, None)
         if not self.tasks:
-            self.tasks = {}  # a dictionary that was used stays large, and what only waits holds its batch
+            self.tasks = {}  # an emptied dictionary keeps its size, and delayed records keep their batch
 
     def finish(self, index: int) -> None:
-        """Record number `index` is done, and everything it sent is acknowledged."""
+        """Mark record number `index` as done: everything it sent is acknowledged."""
         if not self._done[index]:
             self._done[index] = 1
-            self.records[index] = None  # others of it may take long
+            self.records[index] = None  # free it: other records of the batch may take long
             self.left -= 1
             if self.live:
                 self.on_finish(1)
 
     def committable(self) -> int:
-        """Offset of the first unfinished record; one past the last if there is none."""
+        """The offset of the first unfinished record; if there is none, the offset after the batch."""
         if not self.left:
             return self.offset + 1
         self._head = self._done.index(0, self._head)
         return min(int(self.records[self._head].offset), self.offset)
 
-    def replaced(self, first: int) -> None:
-        """Its topic was deleted and created again, and begins at `first`: nothing of it can be committed any more."""
+    def mark_topic_recreated(self, first: int) -> None:
+        """Its topic was deleted and recreated, and starts at `first`: from now on no later offset is committable."""
         self.offset = first - 1

@@ -1,28 +1,22 @@
-"""What waits in Faust's queue of a stream, taken together."""
+"""Takes all waiting events of a Faust stream at once."""
 
 from collections.abc import AsyncIterator
 from typing import Any
 
 from faust.types import EventT
 
+from saga_app.stream.upstream.faust import is_next_event_current
 
-async def events(app: Any, stream: Any) -> AsyncIterator[EventT[Any]]:
-    """As `stream.noack().events()`, but without a turn of the event loop for each event.
 
-    Faust's loop takes one, so many small batches queued up for it: most of what the engine added at 300 sagas/s with
-    lags (`make bench ONLY=overhead`). Whoever takes these has to let others have their turn. Faust's sensors see the
-    first of each lot only.
+async def drain_events(app: Any, stream: Any) -> AsyncIterator[EventT[Any]]:
+    """Like `stream.noack().events()`, without an iteration of the event loop for each event.
+
+    Faust's loop takes one per event, so many small batches queued up: most of the engine's overhead at 300 sagas/s with
+    lags (`make bench ONLY=overhead`). The caller has to yield to the loop. Faust's sensors see only the first event of
+    each group.
     """
     queue = stream.channel.queue
     async for event in stream.noack().events():
         yield event
-        while not queue.empty() and _sound(app, queue):
+        while not queue.empty() and is_next_event_current(app, queue):
             yield queue.get_nowait()
-
-
-def _sound(app: Any, queue: Any) -> bool:
-    """Whether the next is an event to work on; Faust's loop sees to errors, and to what a rebalance has outdated."""
-    if queue._errors or not app.flow_control.is_active():
-        return False
-    current: bool = queue._queue[0].message.generation_id == app.consumer_generation_id
-    return current

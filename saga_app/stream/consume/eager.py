@@ -1,4 +1,4 @@
-"""A coroutine that is run at once, up to where it first waits: for one that does not, nothing need be set up."""
+"""Runs a coroutine immediately up to its first wait, so that one that never waits needs no task and no timeout."""
 
 from collections.abc import Coroutine, Generator
 from typing import Any, Generic, TypeVar
@@ -7,9 +7,9 @@ T = TypeVar("T")
 
 
 class Eager(Generic[T]):
-    """`Eager(coroutine)` begins it in the task that is running; `waits` says whether it has to; await it for the rest.
+    """Starts a coroutine in the running task. `waits`: whether it has to wait; then await this object for the rest.
 
-    What it raises without having waited is raised by `Eager()` itself.
+    An exception that the coroutine raises before its first wait is raised by the constructor.
     """
 
     __slots__ = ("_coroutine", "_result", "_until", "waits")
@@ -25,7 +25,7 @@ class Eager(Generic[T]):
             self.waits, self._result = False, end.value
 
     def __await__(self) -> Generator[Any, Any, T]:
-        """As `yield from` would go on with it (PEP 380)."""
+        """Delegate to the coroutine as `yield from` does (PEP 380), from its first wait on."""
         until = self._until if self.waits else None
         while self.waits:
             failed: BaseException | None = None

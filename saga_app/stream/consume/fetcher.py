@@ -1,46 +1,48 @@
-"""Fetching through librdkafka, for the positions that aiokafka keeps.
+"""Fetches through librdkafka, from the positions that aiokafka keeps.
 
-aiokafka stays the member of the group: it joins, beats, commits, resets positions. But its fetches name every assigned
-partition and are made and read in Python, however little they bring; librdkafka's are made in threads of its own.
-Nobody seeks here: before each fetch the positions are compared, and a partition
-that stands elsewhere than we have read (it was sought, or is new) begins anew from there.
+aiokafka remains the member of the group: it joins, sends heartbeats, commits and resets positions. Its own fetches name
+every assigned partition and are built and parsed in Python, however few records they bring; librdkafka does that in
+its own threads. Nothing seeks here: before each fetch the positions are compared, and a partition whose position
+differs from what was read (it was sought, or is new) is assigned again from there.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from gc import get_referents
-from operator import methodcaller
 from typing import Any, NamedTuple, TypeVar
 
+import structlog
 from aiokafka.consumer.fetcher import OffsetResetStrategy
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from faust.types import TP
 
-from saga_app.stream.brokers import MEET_S, Brokers
-from saga_app.stream.log_throttle import Quiet
+from saga_app.stream.brokers import WARM_UP_TIMEOUT_S, Brokers
+from saga_app.stream.log_throttle import LogThrottle
+from saga_app.stream.upstream.librdkafka import headers_of
 
 T = TypeVar("T")
 
-#: The longest wait for a first record, so that a changed assignment is soon noticed (seconds); records of one fetch.
-WAIT_S, MOST = 0.2, 10_000
+#: The longest wait for a first record, so that a changed assignment is noticed soon (seconds).
+MAX_POLL_S = 0.2
 
-#: What librdkafka itself has to say; see quiet.py.
-log = logging.getLogger("librdkafka")
-log.addFilter(Quiet())
+#: The most records of one fetch.
+MAX_RECORDS = 10_000
 
-#: Each loss is reported: this logger is not quietened.
-losses = logging.getLogger(__name__)
+#: The logger of librdkafka's clients.
+librdkafka_log = logging.getLogger("librdkafka")
+librdkafka_log.addFilter(LogThrottle())
+
+log = structlog.get_logger()
 
 _DEFAULTS: Mapping[str, Any] = {
-    "group.id": "none",  # it must have one, and never joins it
+    "group.id": "none",  # required, and never joined
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",  # aiokafka resets
     "isolation.level": "read_committed",
-    "enable.partition.eof": True,  # says how far a partition is read where its last records are not delivered
+    "enable.partition.eof": True,  # tells how far a partition was read if its last records are not delivered
     "check.crcs": False,
     "fetch.error.backoff.ms": 50,
     "fetch.queue.backoff.ms": 5,
@@ -54,21 +56,22 @@ _DEFAULTS: Mapping[str, Any] = {
 
 
 class Loss(NamedTuple):
-    """Records that were deleted before they were read: those before `end`; where that is None nobody knows how many."""
+    """Records that were deleted before they were read: those before offset `end`; None if their number is unknown."""
 
     tp: TP
     first: int
     end: int | None
 
-    def __str__(self) -> str:
-        place = f"{self.tp.topic}[{self.tp.partition}]"
+    @property
+    def reason(self) -> str:
+        """Why they were lost."""
         if self.end is None:
-            why = "the topic was deleted and created again, or has lost its end"
-            return f"{place} from offset {self.first} on, if there were any: {why}"
-        return f"{place} offsets {self.first} to {self.end - 1}: deleted by retention before they were read"
+            return "the topic was deleted and created again, or its last records were lost"
+        return "deleted by retention before they were read"
 
-
-_get_headers = methodcaller("headers")
+    def __str__(self) -> str:
+        offsets = f"offsets {self.first} and later" if self.end is None else f"offsets {self.first} to {self.end - 1}"
+        return f"{self.tp.topic}[{self.tp.partition}] {offsets}: {self.reason}"
 
 
 class _Fields(NamedTuple):
@@ -80,81 +83,68 @@ class _Fields(NamedTuple):
     key: bytes | None
     value: bytes | None
     names: tuple[str, ...]  #: of its headers
-    values: tuple[bytes | None, ...]
+    values: tuple[bytes | None, ...]  #: of its headers
 
 
 class Fetched(_Fields):
-    """A record as Faust and the batches want it. Very many may wait, so they share what is the same in all of them."""
+    """A record as Faust and `Batch` expect it. Very many may wait in memory, so they share equal headers."""
 
     __slots__ = ()
 
-    # These are Faust's, and nobody asks for them.
+    # Faust expects these attributes, and nothing reads them.
     checksum = None
     serialized_key_size = serialized_value_size = 0
 
     @property
     def headers(self) -> list[tuple[str, bytes | None]]:
-        """Names and values, as they came."""
+        """Names and values in the order of the record."""
         return list(zip(self.names, self.values, strict=True))
 
 
 @lru_cache(maxsize=1024)
-def _once(thing: T) -> T:
-    """Half of the headers are the same in all records of a topic: so they are there once, however many wait."""
+def _shared(thing: T) -> T:
+    """The first object that is equal to this one. Half of the headers are the same in all records of a topic."""
     return thing
 
 
-def headers_of(message: Any) -> Sequence[tuple[str, bytes | None]]:
-    """The headers of librdkafka's message, without those whose name is not UTF-8.
-
-    For these its Python client sets an error and returns tuples that lack the name; to touch one ends the process.
-    After a call of a `methodcaller` CPython looks for an error, after a direct call it does not always. The garbage
-    collector's view of a tuple holds only what is there.
-    """
-    try:
-        headers: Sequence[tuple[str, bytes | None]] = _get_headers(message) or ()
-        return headers
-    except (SystemError, UnicodeDecodeError):
-        log.warning("%s[%s]@%s: header name is not UTF-8", message.topic(), message.partition(), message.offset())
-        return [header for header in _get_headers(message) or () if len(get_referents(header)) == 2]
-
-
 class Fetcher:
-    """Made, used and closed in one event loop. `states` are aiokafka's, by partition: each has a `position`."""
+    """Created, used and closed in one event loop. `states` are aiokafka's, by partition: each has a `position`."""
 
     def __init__(
         self, bootstrap: str, wait_ms: int, on_loss: Callable[[Loss], None] | None = None, **settings: Any
     ) -> None:
         own = {"bootstrap.servers": bootstrap, "fetch.wait.max.ms": wait_ms}
-        self._client: Any = Consumer({**_DEFAULTS, **own, **settings}, logger=log)
+        self._client: Any = Consumer({**_DEFAULTS, **own, **settings}, logger=librdkafka_log)
         self.brokers = Brokers(self._client)
-        self._next: dict[TP, int] = {}  #: the partitions that are read, and from where they go on
-        self._passed: dict[TP, tuple[int, int]] = {}  #: see take_passed
-        self._lost: dict[TP, int] = {}  #: positions that were not there, until it is known what is
-        self._reached: dict[TP, int] = {}  #: how far each partition was ever read
-        self._restarted: set[TP] = set()  #: reported as lost since the last `report_replaced`
+        self._next: dict[TP, int] = {}  #: the partitions that are read, and the next offset of each
+        self._skipped: dict[TP, tuple[int, int]] = {}  #: see take_skipped
+        self._missing: dict[TP, int] = {}  #: positions that do not exist, until aiokafka has reset them
+        self._reached: dict[TP, int] = {}  #: the highest position of each partition since the start
+        self._restarted: set[TP] = set()  #: partitions whose restart was reported since the last `report_replaced`
         self._on_loss = on_loss
         self._thread = ThreadPoolExecutor(1, "fetcher")
-        # Else librdkafka looks for the leaders of what it is told to read half a second later.
-        self._thread.submit(self.brokers.lost, None, MEET_S)
+        # Without this request librdkafka looks up the leaders of a first assignment half a second later.
+        self._thread.submit(self.brokers.are_unreachable, None, WARM_UP_TIMEOUT_S)
 
-    async def fetch(self, states: Mapping[TP, Any], timeout_s: float, most: int = MOST) -> dict[TP, list[Fetched]]:
-        """The next records of these partitions, and their positions moved behind them; nothing after `timeout_s`."""
-        self._follow(states)
+    async def fetch(
+        self, states: Mapping[TP, Any], timeout_s: float, max_records: int = MAX_RECORDS
+    ) -> dict[TP, list[Fetched]]:
+        """The next records of these partitions, whose positions are advanced; empty after `timeout_s`."""
+        self._assign(states)
         loop = asyncio.get_running_loop()
         try:
-            messages = await loop.run_in_executor(self._thread, self._take, min(timeout_s, WAIT_S), most)
-        except BaseException:  # what was taken is lost: begin anew from the positions
+            messages = await loop.run_in_executor(self._thread, self._poll, min(timeout_s, MAX_POLL_S), max_records)
+        except BaseException:  # polled records are gone: read them again, from the positions
             self._client.unassign()
-            self._next, self._passed = {}, {}
+            self._next, self._skipped = {}, {}
             raise
-        return self._sorted(states, messages)
+        return self._by_partition(states, messages)
 
-    def _follow(self, states: Mapping[TP, Any]) -> None:
-        """Read what is to be read, from where it is to be read."""
+    def _assign(self, states: Mapping[TP, Any]) -> None:
+        """Let librdkafka read these partitions from these positions."""
         wanted = {tp: state.position for tp, state in states.items() if state.has_valid_position}
-        if self._lost:
-            self._report_lost(states, wanted)
+        if self._missing:
+            self._report_missing(states, wanted)
         if wanted == self._next:
             return
         gone = [tp for tp, offset in self._next.items() if wanted.get(tp) != offset]
@@ -165,28 +155,34 @@ class Fetcher:
             self._client.incremental_assign(new)
         self._next = wanted
 
-    def _report_lost(self, states: Mapping[TP, Any], wanted: Mapping[TP, int]) -> None:
-        """Now it is known from where on there are records."""
-        for tp, first in list(self._lost.items()):
+    def _report_missing(self, states: Mapping[TP, Any], wanted: Mapping[TP, int]) -> None:
+        """Report what was lost at positions that did not exist, now that aiokafka has reset them."""
+        for tp, first in list(self._missing.items()):
             if tp in states and tp not in wanted:
-                continue  # aiokafka still asks
-            del self._lost[tp]
-            if tp in wanted and wanted[tp] != first:  # else nothing was read yet, or has come since
+                continue  # the reset is still under way
+            del self._missing[tp]
+            if tp in wanted and wanted[tp] != first:  # equal: nothing was read before, or the records exist by now
                 loss = Loss(tp, first, wanted[tp] if wanted[tp] > first else None)
                 if loss.end is not None:  # committed past, so that a restart does not report it again
-                    self._passed[tp] = first, loss.end
+                    self._skipped[tp] = first, loss.end
                 else:
                     self._restarted.add(tp)
                     self._reached.pop(tp, None)
                 self._report(loss)
 
     def _report(self, loss: Loss) -> None:
-        losses.error("records are lost: %s", loss)
+        log.error(
+            "records are lost",
+            partition=f"{loss.tp.topic}[{loss.tp.partition}]",
+            first_offset=loss.first,
+            last_offset=None if loss.end is None else loss.end - 1,
+            reason=loss.reason,
+        )
         if self._on_loss is not None:
             self._on_loss(loss)
 
     def report_replaced(self, topics: Collection[str]) -> None:
-        """Report what these topics held that were created again, as far as it was read, unless that is done already.
+        """Report the records of these topics, which were deleted and recreated, unless that was done already.
 
         A rebalance may have reset the positions since, so what counts is how far each partition was ever read.
         """
@@ -196,22 +192,24 @@ class Fetcher:
                 self._report(Loss(tp, reached, None))
         self._restarted.clear()
 
-    def take_passed(self) -> dict[TP, tuple[int, int]]:
-        """By partition, from where to where nothing was delivered at its end, since this was asked last."""
-        passed, self._passed = self._passed, {}
-        return passed
+    def take_skipped(self) -> dict[TP, tuple[int, int]]:
+        """By partition, the offsets (first, end) that are not delivered and end where it was read to, since the last
+        call: transaction markers, aborted records, deleted ones.
+        """
+        skipped, self._skipped = self._skipped, {}
+        return skipped
 
-    def forget_passed(self, tp: TP) -> None:
-        """What was fetched before it is put back."""
-        self._passed.pop(tp, None)
+    def forget_skipped(self, tp: TP) -> None:
+        """The records before them were put back and will be fetched again, and these with them."""
+        self._skipped.pop(tp, None)
 
-    def _take(self, timeout_s: float, most: int) -> list[Any]:
-        """In the other thread: wait for one, and take all that are there by then."""
+    def _poll(self, timeout_s: float, max_records: int) -> list[Any]:
+        """In the fetcher's thread: wait for a message, and take all that have arrived by then."""
         first = self._client.poll(timeout_s)
-        return [] if first is None else [first, *self._client.consume(most - 1, 0)]
+        return [] if first is None else [first, *self._client.consume(max_records - 1, 0)]
 
-    def _sorted(self, states: Mapping[TP, Any], messages: list[Any]) -> dict[TP, list[Fetched]]:
-        """By partition; without those that were sought meanwhile."""
+    def _by_partition(self, states: Mapping[TP, Any], messages: list[Any]) -> dict[TP, list[Fetched]]:
+        """The fetched records by partition, without partitions that were sought since the fetch began."""
         found: dict[TP, list[Fetched]] = {}
         ends: dict[TP, int] = {}
         tp = TP("", -1)
@@ -223,23 +221,24 @@ class Fetcher:
                 if error.code() == KafkaError._PARTITION_EOF:
                     ends[tp] = message.offset()
                 else:
-                    self._failed(states, tp, error)
+                    self._on_error(states, tp, error)
                 continue
             kind, at = message.timestamp()
             headers = headers_of(message)
-            names, values = _once(tuple([name for name, _ in headers])), tuple([_once(value) for _, value in headers])
+            names = _shared(tuple([name for name, _ in headers]))
+            values = tuple([_shared(value) for _, value in headers])
             found.setdefault(tp, []).append(
                 Fetched(tp.topic, number, message.offset(), at, kind - 1, message.key(), message.value(), names, values)
             )
-        found = {tp: run for tp, run in found.items() if self._moved(states.get(tp), tp, run[-1].offset + 1)}
+        found = {tp: run for tp, run in found.items() if self._advance(states.get(tp), tp, run[-1].offset + 1)}
         for tp, end in ends.items():
             first = self._next.get(tp, end)
-            if first < end and self._moved(states.get(tp), tp, end):
-                self._passed[tp] = self._passed.get(tp, (first, end))[0], end
+            if first < end and self._advance(states.get(tp), tp, end):
+                self._skipped[tp] = self._skipped.get(tp, (first, end))[0], end
         return found
 
-    def _moved(self, state: Any, tp: TP, position: int) -> bool:
-        """Move the position of a partition behind what was found; False if it was sought meanwhile."""
+    def _advance(self, state: Any, tp: TP, position: int) -> bool:
+        """Move the position of a partition past what was fetched; False if it was sought since the fetch began."""
         if state is None or not state.has_valid_position or state.position != self._next.get(tp):
             return False
         self._next[tp] = position
@@ -247,16 +246,16 @@ class Fetcher:
         state.consumed_to(position)
         return True
 
-    def _failed(self, states: Mapping[TP, Any], tp: TP, error: Any) -> None:
-        """A position that is not there any more: from the beginning; everything else librdkafka tries again."""
-        log.warning("%s[%s]: %s", tp.topic, tp.partition, error)
+    def _on_error(self, states: Mapping[TP, Any], tp: TP, error: Any) -> None:
+        """Reset a position that does not exist to the beginning; librdkafka retries everything else."""
+        librdkafka_log.warning("fetch failed: partition=%s[%s] error=%s", tp.topic, tp.partition, error)
         if error.code() == KafkaError._AUTO_OFFSET_RESET and tp in self._next:
-            # librdkafka stands still there: it has to be told again where to read, even if that is the same offset.
-            self._lost[tp] = self._next.pop(tp)
+            # librdkafka has stopped reading it, and has to be assigned again even at the same offset.
+            self._missing[tp] = self._next.pop(tp)
             self._client.incremental_unassign([TopicPartition(*tp)])
             states[tp].await_reset(OffsetResetStrategy.EARLIEST)
 
     async def close(self) -> None:
-        """End."""
+        """Close the client."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self.brokers.close)
         self._thread.shutdown(wait=False)

@@ -1,57 +1,57 @@
-"""Let aiokafka read records with header names that are not UTF-8.
+"""Lets aiokafka read records whose header names are not UTF-8.
 
-Kafka takes any bytes as a name, and some clients write them. aiokafka raises UnicodeDecodeError for the whole batch,
-each time: one such record keeps everything after it from being read. Here each byte of such a name that is not ASCII
-is replaced by `?` before the batch is decoded.
+Kafka accepts any bytes as a header name, and some clients write them. aiokafka raises UnicodeDecodeError for the whole
+batch, each time: one such record blocks everything after it. Here each non-ASCII byte of such a name is replaced by `?`
+before the batch is decoded.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from aiokafka.consumer import fetcher
-from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint_py as decode_varint
 
-#: Of a batch: its length follows its base offset, and does not count these two.
+from saga_app.stream.upstream.aiokafka import raw_batch, read_batches_with
+
+#: The length of a batch follows its base offset, and does not include these two fields (bytes).
 _LENGTH, _OVERHEAD = slice(8, 12), 12
 
 
 def install() -> None:
-    """For all of aiokafka's consumers in this process."""
-    fetcher.MemoryRecords = Records
+    """For all aiokafka consumers of this process."""
+    read_batches_with(Records)
 
 
 class Records:
-    """As `aiokafka.record.memory_records.MemoryRecords`: the batches of a fetched run."""
+    """The batches of a fetch response; same interface as aiokafka's `MemoryRecords`."""
 
     def __init__(self, data: bytes) -> None:
-        self._data, self._at = memoryview(data), 0
+        self._data, self._position = memoryview(data), 0
         self._records = MemoryRecords(data)
 
     def size_in_bytes(self) -> int:
-        """Of all batches."""
+        """Size of all batches."""
         size: int = self._records.size_in_bytes()
         return size
 
     def has_next(self) -> bool:
         """Whether there is another batch."""
-        there: bool = self._records.has_next()
-        return there
+        found: bool = self._records.has_next()
+        return found
 
     def next_batch(self) -> "_Batch":
         """The next batch."""
-        data = self._data[self._at :]
+        data = self._data[self._position :]
         size = _OVERHEAD + int.from_bytes(data[_LENGTH])
-        self._at += size
+        self._position += size
         return _Batch(self._records.next_batch(), data[:size])
 
 
 class _Batch:
-    """As aiokafka's batch: an iterator over its records. It also asks a control batch for its first one."""
+    """Same interface as aiokafka's batch: an iterator over its records. `next()` is called for control batches."""
 
     def __init__(self, batch: Any, data: memoryview) -> None:
-        self._batch, self._raw = batch, data
+        self._batch, self._data = batch, data
         self._records: Iterator[Any] | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -69,31 +69,31 @@ class _Batch:
         try:
             return list(self._batch)
         except UnicodeDecodeError:
-            return _repaired(self._raw)
+            return _repaired(self._data)
 
 
 def _repaired(data: memoryview) -> list[Any]:
-    batch: Any = _DefaultRecordBatchPy(data)
-    batch._maybe_uncompress()
-    at = batch._pos
-    for _ in range(batch._num_records):
-        at = _repair(batch._buffer, at)
-    return list(batch)
+    batch = raw_batch(data)
+    position = batch.first_position
+    for _ in range(batch.record_count):
+        position = _repair(batch.buffer, position)
+    return list(batch.records)
 
 
-def _repair(buffer: bytearray, at: int) -> int:
+def _repair(buffer: bytearray, position: int) -> int:
     """Make the header names of the record at this position ASCII; returns the position of the next record."""
-    length, at = decode_varint(buffer, at)
-    end: int = at + length
-    _, at = decode_varint(buffer, at + 1)  # after the attributes: the time
-    _, at = decode_varint(buffer, at)  # the offset
+    length, position = decode_varint(buffer, position)
+    end: int = position + length
+    _, position = decode_varint(buffer, position + 1)  # the timestamp, after one byte of attributes
+    _, position = decode_varint(buffer, position)  # the offset
     for _ in ("key", "value"):
-        size, at = decode_varint(buffer, at)
-        at += max(size, 0)
-    count, at = decode_varint(buffer, at)
+        size, position = decode_varint(buffer, position)
+        position += max(size, 0)
+    count, position = decode_varint(buffer, position)
     for _ in range(count):
-        size, at = decode_varint(buffer, at)
-        buffer[at : at + size] = bytes(byte if byte < 0x80 else ord("?") for byte in buffer[at : at + size])
-        size, at = decode_varint(buffer, at + size)
-        at += max(size, 0)
+        size, position = decode_varint(buffer, position)
+        name = buffer[position : position + size]
+        buffer[position : position + size] = bytes(byte if byte < 0x80 else ord("?") for byte in name)
+        size, position = decode_varint(buffer, position + size)
+        position += max(size, 0)
     return end

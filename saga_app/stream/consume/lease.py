@@ -1,32 +1,38 @@
-"""A worker that the group has given up on must not write rows: the lease.
+"""Fencing: a worker that its group may have expelled must not write rows. The lease limits how long it may.
 
-A process that is frozen (SIGSTOP, VM pause, swap storm) for longer than the session
-timeout loses its partitions without knowing it.  When it wakes, what is still in its
-producer would land in the changelog after the new owner's rows, and an old row would
-overwrite a newer one for good.  The session is therefore split in two:
+A process that is frozen (SIGSTOP, VM pause, swapping) for longer than the session timeout loses its partitions without
+noticing. When it continues, the rows in its producer would be appended to the changelog after those of the new owner,
+and an old row would replace a newer one for good. So the session timeout is split in two:
 
-    a row is handed to librdkafka only within `age_s` of the last acknowledged heartbeat,
-    and librdkafka gives up on it `session - age_s` later (delivery.timeout.ms),
+    a row is handed to librdkafka only within `age_s` after the last acknowledged heartbeat was sent,
+    and librdkafka gives up on it `session - age_s` later (delivery.timeout.ms).
 
-so that it is either on its way before the session can have ended, or never.  In doubt rows
-are held until the coordinator's next verdict; a lost membership fails them and crashes the worker.
+A row is therefore sent before the session can have expired, or not at all. When the lease has expired, rows are held
+until the next heartbeat is acknowledged; after a lost membership they fail, which crashes the worker.
 
-What is left: librdkafka looks at the timeout when it builds a request, not when it writes
-it to the socket, some ten microseconds later.  What gets through there is mended by the new owner: mender.py.
+A gap of some ten microseconds remains: librdkafka checks the timeout when it builds a request, not when it writes the
+request to the socket. `ChangelogRepair` of the new owner corrects what passes there.
 
-A heartbeat that is not answered would hold the rows for aiokafka's request timeout (30 s), and the broker answers
-one request after the other: after a session without an answer the connection is closed, and the next goes out anew.
+An unanswered heartbeat would hold the rows for aiokafka's request timeout (30 s), because a broker answers the requests
+of a connection in order. So after a session timeout without an answer the connection is closed, and the next heartbeat
+uses a new one.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from aiokafka.client import ConnectionGroup
+import structlog
 
-log = logging.getLogger(__name__)
+from saga_app.stream.upstream.aiokafka import (
+    SendHeartbeat,
+    coordinator_connection,
+    on_membership_lost,
+    wrap_heartbeat,
+)
+
+log = structlog.get_logger()
 
 
 class Fenced(Exception):
@@ -34,57 +40,55 @@ class Fenced(Exception):
 
 
 class Lease:
-    """Written by the consumer's thread (heartbeats), read by the event loop."""
+    """The right to write rows. Renewed by the consumer's thread (heartbeats), checked by the event loop."""
 
     def __init__(self, session_s: float, heartbeat_s: float, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self.session_s = session_s
         self.age_s = min(session_s / 2, 2 * heartbeat_s)
         self.row_timeout_s = session_s - self.age_s
-        self.renewed = clock()
-        self.lost = False
+        self.renewed_at = clock()
+        self.membership_lost = False
 
     def renew(self, at: float | None = None) -> None:
-        """The coordinator answered a request that was sent at `at` (monotonic seconds)."""
-        self.renewed = self._clock() if at is None else at
-        self.lost = False
+        """The coordinator has acknowledged a request that was sent at `at` (monotonic seconds; None: now)."""
+        self.renewed_at = self._clock() if at is None else at
+        self.membership_lost = False
 
     def watch(self, coordinator: Any) -> None:
-        """Learn of heartbeats and of lost membership from aiokafka's group coordinator."""
-        beat, reset = coordinator._do_heartbeat, coordinator.reset_generation
+        """Follow the heartbeats and the membership of aiokafka's group coordinator."""
 
-        async def heartbeat() -> bool:
-            sent = self._clock()
-            overdue = asyncio.get_running_loop().call_later(self.session_s, _hang_up, coordinator)
+        async def heartbeat(send: SendHeartbeat) -> bool:
+            sent_at = self._clock()
+            overdue = asyncio.get_running_loop().call_later(self.session_s, _close_connection, coordinator)
             try:
-                ok: bool = await beat()
+                acknowledged = await send()
             finally:
                 overdue.cancel()
-            if ok:
-                self.renew(sent)
-            return ok
+            if acknowledged:
+                self.renew(sent_at)
+            return acknowledged
 
-        def reset_generation() -> None:
-            self.lost = True
-            reset()
+        def lose_membership() -> None:
+            self.membership_lost = True
 
-        coordinator._do_heartbeat, coordinator.reset_generation = heartbeat, reset_generation
+        wrap_heartbeat(coordinator, heartbeat)
+        on_membership_lost(coordinator, lose_membership)
 
     @property
     def silent_s(self) -> float:
-        """How long ago the coordinator has answered (seconds)."""
-        return self._clock() - self.renewed
+        """Time since the last acknowledged request was sent (seconds)."""
+        return self._clock() - self.renewed_at
 
     def holds(self) -> bool:
-        """Whether rows may be sent; False while that is in doubt."""
-        if self.lost:
+        """Whether rows may be sent; False while the lease has expired. Raises `Fenced` after a lost membership."""
+        if self.membership_lost:
             raise Fenced("this worker lost its group membership; another one owns its partitions")
         return self.silent_s <= self.age_s
 
 
-def _hang_up(coordinator: Any) -> None:
-    """Close the connection to the group's coordinator, which fails what waits for an answer there."""
-    log.warning("the coordinator has not answered a heartbeat: a new connection")
-    connection = coordinator._client._conns.get((coordinator.coordinator_id, ConnectionGroup.COORDINATION))
+def _close_connection(coordinator: Any) -> None:
+    log.warning("heartbeat unanswered, reconnecting to the group coordinator")
+    connection = coordinator_connection(coordinator)
     if connection is not None:
         connection.close()

@@ -1,4 +1,4 @@
-"""What was fetched and is not yet committed, in fetch order per partition."""
+"""The fetched and uncommitted batches of each partition, in the order in which they were fetched."""
 
 import asyncio
 from collections import defaultdict, deque
@@ -11,13 +11,12 @@ from saga_app.stream.consume.batch import Batch
 
 
 class Ledger:
-    """Open batches of all assigned partitions, and the bound on unfinished records.
+    """The open batches of all assigned partitions, and the limit of unfinished records.
 
-    Faust's own bookkeeping keeps lists of acked offsets and fills the holes between them by
-    guessing.  Here nothing is guessed: a partition's open batches stay in the order in which
-    they were fetched, so holes in the offsets (compaction, transaction markers) do not matter,
-    and the committable offset is that of the first record that is not finished.  A hole at the end of a partition is
-    made known by `passed`.
+    Faust keeps lists of acknowledged offsets and has to guess what gaps between them mean. Here the open batches of a
+    partition stay in fetch order, so gaps in the offsets (compaction, transaction markers) do not matter: the
+    committable offset is that of the first unfinished record. Offsets at the end of a partition that are not delivered
+    are reported with `skip`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -29,21 +28,21 @@ class Ledger:
         self._floor: dict[TP, int] = {}
 
     def add(self, batch: Batch) -> Batch:
-        """Take responsibility for a batch that was just fetched."""
+        """Add a batch that was just fetched; returns it."""
         batch.on_finish = self._release
         first, tp = batch.records[0].offset, batch.tp
         if first < self._end(tp):
-            self._start_again(tp, first)
+            self._restart(tp, first)
         self._committed.setdefault(tp, first)
         self._open[batch.tp].append(batch)
         self.inflight += len(batch.records)
         return batch
 
-    def passed(self, tp: TP, first: int, end: int) -> None:
-        """From `first` to before `end` nothing is delivered: transaction markers, aborted records, deleted ones."""
+    def skip(self, tp: TP, first: int, end: int) -> None:
+        """No record is delivered at offsets `first` to `end - 1`: transaction markers, aborted or deleted records."""
         batches = self._open[tp]
         if not batches and end < self._end(tp):
-            self._start_again(tp, first)
+            self._restart(tp, first)
         self._committed.setdefault(tp, first)
         if batches:
             batches[-1].offset = max(batches[-1].offset, end - 1)
@@ -51,14 +50,14 @@ class Ledger:
             self._floor[tp] = max(self._floor.get(tp, 0), end)
 
     def _end(self, tp: TP) -> int:
-        """Behind everything of this partition that was fetched or passed."""
+        """The offset after everything of this partition that was fetched or skipped."""
         batches = self._open[tp]
         return batches[-1].offset + 1 if batches else max(self._floor.get(tp, 0), self._committed.get(tp, 0))
 
-    def _start_again(self, tp: TP, first: int) -> None:
-        """The topic was deleted and created again: its offsets are lower than those of before, and all that count."""
+    def _restart(self, tp: TP, first: int) -> None:
+        """The topic was deleted and recreated: from now on only the offsets of the new one count, which are lower."""
         for batch in self._open[tp]:
-            batch.replaced(first)
+            batch.mark_topic_recreated(first)
         self._floor[tp] = self._committed[tp] = first
 
     def _release(self, count: int) -> None:
@@ -68,12 +67,12 @@ class Ledger:
 
     @property
     def room(self) -> int:
-        """How many records may be fetched; 0 until an eighth is free, so that batches do not shrink to one."""
+        """How many records may be fetched; 0 until an eighth is free, so that batches do not shrink to one record."""
         free = self.limit - self.inflight
         return free if free * 8 >= self.limit else 0
 
     async def wait_for_room(self, timeout_s: float) -> bool:
-        """Backpressure: wait until records may be fetched, at most `timeout_s`."""
+        """Backpressure: wait until records may be fetched; False after `timeout_s`."""
         if not self.room:
             self._room.clear()
             try:
@@ -83,7 +82,7 @@ class Ledger:
         return True
 
     def committable(self) -> dict[TP, int]:
-        """Offsets that moved since the last successful commit; never past unfinished work."""
+        """Offsets that have advanced since the last successful commit; never past unfinished work."""
         moved = {}
         for tp, batches in self._open.items():
             while batches and not batches[0].left:
@@ -93,36 +92,37 @@ class Ledger:
                 moved[tp] = offset
         return moved
 
-    def committed(self, offsets: dict[TP, int]) -> None:
-        """The broker has these offsets.  Partitions forgotten meanwhile are left alone."""
+    def mark_committed(self, offsets: dict[TP, int]) -> None:
+        """The broker has committed these offsets. Partitions that were forgotten since are ignored."""
         self._committed.update((tp, offset) for tp, offset in offsets.items() if tp in self._committed)
 
     def tasks(self) -> set[asyncio.Future[Any]]:
-        """All unfinished work."""
+        """The tasks of all unfinished batches."""
         return {t for batches in self._open.values() for b in batches if b.left for t in b.tasks if not t.done()}
 
     def close(self) -> None:
-        """The partitions are about to be given back: what is under way may end, nothing more of it is begun."""
+        """The partitions are being revoked: running tasks may finish, no others are started."""
         for batches in self._open.values():
             for batch in batches:
                 batch.open = False
 
-    def lost(self) -> Batch | None:
-        """A batch that nobody works on although its successor was taken: Faust has dropped it on the way."""
+    def overtaken_batch(self) -> Batch | None:
+        """A batch that was not started although its successor was: Faust has dropped its message."""
         for batches in self._open.values():
-            if len(batches) > 1 and batches[0].idle and not batches[1].idle:
+            if len(batches) > 1 and batches[0].is_unstarted and not batches[1].is_unstarted:
                 return batches[0]
         return None
 
     def oldest_s(self, now: float) -> float:
-        """How long the first unfinished batch of any partition has been here, in seconds: so long is its partition's
-        commit held back.  `now` is monotonic; a batch has one age, that of its fetch.
+        """Age of the oldest unfinished batch, which is how long the commits of its partition have been held back.
+
+        `now`: monotonic seconds. The age of a batch counts from its fetch.
         """
         first = (next((b for b in batches if b.left), None) for batches in self._open.values())
-        return max((now - batch.taken_at for batch in first if batch), default=0.0)
+        return max((now - batch.fetched_at for batch in first if batch), default=0.0)
 
     def forget(self, tps: Iterable[TP] | None = None) -> None:
-        """Drop the bookkeeping of revoked or sought partitions; their records will be fetched again."""
+        """Drop the batches of revoked or sought partitions (None: of all); their records will be fetched again."""
         for tp in list(self._open) if tps is None else tps:
             for batch in self._open.pop(tp, ()):
                 batch.live = False

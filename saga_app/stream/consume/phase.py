@@ -1,4 +1,4 @@
-"""Where a worker stands between two assignments."""
+"""The phases of a worker between two assignments."""
 
 import enum
 
@@ -6,12 +6,11 @@ import enum
 class Phase(enum.Enum):
     """What may be fetched.
 
-    Faust resumes the streams before it seeks, and clears the agents' queues after that, so that what
-    is fetched in between is lost until the next seek; and it can finish one rebalance in the middle of
-    the next.  Hence the phases.
+    Faust resumes the streams before it seeks and clears the queues of the agents afterwards, so records that are
+    fetched in between would be lost until the next seek. It can also complete one rebalance during the next.
     """
 
-    REVOKED = "nothing: between two assignments"
+    REVOKED = "nothing"
     RESTORING = "changelogs"
-    SOUGHT = "changelogs: the streams are at their committed offsets, the agents' queues not yet cleared"
-    STREAMING = "everything"
+    POSITIONED = "changelogs, streams are about to resume"  # sought, and the agents' queues are not cleared yet
+    STREAMING = "changelogs and streams"

@@ -1,13 +1,15 @@
-"""Runs the records of a batch: one after the other in one task, as long as no handler has to wait.
+"""Runs handlers on the records of batches.
 
-When one waits, each of the records behind it gets a task of its own, so that a slow one holds up no other: what need
-not wait costs no task, no timer and no receipt of its own. Neither does what only waits for a time: its handler answers
-`RetryLater`, and is called again then. So a hundred thousand of them are hardly more than their records.
-A record is done when its handler has returned and everything it sent is acknowledged.
-A handler that fails does not get its record acknowledged: the worker crashes and the record
-is delivered again.  What may fail for good (a bad payload, a policy that says no) is the
-handler's to catch and to send to a dead letter topic.  What the broker refuses for good is
-handed to `on_refusal`, together with the one record that sent it.
+The records of a batch are handled one after the other in one task, as long as no handler has to wait. When one waits,
+each record after it gets a task of its own, so that a slow record does not block others, and a record that does not
+wait costs no task, no timer and no `Outputs` of its own. A record that only waits for a time costs none either: its
+handler returns `RetryLater` and is called again then. A hundred thousand of them take little more memory than their
+records.
+
+A record is done when its handler has returned and everything it sent is acknowledged. When a handler raises, its record
+is not acknowledged: the worker crashes and the record is delivered again. A handler has to catch what fails permanently
+(an invalid payload, a policy decision) and send it to a dead letter topic. Messages that the broker refuses permanently
+are passed to `on_refusal` together with the record that sent them.
 """
 
 import asyncio
@@ -15,42 +17,46 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from itertools import count
 from typing import Any, cast
 
+import structlog
 from faust.types import TP, AppT, EventT, StreamT
 
 from saga_app.stream.consume.batch import Batch
 from saga_app.stream.consume.delay_queue import DelayQueue, RetryLater
-from saga_app.stream.consume.drain_queue import events
+from saga_app.stream.consume.drain_queue import drain_events
 from saga_app.stream.consume.eager import Eager
-from saga_app.stream.produce.batching_producer import TICK_S
+from saga_app.stream.produce.batching_producer import BURST_INTERVAL_S
 from saga_app.stream.produce.outputs import Outputs
 from saga_app.stream.produce.refusal import Refused
 from saga_app.stream.transport import Transport
 
-#: How often it is looked, within the time that acknowledgements may take, whether they have taken longer.
-WATCHES = 20
+log = structlog.get_logger()
+
+#: How many times per `ack_s` the age of unacknowledged outputs is checked.
+ACK_CHECKS = 20
 
 #: Sends with `outputs.send(topic, key, value)` and `table.write(outputs, partition, key, value)`, which never wait.
-#: A plain function or a coroutine function; records that did not have to wait share one `Outputs`. A handler that
-#: returns `RetryLater` is called again with its `state` (never None) as the fourth argument and with new `Outputs`,
-#: once what it sent before is acknowledged; it is not called again if the partition has been revoked.
+#: A function or a coroutine function, called with outputs, batch and record; records that did not have to wait share
+#: one `Outputs`. After `RetryLater` it is called again with its `state` (never None) as the fourth argument and with
+#: new `Outputs`, once what it sent before is acknowledged; it is not called again if the partition has been revoked.
 Handler = Callable[..., Coroutine[Any, Any, RetryLater | None] | RetryLater | None]
 
-#: Called with a new receipt, the record, the refusals of what it sent, and how often this was called for the record
-#: before. It sends what takes the place of the record (a dead letter) and returns True: then the record is done; or it
-#: returns False: nothing is missing that matters. If what it sends is refused as well, it is called again.
+#: Called with new outputs, the record, the refusals of what it sent, and the number of previous calls for this record.
+#: It sends what replaces the record (a dead letter) and returns True: the record is done. Or it returns False: only
+#: what need not be sent was refused. It is called again if what it sends is refused too.
 OnRefusal = Callable[[Outputs, Any, Sequence[Refused], int], Coroutine[Any, Any, bool]]
 
-#: A record by its number in its batch, and the state that its handler wants to have back (None the first time).
+#: The number of a record in its batch, and the state that its handler is called with (None the first time).
 Item = tuple[int, Any]
 
 
 class Pool:
     """`await Pool(app, handler).run(stream)` is the whole body of an agent.
 
-    timeout_s: how long a handler may take (None: for ever), lags and retries included;
-    ack_s: how long the acknowledgements may take after it, an outage of the broker included (longer than the
-    transport's send_s).  Beyond either the worker crashes;
-    on_refusal: what to do about a record whose output the broker refuses; without it the worker crashes.
+    timeout_s: how long a handler may take, lags and retries included (None: no limit)
+    ack_s: how long acknowledgements may take after it, a broker outage included (longer than the transport's send_s)
+    on_refusal: what to do about a record whose output the broker refused; None: crash the worker
+
+    The worker crashes when either time is exceeded.
     """
 
     def __init__(
@@ -66,21 +72,21 @@ class Pool:
         self.on_refusal = on_refusal
         self.timeout_s = timeout_s
         self.ack_s = ack_s
-        self._unsettled: dict[Outputs, float] = {}  #: since when each waits, the oldest first
-        self._watch: asyncio.TimerHandle | None = None
-        self._wheel = DelayQueue(self._again)
-        self._begun: set[TP] = set()  #: partitions of which a batch was begun in this turn of the loop
+        self._unsettled: dict[Outputs, float] = {}  #: since when each waits for acknowledgements, oldest first
+        self._ack_timer: asyncio.TimerHandle | None = None
+        self._delayed = DelayQueue(self._resume)
+        self._begun: set[TP] = set()  #: partitions of which a batch was started in this iteration of the loop
 
     @property
     def _transport(self) -> Transport:
         return cast(Transport, self.app.transport)
 
     async def run(self, stream: StreamT[Any]) -> None:
-        """Take batches until the agent is stopped; never blocks on slow handlers, the ledger bounds them."""
+        """Take batches until the agent is stopped; slow handlers do not block it, the ledger limits their number."""
         try:
-            async for event in events(self.app, stream):
+            async for event in drain_events(self.app, stream):
                 await self._take(stream, event)
-        except Exception as error:  # a restarted agent would leave this batch behind for ever
+        except Exception as error:  # Faust would restart the agent without this batch
             await self.app.crash(error)
             raise
 
@@ -89,14 +95,14 @@ class Pool:
         if batch.refcount > 1:
             raise RuntimeError(f"{batch.topic} has {batch.refcount} agents; one would acknowledge for the other")
         while self._transport.full:
-            await asyncio.sleep(TICK_S)
-        await self._turn(batch.tp)
+            await asyncio.sleep(BURST_INTERVAL_S)
+        await self._wait_for_turn(batch.tp)
         self._begin(stream, event, [(index, None) for index in range(len(batch.records))])
 
-    async def _turn(self, tp: TP) -> None:
-        """Batches of a partition begin in turn: each is through, or has tasks of its own, before the next.
+    async def _wait_for_turn(self, tp: TP) -> None:
+        """Start the batches of a partition in order: each is finished, or has its own tasks, before the next starts.
 
-        Those of different partitions need no turn of the loop for each: many small ones would queue up for it.
+        Batches of different partitions start in one iteration of the loop: many small ones would wait for it.
         """
         if tp in self._begun:
             await asyncio.sleep(0)
@@ -107,7 +113,7 @@ class Pool:
     def _begin(self, stream: StreamT[Any], event: EventT[Any], items: Sequence[Item]) -> None:
         waiting = iter(items)
         self._start(stream, event, waiting)
-        # By then it is through, or a handler has to wait.
+        # By the next iteration the task has handled all items, or waits in a handler.
         asyncio.get_running_loop().call_soon(self._begin_rest, stream, event, waiting)
 
     def _begin_rest(self, stream: StreamT[Any], event: EventT[Any], waiting: Iterator[Item]) -> None:
@@ -115,25 +121,25 @@ class Pool:
             self._start(stream, event, iter((item,)))
 
     def _start(self, stream: StreamT[Any], event: EventT[Any], waiting: Iterator[Item]) -> None:
-        """A task, unless the partition is being given back, or was while they waited."""
+        """Start a task, unless the partition is being revoked or was revoked since the items were put."""
         batch = cast(Batch, event.message)
         if batch.live and batch.open and not self.app.should_stop:
             batch.begin(asyncio.create_task(self._work(stream, event, waiting)))
 
-    def _again(self, waited: list[tuple[StreamT[Any], EventT[Any], Item]]) -> None:
-        """Their time has come. Those of one batch are worked on together, as when they came."""
+    def _resume(self, delayed: list[tuple[StreamT[Any], EventT[Any], Item]]) -> None:
+        """Handle delayed records that are due; those of one batch together, as when they were fetched."""
         together: dict[int, tuple[StreamT[Any], EventT[Any], list[Item]]] = {}
-        for stream, event, item in waited:
+        for stream, event, item in delayed:
             together.setdefault(id(event), (stream, event, []))[2].append(item)
         for stream, event, items in together.values():
             self._begin(stream, event, items)
 
     async def _work(self, stream: StreamT[Any], event: EventT[Any], waiting: Iterator[Item]) -> None:
-        """Records in order, for as long as there are any that nobody else has begun; then what they have sent."""
+        """Handle items in order until none is left (other tasks take some, too), then wait for acknowledgements."""
         batch = cast(Batch, event.message)
         outputs = self._transport.new_outputs()
         handled: list[int] = []
-        put_off: list[tuple[float, Item]] = []
+        delayed: list[tuple[float, Item]] = []
         record = None
         try:
             for index, state in waiting:
@@ -142,30 +148,33 @@ class Pool:
                 if later is None:
                     handled.append(index)
                 else:
-                    put_off.append((asyncio.get_running_loop().time() + later.seconds, (index, later.state)))
-            record = record if len(handled) + len(put_off) == 1 else None
-            await self._acknowledged(outputs)
-            parked = {index for index in outputs.refusals if await self._refused(batch, index, outputs)}
+                    delayed.append((asyncio.get_running_loop().time() + later.seconds, (index, later.state)))
+            record = record if len(handled) + len(delayed) == 1 else None
+            await self._wait_for_acks(outputs)
+            parked = {index for index in outputs.refusals if await self._handle_refusals(batch, index, outputs)}
             for index in {*handled, *parked}:
                 batch.finish(index)
-            # Not before what they have sent is acknowledged: the next time they have another receipt.
-            for at, item in put_off:
+            # Only after the acknowledgements of what they sent: the next call has other outputs.
+            for at, item in delayed:
                 if item[0] not in parked:
-                    self._wheel.put(at, (stream, event, item))
+                    self._delayed.put(at, (stream, event, item))
             if not batch.left:
-                await self._close(stream, event)
+                await self._acknowledge(stream, event)
         except Exception as error:
             await self._fail(batch, record, error)
 
-    async def _refused(self, batch: Batch, index: int, outputs: Outputs) -> bool:
-        """The broker has refused what a record sent: whether the record is done now, or only lacks what need not be."""
+    async def _handle_refusals(self, batch: Batch, index: int, outputs: Outputs) -> bool:
+        """Handle refused outputs of a record; returns whether it was parked, and so is done.
+
+        Raises `Refused` if there is no `on_refusal`.
+        """
         parked, refusals = False, outputs.refusals[index]
         for tries in count():
             if self.on_refusal is None:
                 raise refusals[0]
             instead = self._transport.new_outputs()
             parked = await self.on_refusal(instead, batch.records[index], refusals, tries) or parked
-            await self._acknowledged(instead)
+            await self._wait_for_acks(instead)
             if not instead.refusals:
                 break
             refusals = instead.refusals[instead.origin]
@@ -181,42 +190,42 @@ class Pool:
                 return await begun
             async with asyncio.timeout(self.timeout_s):
                 return await begun
-        except Refused:  # the receipt has it
+        except Refused:  # `outputs.refusals` has it
             return None
 
-    async def _acknowledged(self, outputs: Outputs) -> None:
-        """Wait for the acknowledgements, for at most about `ack_s`; one timer watches over all of them."""
+    async def _wait_for_acks(self, outputs: Outputs) -> None:
+        """Wait for the acknowledgements, for about `ack_s` at most; one timer serves all outputs."""
         if not outputs.open:
-            return await outputs.reported()
+            return await outputs.wait_for_reports()
         loop = asyncio.get_running_loop()
         self._unsettled[outputs] = loop.time()
-        if self._watch is None:
-            self._watch = loop.call_later(self.ack_s / WATCHES, self._look)
+        if self._ack_timer is None:
+            self._ack_timer = loop.call_later(self.ack_s / ACK_CHECKS, self._fail_overdue)
         try:
-            await outputs.reported()
+            await outputs.wait_for_reports()
         finally:
             del self._unsettled[outputs]
 
-    def _look(self) -> None:
-        """Fail what has waited too long."""
+    def _fail_overdue(self) -> None:
+        """Fail outputs that have waited too long."""
         loop = asyncio.get_running_loop()
         for outputs, since in self._unsettled.items():
             if loop.time() - since < self.ack_s:
                 break
             outputs.fail(TimeoutError(f"not acknowledged within {self.ack_s:g} s"))
-        self._watch = loop.call_later(self.ack_s / WATCHES, self._look) if self._unsettled else None
+        self._ack_timer = loop.call_later(self.ack_s / ACK_CHECKS, self._fail_overdue) if self._unsettled else None
 
-    async def _close(self, stream: StreamT[Any], event: EventT[Any]) -> None:
+    async def _acknowledge(self, stream: StreamT[Any], event: EventT[Any]) -> None:
         batch = cast(Batch, event.message)
         batch.records = []
         await cast(Any, stream).ack(event)
 
     async def _fail(self, batch: Batch, record: Any, error: Exception) -> None:
-        """The record stays unacknowledged; the first failure has said it all."""
+        """Crash the worker and leave the record unacknowledged; only the first failure is logged."""
         app: Any = self.app
-        if app.should_stop or not batch.live:  # else the partition's new owner gets the record
+        if app.should_stop or not batch.live:  # not live: the new owner of the partition gets the record
             return
-        at = record.offset if record is not None else f"up to {batch.offset}, an acknowledgement"
+        at = record.offset if record is not None else f"up to {batch.offset}, while waiting for acknowledgements"
         where = f"{batch.topic}[{batch.partition}]@{at}"
-        app.log.error("%s failed, crashing the worker so that it is delivered again: %r", where, error, exc_info=error)
+        log.error("record failed, crashing the worker", record=where, error=repr(error), exc_info=error)
         await app.crash(error)

@@ -1,33 +1,25 @@
-"""Conditions in which a worker is alive and will never consume again: only a restart cures them."""
+"""Detects a worker that runs and will never consume again, which only a restart cures."""
 
 from time import monotonic
 from typing import Any
 
 from saga_app.stream.consume.phase import Phase
+from saga_app.stream.upstream.aiokafka import coordinator_failure, group_coordinator
 
 
 def problem(consumer: Any) -> BaseException | None:
     """What is wrong with this consumer, or None."""
-    return _of_coordinator(getattr(consumer._thread._consumer, "_coordinator", None)) or _of_fetching(consumer)
+    coordinator = group_coordinator(consumer.thread.aiokafka_consumer)
+    failure = coordinator_failure(coordinator) if coordinator is not None else None
+    return failure or _fetching_problem(consumer)
 
 
-def _of_coordinator(coordinator: Any) -> BaseException | None:
-    """aiokafka parks coordinator errors until somebody asks for them, which Faust never does."""
-    task = getattr(coordinator, "_coordination_task", None)
-    if task is None or coordinator._closing.done():
-        return None
-    if coordinator._pending_exception is not None:
-        error: BaseException = coordinator._pending_exception
-        return error
-    return RuntimeError(f"aiokafka's coordination task ended: {task}") if task.done() else None
-
-
-def _of_fetching(consumer: Any) -> BaseException | None:
+def _fetching_problem(consumer: Any) -> BaseException | None:
     if not consumer.flow_active or consumer.phase is not Phase.STREAMING:
-        consumer.alive_at = monotonic()
+        consumer.last_fetch_at = monotonic()
         return None
-    if batch := consumer.ledger.lost():
-        return RuntimeError(f"{batch.tp} was overtaken at offset {batch.offset}: no agent has taken it")
-    if monotonic() - consumer.alive_at > consumer.transport.stall_s:
-        return RuntimeError(f"the fetch loop has stood still for {consumer.transport.stall_s} s")
+    if batch := consumer.ledger.overtaken_batch():
+        return RuntimeError(f"the batch of {batch.tp} up to offset {batch.offset} was dropped: no agent received it")
+    if monotonic() - consumer.last_fetch_at > consumer.transport.stall_s:
+        return RuntimeError(f"the fetch loop has made no progress for {consumer.transport.stall_s} s")
     return None

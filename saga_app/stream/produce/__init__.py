@@ -1,1 +1,1 @@
-"""Producing: batching, acknowledgements, and messages that the broker refuses."""
+"""Producing: batching, delivery reports, and messages that the broker refuses."""

@@ -1,9 +1,9 @@
-"""Sending through librdkafka, on the event loop.
+"""Sends through librdkafka from the event loop.
 
-librdkafka batches, retries and keeps the order per partition (idempotence) in threads of its own.
-Here the event loop hands it messages in bursts: the first after a pause at once, under load
-one burst every few milliseconds.  That makes large requests without a linger that every
-message would have to wait for.  The same tick fetches the delivery reports: no thread of ours, no lock.
+librdkafka batches, retries and keeps the order within a partition (idempotence) in threads of its own. The event loop
+hands it messages in bursts: the first message after a pause immediately, under load one burst every few milliseconds.
+That makes large requests without a linger for every message. The same timer polls for delivery reports, so this layer
+needs no thread and no lock.
 """
 
 import asyncio
@@ -16,40 +16,40 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from saga_app.stream.brokers import Brokers
-from saga_app.stream.log_throttle import Quiet
+from saga_app.stream.log_throttle import LogThrottle
 from saga_app.stream.partition import partition_of
 from saga_app.stream.produce.outputs import BY_KEY, Headers
 from saga_app.stream.produce.refusal import Refused, is_permanent
 
-#: Time between two bursts, and between two looks for delivery reports (seconds).
-TICK_S = 0.005
+#: Time between two bursts, each followed by a poll for delivery reports (seconds).
+BURST_INTERVAL_S = 0.005
 
-#: The same while no more than so many messages are under way: large requests gain nothing, who waits does (seconds).
-FEW, QUICK_S = 64, 0.001
+#: Up to this many unacknowledged messages, latency matters more than the size of requests (messages, seconds).
+SMALL_BACKLOG, SMALL_BACKLOG_INTERVAL_S = 64, 0.001
 
-#: And while more than so many are: librdkafka makes a request for each partition, and few of many records cost less.
-MANY, SLOW_S = 1000, 0.020
+#: Above this many, larger bursts save requests, of which librdkafka sends one for each partition (messages, seconds).
+LARGE_BACKLOG, LARGE_BACKLOG_INTERVAL_S = 1000, 0.020
 
-#: The same while nothing is under way: librdkafka may have something to log (seconds).
-IDLE_S = 1.0
+#: Time between two polls without unacknowledged messages: polling lets librdkafka write its log (seconds).
+IDLE_INTERVAL_S = 1.0
 
-#: librdkafka's signature of a delivery callback: an error or None, and the message (None if it never left).
+#: librdkafka's signature of a delivery report: an error or None, and the message (None if it was never sent).
 Report = Callable[[Any, Any], None]
 
-#: Whether messages may be handed over now; raises when they never may: that fails everything held.
+#: Whether messages may be handed over now. Raises if they never may again: that fails all held messages.
 Gate = Callable[[], bool]
 
-#: What librdkafka itself has to say; see quiet.py.
+#: The logger of librdkafka's clients.
 log = logging.getLogger("librdkafka")
-log.addFilter(Quiet())
+log.addFilter(LogThrottle())
 
 _DEFAULTS: Mapping[str, Any] = {
     "acks": "all",
     "enable.idempotence": True,
     "partitioner": "murmur2_random",  # the default of Java and aiokafka
-    "linger.ms": 0,  # the bursts gather: half a millisecond more at each hop was a quarter of a saga's way at 20/s
+    "linger.ms": 0,  # bursts make batches: a linger of 0.5 ms at each hop was a quarter of a saga's latency at 20/s
     "batch.size": 262_144,
-    "message.max.bytes": 8 * 1024 * 1024,  # the topic's own limit decides
+    "message.max.bytes": 8 * 1024 * 1024,  # above the limits of the topics, which decide
     "queue.buffering.max.messages": 100_000,
     "retry.backoff.ms": 50,
     "reconnect.backoff.max.ms": 1000,
@@ -57,12 +57,12 @@ _DEFAULTS: Mapping[str, Any] = {
     "log_level": 3,
 }
 
-#: For the second try of a message: a broker refuses a batch as a whole, innocent neighbours included.
-_ALONE: Mapping[str, Any] = {"batch.num.messages": 1}
+#: For the second attempt at a refused message: a broker refuses a batch as a whole, with valid messages in it.
+_ONE_PER_REQUEST: Mapping[str, Any] = {"batch.num.messages": 1}
 
 
 class _Message(NamedTuple):
-    """What is to be sent, until the broker has acknowledged it."""
+    """A message that the broker has not acknowledged yet."""
 
     topic: str
     key: bytes | None
@@ -73,7 +73,7 @@ class _Message(NamedTuple):
 
 
 class _Lane:
-    """A librdkafka producer, and the messages that it has not been given yet, in order."""
+    """A librdkafka producer, and the messages that were not handed over to it yet, in order."""
 
     def __init__(self, producer: Any, failed: Callable[[_Message, Any], None]) -> None:
         self.held: deque[_Message] = deque()
@@ -85,7 +85,7 @@ class _Lane:
         return len(self.held) + len(self.producer)
 
     def burst(self, gate: Gate | None) -> None:
-        """Hand over as many as it takes. Raises what the gate raises."""
+        """Hand over as many messages as librdkafka accepts. Raises what the gate raises."""
         held, produce = self.held, self.producer.produce
         while held and (gate is None or gate()):
             message = held[0]
@@ -94,7 +94,7 @@ class _Lane:
                 produce(topic, value, key, partition, partial(self._delivered, message), None, 0, headers)
             except BufferError:
                 return
-            except Exception as error:  # this one message cannot be sent
+            except Exception as error:  # only this message cannot be sent
                 self._failed(message, error)
             held.popleft()
 
@@ -105,38 +105,40 @@ class _Lane:
             self._failed(message, error)
 
     def drop(self, error: BaseException) -> None:
-        """Fail what it has not been given."""
+        """Fail the messages that were not handed over."""
         while self.held:
             self.held.popleft().report(error, None)
 
     def purge(self) -> None:
-        """Fail everything that is not acknowledged."""
+        """Fail all unacknowledged messages."""
         self.drop(KafkaException(KafkaError(KafkaError._PURGE_QUEUE)))
         if len(self.producer):
             self.producer.purge()
             self.producer.poll(0)
 
 
-def _pause_s(under_way: int) -> float:
-    """How long until the next tick (seconds)."""
-    if not under_way:
-        return IDLE_S
-    if under_way <= FEW:
-        return QUICK_S
-    return TICK_S if under_way <= MANY else SLOW_S
+def _interval_s(unacknowledged: int) -> float:
+    """Time until the next burst (seconds)."""
+    if not unacknowledged:
+        return IDLE_INTERVAL_S
+    if unacknowledged <= SMALL_BACKLOG:
+        return SMALL_BACKLOG_INTERVAL_S
+    return BURST_INTERVAL_S if unacknowledged <= LARGE_BACKLOG else LARGE_BACKLOG_INTERVAL_S
 
 
 class BatchingProducer:
-    """A librdkafka producer on the event loop; make it inside the running loop.
+    """A librdkafka producer on the event loop; create it inside the running loop.
 
-    What it cannot take now (its queue is full, or the gate is closed) stays here in order, and
-    `full` tells the pool not to begin another batch.  `timeout_s` is how long a message may wait
-    for its acknowledgement once librdkafka has it.  `partitions`: over how many of a topic's
-    partitions keys are distributed, for a topic may have more than are used (None: all it has).
+    timeout_s: how long a message may wait for its acknowledgement once librdkafka has it
+    gate: whether messages may be handed over, asked before each one; None: always
+    partitions: over how many partitions of a topic keys are distributed (None: all), see `Assignor`
 
-    A message that is refused (see refusal.py) is sent once more, by a second producer that sends each message in a
-    request of its own; if that is refused too, its report gets `Refused`. Messages of the same key that were sent after
-    it may be ahead of it by then.
+    Messages that cannot be handed over now (librdkafka's queue is full, or the gate is closed) are held in order, and
+    `full` tells the pool not to start another batch.
+
+    A message that the broker refuses (see `is_permanent`) is sent once more, by a second producer that sends each
+    message in a request of its own; if that is refused too, its report gets `Refused`. Later messages of the same key
+    may have overtaken it by then.
     """
 
     def __init__(
@@ -149,25 +151,27 @@ class BatchingProducer:
         **settings: Any,
     ) -> None:
         self._gate, self._partitions = gate, partitions
-        self._busy = self._met = False
+        self._busy = self._warmed_up = False
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.Handle = self._loop.call_later(IDLE_S, self._tick)
+        self._timer: asyncio.Handle = self._loop.call_later(IDLE_INTERVAL_S, self._tick)
         self.full = False
         self.timeout_s = timeout_s
         own = {"bootstrap.servers": bootstrap, "delivery.timeout.ms": int(timeout_s * 1000)}
         self._new_producer = partial(producer, logger=log)
         self._config = {**_DEFAULTS, **own, **settings}
-        self._main = _Lane(self._new_producer(self._config), self._try_alone)
-        self._alone: _Lane | None = None  #: made when a message is refused for the first time
+        self._main = _Lane(self._new_producer(self._config), self._retry_alone)
+        self._single: _Lane | None = (
+            None  #: one message a request; created when a message is refused for the first time
+        )
 
     @property
     def brokers(self) -> Brokers:
-        """Those of the producer that sends nearly everything."""
+        """The brokers of the producer that sends nearly all messages."""
         return self._main.brokers
 
     @property
     def _lanes(self) -> tuple[_Lane, ...]:
-        return (self._main,) if self._alone is None else (self._main, self._alone)
+        return (self._main,) if self._single is None else (self._main, self._single)
 
     def put(
         self,
@@ -187,42 +191,42 @@ class BatchingProducer:
             self._busy = True
             self._timer.cancel()
             self._timer = self._loop.call_soon(self._tick)
-            self._meet(topic)
+            self._warm_up(topic)
 
-    def _meet(self, topic: str) -> None:
-        """In a thread: a question blocks."""
-        if not self._met:
-            self._met = True
-            self._loop.run_in_executor(None, self.brokers.meet, topic)
+    def _warm_up(self, topic: str) -> None:
+        """Once, in a thread: it blocks."""
+        if not self._warmed_up:
+            self._warmed_up = True
+            self._loop.run_in_executor(None, self.brokers.warm_up, topic)
 
     def __len__(self) -> int:
-        """Messages that are not acknowledged yet."""
+        """The number of unacknowledged messages."""
         return sum(map(len, self._lanes))
 
     def _tick(self) -> None:
-        """Hand over a burst, fetch reports, and come back soon while anything is under way."""
+        """Hand over a burst, poll for delivery reports, and schedule the next burst."""
         for lane in self._lanes:
             try:
                 lane.burst(self._gate)
-            except Exception as error:  # the gate: never again
+            except Exception as error:  # the gate is closed for good
                 lane.drop(error)
             lane.producer.poll(0)
         self.full = any(lane.held for lane in self._lanes)
-        under_way = len(self)
-        self._busy = under_way > 0
-        self._timer = self._loop.call_later(_pause_s(under_way), self._tick)
+        unacknowledged = len(self)
+        self._busy = unacknowledged > 0
+        self._timer = self._loop.call_later(_interval_s(unacknowledged), self._tick)
 
-    def _try_alone(self, message: _Message, error: Any) -> None:
-        """The broker may have refused a whole batch because of one message in it."""
+    def _retry_alone(self, message: _Message, error: Any) -> None:
+        """Send a refused message again, in a request of its own: another message of its batch may be the reason."""
         if not is_permanent(error):
             message.report(error, None)
             return
-        if self._alone is None:
-            self._alone = _Lane(self._new_producer({**self._config, **_ALONE}), _refuse)
-        self._alone.held.append(message)
+        if self._single is None:
+            self._single = _Lane(self._new_producer({**self._config, **_ONE_PER_REQUEST}), _refuse)
+        self._single.held.append(message)
 
     def purge(self) -> None:
-        """Give up on everything that is not acknowledged; its reports fail."""
+        """Give up on all unacknowledged messages; their reports get an error."""
         for lane in self._lanes:
             lane.purge()
 

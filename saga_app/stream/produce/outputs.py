@@ -1,4 +1,4 @@
-"""One receipt for all that a record, or a whole batch, sends: instead of a future a message."""
+"""The delivery reports of everything that a record or a batch sends, without a future for each message."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,20 +12,20 @@ from saga_app.stream.produce.refusal import Refused
 if TYPE_CHECKING:
     from saga_app.stream.produce.batching_producer import BatchingProducer
 
-#: Names and values, as they travel on the wire.
+#: Names and values, as they are sent.
 Headers = Sequence[tuple[str, bytes]]
 
-#: Let the hash of the key decide: Kafka's murmur2, see partition.py.
+#: The partition is that of the key, see `partition_of`.
 BY_KEY = -1
 
 
 class Outputs:
-    """Settled when everything sent under it is acknowledged; fails with the first message that was not.
+    """Sends messages; complete when all of them are acknowledged, failed when one is not.
 
-    It may be settled, used and settled again.  A failure stays: what was sent before it may be
-    missing, so the record must not count as done.
+    It may be completed, used and completed again. A failure is permanent: messages may be missing, so the record must
+    not count as done.
 
-    A message that the broker refused is no failure of the others: `refusals` has it under the `origin` that was set
+    A message that the broker refuses does not fail the others: it is in `refusals`, under the `origin` that was set
     when it was sent (the number of its record in its batch).
     """
 
@@ -47,17 +47,17 @@ class Outputs:
         headers: Headers | None = None,
         partition: int | None = None,
     ) -> None:
-        """Send a message; never blocks.  Without a partition the hash of the key decides."""
+        """Send a message; never blocks. Without a partition, the hash of the key selects it."""
         where = BY_KEY if partition is None else partition
         self._producer.put(topic, key, value, headers=headers, partition=where, report=self.expect())
 
     def expect(self) -> Callable[[Any, Any], None]:
-        """One more message is under way; call what this returns with its delivery report."""
+        """Count one more unacknowledged message; call the result with its delivery report."""
         self._open += 1
         return partial(self._reported, self.origin)
 
     def _reported(self, origin: int, error: Any, _message: Any) -> None:
-        """A message was acknowledged, or has failed for good."""
+        """A message was acknowledged, or has failed permanently."""
         self._open -= 1
         if isinstance(error, Refused):
             self.refusals.setdefault(origin, []).append(error)
@@ -67,24 +67,24 @@ class Outputs:
             self._wake()
 
     def fail(self, error: Any) -> None:
-        """What was sent may be missing, for this reason: an exception, or librdkafka's KafkaError."""
+        """Messages may be missing. `error`: the reason, an exception or librdkafka's KafkaError."""
         if self._error is None:
             self._error = error if isinstance(error, BaseException) else KafkaException(error)
         self._wake()
 
     def _wake(self) -> None:
         for waiter in self._waiters:
-            if not waiter.done():  # cancelled meanwhile
+            if not waiter.done():  # done: cancelled
                 waiter.set_result(None)
         self._waiters.clear()
 
     @property
     def open(self) -> int:
-        """How many messages are not acknowledged yet."""
+        """The number of unacknowledged messages."""
         return self._open
 
-    async def reported(self) -> None:
-        """Wait until all that was sent so far is acknowledged or refused. Raises KafkaException or Fenced."""
+    async def wait_for_reports(self) -> None:
+        """Wait until all messages sent so far are acknowledged or refused. Raises KafkaException or Fenced."""
         while self._open and self._error is None:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
@@ -93,7 +93,10 @@ class Outputs:
             raise self._error
 
     async def acknowledged(self) -> None:
-        """The same; raises also `Refused` if the broker refused something that this origin has sent."""
-        await self.reported()
+        """Wait until all messages sent so far are acknowledged.
+
+        Raises KafkaException or Fenced, and Refused if the broker refused a message of the current `origin`.
+        """
+        await self.wait_for_reports()
         if refusals := self.refusals.get(self.origin):
             raise refusals[0]

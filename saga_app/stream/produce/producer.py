@@ -1,15 +1,15 @@
-"""Faust's own producer, and with it the life of ours."""
+"""Faust's own producer, which also opens and closes the batching producers."""
 
 from typing import Any
 
-from faust.transport.drivers import aiokafka as driver
+from saga_app.stream.upstream.aiokafka import pause_after_failed_metadata_update
+from saga_app.stream.upstream.faust import ProducerHooks
 
-from saga_app.stream.metadata_backoff import calm
 
-
-class Producer(driver.Producer):
-    """Faust needs one (replies and the like); the batching producers start with it, before the consumer,
-    and end with it, after the consumer's drain."""
+class Producer(ProducerHooks):
+    """Faust needs a producer for replies and the like. It starts before the consumer and stops after the consumer's
+    drain, and so do the batching producers.
+    """
 
     transport: Any
 
@@ -17,10 +17,9 @@ class Producer(driver.Producer):
         """Open the batching producers."""
         self.transport.open_producers()
         await super().on_start()
-        client: Any = self._producer
-        calm(client.client)
+        pause_after_failed_metadata_update(self.network_client)
 
     async def on_stop(self) -> None:
-        """Close them."""
+        """Close the batching producers."""
         await self.transport.close_producers()
         await super().on_stop()

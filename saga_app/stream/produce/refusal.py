@@ -1,8 +1,8 @@
-"""Which produce errors are permanent for a message, and what is known about a message that the broker refused.
+"""Which produce errors are permanent for a message, and the exception for a message that the broker refused.
 
-A transient error (an outage, fencing, too few replicas, a timeout) concerns everything that is sent: the worker ends
-and its records are delivered again. A refusal concerns one message: sending it again cannot help, so its record has to
-be parked instead.
+A transient error (an outage, fencing, too few replicas, a timeout) affects everything that is sent: the worker crashes
+and its records are delivered again. A refusal affects one message: sending it again cannot succeed, so its record has
+to be parked.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,8 +35,8 @@ PERMANENT = frozenset(
 def is_permanent(error: Any) -> bool:
     """Whether sending the same message again cannot succeed.
 
-    `error`: what a delivery report carries or `produce()` raises: KafkaError, KafkaException, or a Python error about
-    the arguments. A fatal error is the producer's, not the message's.
+    `error`: from a delivery report or raised by `produce()`: KafkaError, KafkaException, or a Python error about its
+    arguments. False for a fatal error: it concerns the producer, not the message.
     """
     if isinstance(error, KafkaException):
         error = error.args[0]
@@ -46,7 +46,7 @@ def is_permanent(error: Any) -> bool:
 
 
 class Refused(Exception):
-    """The broker, or librdkafka, refused a message for good, also when it was sent alone.
+    """The broker or librdkafka refused a message permanently, also when it was sent alone.
 
     `error`: KafkaError, KafkaException, or a Python error about the arguments of `produce()`.
     """
@@ -66,12 +66,12 @@ class Refused(Exception):
 
     @property
     def reason(self) -> str:
-        """The broker's own words."""
+        """The broker's error code and text."""
         if isinstance(self.error, KafkaError):
             return f"{self.error.name()}: {self.error.str()}"
         return f"{type(self.error).__name__}: {self.error}"
 
 
 def size_of(value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> int:
-    """The bytes of a record's value and headers, without what the record format adds."""
+    """Size of a record's value and headers in bytes, without the overhead of the record format."""
     return len(value or b"") + sum(len(name) + len(content or b"") for name, content in headers)

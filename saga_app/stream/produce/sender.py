@@ -1,4 +1,4 @@
-"""Sending from outside of a worker: for the console, the views and the command line."""
+"""Sends messages outside of a worker: from the console, the views and the command line."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from confluent_kafka import KafkaError, KafkaException
 from saga_app.stream.produce.batching_producer import BatchingProducer
 from saga_app.stream.produce.outputs import BY_KEY, Headers
 
-#: How much longer than librdkafka's own timeout to wait for its verdict (seconds).
+#: How much longer than librdkafka's delivery timeout to wait for its report (seconds).
 _GRACE_S = 1.5
 
 
 class Message(NamedTuple):
-    """What is sent; without a partition the hash of the key decides."""
+    """A message to send; without a partition, the hash of the key selects it."""
 
     topic: str
     key: bytes | None
@@ -25,9 +25,9 @@ class Message(NamedTuple):
 
 
 class NotAcknowledged(Exception):
-    """The broker has not acknowledged these messages in time: they may be there or not, so send them again.
+    """The broker has not acknowledged some messages in time. They may have been written or not, so send them again.
 
-    `failed` are their positions in what was sent, `reason` is the first error.
+    `failed`: the indices of these messages in the call; `total`: how many it sent; `reason`: the first error.
     """
 
     def __init__(self, failed: Sequence[int], total: int, reason: object) -> None:
@@ -38,9 +38,9 @@ class NotAcknowledged(Exception):
 
 
 class Sender:
-    """`await send(…)` returns when the broker has acknowledged.
+    """`await send(…)` returns when the broker has acknowledged the message.
 
-    One for a process, made anywhere, opened by its first send; it belongs to the event loop of that.
+    Its producer is created by the first send, in the event loop of that call. One for each process is enough.
     """
 
     def __init__(
@@ -59,28 +59,28 @@ class Sender:
         headers: Headers | None = None,
         partition: int | None = None,
     ) -> None:
-        """Send one message.  Raises NotAcknowledged."""
+        """Send one message. Raises NotAcknowledged."""
         await self.send_all([Message(topic, key, value, headers, partition)])
 
     async def send_all(self, messages: Sequence[Message]) -> None:
-        """Send many at once (order per key is kept).  Raises NotAcknowledged, which names those that failed."""
+        """Send many messages at once, in order per key. Raises NotAcknowledged, which names those that failed."""
         if not messages:
             return
         producer = self._open()
-        run = _Run(len(messages))
+        reports = _Reports(len(messages))
         for index, (topic, key, value, headers, partition) in enumerate(messages):
             where = BY_KEY if partition is None else partition
-            producer.put(topic, key, value, headers=headers, partition=where, report=partial(run.report, index))
+            producer.put(topic, key, value, headers=headers, partition=where, report=partial(reports.add, index))
         try:
-            await asyncio.wait_for(run.over.wait(), self._timeout_s + _GRACE_S)
+            await asyncio.wait_for(reports.complete.wait(), self._timeout_s + _GRACE_S)
         except TimeoutError:
-            late = sorted({*run.open, *run.failed})
+            late = sorted({*reports.open, *reports.failed})
             await self._renew(producer)
             raise NotAcknowledged(late, len(messages), f"no answer in {self._timeout_s:g} s") from None
-        if run.failed:
-            if _useless(run.reason):
+        if reports.failed:
+            if _needs_new_client(reports.reason):
                 await self._renew(producer)
-            raise NotAcknowledged(sorted(run.failed), len(messages), run.reason)
+            raise NotAcknowledged(sorted(reports.failed), len(messages), reports.reason)
 
     def _open(self) -> BatchingProducer:
         if self._producer is None:
@@ -90,12 +90,12 @@ class Sender:
         return self._producer
 
     async def _renew(self, producer: BatchingProducer) -> None:
-        """The next send gets another client than this one, unless there is one already."""
+        """Let the next send create a new client, unless this one was replaced already."""
         if self._producer is producer:
             await self.close()
 
     async def close(self) -> None:
-        """Fail what is under way and end; a later send opens it again."""
+        """Fail unacknowledged messages and close the client; a later send creates a new one."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.close()
@@ -107,28 +107,28 @@ class Sender:
         await self.close()
 
 
-def _useless(reason: Any) -> bool:
-    """Whether a new client is needed: after a fatal error (the broker has lost its memory of us) none of its messages
-    is ever sent; and one whose messages time out may have lost all brokers (brokers.py).
+def _needs_new_client(reason: Any) -> bool:
+    """Whether the client cannot be used any more: after a fatal error (the broker does not know its producer id any
+    more) it sends no message, and if its messages time out, it may have lost all brokers (see `Brokers`).
     """
     error = reason.args[0] if isinstance(reason, KafkaException) else reason
     codes = (KafkaError._FATAL, KafkaError._MSG_TIMED_OUT)
     return isinstance(error, KafkaError) and (error.fatal() or error.code() in codes)
 
 
-class _Run:
-    """What is known about one send_all."""
+class _Reports:
+    """The delivery reports of one `send_all`."""
 
     def __init__(self, total: int) -> None:
         self.open = set(range(total))
         self.failed: list[int] = []
         self.reason: Any = None
-        self.over = asyncio.Event()
+        self.complete = asyncio.Event()
 
-    def report(self, index: int, error: Any, _message: Any) -> None:
+    def add(self, index: int, error: Any, _message: Any) -> None:
         self.open.discard(index)
         if error is not None:
             self.failed.append(index)
             self.reason = self.reason or error
         if not self.open:
-            self.over.set()
+            self.complete.set()

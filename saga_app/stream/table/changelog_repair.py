@@ -1,90 +1,93 @@
-"""Writes again what a worker that was frozen has overwritten.
+"""Writes rows again that a frozen worker has overwritten.
 
-The lease (lease.py) leaves a gap of microseconds: a request that librdkafka had built when the process was frozen
-goes out when it wakes, behind the rows of the new owner.  The new owner sees that its own rows do not follow one
-another in the changelog, looks whose rows stand between, and puts its own rows of those keys behind them.
+Fencing (see `Lease`) leaves a gap of microseconds: a request that librdkafka had built when the process was frozen is
+sent when it continues, after the rows of the new owner. The new owner detects that its own rows are not consecutive in
+the changelog, reads the keys of the foreign rows in between, and appends its own rows of those keys.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+import structlog
 from confluent_kafka import Consumer, TopicPartition
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
-#: How long to wait for the broker when foreign rows are looked at (seconds).
-READ_S = 10.0
+#: How long to wait for the broker when foreign rows are read (seconds).
+READ_TIMEOUT_S = 10.0
 
-#: Between two tries to look at them (seconds).
-AGAIN_S = 1.0
+#: Time between two attempts to read them (seconds).
+RETRY_INTERVAL_S = 1.0
 
-#: The keys of the records at these offsets of a partition.
+#: Returns the keys of the records at these offsets of a partition.
 KeysAt = Callable[[int, Sequence[int]], Awaitable[set[bytes]]]
 
 
-class Mender:
-    """Told of every run of own rows that was acknowledged; `mend` puts the row of a key once more."""
+class ChangelogRepair:
+    """Gets the offsets of acknowledged rows; calls `rewrite(partition, key)` for each key of a foreign row."""
 
-    def __init__(self, keys_at: KeysAt, mend: Callable[[int, bytes], None]) -> None:
-        self._keys_at, self._mend = keys_at, mend
-        self._seen: dict[int, int] = {}
-        self._work: set[asyncio.Task[None]] = set()
+    def __init__(self, keys_at: KeysAt, rewrite: Callable[[int, bytes], None]) -> None:
+        self._keys_at, self._rewrite = keys_at, rewrite
+        self._checked: dict[int, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def check(self, partition: int, have: int, own: Sequence[int]) -> None:
-        """`own` are the offsets of own rows, rising; up to `have` the changelog is known."""
-        self._known(partition, have, own[-1], own)
+        """Look for foreign rows between own ones. `own`: the ascending offsets of own rows that were acknowledged;
+        `have`: the offset up to which the changelog is known.
+        """
+        self._check_up_to(partition, have, own[-1], own)
 
     async def finish(self, partition: int, have: int, end: int) -> None:
-        """The same up to the end of the changelog, when none of our rows is under way; returns when all is looked at.
+        """Look for foreign rows up to the end of the changelog, and wait until all are handled.
 
-        `end`: the offset behind its last row. Whoever breaks it off has given the partitions back: nothing comes later.
+        `end`: the end offset of the partition; no own row may be unacknowledged. If this is cancelled, the partitions
+        are being revoked, and nothing is rewritten any more.
         """
-        self._known(partition, have, end - 1, ())
+        self._check_up_to(partition, have, end - 1, ())
         try:
-            while self._work:
-                await asyncio.wait(self._work)
+            while self._tasks:
+                await asyncio.wait(self._tasks)
         except asyncio.CancelledError:
             self.forget()
             raise
 
-    def _known(self, partition: int, have: int, last: int, own: Sequence[int]) -> None:
-        first = max(have, self._seen.get(partition, have)) + 1
+    def _check_up_to(self, partition: int, have: int, last: int, own: Sequence[int]) -> None:
+        first = max(have, self._checked.get(partition, have)) + 1
         if first > last:
             return
-        self._seen[partition] = last
+        self._checked[partition] = last
         if first + len(own) - 1 == last:
             return
         mine = set(own)
         foreign = [offset for offset in range(first, last + 1) if offset not in mine]
-        task = asyncio.get_running_loop().create_task(self._look(partition, foreign))
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
+        task = asyncio.get_running_loop().create_task(self._repair(partition, foreign))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _look(self, partition: int, foreign: Sequence[int]) -> None:
-        keys = await self._keys(partition, foreign)
-        log.warning("%d rows in partition %d are not ours; ours are written again", len(foreign), partition)
+    async def _repair(self, partition: int, foreign: Sequence[int]) -> None:
+        keys = await self._read_keys(partition, foreign)
+        log.warning("foreign rows in the changelog, rewriting ours", partition=partition, rows=len(foreign))
         for key in keys:
-            self._mend(partition, key)
+            self._rewrite(partition, key)
 
-    async def _keys(self, partition: int, foreign: Sequence[int]) -> set[bytes]:
-        """Asked for until the broker has answered: ends with the next rebalance at the latest."""
+    async def _read_keys(self, partition: int, foreign: Sequence[int]) -> set[bytes]:
+        """Retries until the broker answers; the next rebalance cancels it."""
         while True:
             try:
                 return await self._keys_at(partition, foreign)
             except Exception as error:
-                log.error("foreign rows in partition %d at %s are looked at again: %r", partition, foreign[:5], error)
-                await asyncio.sleep(AGAIN_S)
+                log.error("foreign rows not readable", partition=partition, offsets=foreign[:5], error=repr(error))
+                await asyncio.sleep(RETRY_INTERVAL_S)
 
     def forget(self) -> None:
-        """In a rebalance: what follows is known from the recovery."""
-        for task in self._work:
+        """Cancel everything, in a rebalance: the recovery reads the changelog."""
+        for task in self._tasks:
             task.cancel()
-        self._seen.clear()
+        self._checked.clear()
 
 
 async def keys_at(bootstrap: str, topic: str, partition: int, offsets: Sequence[int]) -> set[bytes]:
-    """Read them from the broker.  Raises TimeoutError."""
+    """The keys of the records at these ascending offsets. Raises TimeoutError."""
     return await asyncio.to_thread(_read, bootstrap, topic, partition, offsets)
 
 
@@ -95,9 +98,9 @@ def _read(bootstrap: str, topic: str, partition: int, offsets: Sequence[int]) ->
     try:
         consumer.assign([TopicPartition(topic, partition, offsets[0])])
         while True:
-            message = consumer.poll(READ_S)
+            message = consumer.poll(READ_TIMEOUT_S)
             if message is None:
-                raise TimeoutError(f"{topic}[{partition}] did not answer in {READ_S:g} s")
+                raise TimeoutError(f"{topic}[{partition}] did not answer in {READ_TIMEOUT_S:g} s")
             offset, key = message.offset(), message.key()
             if message.error() is not None or offset is None:
                 continue

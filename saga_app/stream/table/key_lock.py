@@ -1,16 +1,16 @@
-"""A lock for each key that somebody works on, and none for the others."""
+"""Locks for keys: an entry for each key that is locked, and none for the others."""
 
 import asyncio
 from collections import deque
 
-#: By partition and key: who waits for it; None while nobody does.
+#: For each locked partition and key, the tasks that wait for it; None if none has waited yet.
 KeyLocks = dict[tuple[int, bytes], deque[asyncio.Future[None]] | None]
 
 
 class KeyLock:
-    """`async with KeyLock(locks, place)`: one after the other, in the order in which they came.
+    """`async with KeyLock(locks, place)`: one task at a time, in the order of their requests.
 
-    Nearly always nobody else is there: then it is an entry in a dictionary, cheaper than an `asyncio.Lock`.
+    Without contention, which is nearly always, it is one dictionary entry: cheaper than an `asyncio.Lock`.
     """
 
     __slots__ = ("_locks", "_place")
@@ -31,14 +31,15 @@ class KeyLock:
             await turn
         except BaseException:
             turn.cancel()
-            if not turn.cancelled():  # it was ours already: the next one's turn
-                self._pass_on()
+            if not turn.cancelled():  # the lock had already been handed to this task
+                self._release()
             raise
 
     async def __aexit__(self, *_exc: object) -> None:
-        self._pass_on()
+        self._release()
 
-    def _pass_on(self) -> None:
+    def _release(self) -> None:
+        """Hand the lock to the next waiting task, or remove it."""
         queue = self._locks[self._place]
         while queue:
             turn = queue.popleft()

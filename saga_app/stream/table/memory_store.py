@@ -7,7 +7,7 @@ from typing import Any
 from faust.stores import memory
 from faust.types import TP
 
-from saga_app.stream.table.rows import NOTHING, Row
+from saga_app.stream.table.rows import NO_OFFSET, Row
 
 
 class MemoryStore(memory.Store[bytes, bytes]):
@@ -17,10 +17,10 @@ class MemoryStore(memory.Store[bytes, bytes]):
         super().__post_init__()
         self._rows: dict[int, dict[bytes, bytes]] = {}
         self._offsets: dict[int, int] = {}
-        self._show()
+        self._update_view()
 
-    def _show(self) -> None:
-        """`data` is what Faust itself reads: len(), iteration, `table[key]`."""
+    def _update_view(self) -> None:
+        """Set `data`, which Faust reads for len(), iteration and `table[key]`."""
         self.data = ChainMap(*self._rows.values())
 
     def read(self, partition: int, key: bytes) -> bytes | None:
@@ -37,7 +37,7 @@ class MemoryStore(memory.Store[bytes, bytes]):
     def apply(self, partition: int, rows: Iterable[Row], offset: int) -> None:
         if partition not in self._rows:
             self._rows[partition] = {}
-            self._show()
+            self._update_view()
         mine = self._rows[partition]
         for key, value in rows:
             if value is None:
@@ -47,35 +47,35 @@ class MemoryStore(memory.Store[bytes, bytes]):
         self._offsets[partition] = offset
 
     def persisted_offset(self, tp: TP) -> int:
-        return self._offsets.get(tp.partition, NOTHING)
+        return self._offsets.get(tp.partition, NO_OFFSET)
 
     def set_aside(self, partition: int) -> str:
-        """Begin again with no rows of this partition. Returns where they are now."""
+        """Drop the rows of this partition. Returns where they are now."""
         self._rows.pop(partition, None)
         self._offsets.pop(partition, None)
-        self._show()
-        return "nowhere: they were in memory"
+        self._update_view()
+        return "dropped from memory"
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Purge what was revoked: another worker may change it from now on."""
+        """Remove the rows of revoked partitions: from now on another worker may change them."""
         for tp in revoked:
             if tp.topic in self.table.changelog_topic.topics:
                 self._rows.pop(tp.partition, None)
                 self._offsets.pop(tp.partition, None)
-        self._show()
+        self._update_view()
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Nothing: purged on revoke."""
+        """Do nothing: revoked partitions were removed in `on_rebalance`."""
 
     def reset_state(self) -> None:
-        """Forget everything (`faust reset`)."""
+        """Remove all rows (`faust reset`)."""
         self._rows.clear()
         self._offsets.clear()
-        self._show()
+        self._update_view()
 
 
 def new(*args: Any, **kwargs: Any) -> MemoryStore:
-    """A store as Faust makes it; what is only for RocksDB is ignored."""
+    """Create a store with Faust's arguments for one."""
     return MemoryStore(*args, **kwargs)

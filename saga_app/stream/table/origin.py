@@ -1,8 +1,7 @@
-"""For which cluster, and for which changelog topics, the tables in a directory were written.
+"""The cluster and the changelog topics that the tables in a directory were written for.
 
-A table on disk is a prefix of its changelog. At the same address there may be another cluster one day, or the changelog
-may have been deleted and created again: then the table belongs to nothing any more. It is renamed, not deleted, and the
-worker starts with an empty one.
+A table on disk is a prefix of its changelog. If the broker address now leads to another cluster, or the changelog was
+deleted and recreated, the table is invalid. It is renamed, not deleted, and the worker starts with an empty one.
 """
 
 import json
@@ -15,11 +14,11 @@ from typing import Any, NamedTuple, Self
 from confluent_kafka import TopicCollection
 from confluent_kafka.admin import AdminClient
 
-#: The file in the directory of the tables that says so.
-FILE = "origin.json"
+#: The file in the directory of the tables that records their origin.
+FILE_NAME = "origin.json"
 
 #: How long the broker may take to answer (seconds).
-ANSWER_S = 10.0
+REQUEST_TIMEOUT_S = 10.0
 
 
 class Origin(NamedTuple):
@@ -30,43 +29,43 @@ class Origin(NamedTuple):
 
     @classmethod
     def ask(cls, bootstrap: str, topics: Sequence[str], **settings: Any) -> Self:
-        """What there is now at this address; blocks. Raises KafkaException. `settings`: librdkafka's, for security."""
+        """The current ids; blocks. `settings`: librdkafka's, for security. Raises KafkaException."""
         admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, **settings})
-        cluster = admin.describe_cluster(request_timeout=ANSWER_S).result()
-        described = admin.describe_topics(TopicCollection(list(topics)), request_timeout=ANSWER_S)
+        cluster = admin.describe_cluster(request_timeout=REQUEST_TIMEOUT_S).result()
+        described = admin.describe_topics(TopicCollection(list(topics)), request_timeout=REQUEST_TIMEOUT_S)
         return cls(str(cluster.cluster_id), {name: str(found.result().topic_id) for name, found in described.items()})
 
     @classmethod
     def read(cls, directory: Path) -> Self | None:
-        """What is recorded there; None if nothing is, or nothing that can be read."""
+        """The origin recorded in this directory; None if there is none, or it cannot be parsed."""
         try:
-            recorded = json.loads((directory / FILE).read_text("utf-8"))
+            recorded = json.loads((directory / FILE_NAME).read_text("utf-8"))
             return cls(str(recorded["cluster"]), dict(recorded["topics"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def write(self, directory: Path) -> None:
-        """Record it there."""
+        """Record this origin in a directory."""
         directory.mkdir(parents=True, exist_ok=True)
-        new = directory / f"{FILE}.new"
+        new = directory / f"{FILE_NAME}.new"
         new.write_text(json.dumps(self._asdict()), "utf-8")
-        os.replace(new, directory / FILE)
+        os.replace(new, directory / FILE_NAME)
 
     def differs(self, now: "Origin") -> str | None:
-        """Why tables of this origin do not belong to what is there now, or None. A topic that is new has no table."""
+        """Why tables of this origin are invalid for the origin `now`, or None. New topics have no table yet."""
         if self.cluster != now.cluster:
-            return f"they were written for the cluster {self.cluster}, and this is the cluster {now.cluster}"
+            return f"they were written for cluster {self.cluster}, and this is cluster {now.cluster}"
         for name, id in now.topics.items():
             if self.topics.get(name, id) != id:
-                return f"{name} was deleted and created again: its topic id was {self.topics[name]}, and is {id}"
+                return f"{name} was deleted and created again: its topic id was {self.topics[name]} and is {id}"
         return None
 
 
 def claim(directory: Path, now: Origin) -> tuple[str, Path] | None:
-    """Make the tables in a directory those of this origin, before any of them is opened.
+    """Make this the origin of a directory of tables, before any of them is opened. Invalid tables are set aside.
 
-    Returns why the tables that were there do not belong to it, and where they are now; None if they do. Tables of which
-    no origin is recorded are taken over: `Table.restart_beyond` finds those that are ahead of their changelog.
+    Returns why they are invalid and where they are now, or None if none is. Tables without a recorded origin are kept:
+    `Table.reset_if_ahead` finds those that are ahead of their changelog.
     """
     recorded = Origin.read(directory)
     reason = recorded.differs(now) if recorded else None
@@ -79,7 +78,7 @@ def claim(directory: Path, now: Origin) -> tuple[str, Path] | None:
 
 
 def set_aside(directory: Path, paths: Iterable[Path], name: str) -> Path:
-    """Move these files and directories of a directory into a new one beside it, and return that."""
+    """Move these files and directories from a directory into a new one next to it, which is returned."""
     for number in count():
         beside = directory.with_name(f"{directory.name}-of-{name}" + (f"-{number}" if number else ""))
         if not beside.exists():

@@ -4,17 +4,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import rocksdict
-from faust.stores import rocksdb
 from faust.types import TP
 
 from saga_app.stream.table import origin
-from saga_app.stream.table.rows import NOTHING, Row
+from saga_app.stream.table.rows import NO_OFFSET, Row
+from saga_app.stream.upstream.faust import RocksDBStoreHooks
 
-#: Memory and files of one partition, in bytes and pieces; Faust's defaults are gigabytes. A Bloom filter of b bits
-#: a key lets 0.6185 ** b of the look-ups of a new saga through to a block: of Faust's 3 a quarter, of 10 one in 100.
-#: Files have an end: ids sort by time, so those of old sagas are left alone when new ones are merged, and each merge
-#: costs what is new. Faust's have none, and each merge wrote the whole partition again.
-TUNED: Mapping[str, int] = {
+#: Memory and files of one partition (bytes, and numbers of files); Faust's defaults take gigabytes. With a Bloom filter
+#: of b bits a key, 0.6185 ** b of the look-ups of absent keys read a block: a quarter with Faust's 3, 1 % with 10. The
+#: size of files is limited, because keys sort by time: files of old rows are then left alone by a compaction, which
+#: costs only what is new. Without a limit, as in Faust, each compaction wrote the whole partition.
+DEFAULT_OPTIONS: Mapping[str, int] = {
     "write_buffer_size": 4 * 1024 * 1024,
     "block_cache_size": 8 * 1024 * 1024,
     "bloom_filter_size": 10,
@@ -24,28 +24,28 @@ TUNED: Mapping[str, int] = {
 
 
 class CannotStore(RuntimeError):
-    """The disk is full, or worse. Nothing is lost: the changelog has the rows, and a restart recovers them."""
+    """Rows cannot be written to disk. Nothing is lost: the changelog has the rows, and a restart recovers them."""
 
     def __init__(self, directory: str, why: object) -> None:
         super().__init__(
-            f"rows cannot be written to {directory} ({why}): make room there, or set another SAGA_DATADIR; "
-            "the worker ends, and recovers them from Kafka when it is started again"
+            f"rows cannot be written to {directory} ({why}): free disk space there, or set another SAGA_DATADIR; "
+            "the worker exits, and recovers them from Kafka when it is started again"
         )
 
 
-class RocksStore(rocksdb.Store):
-    """The store of `rocksdb://`: Faust's, read and written by partition; rows and offset in one atomic write."""
+class RocksStore(RocksDBStoreHooks):
+    """The store of `rocksdb://`: Faust's, accessed by partition; rows and offset are written atomically."""
 
     def read(self, partition: int, key: bytes) -> bytes | None:
-        db: Any = self._dbs.get(partition)  # never opens: a view may ask for a partition of another worker
+        db: Any = self.dbs.get(partition)  # never opens: a view may ask for a partition of another worker
         row: bytes | None = db.get(key) if db is not None else None
         return row
 
     def partitions(self) -> list[int]:
-        return sorted(self._dbs)
+        return sorted(self.dbs)
 
     def rows(self, partition: int, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
-        db: Any = self._dbs.get(partition)
+        db: Any = self.dbs.get(partition)
         if db is not None:
             for key, value in db.items(from_key=after):
                 if key not in (self.offset_key, after):
@@ -56,37 +56,36 @@ class RocksStore(rocksdb.Store):
         for key, value in rows:
             if value is None:
                 batch.delete(key)
-            elif key != self.offset_key:  # a stranger's record in the changelog must not move the offset
+            elif key != self.offset_key:  # a foreign record in the changelog must not change the offset
                 batch.put(key, value)
         batch.put(self.offset_key, b"%d" % offset)
-        db: Any = self._db_for_partition(partition)
+        db: Any = self.db_for_partition(partition)
         try:
             db.write(batch)
         except Exception as error:
             raise CannotStore(str(self.path), error) from None
 
-    def _open_for_partition(self, partition: int) -> Any:
+    def open_partition(self, partition: int) -> Any:
         try:
-            return super()._open_for_partition(partition)
+            return super().open_partition(partition)
         except Exception as error:
-            if "lock" in str(error).lower():  # Faust tries it again
+            if "lock" in str(error).lower():  # Faust retries
                 raise
             raise CannotStore(str(self.path), error) from None
 
     def set_aside(self, partition: int) -> str:
-        """Begin again with no rows of this partition; the old ones are renamed. Returns where they are now."""
-        db: Any = self._dbs.pop(partition)
-        db.close()
+        """Empty this partition; its database is renamed. Returns where it is now."""
+        self.close_partition(partition)
         path = self.partition_path(partition)
         moved = origin.set_aside(path.parent, [path], "another-changelog")
-        self._db_for_partition(partition)
+        self.db_for_partition(partition)
         return str(moved / path.name)
 
     def persisted_offset(self, tp: TP) -> int:
         offset = super().persisted_offset(tp)
-        return NOTHING if offset is None else offset
+        return NO_OFFSET if offset is None else offset
 
 
 def new(*args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any) -> RocksStore:
-    """A store as Faust makes it, with TUNED memory unless `options` say otherwise."""
-    return RocksStore(*args, options={**TUNED, **(options or {})}, **kwargs)
+    """Create a store with Faust's arguments for one; `options` override DEFAULT_OPTIONS."""
+    return RocksStore(*args, options={**DEFAULT_OPTIONS, **(options or {})}, **kwargs)

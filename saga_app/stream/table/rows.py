@@ -1,9 +1,9 @@
-"""What a table's store does, whatever it keeps its rows in.
+"""The interface of a table's store, in memory or on disk.
 
-A store is, at every moment, a prefix of its changelog partition.  Rows are applied only when the changelog has
-acknowledged them, together with the offset up to which the store is complete.  So a crash leaves
-no row that the changelog does not know, a recovery reads only what is missing, also for the
-memory store after a rebalance, and a revoked partition takes its rows with it.
+A store is at every moment a prefix of its changelog partition. Rows are applied only after the changelog has
+acknowledged them, together with the offset up to which the store is complete. So after a crash no row exists that the
+changelog lacks; a recovery reads only what is missing, also for the memory store after a rebalance; and the rows of a
+revoked partition are removed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,27 +14,27 @@ from faust.types import TP
 #: A key and its value; None deletes.
 Row = tuple[bytes, bytes | None]
 
-#: "I have nothing": unlike None it also overrides what Faust's Recovery remembers of an earlier assignment.
-NOTHING = -1
+#: The offset of an empty store. Unlike None it also overrides what Faust's Recovery knows of an earlier assignment.
+NO_OFFSET = -1
 
 
 class RowStore(Protocol):
     """Rows by partition."""
 
     def read(self, partition: int, key: bytes) -> bytes | None:
-        """The row, or None; None too when the partition is not here."""
+        """The row, or None; also None if the partition is not in this store."""
 
     def partitions(self) -> list[int]:
-        """The partitions that are here."""
+        """The partitions in this store, ascending."""
 
     def rows(self, partition: int, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
-        """The rows of a partition in the order of their keys, those behind `after` only."""
+        """The rows of a partition in the order of their keys; only those whose key is greater than `after`."""
 
     def apply(self, partition: int, rows: Iterable[Row], offset: int) -> None:
-        """Apply rows in order and remember that the store is complete up to `offset`."""
+        """Apply rows in order, and record that the store is complete up to `offset`."""
 
     def set_aside(self, partition: int) -> str:
-        """Begin again with no rows of this partition; returns where the old ones are now."""
+        """Empty this partition; returns where its rows are now."""
 
     def persisted_offset(self, tp: TP) -> int:
-        """Up to which offset the store is complete; NOTHING if it is empty."""
+        """The offset up to which the store is complete; NO_OFFSET if it is empty."""

@@ -3,9 +3,9 @@
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.client import ConnectionGroup
 
 from saga_app.stream.consume.lease import Lease
+from saga_app.stream.upstream.aiokafka import coordinator_connection, group_coordinator
 from tests.kafka.stream.lane import Lane
 from tests.wait import eventually
 
@@ -20,7 +20,7 @@ async def test_after_a_session_without_an_answer_the_next_heartbeat_takes_a_new_
     )
 
     async def heard() -> bool:
-        return lease.renewed > began
+        return lease.renewed_at > began
 
     async def renewed() -> bool:
         return lease.silent_s < SESSION_S / 2
@@ -29,7 +29,7 @@ async def test_after_a_session_without_an_answer_the_next_heartbeat_takes_a_new_
         return not await renewed()
 
     async with consumer:
-        coordinator, began = consumer._coordinator, lease.renewed
+        coordinator, began = group_coordinator(consumer), lease.renewed_at
         lease.watch(coordinator)
         await eventually(heard, 20, "the first heartbeat")
         mute(coordinator)
@@ -39,5 +39,4 @@ async def test_after_a_session_without_an_answer_the_next_heartbeat_takes_a_new_
 
 def mute(coordinator: Any) -> None:
     """Lose what is sent to the coordinator from now on."""
-    connection = coordinator._client._conns[coordinator.coordinator_id, ConnectionGroup.COORDINATION]
-    connection._writer.write = lambda data: None
+    coordinator_connection(coordinator)._writer.write = lambda data: None

@@ -76,4 +76,4 @@ def test_after_a_frozen_worker_woke_every_row_is_the_newest(relay: Lane) -> None
         f"{len(through)} of {len(versions)} keys with an older row behind a newer one; the sleeper lives: {sleeper.alive}"
     )
     # The lease lets nothing through but a request that was built when it froze; whose rows they hit has mended them.
-    assert not through or other.said("are not ours; ours are written again"), through
+    assert not through or other.said("foreign rows in the changelog, rewriting ours"), through

@@ -4,20 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga import machine
-from saga_app.saga.messages import (
-    CHANGELOG,
-    DEAD_LETTER,
-    DLQ,
-    SIGNALS,
-    DeadLetter,
-    Message,
-    Row,
-    Signal,
-    User,
-    decode,
-    encode,
-)
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, Signal, User, decode, encode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Done, Outcome
 from saga_app.saga.times import epoch, iso
@@ -98,7 +87,7 @@ class Logs:
 
     def _note(self, row: Row | None, news: Row, at: float) -> Row:
         row = machine.join(row, news)
-        self.write(CHANGELOG, row.id, encode(row), at + 0.001)
+        self.write(ROWS_CHANGELOG, row.id, encode(row), at + 0.001)
         return row
 
     def _iso(self, at: float) -> str:

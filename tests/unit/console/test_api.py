@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from aiohttp import web
 
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.console.http import api, contracts, page_files, schemas
 from saga_app.console.http.hub import Hub
 from saga_app.console.kafka.lookup import Lookup
@@ -62,7 +63,7 @@ class Room:
     async def send_all(self, messages: Sequence[Outgoing]) -> None:
         """The sender: every saga runs through at once."""
         for message in messages:
-            body = parse(message.topic, message.value, ())
+            body = parse(message.topic, message.value, (), ROWS_CHANGELOG)
             if not self.swallow:
                 self.add(message.key.decode() if message.key else "", body.user)  # type: ignore[union-attr]
 
@@ -77,7 +78,13 @@ class Room:
         """The trace: out of the logs."""
         raws = [raw for raw in self.logs.records if raw.key == row.id.encode()]
         records = [
-            Record(r.topic, r.partition, r.offset, iso(r.timestamp / 1000), parse(r.topic, r.value, r.headers))
+            Record(
+                r.topic,
+                r.partition,
+                r.offset,
+                iso(r.timestamp / 1000),
+                parse(r.topic, r.value, r.headers, ROWS_CHANGELOG),
+            )
             for r in raws
         ]
         places = {(raw.topic, raw.partition, raw.offset): raw for raw in raws}

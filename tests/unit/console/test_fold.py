@@ -11,22 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.console.index import dead_letters, fold
 from saga_app.console.index.filters import ErrorFilter
 from saga_app.console.record_id import REDRIVEN
 from saga_app.saga import machine
-from saga_app.saga.messages import (
-    CHANGELOG,
-    DEAD_LETTER,
-    DLQ,
-    SIGNALS,
-    DeadLetter,
-    Message,
-    Row,
-    Signal,
-    decode,
-    encode,
-)
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, Signal, decode, encode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Denied
 from saga_app.saga.times import epoch, iso
@@ -103,7 +93,7 @@ def test_a_rebuild_that_reads_the_table_first_gives_the_same_rows_and_tells_no_s
         expected.read(ORDERED)
         got = Reading(f"sqlite:///{folder}/bulk.sqlite", live=False)
         got.fold.bulk = True
-        records = sorted(shuffled, key=lambda raw: raw.topic != CHANGELOG)
+        records = sorted(shuffled, key=lambda raw: raw.topic != ROWS_CHANGELOG)
         for start in range(0, len(records), batch):
             assert got.read(records[start : start + batch]).events == []
         come_to_the_same(got, expected)
@@ -115,9 +105,9 @@ def test_of_a_saga_that_the_table_knows_to_have_ended_a_rebuild_decodes_no_reque
     logs = Logs()
     logs.saga("ada")
     on_sqlite.fold.bulk = True
-    on_sqlite.read([raw for raw in logs.records if raw.topic == CHANGELOG])
+    on_sqlite.read([raw for raw in logs.records if raw.topic == ROWS_CHANGELOG])
     monkeypatch.setattr(fold, "parse", Mock(side_effect=AssertionError("decoded")))
-    on_sqlite.read([raw for raw in logs.records if raw.topic != CHANGELOG])
+    on_sqlite.read([raw for raw in logs.records if raw.topic != ROWS_CHANGELOG])
     assert on_sqlite.index.counts() == {"completed": 1}
 
 
@@ -237,7 +227,7 @@ def test_a_saga_that_an_operator_turns_round_is_the_same_in_whatever_order_it_is
     assert turn.onward is not None
     assert row.state == "running"
     logs.write(SIGNALS, "ada", encode(signal), 9)
-    logs.write(CHANGELOG, "ada", encode(turn.row), 9.1)
+    logs.write(ROWS_CHANGELOG, "ada", encode(turn.row), 9.1)
     on_sqlite.read(logs.records)
     assert rows(on_sqlite)["ada"].state == "rolling-back"
     logs.write(turn.onward.topic, "ada", encode(turn.onward.message), 9.2)
@@ -252,7 +242,7 @@ def test_an_overdue_saga_keeps_its_deadline(on_sqlite: Reading) -> None:
     row = logs.saga("ada", steps=1)
     signal = Signal(1, "ada", "onboarding", "overdue", "authorize", "authorizer", at(61), due_at=at(60))
     logs.write(SIGNALS, "ada", encode(signal), 61)
-    logs.write(CHANGELOG, "ada", encode(machine.mark_signal(row, signal)), 61.1)
+    logs.write(ROWS_CHANGELOG, "ada", encode(machine.mark_signal(row, signal)), 61.1)
     for order in (logs.records, logs.records[-1:]):
         on_sqlite.read(order)
         assert (rows(on_sqlite)["ada"].overdue, rows(on_sqlite)["ada"].due_at) == (True, at(60))

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.audit import audit_records
-from saga_app.saga.messages import CHANGELOG, DEAD_LETTER, DLQ, SIGNALS, BadMessage, DeadLetter, decode, encode, parse
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, BadMessage, DeadLetter, decode, encode, parse
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows
@@ -44,7 +45,7 @@ def test_a_service_handles_every_record_or_parks_it(record: FakeRecord, row: byt
 def _is_message(record: FakeRecord) -> bool:
     """A duplicate of what a row knows already is absorbed."""
     try:
-        return bool(parse(record.topic, record.value, record.headers))
+        return bool(parse(record.topic, record.value, record.headers, ROWS_CHANGELOG))
     except BadMessage:
         return False
 
@@ -91,10 +92,10 @@ def test_the_audit_judges_any_records(poison: list[FakeRecord]) -> None:
     assert not [finding for finding in report.findings if finding.saga == "eve"]
 
 
-@given(st.sampled_from((SIGNALS, CHANGELOG, "authorize")), st.one_of(MESSAGES, SIGNALLED, ROWS).map(json_of))
+@given(st.sampled_from((SIGNALS, ROWS_CHANGELOG, "authorize")), st.one_of(MESSAGES, SIGNALLED, ROWS).map(json_of))
 def test_what_is_read_can_be_written_and_read_again(topic: str, value: bytes) -> None:
     try:
-        body: Any = parse(topic, value, ())
+        body: Any = parse(topic, value, (), ROWS_CHANGELOG)
     except BadMessage:
         return
-    assert parse(topic, encode(body), ()) is not None
+    assert parse(topic, encode(body), (), ROWS_CHANGELOG) is not None

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from saga_app.saga.messages import CHANGELOG, encode
-from saga_app.service.kafka.topics import READ
+from saga_app.active_plan import ROWS_CHANGELOG, TOPICS
+from saga_app.saga.messages import encode
 from saga_app.stream import partition_of
 from tests.fuzz.poison import poison
 from tests.record import FakeRecord
@@ -30,7 +30,7 @@ def records(seed: int, count: int) -> list[FakeRecord]:
             [(name, value) for name, value in each.headers],  # type: ignore[misc]  # null values are part of it
         )
         for offset, each in enumerate(poison(seed, count, PARTITIONS))
-        if each.topic in READ
+        if each.topic in TOPICS
     ]
 
 
@@ -70,5 +70,5 @@ def test_a_device_that_is_no_text_can_be_indexed(reading: MakeReading, device: o
     made = reading()
     row = Logs().saga("odd", steps=1)
     row.facts["device_id"] = device
-    made.read([FakeRecord(CHANGELOG, 0, 0, int(START * 1000), b"odd", encode(row))])
+    made.read([FakeRecord(ROWS_CHANGELOG, 0, 0, int(START * 1000), b"odd", encode(row))])
     assert made.index.counts() == {"running": 1}

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.console.operator import action_request
 from saga_app.console.operator.rate_limit import PORTION, TICK_S, due, pause
 from saga_app.console.record_id import REDRIVEN, REDRIVEN_BY, Place, place_of
-from saga_app.saga.messages import CHANGELOG, DEAD_LETTER, encode
+from saga_app.saga.messages import DEAD_LETTER, encode
 from saga_app.web.problem import Problem
 from tests.record import FakeRecord
 from tests.unit.console.desk import Desk, garbage, parked
@@ -358,7 +359,7 @@ async def test_a_saga_whose_row_is_too_large_is_redriven_from_its_record(desk: C
     def setup(logs: Logs) -> None:
         logs.saga("ada", steps=1)
         request = logs.written[-2]
-        letter = replace(logs.park(request, 5.0), refused_by=CHANGELOG)
+        letter = replace(logs.park(request, 5.0), refused_by=ROWS_CHANGELOG)
         logs.written[-1].headers = [(DEAD_LETTER, encode(letter))]
 
     at = desk(setup)

@@ -9,9 +9,9 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.console.kafka.fetch_tuning import Gather
 from saga_app.console.kafka.source import RUN, Source
-from saga_app.saga.messages import CHANGELOG
 from tests.record import FakeRecord
 from tests.unit.console.logs import PARTITIONS, Logs
 from tests.unit.console.partitions import Partitions
@@ -65,8 +65,8 @@ async def test_very_much_begins_with_the_changelog(monkeypatch: pytest.MonkeyPat
         while source.missing:
             topics += [raw.topic for raw in (await source.read(0.0, 1000))[0]]
         assert len(topics) == total
-        rows = topics.count(CHANGELOG)
-        assert (topics[:rows] == [CHANGELOG] * rows) is first
+        rows = topics.count(ROWS_CHANGELOG)
+        assert (topics[:rows] == [ROWS_CHANGELOG] * rows) is first
 
 
 async def test_what_has_been_read_before_the_start_is_not_read_again_and_what_comes_later_is() -> None:

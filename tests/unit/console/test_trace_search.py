@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
+from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.console.kafka import trace
 from saga_app.console.kafka.trace import Search, missing
-from saga_app.saga.messages import CHANGELOG, Row
+from saga_app.saga.messages import Row
 from saga_app.stream import partition_of
 from tests.record import FakeRecord
 from tests.unit.console.logs import PARTITIONS, Logs
@@ -103,7 +104,7 @@ async def test_a_search_that_costs_too_much_stops_and_says_how_far_it_came(monke
     search = await searched(kept(logs.written, 1000 * HOUR), rows["s30"])
     assert search.searched.around_s == 86_400.0
     assert search.searched.records <= 3 * 50
-    assert CHANGELOG in search.searched.missing
+    assert ROWS_CHANGELOG in search.searched.missing
 
 
 async def test_a_request_with_another_key_is_found_by_the_place_that_its_row_names() -> None:

@@ -1,6 +1,7 @@
 """Stand-ins for librdkafka's producer and for the parts of Faust that the stream layer sees."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,3 +94,11 @@ def make_table(directory: Path, store: str = "memory://", **options: Any) -> Tab
     Transport.install(app)
     app.consumer_generation_id = 1
     return Table(app, name="rows", partitions=4, options=options or None)
+
+
+async def until(condition: Callable[[], Any], within_s: float = 5.0) -> Any:
+    """Wait for a true value of the condition, which is returned."""
+    async with asyncio.timeout(within_s):
+        while not (found := condition()):
+            await asyncio.sleep(0.002)
+        return found

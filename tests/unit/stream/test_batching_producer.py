@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from saga_app.stream.produce.batching_producer import IDLE_S, BatchingProducer
+from saga_app.stream.produce.batching_producer import IDLE_INTERVAL_S, BatchingProducer
 from saga_app.stream.produce.outputs import Outputs
 from saga_app.stream.produce.refusal import Refused
 from tests.unit.stream.fakes import FakeProducer
@@ -165,13 +165,13 @@ async def test_it_looks_seldom_when_nothing_is_under_way_and_at_once_when_someth
     for _ in range(2):
         outputs = Outputs(producer)
         outputs.send("a", b"k", b"v")
-        async with asyncio.timeout(IDLE_S / 2):
+        async with asyncio.timeout(IDLE_INTERVAL_S / 2):
             await outputs.acknowledged()
         await until(lambda: not producer._busy)
 
 
 async def test_what_librdkafka_logs_is_heard_while_nothing_is_sent(producer: BatchingProducer) -> None:
-    async with asyncio.timeout(2 * IDLE_S):
+    async with asyncio.timeout(2 * IDLE_INTERVAL_S):
         while not fake_of(producer).polls:
             await asyncio.sleep(0.05)
 

@@ -17,7 +17,7 @@ from saga_app.stream.consume.consumer import Consumer
 from saga_app.stream.consume.ledger import Ledger
 from saga_app.stream.consume.phase import Phase
 from saga_app.stream.produce.batching_producer import BatchingProducer
-from saga_app.stream.table.rows import NOTHING
+from saga_app.stream.table.rows import NO_OFFSET
 from tests.unit.stream.fakes import FakeProducer, batch, finish_all, record
 
 IN, CHANGELOG = TP("in", 0), TP("unit-rows-changelog", 0)
@@ -109,7 +109,7 @@ async def test_rows_that_the_drain_has_not_waited_for_are_not_let_out_under_the_
 
 
 async def test_a_new_assignment_is_a_new_lease(consumer: Consumer, transport: Transport) -> None:
-    transport.lease.lost = True
+    transport.lease.membership_lost = True
     await assigned(consumer)
     assert transport.lease.holds()
 
@@ -122,12 +122,12 @@ async def test_a_fetched_run_is_one_message_and_a_changelog_goes_straight_to_its
     async def getmany(active: Any, timeout: float) -> dict[TP, Any]:
         return fetched
 
-    consumer._getmany = getmany  # type: ignore[method-assign, assignment]
+    consumer.fetch_records = getmany  # type: ignore[method-assign, assignment]
     messages = {tp: message async for tp, message in consumer.getmany(0.1)}
     assert messages[IN].records == run
     assert messages[CHANGELOG].offset == 4
     assert consumer.ledger.inflight == 5
-    table: Any = consumer._table(CHANGELOG)
+    table: Any = consumer.table_of(CHANGELOG)
     assert table.read(0, b"k") == b"v"
 
 
@@ -172,7 +172,7 @@ async def test_what_was_fetched_before_partitions_are_taken_away_is_not_handed_o
     async def getmany(active: Any, timeout: float) -> dict[TP, Any]:
         return {IN: [record(0)], TP("in", 1): [record(0)]}
 
-    consumer._getmany = getmany  # type: ignore[method-assign, assignment]
+    consumer.fetch_records = getmany  # type: ignore[method-assign, assignment]
     seen = []
     async for tp, _ in consumer.getmany(0.1):
         seen.append(tp)
@@ -186,14 +186,14 @@ class SlowFetcher:
 
     def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         self.meanwhile = meanwhile
-        self.passed = {IN: (9, 12)}
+        self.skipped = {IN: (9, 12)}
 
-    def take_passed(self) -> dict[TP, tuple[int, int]]:
-        passed, self.passed = self.passed, {}
-        return passed
+    def take_skipped(self) -> dict[TP, tuple[int, int]]:
+        skipped, self.skipped = self.skipped, {}
+        return skipped
 
-    def forget_passed(self, tp: TP) -> None:
-        self.passed.pop(tp, None)
+    def forget_skipped(self, tp: TP) -> None:
+        self.skipped.pop(tp, None)
 
     async def fetch(self, states: Any, timeout_s: float, most: int) -> dict[TP, list[Any]]:
         self.meanwhile()
@@ -210,12 +210,12 @@ async def test_what_was_fetched_under_an_assignment_that_is_over_is_dropped_and_
     partitions.subscribe({IN.topic})
     partitions.assign_from_subscribed({IN})
     client: Any = FakeClient()
-    client._closed, client._fetcher = False, SimpleNamespace(_subscriptions=partitions)
-    thread = consumer._new_consumer_thread()
-    thread.fetcher = SlowFetcher(lambda: partitions.assign_from_subscribed({IN} if still_ours else set()))  # type: ignore[assignment]
-    assert await thread._fetch_records(client, {IN}, 0.1) == {}
+    client._closed, client._subscription = False, partitions
+    thread: Any = consumer.new_thread()
+    thread.fetcher = SlowFetcher(lambda: partitions.assign_from_subscribed({IN} if still_ours else set()))
+    assert await thread.fetch(client, {IN}, 0.1, None) == {}
     assert client.sought == {}
-    assert thread.take_passed() == {}, "what follows it is not passed either"
+    assert thread.take_skipped() == {}, "what follows it is not skipped either"
 
 
 class FakeClient:
@@ -233,11 +233,11 @@ async def test_what_arrives_too_late_is_put_back_where_it_was_taken(consumer: Co
     await assigned(consumer)
     client: Any = FakeClient()
     records = {IN: [record(7), record(8)], CHANGELOG: [record(3)]}
-    thread = consumer._new_consumer_thread()
+    thread = consumer.new_thread()
     thread.fetcher = SlowFetcher()  # type: ignore[assignment]
     thread._put_back(client, records)
     assert client.sought == {IN: 7}
-    assert thread.take_passed() == {}, "what follows it is not passed either"
+    assert thread.take_skipped() == {}, "what follows it is not skipped either"
     assert list(records) == [CHANGELOG], "the streams must wait, the changelog not"
 
 
@@ -247,15 +247,14 @@ class Broker:
     def __init__(self) -> None:
         self.ledger = Ledger(100)
         self.app = SimpleNamespace(monitor=SimpleNamespace(on_tp_commit=lambda offsets: None))
-        self.log = SimpleNamespace(warning=lambda *args: None)
-        self._thread = SimpleNamespace(should_stop=False)
+        self.thread = SimpleNamespace(should_stop=False)
         self.answers = True
         self.asked: list[dict[TP, int]] = []
 
     def assignment(self) -> set[TP]:
         return {IN}
 
-    async def _commit(self, offsets: dict[TP, int]) -> bool:
+    async def commit_offsets(self, offsets: dict[TP, int]) -> bool:
         self.asked.append(offsets)
         return self.answers
 
@@ -297,7 +296,7 @@ async def test_a_drain_waits_for_work_and_cancels_what_takes_too_long() -> None:
 
 async def test_after_a_crash_nothing_is_waited_for() -> None:
     broker = Broker()
-    broker._thread.should_stop = True
+    broker.thread.should_stop = True
     made = broker.ledger.add(batch([0]))
     made.begin(late := asyncio.create_task(asyncio.sleep(60)))
     async with asyncio.timeout(1):
@@ -312,7 +311,7 @@ async def test_a_recovery_starts_over_where_a_table_is_ahead_of_its_changelog(
     async def ends(*_partitions: TP) -> dict[TP, int]:
         return {CHANGELOG: 17}
 
-    monkeypatch.setattr(consumer._thread, "highwaters", ends)
+    monkeypatch.setattr(consumer.thread, "highwaters", ends)
     tables: Any = consumer.app.tables
     table = tables["rows"]
     table.store.apply(0, [(b"k", b"v")], 41)
@@ -322,7 +321,7 @@ async def test_a_recovery_starts_over_where_a_table_is_ahead_of_its_changelog(
     assert table.read(0, b"k") == b"v", "nobody but a recovery asks for that"
     await assigned(consumer)
     await consumer.highwaters(CHANGELOG)
-    assert (table.read(0, b"k"), tables.recovery.active_offsets[CHANGELOG]) == (None, NOTHING)
+    assert (table.read(0, b"k"), tables.recovery.active_offsets[CHANGELOG]) == (None, NO_OFFSET)
 
 
 @pytest.mark.field(34)
@@ -334,7 +333,7 @@ async def test_a_topic_that_begins_again_is_not_taken_for_what_was_read_before(
     async def getmany(active: Any, timeout: float) -> dict[TP, Any]:
         return {IN: [record(0)]}
 
-    consumer._getmany = getmany  # type: ignore[method-assign, assignment]
+    consumer.fetch_records = getmany  # type: ignore[method-assign, assignment]
     consumer._read_offset[IN] = 500
     async for tp, _message in consumer.getmany(0.1):
         assert consumer._read_offset[tp] is None, "Faust drops what is below"
@@ -352,8 +351,8 @@ async def test_what_is_not_delivered_at_the_end_of_a_partition_is_passed_after_i
     async def getmany(active: Any, timeout: float) -> dict[TP, Any]:
         return fetched
 
-    consumer._getmany = getmany  # type: ignore[method-assign, assignment]
-    consumer._thread.fetcher = SlowFetcher()  # type: ignore[assignment]
+    consumer.fetch_records = getmany  # type: ignore[method-assign, assignment]
+    consumer.thread.fetcher = SlowFetcher()  # type: ignore[assignment]
     batches = [message async for _, message in consumer.getmany(0.1)]
     assert consumer.ledger.committable() == ({} if run else {IN: 12})
     for made in batches:

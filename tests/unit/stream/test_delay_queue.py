@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from saga_app.stream.consume.delay_queue import APART_S, TOGETHER_S, DelayQueue
+from saga_app.stream.consume.delay_queue import COALESCE_S, MIN_INTERVAL_S, DelayQueue
 
 #: In production it is uvloop's loop that turns it.
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
@@ -24,7 +24,7 @@ async def in_their_time() -> None:
     loop, came = asyncio.get_running_loop(), list[tuple[float, list[str]]]()
     delay_queue = DelayQueue[str](lambda things: came.append((loop.time(), things)))
     start = loop.time()
-    for name, after in (("late", 0.06), ("first", 0.02), ("with it", 0.02 + TOGETHER_S / 2), ("next", 0.04)):
+    for name, after in (("late", 0.06), ("first", 0.02), ("with it", 0.02 + COALESCE_S / 2), ("next", 0.04)):
         delay_queue.put(start + after, name)
     turns: dict[str, float] = {}
     async with asyncio.timeout(2):
@@ -80,7 +80,7 @@ async def under_load() -> None:
         while delay_queue._heap:
             await asyncio.sleep(0.001)
     times = [at for at, _ in turns]
-    assert min(after - before for before, after in pairwise(times)) > APART_S - 0.002
+    assert min(after - before for before, after in pairwise(times)) > MIN_INTERVAL_S - 0.002
     previous = [-1.0, *times]
     assert all(due > before - 0.002 for (_, things), before in zip(turns, previous, strict=False) for due in things), (
         "whatever was due at a turn went on in it"

@@ -1,13 +1,15 @@
-"""A worker that its group may have given up on hands over no rows."""
+"""A worker that its group may have expelled hands over no rows."""
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.client import ConnectionGroup
+from aiokafka.protocol.group import HeartbeatRequest_v0
 
 from saga_app.stream.consume.lease import Fenced, Lease
+from saga_app.stream.upstream.aiokafka import coordinator_connection, group_coordinator
+from tests.unit.stream.broker_stub import NOT_A_MEMBER, NOT_COORDINATOR, BrokerStub, member
+from tests.unit.stream.fakes import until
 
 
 class Clock:
@@ -15,43 +17,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class Connection:
-    """To the coordinator; closing it fails what waits there."""
-
-    def __init__(self) -> None:
-        self.closed = asyncio.Event()
-
-    def close(self) -> None:
-        self.closed.set()
-
-
-class Coordinator:
-    """What the lease sees of aiokafka's."""
-
-    answers: bool = True
-    resets = 0
-    coordinator_id = 1
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._client = SimpleNamespace(_conns={(1, ConnectionGroup.COORDINATION): Connection()})
-
-    async def _do_heartbeat(self) -> bool:
-        self._clock.now += 0.5  # the answer takes a while
-        return self.answers
-
-    def reset_generation(self) -> None:
-        self.resets += 1
-
-
-class Silent(Coordinator):
-    """Takes a heartbeat, and says nothing until the connection is closed."""
-
-    async def _do_heartbeat(self) -> bool:
-        await self._client._conns[1, ConnectionGroup.COORDINATION].closed.wait()
-        return False
 
 
 @pytest.fixture
@@ -77,49 +42,64 @@ def test_rows_are_held_when_the_last_heartbeat_is_long_ago_and_go_on_after_the_n
     assert lease.holds()
 
 
-async def test_a_heartbeat_counts_from_when_it_was_sent(clock: Clock) -> None:
-    lease, coordinator = Lease(8, 2, clock), Coordinator(clock)
-    lease.watch(coordinator)
-    sent = clock.now
-    assert await coordinator._do_heartbeat()
-    assert lease.renewed == sent < clock.now
+async def test_a_heartbeat_counts_from_when_it_was_sent(broker: BrokerStub, clock: Clock) -> None:
+    lease, sent_at = Lease(8, 2, clock), list[float]()
+
+    def answer_takes_a_while(request: Any) -> None:
+        if isinstance(request, HeartbeatRequest_v0):
+            sent_at.append(clock.now)
+            clock.now += 0.5
+
+    clock.now += 1
+    broker.on_request = answer_takes_a_while
+    async with member(broker) as consumer:
+        lease.watch(group_coordinator(consumer))
+        await until(lambda: lease.renewed_at in sent_at)
+        assert lease.renewed_at < clock.now
 
 
-async def test_a_heartbeat_that_is_never_answered_ends_with_its_connection_after_a_session(clock: Clock) -> None:
-    lease, coordinator = Lease(0.05, 0.01, clock), Silent(clock)
-    lease.watch(coordinator)
-    before = lease.renewed
-    assert not await asyncio.wait_for(coordinator._do_heartbeat(), 5)
-    assert lease.renewed == before
+async def test_an_unacknowledged_heartbeat_renews_nothing(broker: BrokerStub, clock: Clock) -> None:
+    lease, before = Lease(8, 2, clock), clock.now
+    clock.now += 1
+    async with member(broker) as consumer:
+        broker.errors[HeartbeatRequest_v0] = NOT_COORDINATOR
+        lease.watch(group_coordinator(consumer))
+        sent = len(broker.received(HeartbeatRequest_v0))
+        await until(lambda: len(broker.received(HeartbeatRequest_v0)) > sent + 1)
+        assert lease.renewed_at == before
 
 
-async def test_a_heartbeat_that_is_answered_leaves_the_connection_alone(clock: Clock) -> None:
-    lease, coordinator = Lease(0.01, 0.01, clock), Coordinator(clock)
-    lease.watch(coordinator)
-    assert await coordinator._do_heartbeat()
-    connection = coordinator._client._conns[1, ConnectionGroup.COORDINATION]
-    overdue = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_later(0.05, overdue.set_result, None)  # a timer that was not cancelled is before it
-    await overdue
-    assert not connection.closed.is_set()
+async def test_a_heartbeat_without_an_answer_ends_with_its_connection(broker: BrokerStub, clock: Clock) -> None:
+    """Long before aiokafka's request timeout of 40 s."""
+    lease, before = Lease(0.05, 0.01, clock), clock.now
+    clock.now += 1
+    async with member(broker) as consumer:
+        broker.silent.add(HeartbeatRequest_v0)
+        lease.watch(group_coordinator(consumer))
+        sent = len(broker.received(HeartbeatRequest_v0))
+        await until(lambda: len(broker.received(HeartbeatRequest_v0)) > sent + 1)
+        assert lease.renewed_at == before
+        broker.silent.clear()
+        await until(lambda: lease.renewed_at > before)
 
 
-async def test_an_unanswered_heartbeat_renews_nothing(clock: Clock) -> None:
-    lease, coordinator = Lease(8, 2, clock), Coordinator(clock)
-    lease.watch(coordinator)
-    coordinator.answers = False
-    before = lease.renewed
-    assert not await coordinator._do_heartbeat()
-    assert lease.renewed == before
+async def test_an_answered_heartbeat_keeps_its_connection(broker: BrokerStub) -> None:
+    lease = Lease(0.05, 0.01)
+    async with member(broker) as consumer:
+        lease.watch(group_coordinator(consumer))
+        connection = coordinator_connection(group_coordinator(consumer))
+        await asyncio.sleep(0.2)
+        assert coordinator_connection(group_coordinator(consumer)) is connection
+        assert connection.connected()
 
 
-def test_after_a_lost_membership_rows_fail_until_there_is_a_new_assignment(clock: Clock) -> None:
-    lease, coordinator = Lease(8, 2, clock), Coordinator(clock)
-    lease.watch(coordinator)
-    reset: Any = coordinator.reset_generation
-    reset()
-    assert coordinator.resets == 1
-    with pytest.raises(Fenced):
-        lease.holds()
-    lease.renew()
-    assert lease.holds()
+async def test_after_a_lost_membership_rows_fail_until_there_is_a_new_assignment(broker: BrokerStub) -> None:
+    lease = Lease(8, 2)
+    async with member(broker) as consumer:
+        lease.watch(group_coordinator(consumer))
+        broker.errors[HeartbeatRequest_v0] = NOT_A_MEMBER
+        await until(lambda: lease.membership_lost)
+        with pytest.raises(Fenced):
+            lease.holds()
+        lease.renew()
+        assert lease.holds()

@@ -68,7 +68,7 @@ class Life:
             assert offset > self.committed[tp.partition], "an offset never moves back"
             assert offset <= min(self.undone[tp.partition], default=self.next[tp.partition]), "nothing undone is passed"
         if succeeds:
-            self.ledger.committed(moved)
+            self.ledger.mark_committed(moved)
             self.committed.update((tp.partition, offset) for tp, offset in moved.items())
 
     def forget(self, partition: int, _: Any) -> None:
@@ -111,7 +111,7 @@ def test_a_failed_commit_is_tried_again() -> None:
     ledger = Ledger(limit=100)
     finish_all(ledger.add(batch([0])))
     assert ledger.committable() == ledger.committable() == {TP("in", 0): 1}
-    ledger.committed(ledger.committable())
+    ledger.mark_committed(ledger.committable())
     assert ledger.committable() == {}
 
 
@@ -149,7 +149,7 @@ def test_what_holds_back_a_commit_has_an_age() -> None:
     ledger = Ledger(limit=100)
     assert ledger.oldest_s(50.0) == 0.0
     first, second, other = (ledger.add(batch(*where)) for where in (([0, 1], 0), ([2], 0), ([0], 1)))
-    first.taken_at, second.taken_at, other.taken_at = 10.0, 20.0, 15.0
+    first.fetched_at, second.fetched_at, other.fetched_at = 10.0, 20.0, 15.0
     assert ledger.oldest_s(50.0) == 40.0
     first.finish(0)
     assert ledger.oldest_s(50.0) == 40.0, "its other record is not done"
@@ -165,31 +165,31 @@ def test_what_holds_back_a_commit_has_an_age() -> None:
 def test_a_batch_that_was_overtaken_is_noticed(taken: str) -> None:
     ledger = Ledger(limit=100)
     first, second = ledger.add(batch([0])), ledger.add(batch([1]))
-    assert ledger.lost() is None, "nobody has taken anything yet"
+    assert ledger.overtaken_batch() is None, "nobody has taken anything yet"
     if taken == "finished":
         finish_all(second)
     else:
-        second.taken = True
-    assert ledger.lost() is first
+        second.is_started = True
+    assert ledger.overtaken_batch() is first
 
 
 @pytest.mark.field(35)
 def test_markers_at_the_end_of_a_partition_are_committed_past_when_all_before_them_is_done() -> None:
     ledger, tp = Ledger(limit=10), TP("in", 0)
     made = ledger.add(batch([4, 5]))
-    ledger.passed(tp, 6, 9)
+    ledger.skip(tp, 6, 9)
     assert ledger.committable() == {}
     finish_all(made)
     assert ledger.committable() == {tp: 9}
-    ledger.committed({tp: 9})
-    ledger.passed(tp, 9, 10)
+    ledger.mark_committed({tp: 9})
+    ledger.skip(tp, 9, 10)
     assert ledger.committable() == {tp: 10}
 
 
 @pytest.mark.field(35)
 def test_a_partition_with_nothing_but_an_aborted_transaction_is_committed_past_it() -> None:
     ledger, tp = Ledger(limit=10), TP("in", 3)
-    ledger.passed(tp, 0, 4)
+    ledger.skip(tp, 0, 4)
     assert ledger.committable() == {tp: 4}
     ledger.forget({tp})
     assert ledger.committable() == {}
@@ -200,12 +200,12 @@ def test_a_topic_that_was_created_again_is_committed_from_its_beginning() -> Non
     """Its group's offsets were deleted with it: those of the new one have to be committed though they are lower."""
     ledger, tp = Ledger(limit=100), TP("in", 0)
     finish_all(ledger.add(batch([7, 8])))
-    ledger.committed(ledger.committable())
+    ledger.mark_committed(ledger.committable())
     new = ledger.add(batch([0, 1]))
     assert ledger.committable() == {}
     new.finish(0)
     assert ledger.committable() == {tp: 1}
-    ledger.committed({tp: 1})
+    ledger.mark_committed({tp: 1})
     finish_all(new)
     assert ledger.committable() == {tp: 2}
 
@@ -226,17 +226,17 @@ def test_work_on_a_deleted_topic_holds_the_commits_of_the_new_one_until_it_is_do
 def test_markers_at_the_beginning_of_a_topic_that_was_created_again_are_committed_past() -> None:
     ledger, tp = Ledger(limit=100), TP("in", 0)
     finish_all(ledger.add(batch([7, 8])))
-    ledger.committed(ledger.committable())
-    ledger.passed(tp, 0, 3)
+    ledger.mark_committed(ledger.committable())
+    ledger.skip(tp, 0, 3)
     assert ledger.committable() == {tp: 3}
 
 
 def test_records_that_retention_has_deleted_before_those_that_came_are_no_new_topic() -> None:
     ledger, tp = Ledger(limit=100), TP("in", 0)
     finish_all(ledger.add(batch([0, 1, 2])))
-    ledger.committed(ledger.committable())
+    ledger.mark_committed(ledger.committable())
     made = ledger.add(batch([7, 8, 9]))
-    ledger.passed(tp, 3, 7)
+    ledger.skip(tp, 3, 7)
     assert ledger.committable() == {tp: 7}
     finish_all(made)
     assert ledger.committable() == {tp: 10}

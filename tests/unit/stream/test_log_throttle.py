@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from saga_app.stream import log_throttle
-from saga_app.stream.log_throttle import Quiet
+from saga_app.stream.log_throttle import LogThrottle
 
 
 class Clock:
@@ -27,7 +27,7 @@ def lines(clock: Clock) -> Iterator[list[str]]:
     out: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: out.append(record.getMessage())  # type: ignore[method-assign]
-    logger, filtering = logging.getLogger("test-quiet"), Quiet(every_s=10, clock=clock)
+    logger, filtering = logging.getLogger("test-quiet"), LogThrottle(every_s=10, clock=clock)
     logger.addHandler(handler)
     logger.addFilter(filtering)
     logger.setLevel(logging.DEBUG)
@@ -66,7 +66,7 @@ def test_information_that_differs_in_a_number_is_not_a_repetition(lines: list[st
 
 
 def test_it_does_not_remember_for_ever(clock: Clock) -> None:
-    filtering = Quiet(every_s=10, remembered=3, clock=clock)
+    filtering = LogThrottle(every_s=10, remembered=3, clock=clock)
     for number in range(100):
         filtering.filter(logging.makeLogRecord({"name": "x", "msg": f"line {number}", "levelno": logging.INFO}))
     assert len(filtering._seen) == 3
@@ -74,6 +74,6 @@ def test_it_does_not_remember_for_ever(clock: Clock) -> None:
 
 def test_all_loggers_of_the_talkative_packages_are_quietened_once() -> None:
     child, other = logging.getLogger("talker.deep.inside"), logging.getLogger("talkers")
-    log_throttle.install(talkers=["talker"])
-    log_throttle.install(talkers=["talker"])
+    log_throttle.install(packages=["talker"])
+    log_throttle.install(packages=["talker"])
     assert [len(logger.filters) for logger in (logging.getLogger("talker"), child, other)] == [1, 1, 0]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from saga_app.stream.table.origin import FILE, Origin, claim
+from saga_app.stream.table.origin import FILE_NAME, Origin, claim
 
 pytestmark = pytest.mark.field(29)
 
@@ -29,7 +29,7 @@ def held(directory: Path) -> set[str]:
 def test_tables_of_the_same_origin_stay(tables: Path) -> None:
     OURS.write(tables)
     assert claim(tables, OURS) is None
-    assert held(tables) == {"sagas-0.db", "sagas-7.db", "sagas-backups", FILE}
+    assert held(tables) == {"sagas-0.db", "sagas-7.db", "sagas-backups", FILE_NAME}
 
 
 def test_tables_without_a_record_of_their_origin_are_taken_over(tables: Path) -> None:
@@ -52,7 +52,7 @@ def test_tables_of_another_cluster_or_changelog_are_set_aside(tables: Path, now:
     reason, path = moved
     assert all(part in reason for part in says)
     assert held(path) == {"sagas-0.db", "sagas-7.db"}
-    assert held(tables) == {"sagas-backups", FILE}
+    assert held(tables) == {"sagas-backups", FILE_NAME}
     assert claim(tables, now) is None, "the next start finds its own"
 
 
@@ -67,7 +67,7 @@ def test_a_second_set_of_the_same_cluster_does_not_overwrite_the_first(tables: P
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"cluster": "a"}', '{"cluster": "a", "topics": 7}', "\x00"])
 def test_a_record_that_cannot_be_read_is_none(tables: Path, content: str) -> None:
-    (tables / FILE).write_text(content)
+    (tables / FILE_NAME).write_text(content)
     assert Origin.read(tables) is None
     assert claim(tables, OURS) is None
 
@@ -75,4 +75,4 @@ def test_a_record_that_cannot_be_read_is_none(tables: Path, content: str) -> Non
 def test_a_changelog_that_is_new_to_the_service_sets_nothing_aside(tables: Path) -> None:
     OURS.write(tables)
     assert claim(tables, Origin("cluster-a", {"p-sagas-changelog": "t1", "p-more-changelog": "t9"})) is None
-    assert json.loads((tables / FILE).read_text())["topics"]["p-more-changelog"] == "t9"
+    assert json.loads((tables / FILE_NAME).read_text())["topics"]["p-more-changelog"] == "t9"

@@ -153,7 +153,7 @@ async def test_batches_of_different_partitions_need_one_turn_of_the_loop_for_all
     left: list[int] = []
 
     async def handler(outputs: Outputs, batch: Batch, record: Any) -> None:
-        left.append(sum(not made.taken for made in batches))
+        left.append(sum(not made.is_started for made in batches))
 
     await bench.run(handler, *batches)
     await until(lambda: len(left) == 3)
@@ -197,7 +197,7 @@ async def test_it_does_not_come_again_before_what_it_has_sent_is_acknowledged(be
 async def test_what_was_put_off_is_left_to_the_new_owner(bench: Bench, how: str) -> None:
     bench.producer.automatic = True
     stream = await bench.run(handler := PutOff(), made := bench.batch(0))
-    await until(lambda: made.taken and not made.tasks)
+    await until(lambda: made.is_started and not made.tasks)
     if how == "given back":
         bench.ledger.close()
     elif how == "revoked":
@@ -264,7 +264,7 @@ async def test_records_of_a_revoked_batch_are_left_to_the_new_owner(bench: Bench
     bench.ledger.forget()
     stream = await bench.run(fail, made)
     await asyncio.sleep(0.02)
-    assert (bench.app.crashes, made.taken, stream.acked) == ([], False, [])
+    assert (bench.app.crashes, made.is_started, stream.acked) == ([], False, [])
 
 
 @pytest.mark.parametrize("handler", [send, send_too])
@@ -273,7 +273,7 @@ async def test_what_fails_because_its_partition_was_revoked_is_no_reason_to_cras
     await until(lambda: bench.producer.taken)
     bench.batching.purge()
     bench.ledger.forget()
-    await until(lambda: made.taken and not made.tasks)
+    await until(lambda: made.is_started and not made.tasks)
     assert (bench.app.crashes, stream.acked) == ([], [])
 
 
@@ -281,10 +281,10 @@ async def test_nothing_new_begins_while_librdkafka_is_full(bench: Bench) -> None
     bench.app.transport.full = True
     running = asyncio.create_task(bench.run(send_too, made := bench.batch(0)))
     await asyncio.sleep(0.03)
-    assert made.idle
+    assert made.is_unstarted
     bench.app.transport.full = False
     await running
-    assert not made.idle
+    assert not made.is_unstarted
 
 
 async def test_two_agents_on_one_topic_are_refused(bench: Bench) -> None:

@@ -83,7 +83,7 @@ async def taken(producer: BatchingProducer, alone: bool = False) -> FakeProducer
     """The producer of most messages, or the one of those that are sent alone, once it has been given any."""
     async with asyncio.timeout(2):
         while True:
-            lane = producer._alone if alone else producer._main
+            lane = producer._single if alone else producer._main
             if lane and lane.producer.taken:
                 return cast(FakeProducer, lane.producer)
             await asyncio.sleep(0.001)
@@ -118,7 +118,7 @@ async def test_what_is_refused_alone_too_is_known_by_the_record_that_sent_it(
     alone.acknowledge(1)
     alone.acknowledge(1, error=TOO_LARGE)
     alone.acknowledge()
-    await outputs.reported()
+    await outputs.wait_for_reports()
     assert list(outputs.refusals) == [1]
     (refusal,) = outputs.refusals[1]
     assert (refusal.topic, refusal.value) == ("a", b"1")
@@ -135,7 +135,7 @@ async def test_an_outage_during_the_second_try_is_no_refusal(producer: BatchingP
     await refuse(producer)
     (await taken(producer, alone=True)).acknowledge(error=KafkaError(KafkaError._MSG_TIMED_OUT))
     with pytest.raises(KafkaException):
-        await outputs.reported()
+        await outputs.wait_for_reports()
     assert outputs.refusals == {}
 
 
@@ -150,4 +150,4 @@ async def test_what_is_sent_alone_is_counted_purged_and_gated_like_the_rest(
     producer.purge()
     assert len(producer) == 0
     with pytest.raises(KafkaException):
-        await outputs.reported()
+        await outputs.wait_for_reports()

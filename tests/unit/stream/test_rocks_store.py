@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from faust.types import TP
+from structlog.testing import capture_logs
 
-from saga_app.stream.table.rows import NOTHING
+from saga_app.stream.table.rows import NO_OFFSET
 from tests.unit.stream.fakes import make_table
 from tests.wait import until
 
@@ -17,7 +18,7 @@ def test_a_partition_that_is_not_here_has_no_rows_and_is_not_made(tmp_path: Path
     store: Any = make_table(tmp_path, "rocksdb://").store
     assert store.read(3, b"k") is None
     assert list(store.rows(3)) == []
-    assert not store._dbs
+    assert not store.dbs
 
 
 def test_rocksdb_is_tuned_unless_the_table_says_otherwise(tmp_path: Path) -> None:
@@ -44,16 +45,19 @@ def test_files_of_old_sagas_are_left_alone_when_those_of_new_ones_are_merged(tmp
 @pytest.mark.field(29, 34)
 @pytest.mark.parametrize("scheme", ["memory://", "rocksdb://"])
 def test_a_table_that_is_ahead_of_its_changelog_begins_again_and_keeps_the_old_rows(
-    tmp_path: Path, scheme: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, scheme: str
 ) -> None:
     table = make_table(tmp_path, scheme)
     for partition in (0, 1):
         table.store.apply(partition, [(b"k", b"v")], 41)
-    assert not table.restart_beyond(0, 42), "the changelog ends where it was read to"
-    assert table.restart_beyond(0, 17)
+    assert not table.reset_if_ahead(0, 42), "the changelog ends where it was read to"
+    with capture_logs() as logs:
+        assert table.reset_if_ahead(0, 17)
+    assert [(line["changelog"], line["read_up_to"], line["changelog_end"]) for line in logs] == [
+        ("unit-rows-changelog[0]", 41, 17)
+    ]
     assert list(table.rows()) == [(1, b"k", b"v")]
-    assert table.store.persisted_offset(TP("unit-rows-changelog", 0)) == NOTHING
-    assert "unit-rows-changelog[0] up to offset 41, which ends at 17" in caplog.text
+    assert table.store.persisted_offset(TP("unit-rows-changelog", 0)) == NO_OFFSET
     table.store.apply(0, [(b"new", b"row")], 0)
     assert table.read(0, b"new") == b"row"
     assert len(list(tmp_path.rglob("*-of-another-changelog/*.db"))) == (scheme == "rocksdb://")
@@ -67,5 +71,5 @@ def write_rows(store: Any, mebibytes: Iterable[int]) -> None:
 
 def bottom(store: Any) -> list[str]:
     """The files into which all is merged at last, those with the first keys first."""
-    files = [file for file in store._dbs[0].live_files() if file["level"] > 0]
+    files = [file for file in store.dbs[0].live_files() if file["level"] > 0]
     return [file["name"] for file in sorted(files, key=lambda file: bytes(file["start_key"]))]

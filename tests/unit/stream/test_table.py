@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from saga_app.stream import Outputs, Refused, Table, Transport
 from saga_app.stream.produce.batching_producer import BatchingProducer
-from saga_app.stream.table.changelog_repair import Mender
-from saga_app.stream.table.rows import NOTHING, RowStore
+from saga_app.stream.table.changelog_repair import ChangelogRepair
+from saga_app.stream.table.rows import NO_OFFSET, RowStore
 from tests.unit.stream.fakes import FakeProducer, make_table
 
 TIMED_OUT, TOO_LARGE = KafkaError(KafkaError._MSG_TIMED_OUT), KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
@@ -163,7 +163,7 @@ async def test_a_row_acknowledged_after_its_partition_was_given_away_is_not_stor
     table.app.consumer_generation_id = 2
     rows.acknowledge()
     await outputs.acknowledged()
-    assert (list(table.rows()), offset(table)) == ([], NOTHING)
+    assert (list(table.rows()), offset(table)) == ([], NO_OFFSET)
 
 
 @pytest.mark.field(34)
@@ -191,9 +191,9 @@ async def refused(table: Table, rows: FakeProducer) -> None:
     producer: Any = cast(Transport, table.app.transport).rows
     rows.acknowledge(1, error=TOO_LARGE)
     async with asyncio.timeout(2):
-        while not (producer._alone and producer._alone.producer.taken):
+        while not (producer._single and producer._single.producer.taken):
             await asyncio.sleep(0.001)
-    producer._alone.producer.acknowledge(error=TOO_LARGE)
+    producer._single.producer.acknowledge(error=TOO_LARGE)
 
 
 @pytest.mark.field(32)
@@ -235,7 +235,7 @@ async def test_a_row_that_somebody_else_has_overwritten_is_written_again_and_lef
         assert list(offsets) == [1]
         return {b"k", b"unknown"}
 
-    table._mender = Mender(keys_at, table._write_again)
+    table._repair = ChangelogRepair(keys_at, table._rewrite)
     transport = cast(Transport, table.app.transport)
     transport.messages = transport.rows
     rows.automatic = True
@@ -393,7 +393,7 @@ def test_memory_and_rocksdb_hold_the_same_rows(
 async def give_away(store: Any, partition: int) -> None:
     """The partition goes to another worker, which empties it; memory forgets, RocksDB gets to know it in recovery."""
     tp = TP("unit-rows-changelog", partition)
-    if hasattr(store, "_dbs"):
-        store.apply(partition, [(key, None) for key, _ in list(store.rows(partition))], NOTHING)
+    if hasattr(store, "dbs"):
+        store.apply(partition, [(key, None) for key, _ in list(store.rows(partition))], NO_OFFSET)
     else:
         await store.on_rebalance(set(), {tp}, set())

@@ -11,7 +11,7 @@ export class Problem extends Error {
    * @param {boolean} [isUnknown] whether the server may or may not have applied the change
    */
   constructor(status, body = {}, isUnknown = false) {
-    super(body.detail || body.title || `The server answered ${status}.`);
+    super(body.detail || body.title || `The server returned status ${status}.`);
     this.status = status;
     this.title = body.title || "";
     this.detail = body.detail || "";
@@ -24,13 +24,13 @@ export class Problem extends Error {
 const READ_TIMEOUT_MS = 20_000;
 const CHANGE_TIMEOUT_MS = 40_000;
 
-const UNREACHABLE = { title: "The console cannot be reached", detail: "The page keeps trying to reach it." };
-const NO_ANSWER = { title: "No answer", detail: "The connection broke before the console answered." };
-const UNREADABLE = { title: "The answer broke off", detail: "What the console answered could not be read." };
+const UNREACHABLE = { title: "The console cannot be reached", detail: "The page keeps trying to reconnect." };
+const NO_RESPONSE = { title: "No response", detail: "The connection was lost before the console responded." };
+const UNREADABLE = { title: "Incomplete response", detail: "The response of the console could not be read." };
 /** @param {number} ms */
 const timeoutBody = (ms) => ({
-  title: "No answer in time",
-  detail: `The console did not answer within ${ms / 1000} s.`,
+  title: "Timeout",
+  detail: `The console did not respond within ${ms / 1000} s.`,
 });
 
 /**
@@ -71,7 +71,7 @@ async function request(path, { isChange = false, signal, ...options }) {
   } catch (error) {
     if (error instanceof Problem || signal?.aborted) throw error;
     if (timeout.signal.aborted) throw new Problem(0, timeoutBody(limit), isChange);
-    throw new Problem(0, isChange ? NO_ANSWER : UNREACHABLE, isChange);
+    throw new Problem(0, isChange ? NO_RESPONSE : UNREACHABLE, isChange);
   } finally {
     clearTimeout(timer);
   }
@@ -109,8 +109,8 @@ function parseJson(text) {
  * @param {Response} response
  */
 const proxyProblem = ({ status, statusText }) => ({
-  title: "Not an answer of the console",
-  detail: `The server answered ${status}${statusText ? ` ${statusText}` : ""}.`,
+  title: "Unexpected response",
+  detail: `The console or a proxy returned status ${status}${statusText ? ` ${statusText}` : ""}.`,
 });
 
 /**
@@ -149,6 +149,9 @@ export const api = {
 
   /** @param {string} id @param {AbortSignal} [signal] @returns {Promise<Timeline>} */
   trace: (id, signal) => call(`${saga(id)}/trace`, { signal }),
+
+  /** @returns {Promise<Plan>} */
+  plan: () => call("/api/plan"),
 
   /** @returns {Promise<Stats>} */
   stats: () => call("/api/stats"),

@@ -9,7 +9,7 @@ const MAX_LENGTH = 64;
 const inputs = new Set();
 
 /**
- * The part of a request body that names the operator; empty without a name: the API then uses "somebody".
+ * The part of a request body that names the operator; empty without a name.
  * @returns {{ by?: string }}
  */
 export function by() {
@@ -17,19 +17,19 @@ export function by() {
   return name ? { by: name } : {};
 }
 
-/** "by ana" */
-export const signed = () => `by ${by().by ?? "somebody"}`;
+/** " by ana", to be appended to what was done; "" without a name. */
+export const signed = () => (by().by ? ` by ${by().by}` : "");
 
 /** A labelled input for the operator's name. All inputs on the page show the same value. */
-export function signature(label = "Your name") {
-  const input = h("input", { type: "text", maxlength: MAX_LENGTH, placeholder: "somebody", autocomplete: "nickname" });
+export function signature() {
+  const input = h("input", { type: "text", maxlength: MAX_LENGTH, placeholder: "optional", autocomplete: "nickname" });
   input.value = localStorage.getItem(KEY) ?? "";
   input.addEventListener("input", () => {
     localStorage.setItem(KEY, input.value);
     for (const other of inputs) if (other !== input) other.value = input.value;
   });
   inputs.add(input);
-  return h("label", { class: "signature" }, h("span", {}, label), input);
+  return h("label", { class: "signature" }, h("span", {}, "Your name"), input);
 }
 
 /**
@@ -39,7 +39,7 @@ export function signature(label = "Your name") {
 export function because(reasons = {}) {
   const all = Object.entries(reasons);
   if (all.length === 1 && all[0][1] === 1) return all[0][0];
-  return all.map(([reason, count]) => `${count} (${reason})`).join(", ") || "it is not waiting any more";
+  return all.map(([reason, count]) => `${count} (${reason})`).join(", ") || "it is no longer parked";
 }
 
 /**

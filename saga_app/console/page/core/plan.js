@@ -1,35 +1,92 @@
-// The saga as shown on the page: its steps in order, the lanes, and the words, icons and colours of its states.
+// The plan of the saga (steps, lanes, words) and its states (words, icons, colours). No DOM access and no requests.
+
+import { sentence } from "./format.js";
 
 /**
- * The four stations, from left to right.
- * @type {Station[]}
+ * The plan in use.
+ * @type {Plan}
  */
-export const STATIONS = [
-  {
-    step: "provision",
-    undo: "deprovision",
-    service: "provisioner",
-    label: "Provisioner",
-    does: "assigns a device",
-    icon: "device",
-  },
-  { step: "authorize", undo: "revoke", service: "authorizer", label: "Authorizer", does: "grants access", icon: "key" },
-  { step: "notify", undo: "retract", service: "notifier", label: "Notifier", does: "sends the mail", icon: "mail" },
-  { step: "complete", undo: null, service: "provisioner", label: "Provisioner", does: "ends it", icon: "flag" },
-];
+export let plan = { name: "", services: [], steps: [], compensations: [] };
 
+/** @type {Map<string, PlanStep | PlanCompensation>} */
+let byName = new Map();
 /** @type {Map<string, number>} */
-const LANES = new Map();
-for (const [lane, { step, undo }] of STATIONS.entries()) {
-  LANES.set(step, lane);
-  if (undo) LANES.set(undo, lane);
-}
-const UNDOS = new Set(STATIONS.flatMap(({ undo }) => undo ?? []));
+let lanes = new Map();
+/** @type {Set<string>} */
+let compensations = new Set();
 
-/** @param {string} step a step or its compensation */
-export const laneOf = (step) => LANES.get(step) ?? 0;
+/**
+ * Use this plan. Call it before modules are imported that read the plan when they are evaluated.
+ * @param {Plan} next as returned by `GET /api/plan`
+ */
+export function usePlan(next) {
+  plan = next;
+  byName = new Map([...next.compensations, ...next.steps].map((step) => [step.name, step]));
+  compensations = new Set(next.compensations.map(({ name }) => name));
+  lanes = new Map(next.steps.map(({ name }, lane) => [name, lane]));
+  for (const [lane, { compensation }] of next.steps.entries()) if (compensation) lanes.set(compensation, lane);
+}
+
+/**
+ * Whether a step or compensation is in the plan. Sagas that started under another plan can have others.
+ * @param {string} step
+ */
+export const isKnown = (step) => byName.has(step);
+
 /** @param {string} step */
-export const isUndo = (step) => UNDOS.has(step);
+export const isCompensation = (step) => compensations.has(step);
+
+/**
+ * The lane of a step, from 0 on the left; a compensation is in the lane of the last step that it compensates.
+ * 0 for a step that is not in the plan.
+ * @param {string} step
+ */
+export const laneOf = (step) => lanes.get(step) ?? 0;
+
+/** The lane of the step that ends the saga. */
+export const lastLane = () => Math.max(0, plan.steps.length - 1);
+
+/**
+ * The name of a step as a title: "Verify identity"
+ * @param {string} step
+ */
+export const stepTitle = (step) => sentence(step.replaceAll("-", " "));
+
+/**
+ * The name of a service as written in sentences: "Notifier"
+ * @param {string} service
+ */
+export const serviceLabel = (service) =>
+  [...plan.steps, ...plan.compensations].find((step) => step.service === service)?.label ??
+  sentence(service.replaceAll("-", " "));
+
+/**
+ * What a service does: "assigns a device, records completion"
+ * @param {string} service
+ */
+export const serviceSummary = (service) =>
+  plan.steps
+    .filter((step) => step.service === service)
+    .map(({ summary }) => summary)
+    .filter(Boolean)
+    .join(", ");
+
+/**
+ * Timeline text of a requested step or compensation.
+ * @param {string} step
+ */
+export const requestedWords = (step) => byName.get(step)?.words.requested ?? `${stepTitle(step)} requested`;
+
+/**
+ * Timeline text of a finished step or compensation.
+ * @param {string} step
+ * @param {boolean} isNeeded false for a compensation that had nothing to compensate
+ */
+export function doneWords(step, isNeeded = true) {
+  const words = byName.get(step)?.words;
+  const notNeeded = words && "not_needed" in words ? words.not_needed : null;
+  return (isNeeded ? null : notNeeded) ?? words?.done ?? `${stepTitle(step)} done`;
+}
 
 /**
  * How each state is shown.
@@ -52,6 +109,12 @@ export const hasEnded = (row) => ["completed", "rolled-back", "rollback-incomple
 /** @param {Saga} row */
 export const inMotion = (row) => row.state === "running" || row.state === "rolling-back";
 
+/**
+ * Whether the current step is a compensation.
+ * @param {Saga} row
+ */
+export const isCompensating = (row) => isCompensation(row.step) || (row.state === "rolling-back" && !isKnown(row.step));
+
 // The operations that an operator can apply to a saga in its current state.
 /** @param {Saga} row */
 export const canRedrive = (row) => row.state === "parked";
@@ -66,49 +129,3 @@ export const canBeginAgain = (row) => row.state === "rolled-back" || row.state =
  */
 export const inTrouble = (row) =>
   row.state === "parked" || row.state === "rollback-incomplete" || (row.overdue && !hasEnded(row));
-
-/**
- * The result of a step, in a few words.
- * @param {string} step
- * @param {Saga} row
- */
-export function finding(step, row) {
-  if (step === "provision") return row.device_id ?? "";
-  if (step === "authorize") return (row.authorizations ?? []).join(", ");
-  if (step === "notify") return row.notified_at ? "mail sent" : "";
-  return "";
-}
-
-/**
- * Timeline text of a finished step or compensation.
- * @type {Record<string, string>}
- */
-export const DONE_WORDS = {
-  provision: "Device assigned",
-  authorize: "Access granted",
-  notify: "Mail sent",
-  complete: "Noted as complete",
-  retract: "Follow-up mail sent",
-  revoke: "Access taken back",
-  deprovision: "Device taken back",
-};
-
-/**
- * Timeline text of a compensation that had nothing to undo.
- * @type {Record<string, string>}
- */
-export const NOT_NEEDED = { retract: "No follow-up mail needed" };
-
-/**
- * Timeline text of a requested step or compensation.
- * @type {Record<string, string>}
- */
-export const ASK_WORDS = {
-  provision: "New user: a device is asked for",
-  authorize: "Access is asked for",
-  notify: "The mail is asked for",
-  complete: "The end is reported",
-  retract: "A follow-up mail is asked for",
-  revoke: "Taking the access back is asked for",
-  deprovision: "Taking the device back is asked for",
-};

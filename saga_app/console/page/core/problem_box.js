@@ -2,8 +2,8 @@
 
 import { h, icon } from "./dom.js";
 
-const UNKNOWN_OUTCOME = "It is not known whether this was carried out.";
-const SAFE_TO_REPEAT = "It is safe to send it again: nothing is done twice.";
+const UNKNOWN_OUTCOME = "It is not known whether the request was executed.";
+const SAFE_TO_REPEAT = "It is safe to retry: nothing is executed twice.";
 
 /**
  * @param {unknown} problem a `Problem` or another `Error`
@@ -11,7 +11,7 @@ const SAFE_TO_REPEAT = "It is safe to send it again: nothing is done twice.";
  * @param {HTMLElement | null} [retry] a button that retries
  * @returns {Element[]}
  */
-export function complaint(problem, title = "That did not work", retry = null) {
+export function complaint(problem, title = "The request failed", retry = null) {
   const { title: ownTitle, message, isUnknown } = /** @type {Partial<import("./api.js").Problem>} */ (problem);
   const words = isUnknown
     ? [h("strong", {}, UNKNOWN_OUTCOME), h("p", {}, message), h("p", {}, SAFE_TO_REPEAT)]

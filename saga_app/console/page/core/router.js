@@ -1,5 +1,6 @@
 // Routing by the hash of the address: `#/users?q=ada` shows a view, `#/sagas/<id>` opens the drawer over the view.
 
+import { sagaIn, viewAddress, viewIn } from "./address.js";
 import { $, h } from "./dom.js";
 
 /** @type {Record<string, string>} */
@@ -16,16 +17,10 @@ let current = null;
 let viewHash = "#/live";
 
 /** The saga id in the address, or null if the drawer is closed. */
-export function sagaInAddress() {
-  const match = location.hash.match(/^#\/sagas\/([^?]+)/);
-  return match ? decode(match[1]) : null;
-}
+export const sagaInAddress = () => sagaIn(location.hash);
 
-/** @param {string} id */
-export const sagaAddress = (id) => `#/sagas/${encodeURIComponent(id)}`;
-
-/** The address to return to when the drawer closes. */
-export const viewAddress = () => viewHash;
+/** The address of the view, to return to when the drawer closes. */
+export const currentView = () => viewHash;
 
 /** The saga ids of the current view, in the order shown. The arrow keys of the drawer step through them. */
 export const idsInView = () => (current ? views[current].ids() : []);
@@ -64,9 +59,8 @@ function navigate(drawer) {
 
 /** @param {string} address */
 function show(address) {
-  const match = address.match(/^#\/(\w+)(?:\?(.*))?$/);
-  const next = match && match[1] in views ? match[1] : "live";
-  viewHash = next === match?.[1] ? address : "#/live";
+  const { name: next, address: hash, query } = viewIn(address, Object.keys(views));
+  viewHash = hash;
   const isSame = current === next;
   if (current && !isSame) {
     views[current].element.hidden = true;
@@ -75,7 +69,7 @@ function show(address) {
   current = next;
   views[next].element.hidden = false;
   if (!isSame) scrollTo(0, 0);
-  views[next].shown(new URLSearchParams(match?.[2] ?? ""));
+  views[next].shown(query);
   document.title = `${TITLES[next]} · Saga`;
   document.body.dataset.view = next;
   for (const link of document.querySelectorAll(".tabs a")) {
@@ -90,16 +84,6 @@ function show(address) {
  * @param {Record<string, string>} query
  */
 export function remember(name, query) {
-  const text = new URLSearchParams(Object.entries(query).filter(([, value]) => value)).toString();
-  viewHash = `#/${name}${text ? `?${text}` : ""}`;
+  viewHash = viewAddress(name, query);
   if (!sagaInAddress()) history.replaceState(null, "", viewHash);
-}
-
-/** @param {string} part */
-function decode(part) {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    return part;
-  }
 }

@@ -97,7 +97,7 @@ export class Pages {
   /** @param {unknown} problem */
   #fail(problem) {
     const retry = h("button", { type: "button", onclick: () => this.load() }, "Try again");
-    this.broken.replaceChildren(...complaint(problem, "This could not be loaded", retry));
+    this.broken.replaceChildren(...complaint(problem, "Loading failed", retry));
     show(this.broken, true);
     this.onstate?.("broken");
   }

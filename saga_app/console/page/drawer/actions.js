@@ -14,11 +14,11 @@ export function actions(changed) {
   const redrive = h("button", { type: "button", onclick: again }, icon("retry"), "Redrive");
   const rollback = h("button", { type: "button", onclick: back }, icon("back"), "Roll back…");
   const restart = h("button", { type: "button", onclick: () => row && beginAgain(row) }, icon("retry"), "Begin again");
-  const signedAs = signature("Signed as");
+  const signedAs = signature();
   const buttons = h("div", { class: "actions" }, redrive, rollback, restart, signedAs);
   const said = h("p", { class: "said", role: "status", tabindex: "-1" });
   const refused = h("div", { class: "broken", role: "alert", hidden: true });
-  const element = h("section", { class: "drawer-actions", "aria-label": "What to do" }, buttons, said, refused);
+  const element = h("section", { class: "drawer-actions", "aria-label": "Actions" }, buttons, said, refused);
   /** @type {Saga | null} */
   let row = null;
   let isSending = false;
@@ -65,7 +65,7 @@ export function actions(changed) {
     try {
       const { count, left_out: reasons } = await api.intervene("redrive", { ids: [id], ...by() });
       if (id === row?.id)
-        say(count ? `Redriven ${signed()}: ${step} is requested again.` : nothingSent(reasons, isRepeat));
+        say(count ? `Redriven${signed()}: ${step} is requested again.` : nothingSent(reasons, isRepeat));
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       if (id === row?.id) refuse(problem);

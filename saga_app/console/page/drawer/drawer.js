@@ -1,19 +1,21 @@
 // The drawer of one saga, at `#/sagas/<id>`: user, state, reason, actions, facts, and the timeline of its records.
 
+import { sagaAddress } from "../core/address.js";
 import { api } from "../core/api.js";
 import { chip } from "../core/chip.js";
 import { now } from "../core/clock.js";
 import { $, h, icon, show, text } from "../core/dom.js";
+import { factSteps, factText, factTitle, isIdentifier } from "../core/facts.js";
 import { keepFocus } from "../core/focus.js";
 import { clockMs, duration, plural } from "../core/format.js";
 import { hasEnded, inMotion, inTrouble } from "../core/plan.js";
 import { complaint } from "../core/problem_box.js";
-import { idsInView, sagaAddress, sagaInAddress, viewAddress } from "../core/router.js";
+import { currentView, idsInView, sagaInAddress } from "../core/router.js";
 import { typing } from "../core/shortcuts.js";
 import { store, subscribe } from "../core/store.js";
 import { inUtc, when } from "../core/time.js";
 import { isAsking } from "../errors/confirm.js";
-import { retrying } from "../live/row.js";
+import { retrying } from "../live/row_notes.js";
 import { actions } from "./actions.js";
 import { notFound, tick, timeline } from "./timeline.js";
 
@@ -23,7 +25,6 @@ const narrow = matchMedia("(max-width: 899px)");
 const REFRESH_MS = 1000;
 const SETTLED_MS = 700;
 const COUNT_DOWN_MS = 250;
-const WIDE = new Set(["E-mail"]);
 /** Arrow key -> step in the list. @type {Record<string, number>} */
 const STEPS = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 };
 
@@ -144,9 +145,9 @@ export function drawer() {
 
   /** @param {Problem} problem @param {boolean} known whether the row could be loaded */
   function fail(problem, known) {
-    if (!known) text(title, problem.status === 404 ? "No such saga" : "This saga could not be loaded");
+    if (!known) text(title, problem.status === 404 ? "Saga not found" : "This saga could not be loaded");
     if (!story.querySelector("ol")) story.replaceChildren();
-    broken.replaceChildren(...complaint(problem, "This could not be loaded"));
+    broken.replaceChildren(...complaint(problem, "Loading failed"));
   }
 
   /** @param {Saga} row */
@@ -157,26 +158,7 @@ export function drawer() {
     const troubled = inTrouble(row) || (inMotion(row) && retrying(row, [], now()));
     why.dataset.meaning = troubled ? "trouble" : "";
     what.paint(row);
-    facts.replaceChildren(
-      ...Object.entries({
-        "E-mail": row.user.email,
-        Department: row.user.department,
-        Time: row.duration == null ? "–" : duration(row.duration),
-        Device: row.device_id ? h("span", { class: "mono" }, row.device_id) : "–",
-        Access: (row.authorizations ?? []).join(", ") || "–",
-        "Mail sent": row.notified_at ? both(row.notified_at) : "–",
-        Started: both(row.started_at),
-        Ended: row.ended_at ? both(row.ended_at) : "not yet",
-        Overtook:
-          row.overtook == null
-            ? "–"
-            : row.overtook
-              ? `${plural(row.overtook, "saga")} that started earlier`
-              : "no other saga",
-      }).map(([term, value]) =>
-        h("div", { class: WIDE.has(term) ? "full" : null }, h("dt", {}, term), h("dd", {}, value)),
-      ),
-    );
+    facts.replaceChildren(...factList(row));
   }
 
   /** Rebuild the timeline only when records were added; raw records stay expanded. @param {TraceEntry[]} entries */
@@ -207,7 +189,7 @@ export function drawer() {
   }
 
   function leave() {
-    location.hash = viewAddress();
+    location.hash = currentView();
   }
 
   addEventListener("keydown", (event) => {
@@ -238,6 +220,36 @@ function giveBackFocus(opener) {
   const same = () => [...links()].find((link) => link.getAttribute("href") === href);
   const target = opener?.isConnected ? opener : (same() ?? $("#main"));
   target.focus({ preventScroll: true });
+}
+
+/** The saga's data, and a line for each fact of the plan. @param {Saga} row */
+function factList(row) {
+  /** @type {(term: string, value: Child, isWide?: boolean) => Element} */
+  const line = (term, value, isWide = false) =>
+    h("div", { class: isWide ? "full" : null }, h("dt", {}, term), h("dd", {}, value));
+  return [
+    line("E-mail", row.user.email, true),
+    line("Department", row.user.department),
+    line("Duration", row.duration == null ? "–" : duration(row.duration)),
+    ...factSteps().map((step) => line(factTitle(step), fact(step, row))),
+    line("Started", both(row.started_at)),
+    line("Ended", row.ended_at ? both(row.ended_at) : "not yet"),
+    line("Overtook", overtook(row)),
+  ];
+}
+
+/** @param {FactStep} step @param {Saga} row */
+function fact(step, row) {
+  const found = factText(step, row.facts);
+  if (!found) return "–";
+  if (step.fact_shown_as === "time") return both(found);
+  return h("span", { class: isIdentifier(step, found) ? "mono" : null }, found);
+}
+
+/** @param {Saga} row */
+function overtook({ overtook: count }) {
+  if (count == null) return "–";
+  return count ? `${plural(count, "saga")} that started earlier` : "no other saga";
 }
 
 /** A time in the browser's zone and in UTC. @param {string} at */

@@ -2,8 +2,9 @@
 
 import { now } from "../core/clock.js";
 import { h, icon, text } from "../core/dom.js";
-import { clockMs, countdown, duration, ordinal, plural, sentence } from "../core/format.js";
-import { ASK_WORDS, DONE_WORDS, NOT_NEEDED, STATES } from "../core/plan.js";
+import { factText } from "../core/facts.js";
+import { clockMs, countdown, duration, plural } from "../core/format.js";
+import { doneWords, isCompensation, plan, requestedWords, STATES, serviceLabel, stepTitle } from "../core/plan.js";
 import { inUtc, when } from "../core/time.js";
 
 /**
@@ -15,7 +16,7 @@ import { inUtc, when } from "../core/time.js";
  * @property {string | null} [next_at] when the step is retried; none after the last attempt
  * @property {number} [attempts] the limit of attempts
  * @property {number | null} [duration] of the whole saga, in seconds
- * @property {{ device_id?: string, authorizations?: string | string[] }} [facts] the result of the step
+ * @property {Record<string, unknown>} [facts] the result of the step
  */
 
 /** @typedef {Omit<TraceEntry, "data"> & { data?: EntryData }} Entry */
@@ -48,7 +49,7 @@ export function timeline(entries) {
 /** Which records are missing, and where they were searched; "" if none. @param {Timeline["searched"]} searched */
 export function notFound({ around_s: around, records, missing }) {
   if (!missing.length) return "";
-  const where = around == null ? "all of its partition" : `${duration(around)} before and after each step`;
+  const where = around == null ? "its whole partition" : `${duration(around)} before and after each step`;
   return `Not found: a record on ${missing.join(", ")}. Searched ${where} (${plural(records, "record")}).`;
 }
 
@@ -61,7 +62,7 @@ export function tick(element, now) {
 /** @param {string} at @param {number} now */
 function nextTry(at, now) {
   const wait = (Date.parse(at) - now) / 1000;
-  return wait > 0 ? `tries again in ${countdown(wait)}` : `tried again at ${clockMs(at)}`;
+  return wait > 0 ? `retries in ${countdown(wait)}` : `retried at ${clockMs(at)}`;
 }
 
 /** @param {Entry} entry @param {number} first when the first record was written, in ms */
@@ -83,7 +84,7 @@ function line(entry, first) {
         when(entry.at, clockMs),
         inUtc(entry.at, "time"),
         h("span", {}, `+${duration((Date.parse(entry.at) - first) / 1000)}`),
-        isOperators(entry) ? null : h("span", {}, sentence(entry.service)),
+        isOperators(entry) ? null : h("span", {}, serviceLabel(entry.service)),
         raw(entry),
       ),
     ),
@@ -105,19 +106,20 @@ function saying(entry) {
 function title({ step, kind, attempt, topic, data = {} }) {
   /** @type {Record<string, string | undefined>} */
   const words = {
-    requested: ASK_WORDS[step] ?? `${sentence(step)} is asked for`,
-    done: data.reason ? (NOT_NEEDED[step] ?? DONE_WORDS[step]) : DONE_WORDS[step],
-    denied: `${sentence(step)} denied`,
-    failed: `${ordinal(attempt)} attempt to ${step} failed`,
-    parked: `Parked at ${step}, after ${plural(attempt, "attempt")}`,
+    requested: requestedWords(step),
+    done: doneWords(step, !(data.reason && isCompensation(step))),
+    denied: `${stepTitle(step)} denied`,
+    failed: data.next_at ? `${stepTitle(step)}: attempt ${attempt} failed` : `${stepTitle(step)} failed permanently`,
+    parked: `Parked at ${step} after ${plural(attempt, "attempt")}`,
     overdue: `Overdue at ${step}`,
-    redriven: `Redriven by ${data.by ?? "somebody"}`,
-    cancelled: isOperators({ topic, kind }) ? `Cancelled by ${data.by ?? "somebody"}` : `${sentence(step)} given up`,
+    redriven: `Redriven by ${operator(data)}`,
+    cancelled: isOperators({ topic, kind }) ? `Cancelled by ${operator(data)}` : `${stepTitle(step)} cancelled`,
   };
-  if (kind === "failed" && !data.next_at) return `${sentence(step)} failed for good`;
-  if (kind === "done") return words.done ?? `${sentence(step)} done`;
   return words[kind] ?? `Saga ${(STATES[kind]?.label ?? kind).toLowerCase()}`;
 }
+
+/** @param {EntryData} data */
+const operator = ({ by }) => by ?? "an operator";
 
 /** The duration of a step; for the last record, the duration of the whole saga. @param {Entry} entry */
 function spent({ kind, at, data = {} }) {
@@ -135,21 +137,30 @@ function detail({ kind, step, service, attempt, data = {} }) {
   if (kind === "overdue" && data.due_at)
     parts.push(h("span", {}, "missed its deadline at ", when(data.due_at, clockMs)));
   if (kind === "redriven") parts.push(`sent to ${step} again`);
-  if (kind === "done" && step === "provision" && data.facts?.device_id) parts.push(data.facts.device_id);
-  if (kind === "done" && step === "authorize" && data.facts?.authorizations)
-    parts.push([data.facts.authorizations].flat().join(", "));
-  if (kind === "done" && attempt > 1) parts.push(`at the ${ordinal(attempt)} attempt`);
+  if (kind === "done") parts.push(...facts(step, data));
+  if (kind === "done" && attempt > 1) parts.push(`on attempt ${attempt}`);
   return parts;
 }
 
 /**
- * "The Authorizer tries again in 8 s (3rd of 5): policy service timed out"
+ * The fact that a step has found out; without a time, which the record has as well.
+ * @param {string} name
+ * @param {EntryData} data
+ */
+function facts(name, data) {
+  const step = plan.steps.find((each) => each.name === name);
+  const found = step && step.fact_shown_as !== "time" ? factText(step, data.facts) : "";
+  return found ? [found] : [];
+}
+
+/**
+ * "The Authorizer retries in 8 s (attempt 3 of 5): policy service timed out"
  * @param {string} service @param {number} attempt @param {string} at @param {EntryData} data
  */
 function again(service, attempt, at, { attempts, reason }) {
-  const nth = `(${ordinal(attempt + 1)} of ${attempts})`;
+  const next = `(attempt ${attempt + 1} of ${attempts})`;
   const when = h("span", { "data-next": at }, nextTry(at, now()));
-  return h("span", {}, `The ${sentence(service)} `, when, ` ${nth}${reason ? `: ${reason}` : ""}`);
+  return h("span", {}, `The ${serviceLabel(service)} `, when, ` ${next}${reason ? `: ${reason}` : ""}`);
 }
 
 /** The record as JSON, collapsed under its position. @param {Entry} entry */

@@ -33,13 +33,13 @@ export const VERBS = {
     verb: "Redrive",
     done: () => "redriven",
     noun: "message",
-    says: "Each is sent to its step again. Messages that fail permanently again return here.",
+    says: "Each message is sent to its step again. Messages that fail permanently again are parked again.",
   },
   rollback: {
     verb: "Roll back",
     done: (count) => `${count === 1 ? "is" : "are"} being rolled back`,
     noun: "saga",
-    says: "Completed steps are undone, newest first; a mail that was sent is followed by a second one. This is final.",
+    says: "Completed steps are compensated, newest first. A rollback cannot be reversed.",
   },
 };
 
@@ -72,7 +72,7 @@ class Dialog {
     this.says = h("p", { id: "ask-says" });
     this.rate = h("input", { type: "number", min: SLOWEST, max: FASTEST, step: "any", required: true });
     this.takes = h("span", { class: "hint" });
-    this.pace = h("label", { class: "pace" }, h("span", {}, "Messages a second"), this.rate, this.takes);
+    this.pace = h("label", { class: "pace" }, h("span", {}, "Messages per second"), this.rate, this.takes);
     this.fields = h("div", { class: "fields" }, this.pace, signature());
     this.bar = h("progress", { "aria-label": "Sent" });
     this.sent = h("p", { class: "sent", role: "status" });
@@ -108,7 +108,7 @@ class Dialog {
 
   /** Show the dialog; see `ask()`. @param {Wanted} wanted @returns {Promise<string | null>} */
   open(wanted) {
-    if (this.state === "stopping") return Promise.resolve("The one before is still being stopped.");
+    if (this.state === "stopping") return Promise.resolve("The previous action has not stopped yet.");
     this.wanted = wanted;
     this.opener = /** @type {HTMLElement | null} */ (document.activeElement);
     this.state = "asking";
@@ -222,9 +222,9 @@ class Dialog {
   #said({ count, left_out: reasons }, stopped) {
     const { intent, filter, what } = this.wanted;
     if (count === 0) return stopped ? "Stopped: nothing was sent." : nothingSent(reasons, this.isRepeat);
-    const done = `${what ?? howMany(intent, count)} ${VERBS[intent].done(count)} ${signed()}.`;
+    const done = `${what ?? howMany(intent, count)} ${VERBS[intent].done(count)}${signed()}.`;
     const leftOut = Object.keys(reasons ?? {}).length ? ` Left out: ${because(reasons)}.` : "";
-    const others = this.isRepeat && filter ? " The request without an answer may have sent others." : "";
+    const others = this.isRepeat && filter ? " The request without a response may have sent others." : "";
     return `${stopped ? "Stopped. " : ""}${done}${leftOut}${others}`;
   }
 
@@ -234,7 +234,7 @@ class Dialog {
       this.answer = problem.message;
       return this.#close();
     }
-    if (during === "counting") this.#look("nothing", "That could not be counted", "");
+    if (during === "counting") this.#look("nothing", "Counting failed", "");
     else this.#look("broken", this.wanted.title(this.count), this.words);
     this.isRepeat ||= problem.isUnknown;
     if (problem.isUnknown) text(this.yes, "Retry");

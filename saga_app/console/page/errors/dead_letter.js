@@ -1,11 +1,12 @@
 // The details of one dead letter: the original message, its headers, its position in Kafka, and the actions on it.
 
+import { sagaAddress } from "../core/address.js";
 import { api, Problem } from "../core/api.js";
 import { h, icon } from "../core/dom.js";
-import { clockMs, plural, sentence } from "../core/format.js";
+import { clockMs, plural } from "../core/format.js";
 import { by, nothingSent, signed } from "../core/operator.js";
+import { serviceLabel } from "../core/plan.js";
 import { complaint, retryButton } from "../core/problem_box.js";
-import { sagaAddress } from "../core/router.js";
 import { inUtc, when } from "../core/time.js";
 import { ask } from "./confirm.js";
 import { hexdump, pretty } from "./hexdump.js";
@@ -34,32 +35,32 @@ export function letter(item, said) {
 function facts(item) {
   const saga = item.id
     ? h("a", { class: "mono", href: sagaAddress(item.id) }, item.id)
-    : "It cannot be read from this message.";
+    : "unknown: the message cannot be read";
   return h(
     "dl",
     { class: "facts" },
     Object.entries({
-      "What went wrong": `${item.error}: ${item.reason}`,
+      Error: `${item.error}: ${item.reason}`,
       Saga: saga,
-      Step: `${item.step}, at the ${sentence(item.service)}`,
-      Original: h("span", { class: "mono" }, item.name),
+      Step: `${item.step} (${serviceLabel(item.service)})`,
+      "Original record": h("span", { class: "mono" }, item.name),
       Attempts: plural(item.attempts, "attempt"),
-      "Given up": h("span", {}, when(item.at, clockMs), inUtc(item.at)),
-      ...(item.original_bytes != null && { "Stored cut": cut(item.kept_bytes ?? 0, item.original_bytes) }),
+      Parked: h("span", {}, when(item.at, clockMs), inUtc(item.at)),
+      ...(item.original_bytes != null && { Truncated: cut(item.kept_bytes ?? 0, item.original_bytes) }),
     }).map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value))),
   );
 }
 
 /** @param {number} kept @param {number} all */
 const cut = (kept, all) =>
-  `${kept.toLocaleString("en")} of ${all.toLocaleString("en")} bytes; a redrive takes the original from its topic.`;
+  `${kept.toLocaleString("en")} of ${all.toLocaleString("en")} bytes are stored; a redrive uses the original record.`;
 
 /** @param {DeadLetterItem} item @param {Said} said @param {HTMLElement} answer for errors */
 function buttons(item, said, answer) {
   const redrive = h("button", { type: "button" }, icon("retry"), "Redrive");
   redrive.addEventListener("click", () => one(item, redrive, said, answer));
   const rollback = h("button", { type: "button", onclick: () => back(item, said) }, icon("back"), "Roll back…");
-  const only = h("p", { class: "hint" }, "The saga cannot be read from this message, so it can be redriven only.");
+  const only = h("p", { class: "hint" }, "The saga of this message is not known, so the message can only be redriven.");
   return h("div", { class: "actions" }, redrive, item.readable ? rollback : only);
 }
 
@@ -75,7 +76,7 @@ async function one(item, button, said, answer, isRepeat = false) {
   answer.replaceChildren();
   try {
     const { count, left_out: reasons } = await api.intervene("redrive", { ids: [item.name], ...by() });
-    said(count ? `${item.name} redriven ${signed()}.` : `${item.name}: ${nothingSent(reasons, isRepeat)}`);
+    said(count ? `${item.name} redriven${signed()}.` : `${item.name}: ${nothingSent(reasons, isRepeat)}`);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     answer.replaceChildren(broken(problem, retryButton(problem, retry)));
@@ -103,11 +104,13 @@ function contents({ value, value_base64: base64, headers = {} }) {
     value != null
       ? block("Message", pretty(value))
       : base64
-        ? block("Message: bytes that are no text", hexdump(base64))
+        ? block("Message (binary)", hexdump(base64))
         : [h("h3", {}, "Message"), h("p", { class: "hint" }, "The record has no value.")];
   const given = Object.entries(headers).filter(([name]) => name !== DEAD_LETTER);
   const list = given.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text ?? "–")));
-  const heads = list.length ? h("dl", { class: "headers" }, list) : h("p", { class: "hint" }, "It has none.");
+  const heads = list.length
+    ? h("dl", { class: "headers" }, list)
+    : h("p", { class: "hint" }, "The record has no headers.");
   return [...body, h("h3", {}, "Headers"), heads];
 }
 

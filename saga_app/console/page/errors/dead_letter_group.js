@@ -1,9 +1,10 @@
 // Dead letters with the same service, step and error: a summary that expands to a paged table of the letters.
 
+import { sagaAddress } from "../core/address.js";
 import { api } from "../core/api.js";
 import { h, icon, show, text } from "../core/dom.js";
-import { clock, number, plural, sentence } from "../core/format.js";
-import { sagaAddress } from "../core/router.js";
+import { clock, number, plural } from "../core/format.js";
+import { serviceLabel } from "../core/plan.js";
 import { PAGE, Pages } from "../core/table.js";
 import { when } from "../core/time.js";
 import { ask, howMany } from "./confirm.js";
@@ -14,9 +15,9 @@ import { letter } from "./dead_letter.js";
 const HEADS = [
   ["Message", "c-record"],
   ["Saga", "c-id"],
-  ["What went wrong", "c-reason"],
+  ["Error", "c-reason"],
   ["Attempts", "c-attempts"],
-  ["Given up", "c-at"],
+  ["Parked", "c-at"],
 ];
 
 /** @param {DeadLetterGroup} group */
@@ -57,7 +58,7 @@ export class Group {
       { type: "button", class: "g-head", "aria-expanded": "false", "aria-controls": id, onclick: () => this.turn() },
       icon("next"),
       this.count,
-      h("span", { class: "g-where" }, `${sentence(service)}, `, h("span", { class: "g-step" }, step)),
+      h("span", { class: "g-where" }, `${serviceLabel(service)}, `, h("span", { class: "g-step" }, step)),
       h("span", { class: "chip", "data-meaning": "trouble" }, icon("warn"), error),
       this.example,
       this.times,
@@ -74,7 +75,7 @@ export class Group {
     const heads = HEADS.map(([label, key]) => h("th", { scope: "col", class: key }, label));
     const head = h("thead", {}, h("tr", {}, heads));
     const table = h("table", { class: "errors-table", "aria-label": "Dead letters" }, head, this.rows);
-    const empty = h("p", { class: "hint", hidden: true }, "None of these is open any more.");
+    const empty = h("p", { class: "hint", hidden: true }, "No message of this group is parked any more.");
     const pages = new Pages({
       fetch: (cursor, signal) => api.errors({ ...this.all(), limit: PAGE, cursor }, signal),
       draw: (items) => {
@@ -151,7 +152,7 @@ export class Group {
   /** @param {Intent} intent */
   async act(intent) {
     const { service } = this.item;
-    const at = ` ${intent === "redrive" ? "of" : "that stopped at"} the ${sentence(service)}`;
+    const at = ` parked at the ${serviceLabel(service)}`;
     const verb = intent === "redrive" ? "Redrive" : "Roll back";
     /** @param {number} count */
     const title = (count) => `${verb} ${howMany(intent, count)}${at}?`;

@@ -3,7 +3,7 @@
 import { api } from "../core/api.js";
 import { h, icon, show, text } from "../core/dom.js";
 import { isFocusLost } from "../core/focus.js";
-import { number, plural } from "../core/format.js";
+import { plural } from "../core/format.js";
 import { signature } from "../core/operator.js";
 import { complaint } from "../core/problem_box.js";
 import { store, subscribe } from "../core/store.js";
@@ -13,11 +13,11 @@ import { Group, keyOf } from "./dead_letter_group.js";
 const FRESHEN_MS = 2000;
 
 export function errors() {
-  const list = h("ul", { class: "groups", "aria-label": "Dead letters by kind" });
+  const list = h("ul", { class: "groups", "aria-label": "Dead letters by error" });
   const intro = h("p", { class: "intro" });
   const redrive = h("button", { type: "button", onclick: () => act("redrive") }, icon("retry"), "Redrive all…");
   const rollback = h("button", { type: "button", onclick: () => act("rollback") }, icon("back"), "Roll back all…");
-  const tools = h("div", { class: "tools" }, redrive, rollback, signature("Signed as"));
+  const tools = h("div", { class: "tools" }, redrive, rollback, signature());
   const said = h("p", { class: "said", role: "status", tabindex: "-1" });
   const broken = h("div", { class: "broken", role: "alert", hidden: true });
   const empty = h(
@@ -25,7 +25,7 @@ export function errors() {
     { class: "empty good", hidden: true },
     icon("check"),
     h("p", { class: "big" }, "No errors."),
-    h("p", {}, "Messages that fail permanently are parked here with the reason, until you redrive them or roll back."),
+    h("p", {}, "Messages that fail permanently are parked here until you redrive them or roll back their sagas."),
   );
   const element = h("div", { class: "errors", tabindex: "-1" }, intro, tools, said, broken, list, empty);
   /** @type {Map<string, Group>} */
@@ -35,21 +35,24 @@ export function errors() {
   let visible = false;
   /** `stats.errors` at the last load. @type {number | null} */
   let seen = null;
-  let turn = 0;
+  let latestLoad = 0;
 
   /** @returns {ErrorFilter} */
   const filter = () => (store.department ? { department: store.department } : {});
 
+  /** `quietly`: show neither the loading state nor an error, unless this replaces a load that would show them. */
   async function load(quietly = false) {
-    const mine = ++turn;
-    element.classList.toggle("loading", !quietly);
+    latestLoad += 1;
+    const thisLoad = latestLoad;
+    const isShown = !quietly || element.classList.contains("loading");
+    element.classList.toggle("loading", isShown);
     try {
-      const answer = await api.errors({ ...filter(), group: true });
-      if (mine === turn) draw(answer);
+      const page = await api.errors({ ...filter(), group: true });
+      if (thisLoad === latestLoad) draw(page);
     } catch (problem) {
-      if (mine === turn && !quietly) fail(problem);
+      if (thisLoad === latestLoad && isShown) fail(problem);
     }
-    element.classList.remove("loading");
+    if (thisLoad === latestLoad) element.classList.remove("loading");
   }
 
   /** @param {Page<DeadLetterGroup>} page */
@@ -68,7 +71,7 @@ export function errors() {
     show(empty, items.length === 0);
     show(tools, items.length > 0);
     show(intro, items.length > 0);
-    text(intro, waiting(total, items.length));
+    text(intro, summary(total, items.length));
     if (first && items.length === 1) groups.values().next().value?.turn(true);
     if (focused && isFocusLost()) (said.textContent ? said : element).focus();
   }
@@ -86,7 +89,7 @@ export function errors() {
   /** @param {unknown} problem */
   function fail(problem) {
     const again = h("button", { type: "button", onclick: () => load() }, "Try again");
-    broken.replaceChildren(...complaint(problem, "This could not be loaded", again));
+    broken.replaceChildren(...complaint(problem, "Loading failed", again));
     show(broken, true);
   }
 
@@ -147,8 +150,7 @@ export function errors() {
   };
 }
 
-/** "143 permanently failed messages, of 3 kinds." @param {number} total @param {number} kinds */
-function waiting(total, kinds) {
-  const kind = kinds === 1 ? "all for the same reason" : `of ${number(kinds)} kinds`;
-  return `${plural(total, "permanently failed message")}${total > 1 ? `, ${kind}` : ""}.`;
+/** "143 permanently failed messages in 3 groups." @param {number} total @param {number} groups */
+function summary(total, groups) {
+  return `${plural(total, "permanently failed message")}${total > 1 ? ` in ${plural(groups, "group")}` : ""}.`;
 }

@@ -1,9 +1,10 @@
 // The arrivals board: the users whose sagas have ended, newest first.
 
+import { sagaAddress } from "../core/address.js";
 import { h, icon, name, show, text } from "../core/dom.js";
-import { clock, duration, plural } from "../core/format.js";
+import { columnSteps, factText, factTitle, isIdentifier } from "../core/facts.js";
+import { clock, duration, number } from "../core/format.js";
 import { stateOf } from "../core/plan.js";
-import { sagaAddress } from "../core/router.js";
 import { store, subscribe } from "../core/store.js";
 import { when } from "../core/time.js";
 import { passes } from "../shell/department_filter.js";
@@ -21,14 +22,19 @@ export function arrivals() {
   const held = h("button", { type: "button", class: "held", hidden: true, onclick: release });
   const empty = h("p", { class: "board-empty" }, "No users have arrived yet.");
   const heading = h("div", { class: "board-head" }, h("h2", {}, "Arrivals"), h("p", {}, "newest first"), held);
+  const columns = columnSteps();
   const titles = h(
     "div",
     { class: "board-titles", "aria-hidden": "true" },
-    ["", "User", "Department", "Device", "Access", "Order", "Time", "At"].map((title) => h("span", {}, title)),
+    ["", "User", "Department"].map((title) => h("span", {}, title)),
+    columns.map((step) => h("span", { class: "fact" }, factTitle(step))),
+    ["Order", "Duration", "Ended"].map((title) => h("span", {}, title)),
   );
   const more = h("a", { class: "board-more", href: "#/users", hidden: true }, "All users");
   const scroller = h("div", { class: "board-scroll" }, list, empty, more);
   const element = h("section", { class: "board", "aria-label": "Arrivals" }, heading, titles, scroller);
+  const widths = columns.map((step) => (step.fact_shown_as === "list" ? "1.5fr" : "1fr"));
+  element.style.setProperty("--fact-columns", widths.join(" "));
 
   /** @type {Map<string, HTMLElement>} */
   const items = new Map();
@@ -58,7 +64,7 @@ export function arrivals() {
     const waiting = reading() && rows.length > 0 ? fresh.length : 0;
     show(held, waiting > 0);
     if (waiting) {
-      text(held, `${plural(waiting, "more", "more")} ↑`);
+      text(held, `${number(waiting)} new ↑`);
       return;
     }
     const first = rows.length === 0;
@@ -81,7 +87,7 @@ export function arrivals() {
    * @param {number} place
    */
   function put(row, place) {
-    const item = items.get(row.id) ?? line(row);
+    const item = items.get(row.id) ?? line(row, columns);
     items.set(row.id, item);
     if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
   }
@@ -108,8 +114,8 @@ export function arrivals() {
   return { element, ids: () => rows.map((row) => row.id) };
 }
 
-/** @param {Saga} row */
-function line(row) {
+/** @param {Saga} row @param {FactStep[]} columns */
+function line(row, columns) {
   const state = stateOf(row);
   const overtook = row.overtook ?? 0;
   const order = overtook > 0 ? [icon("up"), `overtook ${overtook}`] : [row.state === "completed" ? "in order" : ""];
@@ -119,8 +125,7 @@ function line(row) {
     h("span", { class: "badge" }, icon(state.icon), h("span", { class: "hidden" }, state.label)),
     h("a", { class: "person", href: sagaAddress(row.id) }, name(row.user.name)),
     h("span", { class: "department" }, row.user.department),
-    h("span", { class: "device mono" }, row.device_id ?? ""),
-    h("span", { class: "access" }, row.state === "completed" ? (row.authorizations ?? []).join(", ") : ""),
+    columns.map((step) => fact(step, row)),
     h(
       "span",
       { class: overtook > 0 ? "overtook" : "overtook none" },
@@ -129,4 +134,14 @@ function line(row) {
     h("span", { class: "took" }, duration(row.duration)),
     h("span", { class: "at" }, when(row.ended_at, clock)),
   );
+}
+
+/**
+ * The fact that a step has found out, for completed sagas: those of the others have been compensated.
+ * @param {FactStep} step
+ * @param {Saga} row
+ */
+function fact(step, row) {
+  const found = row.state === "completed" ? factText(step, row.facts) : "";
+  return h("span", { class: isIdentifier(step, found) ? "fact mono" : "fact" }, found);
 }

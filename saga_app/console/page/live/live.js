@@ -3,13 +3,14 @@
 import { now } from "../core/clock.js";
 import { h, show } from "../core/dom.js";
 import { number } from "../core/format.js";
-import { inMotion } from "../core/plan.js";
+import { inMotion, plan } from "../core/plan.js";
 import { store, subscribe } from "../core/store.js";
 import { passes } from "../shell/department_filter.js";
 import { arrivals } from "./arrivals.js";
+import { density, lanesFor } from "./lanes.js";
 import { learnPace } from "./pace.js";
 import { emptyState, offState, parkedNote } from "./placeholders.js";
-import { lanesFor, Row } from "./row.js";
+import { Row } from "./row.js";
 import { Slots } from "./slots.js";
 import { stations } from "./stations.js";
 import { Swarm } from "./swarm.js";
@@ -27,7 +28,7 @@ const MARGIN = 2;
 const phone = matchMedia("(max-width: 899px)");
 
 export function live() {
-  const list = h("ol", { class: "runs", "aria-label": "Users on the way", tabindex: "-1" });
+  const list = h("ol", { class: "runs", "aria-label": "Users in progress", tabindex: "-1" });
   const header = stations();
   const swarm = new Swarm();
   const empty = emptyState();
@@ -35,7 +36,7 @@ export function live() {
   const parked = parkedNote();
   const lanes = h(
     "section",
-    { class: "lanes", "aria-label": "On the way" },
+    { class: "lanes", "aria-label": "In progress" },
     header.element,
     swarm.element,
     list,
@@ -51,9 +52,10 @@ export function live() {
   const rows = new Map();
   /** @type {Map<string, number>} Id -> the number of its visits that the pace includes. */
   const learnt = new Map();
+  const laneCount = plan.steps.length;
   let visible = false;
   let flows = false;
-  let geometry = lanesFor(0);
+  let geometry = lanesFor(0, laneCount);
   let rowHeight = 64;
   let width = 0;
   let dirty = true;
@@ -72,7 +74,7 @@ export function live() {
     show(swarm.element, flows);
     if (flows)
       swarm.say(
-        `${number(moving.length)} in motion, shown as flows: a dot a user. Below, ${slots.taken} of them in full.`,
+        `${number(moving.length)} in progress, shown as flows: one dot per user. Below, ${slots.taken} of them as rows.`,
       );
     const isEmpty = travellers.length === 0 && store.connection.state !== "loading";
     const stuck = isEmpty && parked.paint(store.stats);
@@ -129,9 +131,10 @@ export function live() {
   }
 
   function measure() {
-    width = header.element.clientWidth;
+    width = header.track.clientWidth;
     rowHeight = Number.parseFloat(getComputedStyle(list).getPropertyValue("--row")) || 64;
-    geometry = lanesFor(header.track.clientWidth);
+    geometry = lanesFor(width, laneCount);
+    element.dataset.density = density(width, laneCount);
     for (const row of rows.values()) row.element.remove();
     rows.clear();
     arrange();
@@ -181,7 +184,7 @@ export function live() {
     dirty = true;
   };
   addEventListener("scroll", onScroll, { capture: true, passive: true });
-  new ResizeObserver(() => visible && header.element.clientWidth !== width && measure()).observe(element);
+  new ResizeObserver(() => visible && header.track.clientWidth !== width && measure()).observe(header.track);
 
   return {
     element,

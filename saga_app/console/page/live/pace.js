@@ -14,17 +14,17 @@ const REMEMBERED = 15;
 const waits = new Map();
 
 /**
- * Record how long the last answered step of this saga waited before a service worked on it.
+ * Record how long the last finished step of this saga waited before a service worked on it.
  * @param {Saga} row
  */
 export function learnPace(row) {
   const visits = row.history ?? [];
   const last = visits.at(-1);
   if (!last) return;
-  const asked = Date.parse(visits.at(-2)?.ended_at ?? row.started_at);
+  const requestedAt = Date.parse(visits.at(-2)?.ended_at ?? row.started_at);
   const list = waits.get(last.step) ?? [];
   waits.set(last.step, list);
-  list.push(Math.max(0, Date.parse(last.started_at) - asked));
+  list.push(Math.max(0, Date.parse(last.started_at) - requestedAt));
   if (list.length > REMEMBERED) list.shift();
 }
 

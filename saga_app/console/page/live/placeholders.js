@@ -2,15 +2,17 @@
 
 import { h, icon, show, text } from "../core/dom.js";
 import { plural } from "../core/format.js";
+import { plan } from "../core/plan.js";
 import { store } from "../core/store.js";
 
-/** Trace Mode is on and no saga is in motion: how to add a user. */
+/** Trace Mode is on and no saga is in progress: how to add a user. */
 export function emptyState() {
+  const stops = plan.steps.map(() => h("i"));
   return h(
     "div",
     { class: "empty", hidden: true },
-    h("div", { class: "ghost", "aria-hidden": "true" }, h("i"), h("i"), h("i"), h("i")),
-    h("p", { class: "big" }, "Nobody is being onboarded."),
+    h("div", { class: "ghost", "aria-hidden": "true" }, stops),
+    h("p", { class: "big" }, "No users are being onboarded."),
     h("p", {}, "Press ", h("b", {}, "New User"), h("span", { class: "by-key" }, ", or ", h("kbd", {}, "n")), "."),
   );
 }
@@ -21,11 +23,11 @@ export function offState() {
     "p",
     { class: "off", hidden: true },
     icon("flag"),
-    h("span", {}, "Trace Mode is off: the steps are not shown. Users appear below when their saga has ended."),
+    h("span", {}, "Trace Mode is off: steps are not shown. Users appear below when their saga has ended."),
   );
 }
 
-/** No saga is in motion, but some need an operator: how many, with links. `paint` returns whether there are any. */
+/** No saga is in progress, but some need an operator: how many, with links. `paint` returns whether there are any. */
 export function parkedNote() {
   const big = h("p", { class: "big" });
   const link = h("a", { href: "#/errors" });
@@ -37,13 +39,10 @@ export function parkedNote() {
     const errors = stats?.errors ?? 0;
     const trouble = stats?.trouble ?? 0;
     const parked = stats?.counts?.parked ?? 0;
-    const none = `No saga is moving${store.department ? ` in ${store.department}` : ""}.`;
+    const none = `No saga is in progress${store.department ? ` in ${store.department}` : ""}.`;
     const all = store.department ? " in all departments" : "";
     text(big, parked ? `${none} ${plural(parked, "is parked", "are parked")}${all}.` : none);
-    text(
-      link,
-      `${plural(errors, "permanently failed message waits", "permanently failed messages wait")} under Errors`,
-    );
+    text(link, `${plural(errors, "permanently failed message")} under Errors`);
     text(users, `${plural(trouble, "saga", "sagas")} in trouble`);
     show(link, errors > 0);
     show(users, trouble > 0);

@@ -1,41 +1,22 @@
-// The row of one user: four lanes, a token that moves through them, and the result of each step.
+// The row of one user: a lane for each step, a token that moves through them, and the result of each step.
 
+import { sagaAddress } from "../core/address.js";
+import { now as serverTime } from "../core/clock.js";
 import { h, icon, name, show, text } from "../core/dom.js";
-import { countdown, duration, initials, ordinal } from "../core/format.js";
-import { inMotion, isUndo, STATIONS, stateOf } from "../core/plan.js";
-import { sagaAddress } from "../core/router.js";
-import { askedAt, legs, place, turnOf, undone } from "./journey.js";
+import { duration, initials } from "../core/format.js";
+import { inMotion, plan, stateOf } from "../core/plan.js";
+import { compensated, legs, place, turnOf } from "./journey.js";
+import { overLane, PAD } from "./lanes.js";
 import { Leg } from "./leg.js";
 import { usualTime } from "./pace.js";
+import { remark, result, retrying } from "./row_notes.js";
 
-/** Half the width of a token, in pixels: the minimum distance of its centre from the edges of a lane. */
-export const PAD = 13;
+/** @import { Lane } from "./lanes.js" */
+
 /** Time constant (ms) with which the token approaches its position, so that it glides to the next lane. */
 const GLIDE_MS = 70;
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
-
-/** The widths of the lanes as shares of the track; the same as in live.css. */
-const SHARES = [2 / 7, 2 / 7, 2 / 7, 1 / 7];
-
-/**
- * The part of a lane in which the centre of a token moves, in pixels.
- * @typedef {{x: number, width: number}} Lane
- */
-
-/**
- * The lanes of a track of this width in pixels.
- * @param {number} width
- * @returns {Lane[]}
- */
-export function lanesFor(width) {
-  let x = 0;
-  return SHARES.map((share) => {
-    const lane = { x: x + PAD, width: share * width - 2 * PAD };
-    x += share * width;
-    return lane;
-  });
-}
 
 export class Row {
   /** @param {Traveller} traveller @param {Lane[]} lanes */
@@ -46,7 +27,7 @@ export class Row {
     /** @type {number | null} */
     this.x = null;
     this.y = 0;
-    /** @type {Leg | null} The leg that waits for an answer. */
+    /** @type {Leg | null} The leg whose step has no result yet. */
     this.open = null;
     /** @type {number | null} The lane in which the rollback starts. */
     this.turn = null;
@@ -54,7 +35,7 @@ export class Row {
     this.letters = h("span", { class: "letters" }, initials(row.user.name));
     this.sign = h("span", { class: "sign" });
     this.token = h("span", { class: "token", "aria-hidden": "true" }, this.letters, this.sign);
-    this.legs = STATIONS.map((_, lane) => new Leg(lane));
+    this.legs = plan.steps.map((_, lane) => new Leg(lane));
     this.below = h("i", { class: "below" });
     this.took = h("span", { class: "took" });
     this.result = h("span", { class: "result" });
@@ -66,7 +47,7 @@ export class Row {
         "div",
         { class: "track" },
         h("i", { class: "rail" }),
-        STATIONS.map((_, lane) => h("i", { class: `stop lane-${lane}` })),
+        plan.steps.map((_, lane) => overLane(h("i", { class: `stop lane-${lane}` }), lane, plan.steps.length)),
         this.below,
         this.legs.map((leg) => leg.element),
         this.token,
@@ -86,17 +67,17 @@ export class Row {
     const state = stateOf(row);
     this.element.dataset.state = row.state;
     this.element.dataset.meaning = row.overdue && inMotion(row) ? "trouble" : state.meaning;
-    const back = undone(row);
+    const back = compensated(row);
     const open = new Map(legs(row).map((leg) => [leg.lane, leg]));
     this.open = null;
     for (const leg of this.legs) {
       const data = open.get(leg.lane);
       leg.paint(data, row, signals, back, this.lanes[leg.lane]);
-      if (data && data.answered == null) this.open = leg;
+      if (data && data.endedAt == null) this.open = leg;
     }
     this.#sign(row, state);
     this.#line(row);
-    this.tick(Date.now());
+    this.tick(serverTime());
   }
 
   /**
@@ -169,36 +150,4 @@ export class Row {
     const right = turn.x + turn.width;
     this.below.style.clipPath = `inset(0 ${(total - right).toFixed(1)}px 0 ${Math.min(x, right).toFixed(1)}px)`;
   }
-}
-
-/**
- * "2nd try of 5 in 3 s" before the next attempt of a failed step, "2nd try of 5" during it, otherwise null.
- * @param {Saga} row
- * @param {FailedAttempt[]} signals
- * @param {number} now the server's time (ms)
- */
-export function retrying(row, signals, now) {
-  const since = askedAt(row);
-  const last = [...signals, row.trouble].findLast(
-    (signal) => signal && signal.kind !== "overdue" && signal.step === row.step && Date.parse(signal.at) >= since - 1,
-  );
-  if (!last?.next_at) return null;
-  const nth = `${ordinal(last.attempt + 1)} try of ${last.attempts}`;
-  const wait = (Date.parse(last.next_at) - now) / 1000;
-  return wait > 0 ? `${nth} in ${countdown(wait)}` : nth;
-}
-
-/** @param {Saga} row */
-function remark(row) {
-  if (row.overdue && inMotion(row)) return `${row.user.department} · overdue`;
-  if (row.state === "rolling-back" || row.state === "rolled-back") return row.reason ?? row.user.department;
-  if (row.state === "parked") return `parked: ${row.reason ?? "it waits for an operator"}`;
-  return row.user.department;
-}
-
-/** @param {Saga} row */
-function result(row) {
-  if (row.state === "completed") return row.overtook ? `overtook ${row.overtook}` : "done";
-  if (row.state === "running") return isUndo(row.step) ? "going back" : "";
-  return stateOf(row).label.toLowerCase();
 }

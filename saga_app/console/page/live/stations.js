@@ -1,17 +1,18 @@
-// The four stations above the lanes: the service, its task, the number of sagas at it, and whether it is up.
+// The stations above the lanes: for each step its service, its task, the number of sagas at it, and whether it is up.
 
 import { h, icon, show, text } from "../core/dom.js";
 import { duration, number, rate } from "../core/format.js";
-import { inMotion, laneOf, STATIONS } from "../core/plan.js";
+import { inMotion, isKnown, laneOf, lastLane, plan } from "../core/plan.js";
 import { store } from "../core/store.js";
 
 export function stations() {
-  const cards = STATIONS.map((station) => new StationCard(station));
+  const cards = plan.steps.map((step, lane) => new StationCard(step, lane === lastLane()));
   const track = h(
     "ol",
     { class: "track", "aria-label": "Stations" },
     cards.map((card) => card.element),
   );
+  track.style.setProperty("--columns", plan.steps.map((_, lane) => (lane === lastLane() ? "1fr" : "2fr")).join(" "));
   const element = h(
     "div",
     { class: "stations" },
@@ -28,8 +29,8 @@ export function stations() {
      * @param {boolean} flows
      */
     count(travellers, flows) {
-      const counts = STATIONS.map(() => 0);
-      for (const { row } of travellers) if (inMotion(row)) counts[laneOf(row.step)] += 1;
+      const counts = cards.map(() => 0);
+      for (const { row } of travellers) if (inMotion(row) && isKnown(row.step)) counts[laneOf(row.step)] += 1;
       for (const [lane, card] of cards.entries()) card.count(counts[lane], flows);
     },
     /** @param {Stats} stats */
@@ -40,23 +41,25 @@ export function stations() {
 }
 
 class StationCard {
-  /** @param {Station} station */
-  constructor(station) {
-    this.station = station;
+  /** @param {PlanStep} step @param {boolean} isLast */
+  constructor(step, isLast) {
+    this.step = step;
     this.here = h("b", { class: "here" });
     this.rate = h("span");
     this.slowest = h("span", { class: "slowest" });
     this.flow = h("p", { class: "flow", hidden: true }, this.rate, this.slowest);
-    this.down = h("p", { class: "down", hidden: true }, icon("warn"), "down");
+    this.down = h("p", { class: "down", hidden: true }, icon("warn"), h("span", {}, "down"));
     this.element = h(
       "li",
-      { class: "station" },
-      h("span", { class: "disc" }, icon(station.icon)),
+      { class: "station", title: step.summary ? `${step.label}: ${step.summary}` : step.label },
+      h("span", { class: "disc" }, icon(step.icon)),
       h(
         "div",
         { class: "words" },
-        h("p", { class: "title" }, station.label, this.here),
-        h("p", { class: "does" }, station.does),
+        h("p", { class: "title" }, h("span", { class: "label" }, step.label), this.here),
+        // The last lane can be too narrow for the label.
+        isLast && h("p", { class: "short" }, "End"),
+        step.summary && h("p", { class: "does" }, step.summary),
         this.flow,
         this.down,
       ),
@@ -72,8 +75,8 @@ class StationCard {
 
   /** @param {Stats} stats */
   stats(stats) {
-    const step = stats.steps?.[this.station.step];
-    const service = stats.services?.[this.station.service];
+    const step = stats.steps?.[this.step.name];
+    const service = stats.services?.[this.step.service];
     text(this.rate, rate(step?.rate));
     text(this.slowest, `slowest ${duration(step?.slowest)}`);
     const down = service?.up === false;

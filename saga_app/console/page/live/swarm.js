@@ -11,14 +11,14 @@ const FIELD = 132;
 const RADIUS = 4;
 const EDGE = 14;
 const GLIDE_MS = 90;
-const SHAPES = { working: "on the way", trouble: "in trouble", undone: "going back" };
+const SHAPES = { working: "in progress", trouble: "in trouble", undone: "rolling back" };
 /** @type {Meaning[]} In painting order: trouble on top. */
 const MEANINGS = ["working", "done", "undone", "trouble"];
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-/** @import { Lane } from "./row.js" */
+/** @import { Lane } from "./lanes.js" */
 
 /**
  * `x`: null before the first frame; `drop`: 0 in the forward field to 1 on the bottom; `y`: 0 to 1 in the field.

@@ -1,12 +1,12 @@
 // The Order view compares the order of start with the order of finish. A rising line is a saga that overtook others.
 
+import { sagaAddress } from "../core/address.js";
 import { api } from "../core/api.js";
 import { h, show, svg, text } from "../core/dom.js";
 import { keepFocus } from "../core/focus.js";
-import { duration } from "../core/format.js";
+import { duration, plural } from "../core/format.js";
 import { hasEnded, stateOf } from "../core/plan.js";
 import { complaint } from "../core/problem_box.js";
-import { sagaAddress } from "../core/router.js";
 import { store, subscribe } from "../core/store.js";
 
 const SAGAS = 40;
@@ -42,16 +42,22 @@ export function order() {
   /** @type {Saga[]} */
   let rows = [];
   let timer = 0;
+  let latestLoad = 0;
 
   async function load() {
+    clearTimeout(timer);
     timer = 0;
+    latestLoad += 1;
+    const thisLoad = latestLoad;
     try {
-      const answer = await api.sagas({ sort: "-ended_at", limit: SAGAS, department: store.department });
+      const page = await api.sagas({ sort: "-ended_at", limit: SAGAS, department: store.department });
+      if (thisLoad !== latestLoad) return;
       show(broken, false);
-      if (visible) draw(answer.items.filter(hasEnded));
+      if (visible) draw(page.items.filter(hasEnded));
     } catch (problem) {
+      if (thisLoad !== latestLoad) return;
       const again = h("button", { type: "button", onclick: load }, "Try again");
-      broken.replaceChildren(...complaint(problem, "This could not be loaded", again));
+      broken.replaceChildren(...complaint(problem, "Loading failed", again));
       show(broken, true);
     }
   }
@@ -77,7 +83,7 @@ export function order() {
     text(
       best,
       leap
-        ? `The greatest leap: ${leap.user.name} overtook ${leap.overtook}, in ${duration(leap.duration)}.`
+        ? `Most overtakes: ${leap.user.name} overtook ${plural(leap.overtook ?? 0, "saga")} in ${duration(leap.duration)}.`
         : "No saga overtook another.",
     );
     /** @type {(list: HTMLElement, labels: HTMLElement[]) => void} */

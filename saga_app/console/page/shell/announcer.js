@@ -18,7 +18,7 @@ export function announce() {
   const announceNews = () => {
     timer = 0;
     const [latest] = news;
-    const count = news.length > 1 ? `${plural(news.length, "user")} arrived. The latest: ` : "";
+    const count = news.length > 1 ? `${plural(news.length, "user")} arrived. Latest: ` : "";
     $("#announce").textContent =
       `${count}${latest.user.name}, ${stateOf(latest).label.toLowerCase()}, ${duration(latest.duration)}`;
     news = [];

@@ -14,7 +14,7 @@ export function connection() {
   const line = $("#connection");
   const says = h("p", { class: "says" });
   const detail = h("p", { class: "detail" });
-  const button = h("button", { type: "button", onclick: retryNow }, "Try now");
+  const button = h("button", { type: "button", onclick: retryNow }, "Reconnect now");
   line.append(icon("unplugged"), h("div", {}, says, detail), button);
   let shownAt = 0;
   let timer = 0;
@@ -29,12 +29,12 @@ export function connection() {
       line.classList.remove("back");
       text(says, `Connection lost at ${clock(since)}.`);
       const wait = Math.ceil((nextTry - now) / 1000);
-      const attempt = wait > 0 ? `Trying again in ${wait} s.` : "Trying now…";
-      text(detail, `${ago(now - since)} ago. ${attempt} What you see is from before.`);
+      const attempt = wait > 0 ? `Reconnecting in ${wait} s.` : "Reconnecting…";
+      text(detail, `${ago(now - since)} ago. ${attempt} The page may be out of date.`);
     } else if (!line.hidden && state === "live") {
       line.classList.add("back");
-      text(says, "Connected again.");
-      text(detail, "Nothing was missed.");
+      text(says, "Reconnected.");
+      text(detail, "No events were missed.");
       if (Date.now() - shownAt > BACK_MS) show(line, false);
     }
     const isBusy = state === "lost" || !line.hidden;

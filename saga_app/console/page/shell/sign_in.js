@@ -31,7 +31,7 @@ function signIn(mayCancel) {
   const token = h("input", { type: "password", autocomplete: "current-password", required: true, maxlength: 1000 });
   const refused = h("div", { class: "broken", role: "alert", hidden: true });
   const parts = [
-    h("p", {}, "From your network the console needs the token that its operator has set (SAGA_TOKEN)."),
+    h("p", {}, "From your network, the console requires the token that its operator has set (SAGA_TOKEN)."),
     h("label", {}, h("span", {}, "Token"), token),
     refused,
   ];
@@ -100,7 +100,7 @@ async function exchange(token) {
     if (answer.ok) return "";
     /** @type {Partial<ProblemBody>} */
     const problem = await answer.json().catch(() => ({}));
-    return problem.detail || `The console answered ${answer.status}.`;
+    return problem.detail || `The console returned status ${answer.status}.`;
   } catch {
     return "The console cannot be reached.";
   }

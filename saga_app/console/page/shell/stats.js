@@ -33,7 +33,7 @@ function footer(stats) {
     where.dataset.embedded = kind;
     where.replaceChildren(
       icon("memory"),
-      stats.broker?.embedded ? "In memory: gone when you stop it." : "Kept in Kafka.",
+      stats.broker?.embedded ? "In memory: lost when the broker stops." : "Stored in Kafka.",
     );
   }
   if (stats.not_ready) return text(delay, `The console is catching up: ${stats.not_ready}`);

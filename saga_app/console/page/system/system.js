@@ -1,19 +1,13 @@
 // The System view: the services, the broker, and the duration of sagas and steps.
 
 import { h, icon } from "../core/dom.js";
-import { duration, number, plural, rate, sentence } from "../core/format.js";
-import { STATES, STATIONS } from "../core/plan.js";
+import { duration, number, plural, rate } from "../core/format.js";
+import { plan, STATES, serviceLabel, serviceSummary, stepTitle } from "../core/plan.js";
 import { store, subscribe } from "../core/store.js";
 
-/** @type {Record<string, string>} */
-const DOES = {
-  provisioner: "assigns devices, begins and ends every saga",
-  authorizer: "grants what the department's policy says",
-  notifier: "sends the mail",
-  console: "reads the topics, and shows this page",
-};
-const UNDOS = STATIONS.map(({ undo }) => undo).filter((undo) => undo != null);
-const STEPS = [...STATIONS.map(({ step }) => step), ...UNDOS.reverse()];
+const CONSOLE = "console";
+/** The steps in the order of the plan, then the compensations in the order of a rollback. */
+const STEPS = [...plan.steps, ...executionOrder()].map(({ name }) => name);
 /** The share of the embedded broker's space from which on the view warns. */
 const NEARLY_FULL = 0.8;
 
@@ -30,12 +24,12 @@ export function system() {
       h(
         "tr",
         {},
-        ["Step", "Waiting or at work", "Rate", "Slowest now"].map((title) => h("th", { scope: "col" }, title)),
+        ["Step", "Waiting or in progress", "Rate", "Slowest"].map((title) => h("th", { scope: "col" }, title)),
       ),
     ),
     steps,
   );
-  const waiting = h("p", { class: "intro" }, "Waiting for the first figures…");
+  const waiting = h("p", { class: "intro" }, "Loading the figures…");
   const element = h(
     "div",
     { class: "system" },
@@ -50,15 +44,11 @@ export function system() {
     const { stats } = store;
     if (!stats) return;
     waiting.remove();
-    services.replaceChildren(
-      ...Object.entries(stats.services ?? {})
-        .filter(([key]) => key !== "console")
-        .map(([key, value]) => service(key, value)),
-      console_(stats),
-    );
+    const names = sorted(Object.keys(stats.services ?? {}), plan.services).filter((name) => name !== CONSOLE);
+    services.replaceChildren(...names.map((name) => service(name, stats.services[name])), console_(stats));
     rest.replaceChildren(broker(stats.broker ?? {}), timing(stats), states(stats));
     steps.replaceChildren(
-      ...STEPS.filter((step) => stats.steps?.[step]).map((step) => stepLine(step, stats.steps[step])),
+      ...sorted(Object.keys(stats.steps ?? {}), STEPS).map((step) => stepLine(step, stats.steps[step])),
     );
   }
   subscribe((changed) => visible && (changed.has("stats") || changed.has("connection")) && paint());
@@ -75,6 +65,18 @@ export function system() {
     ids: () => [],
   };
 }
+
+/** The compensations in the order of a rollback: that of the last step first. */
+function executionOrder() {
+  const names = plan.steps.flatMap(({ compensation }) => compensation ?? []).reverse();
+  return plan.compensations.toSorted((a, b) => names.indexOf(a.name) - names.indexOf(b.name));
+}
+
+/** The names in this order, then those that the order does not have. @param {string[]} names @param {string[]} order */
+const sorted = (names, order) => [
+  ...order.filter((name) => names.includes(name)),
+  ...names.filter((name) => !order.includes(name)),
+];
 
 /** @param {boolean} good @param {string} yes @param {string} [no] not needed if `good` is always true */
 function status(good, yes, no) {
@@ -106,9 +108,9 @@ function card(title, chip, words, facts) {
   );
 }
 
-/** @param {string} key @param {Stats["services"][string]} figures */
-function service(key, { up, workers, lag, reason }) {
-  return card(sentence(key), status(up, "up", "down"), reason || DOES[key] || "", [
+/** @param {string} name @param {Stats["services"][string]} figures */
+function service(name, { up, workers, lag, reason }) {
+  return card(serviceLabel(name), status(up, "up", "down"), reason || serviceSummary(name), [
     ["workers", workers == null ? "–" : number(workers)],
     ["lag", lag == null ? "–" : plural(lag, "record")],
   ]);
@@ -120,29 +122,29 @@ function service(key, { up, workers, lag, reason }) {
  */
 function console_({ not_ready: reason, delay }) {
   const live = store.connection.state === "live";
-  const chip = live && !reason ? status(true, "up") : status(false, "", live ? "catching up" : "away");
-  return card("Console", chip, reason || DOES.console, [
-    ["behind, p50", duration(delay?.p50)],
-    ["behind, p99", duration(delay?.p99)],
+  const chip = live && !reason ? status(true, "up") : status(false, "", live ? "catching up" : "disconnected");
+  return card("Console", chip, reason || "reads all topics, serves this page", [
+    ["delay, p50", duration(delay?.p50)],
+    ["delay, p99", duration(delay?.p99)],
   ]);
 }
 
 /** @param {Partial<Stats["broker"]>} figures */
 function broker({ embedded, up, fill }) {
   /** @type {[string, string][]} */
-  const facts = [["kept", embedded ? "in memory" : "on disk"]];
-  if (fill != null) facts.push(["filled", `${Math.round(fill * 100)} %${fill >= NEARLY_FULL ? ", nearly full" : ""}`]);
-  const words = embedded ? "the embedded one: everything is gone when you stop it" : "Apache Kafka";
+  const facts = [["storage", embedded ? "in memory" : "on disk"]];
+  if (fill != null) facts.push(["used", `${Math.round(fill * 100)} %${fill >= NEARLY_FULL ? ", nearly full" : ""}`]);
+  const words = embedded ? "embedded: all data is lost when it stops" : "Apache Kafka";
   return card("Broker", status(up !== false, "up", "down"), words, facts);
 }
 
 /** @param {Stats} stats */
 function timing({ duration: took, rate: ended, lag }) {
-  return card("Time", null, "from the press to the end", [
-    ["a saga, p50", duration(took?.p50)],
-    ["a saga, p99", duration(took?.p99)],
+  return card("Duration", null, "from the request to the end of the saga", [
+    ["p50", duration(took?.p50)],
+    ["p99", duration(took?.p99)],
     ["finished", rate(ended)],
-    ["lag of a step", lag ? `${lag} s` : "–"],
+    ["simulated lag per step", lag ? `${lag} s` : "–"],
   ]);
 }
 
@@ -158,7 +160,7 @@ function stepLine(step, { waiting, rate: ended, slowest }) {
   return h(
     "tr",
     {},
-    h("th", { scope: "row" }, sentence(step)),
+    h("th", { scope: "row" }, stepTitle(step)),
     h("td", {}, number(waiting)),
     h("td", {}, rate(ended)),
     h("td", {}, waiting ? duration(slowest) : "–"),

@@ -1,8 +1,8 @@
 // The message box below the New User buttons: the outcome of the latest request.
 
+import { sagaAddress } from "../core/address.js";
 import { $, h, icon, show } from "../core/dom.js";
 import { plural } from "../core/format.js";
-import { sagaAddress } from "../core/router.js";
 
 /** @import { Problem } from "../core/api.js" */
 /** @import { Submission } from "./submissions.js" */
@@ -20,12 +20,13 @@ export function answer(who, id) {
 
 /** Show why a request failed. `placed`: the form already shows each error at its field. @param {Problem} problem */
 export function refuse(problem, placed = false) {
-  const title = problem.status === 503 && !problem.title ? "The broker is away" : problem.title || "Not accepted";
+  const title =
+    problem.status === 503 && !problem.title ? "The broker is unavailable" : problem.title || "Not accepted";
   const lines = [h("strong", {}, title)];
   if (placed) lines.push(h("p", {}, "Nothing was sent. See the marked fields."));
   else if (problem.detail) lines.push(h("p", {}, problem.detail));
   const url = String(problem.body?.url ?? "").match(/\/sagas\/([^/?#]+)$/);
-  if (url) lines.push(h("p", {}, h("a", { href: `#/sagas/${url[1]}` }, "Show the one that exists")));
+  if (url) lines.push(h("p", {}, h("a", { href: `#/sagas/${url[1]}` }, "Show the existing saga")));
   if (!placed && problem.errors.length) lines.push(list(problem.errors));
   put("refused", icon("warn"), h("div", {}, lines), dismiss());
 }
@@ -53,8 +54,8 @@ function doubtful(submissions) {
   const problem = submissions.at(-1)?.problem;
   const lost = submissions.filter((each) => each.body === null);
   const next = lost.length
-    ? `Choose ${names(lost)} again: users who were accepted are not onboarded twice.`
-    : "The same request is sent again until it is known. Nobody is onboarded twice.";
+    ? `Choose ${names(lost)} again: users who were already accepted are not onboarded twice.`
+    : "The same request is repeated until the outcome is known. No user is onboarded twice.";
   const words = h(
     "div",
     {},
@@ -83,12 +84,7 @@ function doubtful(submissions) {
 /** @param {Submission[]} submissions */
 const waiting = (submissions) => [
   icon("late"),
-  h(
-    "div",
-    {},
-    h("strong", {}, "No answer yet"),
-    h("p", {}, `The page waits for the answer about ${names(submissions)}.`),
-  ),
+  h("div", {}, h("strong", {}, "No response yet"), h("p", {}, `Waiting for the response to ${names(submissions)}.`)),
 ];
 
 /** @param {Submission[]} submissions */

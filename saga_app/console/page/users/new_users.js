@@ -67,7 +67,7 @@ function onboard(event) {
   event.preventDefault();
   const form = $("#user-form");
   const user = entered(form);
-  const request = json(user.name || "the user of the form", user);
+  const request = json(user.name || "the user in the form", user);
   clearErrors(form);
   submit(`form ${request.body}`, () => request, {
     accepted: ({ id }) => {
@@ -129,13 +129,14 @@ function chosen() {
 /** Send the file's bytes unchanged: the server detects the encoding, as for every client. @param {File} file */
 async function csv(file) {
   if (file.size > MAX_CSV_BYTES)
-    return refuse(new Problem(413, { title: `${file.name} is over 10 MiB`, detail: "Nothing was sent." }));
+    return refuse(new Problem(413, { title: `${file.name} is larger than 10 MiB`, detail: "Nothing was sent." }));
   const body = await file.arrayBuffer().catch(() => null);
   if (body === null)
     return refuse(new Problem(0, { title: `${file.name} cannot be read`, detail: "Nothing was sent." }));
   return submit(`csv ${file.name} ${digest(body)}`, () => ({ who: file.name, body, type: "text/csv" }), {
     ...outcomes(file.name),
-    accepted: ({ accepted = 0, encoding }) => answer(`${plural(accepted, "user")} of ${file.name}${readAs(encoding)}`),
+    accepted: ({ accepted = 0, encoding }) =>
+      answer(`${plural(accepted, "user")} from ${file.name}${readAs(encoding)}`),
   });
 }
 

@@ -18,7 +18,7 @@ const BACKOFF_S = [1, 2, 4, 8, 15];
 /** Whether the server did not examine the request: earlier attempts stay unknown. @param {Problem} problem */
 const isUnexamined = ({ status }) => status >= 500 || [401, 403, 407, 429].includes(status);
 
-const RELOADED = { title: "The page was reloaded", detail: "It was reloaded before the answer came." };
+const RELOADED = { title: "The page was reloaded", detail: "It was reloaded before a response arrived." };
 
 /** Requests without a response, oldest first. @type {Set<Submission>} */
 const open = new Set();

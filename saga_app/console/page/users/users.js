@@ -1,12 +1,14 @@
 // The Users view: all sagas by user, with search, filters, sorting and paging. The address holds the current query.
 
+import { sagaAddress } from "../core/address.js";
 import { api } from "../core/api.js";
 import { chip } from "../core/chip.js";
 import { h, icon, name, show, text } from "../core/dom.js";
+import { columnSteps, factText, factTitle, isIdentifier } from "../core/facts.js";
 import { keepFocus } from "../core/focus.js";
-import { clock, duration, plural } from "../core/format.js";
+import { clock, duration, number } from "../core/format.js";
 import { hasEnded, inTrouble, STATES } from "../core/plan.js";
-import { remember, sagaAddress } from "../core/router.js";
+import { remember } from "../core/router.js";
 import { store, subscribe } from "../core/store.js";
 import { PAGE, Pages, sortable } from "../core/table.js";
 import { when } from "../core/time.js";
@@ -17,6 +19,7 @@ import { segments, stateQuery } from "./segments.js";
 const TYPING_MS = 180;
 const FRESHEN_MS = 2000;
 const DEFAULT_SORT = "-started_at";
+const FACT_COLUMNS = columnSteps();
 /** Filters that are not saga states. */
 const MORE = { pending: "Pending", trouble: "In trouble", overdue: "Overdue" };
 
@@ -26,7 +29,7 @@ export function users() {
   const search = h("input", {
     id: "search",
     type: "search",
-    placeholder: "Name, e-mail or id",
+    placeholder: "Name, e-mail or ID",
     "aria-label": "Search users",
     "aria-keyshortcuts": "/",
     autocomplete: "off",
@@ -35,7 +38,7 @@ export function users() {
   const states = h(
     "select",
     { "aria-label": "State" },
-    h("option", { value: "" }, "Every state"),
+    h("option", { value: "" }, "All states"),
     Object.entries(STATES).map(([value, { label }]) => h("option", { value }, label)),
     Object.entries(MORE).map(([value, label]) => h("option", { value }, label)),
   );
@@ -46,11 +49,10 @@ export function users() {
     sortable("User", "name", () => asked.sort, choose),
     h("th", { scope: "col", class: "c-department" }, "Department"),
     h("th", { scope: "col", class: "c-state" }, "State"),
-    h("th", { scope: "col", class: "c-device" }, "Device"),
-    h("th", { scope: "col", class: "c-access" }, "Access"),
+    ...FACT_COLUMNS.map((step) => h("th", { scope: "col", class: factClass(step) }, factTitle(step))),
     sortable("Started", "started_at", () => asked.sort, choose),
     sortable("Ended", "ended_at", () => asked.sort, choose),
-    sortable("Time", "duration", () => asked.sort, choose),
+    sortable("Duration", "duration", () => asked.sort, choose),
   ];
   const body = h("tbody");
   const table = h(
@@ -118,7 +120,7 @@ export function users() {
     if (asked.state === "trouble" && !asked.q && !store.department)
       return ["No sagas in trouble.", "Sagas that are parked, overdue or not rolled back completely are listed here."];
     if (asked.q || asked.state || store.department)
-      return ["No matching users.", "Change the search, or remove the filters."];
+      return ["No matching users.", "Change the search or remove the filters."];
     return ["No users yet.", "Press New User, or n."];
   }
 
@@ -157,7 +159,7 @@ export function users() {
   /** Offer to show the rows that were added since the page was loaded. @param {number} more */
   function offer(more) {
     show(news, more > 0);
-    text(news, `${plural(more, "more", "more")} since · show`);
+    text(news, `${number(more)} new · show`);
   }
 
   /** @param {Saga[]} rows */
@@ -201,6 +203,16 @@ export function users() {
   };
 }
 
+/** @param {FactStep} step */
+const factClass = (step) => (step.fact_shown_as === "list" ? "c-fact c-list" : "c-fact");
+
+/** @param {FactStep} step @param {Saga} row */
+function fact(step, row) {
+  const found = factText(step, row.facts);
+  const mono = isIdentifier(step, found) ? " mono" : "";
+  return h("td", { class: `${factClass(step)}${mono}` }, found || "–");
+}
+
 /** The reason, for sagas that need attention. @param {Saga} row */
 const trouble = (row) => (inTrouble(row) ? h("span", { class: "sub" }, row.reason ?? row.why) : null);
 
@@ -217,8 +229,7 @@ function line(row) {
     ),
     h("td", { class: "c-department" }, row.user.department),
     h("td", { class: "c-state", title: row.why }, chip(row), trouble(row)),
-    h("td", { class: "c-device mono" }, row.device_id ?? "–"),
-    h("td", { class: "c-access" }, (row.authorizations ?? []).join(", ") || "–"),
+    FACT_COLUMNS.map((step) => fact(step, row)),
     h("td", { class: "c-started" }, when(row.started_at, clock)),
     h("td", { class: "c-ended" }, when(row.ended_at, clock)),
     h("td", { class: "c-duration" }, row.duration == null ? "–" : duration(row.duration)),

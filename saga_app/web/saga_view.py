@@ -1,17 +1,23 @@
-"""A saga as HTTP shows it: one shape for the list, for one saga, and for the stream."""
+"""A saga as HTTP shows it: one shape for the list, for one saga, and for the event stream."""
 
 from typing import Any
 
+from saga_app.active_plan import PLAN
 from saga_app.saga.messages import Row
-from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.timeline import why
 from saga_app.saga.times import between
 
+_FACTS = tuple(fact.name for fact in PLAN.facts)
+
+#: Of the latest signal: enough to say "3rd of 5, again in 8 s".
+_TROUBLE = ("kind", "step", "service", "at", "attempt", "attempts", "next_at", "reason")
+
 
 def view(row: Row, now: str, overtook: int | None = None) -> dict[str, Any]:
-    """Facts, times (ISO 8601), seconds, and the sentence that says why. `now` is an ISO time.
+    """What is known of a saga: its facts each by its name, times in ISO 8601, durations in seconds.
 
-    Its values may be dataclasses, which orjson writes as objects.
+    `now` is an ISO time; `overtook` how many sagas it overtook, if known. The values may be dataclasses, which orjson
+    writes as objects.
     """
     facts, trouble = row.facts, row.trouble
     return {
@@ -21,9 +27,8 @@ def view(row: Row, now: str, overtook: int | None = None) -> dict[str, Any]:
         "state": row.state,
         "step": row.step,
         "attempt": row.attempt,
-        "device_id": facts.get("device_id"),
-        "authorizations": facts.get("authorizations"),
-        "notified_at": facts.get("notified_at"),
+        **{name: facts.get(name) for name in _FACTS},
+        "facts": facts,
         "started_at": row.started_at,
         "updated_at": row.updated_at,
         "ended_at": row.ended_at,
@@ -31,12 +36,8 @@ def view(row: Row, now: str, overtook: int | None = None) -> dict[str, Any]:
         "overdue": row.overdue,
         "due_at": row.due_at,
         "reason": row.reason,
-        "why": why(ONBOARDING, row, now),
+        "why": why(PLAN, row, now),
         "overtook": overtook,
         "trouble": trouble and {name: getattr(trouble, name) for name in _TROUBLE},
         "history": row.history,
     }
-
-
-#: Of the latest signal: enough to say "3rd of 5, again in 8 s".
-_TROUBLE = ("kind", "step", "service", "at", "attempt", "attempts", "next_at", "reason")

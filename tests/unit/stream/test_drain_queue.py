@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
-from saga_app.stream.consume.drain_queue import events
+from saga_app.stream.consume.drain_queue import drain_events
 
 
 class Stream:
@@ -54,23 +54,23 @@ def stream() -> Stream:
 
 
 def test_everything_that_is_there_comes_in_order_and_in_one_turn_of_the_loop(stream: Stream) -> None:
-    assert in_one_turn(events(stream.app, stream)) == [0, 1, 2]
+    assert in_one_turn(drain_events(stream.app, stream)) == [0, 1, 2]
 
 
 def test_what_a_rebalance_has_outdated_is_left() -> None:
     stream = Stream(1, 1, 0, 1)
-    assert in_one_turn(events(stream.app, stream)) == [0, 1]
+    assert in_one_turn(drain_events(stream.app, stream)) == [0, 1]
     assert stream.left == 2
 
 
 def test_nothing_more_is_taken_while_the_flow_is_suspended(stream: Stream) -> None:
     stream.flow_control.suspend()
-    assert in_one_turn(events(stream.app, stream)) == [0]
+    assert in_one_turn(drain_events(stream.app, stream)) == [0]
     assert stream.left == 2
 
 
 async def test_an_error_is_left_to_fausts_loop(stream: Stream) -> None:
-    taken = events(stream.app, stream)
+    taken = drain_events(stream.app, stream)
     assert (await taken.__anext__()).number == 0
     stream.channel.queue._throw(ValueError("from the stream"))
     assert [event async for event in taken] == []

@@ -1,0 +1,155 @@
+"""The reference pages, generated from the code: `make docs`, or `python -m devtools.docs`.
+
+Each page in docs/reference has its own introduction; what stands between `<!-- generated: NAME -->` and
+`<!-- end -->` is replaced. With `--check` nothing is written, and the exit code is 1 if a page is out of date.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from prometheus_client import REGISTRY, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+from saga_app import cli
+from saga_app.active_plan import READS
+from saga_app.console.http.api import Api
+from saga_app.console.http.contracts import openapi
+from saga_app.service.kafka.topics import TOPICS
+from saga_app.settings import Settings, describe
+
+REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+
+_MARKED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(\n<!-- end -->)", re.S)
+
+#: Metrics of the client library itself are not ours to document.
+_OURS = "saga_"
+
+
+def settings() -> Iterator[str]:
+    """A row for every setting."""
+    yield "| variable | default | meaning | allowed |"
+    yield "|---|---|---|---|"
+    for each in describe(Settings.model_construct()):
+        yield f"| `{each.variable}` | {each.default or '–'} | {each.meaning} | {_cell(each.allowed)} |"
+
+
+def metrics() -> Iterator[str]:
+    """A row for every metric of the services and of the console."""
+    yield "| metric | type | labels | meaning |"
+    yield "|---|---|---|---|"
+    for metric in sorted(_metrics(), key=lambda each: str(each._name)):
+        name = metric._name + ("_total" if metric._type == "counter" else "")
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "–"
+        kind = "histogram" if isinstance(metric, Histogram) else metric._type
+        yield f"| `{name}` | {kind} | {labels} | {_cell(metric._documentation)} |"
+
+
+def _metrics() -> set[MetricWrapperBase]:
+    import saga_app.console.gauges
+    import saga_app.service.metrics  # noqa: F401  # they register themselves
+
+    found = set(REGISTRY._collector_to_names)
+    return {each for each in found if isinstance(each, MetricWrapperBase) and each._name.startswith(_OURS)}
+
+
+def topics() -> Iterator[str]:
+    """A row for every topic."""
+    yield "| topic | consumer group | configuration |"
+    yield "|---|---|---|"
+    group_of = {topic: group for group, topics in READS.items() for topic in topics}
+    for topic, configs in TOPICS.items():
+        config = ", ".join(f"`{name}={value}`" for name, value in configs.items())
+        yield f"| `{topic}` | {group_of.get(topic, '–')} | {config} |"
+
+
+def http() -> Iterator[str]:
+    """A section for every route of the console."""
+    document = openapi(object.__new__(Api).calls())  # the routes do not depend on what an Api is constructed with
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            yield from _operation(method.upper(), path, operation)
+
+
+def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
+    yield f"### {method} {path}"
+    yield ""
+    yield f"{operation['summary'].rstrip('.')}."
+    if query := [each for each in operation["parameters"] if each["in"] != "path"]:
+        yield ""
+        yield "| parameter | in | meaning |"
+        yield "|---|---|---|"
+        for each in query:
+            yield f"| `{each['name']}` | {each['in']} | {_cell(each.get('description') or _kind(each['schema']))} |"
+    yield ""
+    yield f"Responses: {', '.join(operation['responses'])}."
+    yield ""
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """What a parameter without a description may be."""
+    for variant in (schema, *schema.get("anyOf", ())):
+        if choices := variant.get("enum") or variant.get("items", {}).get("enum"):
+            return ", ".join(map(str, choices))
+    named = [each.get("type") for each in schema.get("anyOf", ()) if each.get("type") != "null"]
+    return str(schema.get("type") or (named[0] if named else "text"))
+
+
+def commands() -> Iterator[str]:
+    """The help of every command."""
+    yield from _command(cli.main, ["saga"], None)
+
+
+def _command(command: click.Command, names: list[str], parent: click.Context | None) -> Iterator[str]:
+    context = click.Context(command, parent=parent, info_name=names[-1], terminal_width=100, max_content_width=100)
+    yield f"### {' '.join(names)}"
+    yield ""
+    yield "```"
+    yield command.get_help(context)
+    yield "```"
+    yield ""
+    if isinstance(command, click.Group):
+        for name, each in sorted(command.commands.items()):
+            yield from _command(each, [*names, name], context)
+
+
+GENERATORS: dict[str, Callable[[], Iterator[str]]] = {
+    "settings": settings,
+    "metrics": metrics,
+    "topics": topics,
+    "http": http,
+    "commands": commands,
+}
+
+
+def generated(page: str) -> str:
+    """The text of a page with its generated parts as the code has them now."""
+    return _MARKED.sub(lambda found: found[1] + "\n".join(GENERATORS[found[2]]()).rstrip() + found[3], page)
+
+
+def outdated() -> dict[Path, str]:
+    """The pages whose generated parts differ from the code, with the text that they should have."""
+    pages = {path: path.read_text("utf-8") for path in sorted(REFERENCE.glob("*.md"))}
+    return {path: wanted for path, text in pages.items() if (wanted := generated(text)) != text}
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or with `--check` name those that are out of date. Returns the exit code."""
+    wrong = outdated()
+    for path, text in wrong.items():
+        if arguments == ["--check"]:
+            print(f"{path.relative_to(REFERENCE.parent.parent)} is out of date: run `make docs`", file=sys.stderr)
+        else:
+            path.write_text(text, "utf-8")
+    return int(bool(wrong) and arguments == ["--check"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

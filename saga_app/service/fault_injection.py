@@ -1,0 +1,77 @@
+"""Injected lags and faults, for demonstrations and tests. Nothing of it is installed unless a setting asks for it.
+
+How the dice fall follows from (seed, saga, step, purpose, attempt), so a redelivered request meets the same fault.
+"""
+
+from dataclasses import dataclass
+
+from saga_app.saga.messages import Message
+from saga_app.saga.plan import Denied, Outcome, Step
+from saga_app.saga.retry import Permanent, Transient
+from saga_app.service.attempts import Attempts, Progress
+from saga_app.service.memory.effects import Effects
+from saga_app.service.world import World
+from saga_app.settings import Settings
+
+
+@dataclass(slots=True)
+class FaultInjection:
+    """How long a step takes at least and at most (seconds), and how often it fails (rates from 0 to 1)."""
+
+    lag: tuple[float, float] = (0.0, 0.0)
+    flaky: float = 0.0  #: an attempt fails, the next one may not
+    error: float = 0.0  #: the step fails permanently
+    deny: float = 0.0  #: the step is denied
+
+    @classmethod
+    def of(cls, settings: Settings) -> "FaultInjection | None":
+        """What the settings ask for; None if they ask for none."""
+        faults = cls(
+            (settings.lag.least, settings.lag.most), settings.flaky_rate, settings.error_rate, settings.deny_rate
+        )
+        return None if faults == cls() else faults
+
+    def lag_s(self, world: World, step: Step, request: Message, attempt: int) -> float:
+        """How long this attempt takes before it acts, in seconds."""
+        least, most = self.lag
+        if not (step.lag and most):
+            return 0.0
+        return least + (most - least) * world.dice(request.key(step.name), "lag", _number(request, attempt))
+
+    def fault(self, world: World, step: Step, request: Message, attempt: int) -> Denied | None:
+        """The denial that is injected into this attempt, if any. Raises `Permanent` or `Transient` for a failure.
+
+        A redriven request throws other dice: it can succeed where the one before has failed permanently.
+        """
+        if not step.lag:
+            return None
+        key, redriven = request.key(step.name), request.attempt - 1
+        if self.error and world.dice(key, "error", redriven) < self.error:
+            raise Permanent(f"the mock {step.service} fails permanently (SAGA_ERROR_RATE)")
+        if self.flaky and world.dice(key, "flaky", _number(request, attempt)) < self.flaky:
+            raise Transient(f"the mock {step.service} did not answer (SAGA_FLAKY_RATE)")
+        compensates = request.slip is not None and request.slip.undoing
+        if self.deny and not compensates and world.dice(key, "deny") < self.deny:
+            return Denied(f"the mock {step.service} denies it (SAGA_DENY_RATE)")
+        return None
+
+
+class FaultyAttempts(Attempts):
+    """Attempts that take their time and fail as `faults` says."""
+
+    def __init__(self, step: Step, world: World, effects: Effects | None, faults: FaultInjection) -> None:
+        super().__init__(step, world, effects)
+        self.faults = faults
+
+    def lag(self, request: Message, now: Progress) -> float:
+        """How long the attempt has to wait before it acts, in seconds; 0 once it has waited."""
+        return 0.0 if now.ready else self.faults.lag_s(self.world, self.step, request, now.attempt)
+
+    async def attempt(self, request: Message, number: int) -> Outcome:
+        """One attempt, unless a fault is injected instead."""
+        return self.faults.fault(self.world, self.step, request, number) or await super().attempt(request, number)
+
+
+def _number(request: Message, attempt: int) -> int:
+    """A number that no other attempt of this saga at this step has, redriven or not."""
+    return (request.attempt - 1) * 1000 + attempt

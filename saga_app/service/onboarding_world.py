@@ -1,0 +1,76 @@
+"""The outside world of the onboarding: mocks of device stock and policy, and e-mail to the log or by SMTP."""
+
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from time import time
+
+import structlog
+
+from saga_app.saga.world import Mail, Policy, Stock
+from saga_app.service import policy as policy_
+from saga_app.service.mail.smtp_mail import SmtpMail
+from saga_app.service.policy import Department
+from saga_app.service.world import World
+from saga_app.settings import Settings
+
+log = structlog.get_logger()
+
+
+class OnboardingWorld(World):
+    """What the steps of the onboarding use; see `saga_app.saga.world`."""
+
+    def __init__(
+        self, stock: Stock, policy: Policy, mail: Mail, seed: int = 0, clock: Callable[[], float] = time
+    ) -> None:
+        super().__init__(seed=seed, clock=clock)
+        self.stock, self.policy, self.mail = stock, policy, mail
+
+    async def close(self) -> None:
+        """Close the connections to the mail server."""
+        await self.mail.close()
+
+
+def make_world(settings: Settings) -> OnboardingWorld:
+    """The adapters that the settings ask for. Raises `WrongEnvironment` if the policy file cannot be used."""
+    departments = policy_.load(settings.policy)
+    mail = LogMail() if settings.mail.scheme == "log" else SmtpMail.at(settings.mail)
+    return OnboardingWorld(MockStock(departments), FilePolicy(departments), mail, settings.seed)
+
+
+class MockStock:
+    """An endless stock of devices. The id is a hash of the key, so the same key gets the same device."""
+
+    def __init__(self, departments: Mapping[str, Department]) -> None:
+        self.departments = departments
+
+    async def assign(self, key: str, department: str) -> str:
+        model = self.departments[department].device if department in self.departments else "PC"
+        return f"{model}-{blake2b(key.encode(), digest_size=5).hexdigest().upper()}"
+
+    async def take_back(self, key: str, device_id: str | None) -> None:
+        """Nothing to do: the stock keeps no record of assigned devices."""
+
+
+class FilePolicy:
+    """Grants what the policy file says. It keeps no record of grants, so there is nothing to revoke."""
+
+    def __init__(self, departments: Mapping[str, Department]) -> None:
+        self.departments = departments
+
+    async def grant(self, key: str, department: str) -> list[str] | None:
+        found = self.departments.get(department)
+        return found.authorizations if found else None
+
+    async def revoke(self, key: str) -> None:
+        """Nothing to do."""
+
+
+class LogMail:
+    """Logs each e-mail instead of sending it; at debug level, because it holds personal data."""
+
+    async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
+        log.debug("mail", idempotency_key=key, to=to, subject=subject, text=text)
+        return None
+
+    async def close(self) -> None:
+        """Nothing is open."""
