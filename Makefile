@@ -2,12 +2,13 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test field check format kafka-start kafka-stop up down logs simulate ordeals chaos bench clean
+.PHONY: help run test field check format docs kafka-start kafka-stop up down logs simulate ordeals chaos bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+NODE_STAMP := node_modules/.installed
 COMPOSE ?= docker compose
 
 SAGAS ?= 10000
@@ -40,14 +41,23 @@ chaos: $(STAMP) ## real Kafka, everything breaks, then a count; SAGAS=10000 MINU
 bench: $(STAMP) ## real Kafka, what it costs beside the others; RUNS=3 BURST=40000 ONLY=burst,cpu ARGS="--short"
 	@exec $(BIN)/python -m benchmarks $(if $(RUNS),--runs $(RUNS)) $(if $(ONLY),--only $(ONLY)) $(if $(BURST),--sagas $(BURST)) $(ARGS)
 
-check: $(DEV_STAMP) ## format, lint, types
+check: $(DEV_STAMP) $(NODE_STAMP) ## format, lint and types of Python and of the page (Node.js 18 or later)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m devtools.docs --check
+	$(BIN)/python -m devtools.page_types --check
+	node_modules/.bin/biome ci --colors=off
+	node_modules/.bin/tsc --project .
 
-format: $(DEV_STAMP) ## let ruff format and fix what it can
+format: $(DEV_STAMP) $(NODE_STAMP) ## let ruff and biome format and fix what they can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	node_modules/.bin/biome check --write
+
+docs: $(DEV_STAMP) $(NODE_STAMP) ## generate the reference pages, and the page's types, from the code
+	$(BIN)/python -m devtools.docs
+	$(BIN)/python -m devtools.page_types
 
 kafka-start: ## one real Kafka broker on loopback, without Docker (Java 17, Maven)
 	@kafka/kafka.sh start
@@ -66,7 +76,7 @@ logs: ## follow the containers' logs
 	$(COMPOSE) logs --follow
 
 clean: ## remove the virtual environment, caches and local data
-	rm -rf $(VENV) .saga .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build
+	rm -rf $(VENV) node_modules .saga .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build
 
 # The environment is made when it is missing, and brought up to date when what it is made from has changed.
 $(STAMP): setup.cfg pyproject.toml constraints.txt
@@ -90,4 +100,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 
 $(DEV_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(NODE_STAMP): package.json package-lock.json
+	@command -v npm >/dev/null 2>&1 || { echo "Node.js 18 or later is needed for the checks of the page: install nodejs and npm" >&2; exit 1; }
+	@npm ci --no-audit --no-fund --silent
 	@touch $@

@@ -1,5 +1,6 @@
-"""The services, each deployable by itself: `faust -A agents.provisioner worker`, or any service of the plan, with
-`faust -A agents:trainer worker` or `saga worker trainer`.
+"""The services, deployed separately: `faust -A agents.provisioner worker`.
+
+For any service of a plan: `faust -A agents:trainer worker` or `saga worker trainer`.
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ environment.check_packages()
 
 
 def __getattr__(name: str) -> Any:
-    """`agents:trainer` is the app of the service `trainer`."""
+    """Make `agents:trainer` the app of the service `trainer`."""
     from saga_app import workers
 
     if name not in workers.NAMES:

@@ -1,4 +1,4 @@
-"""The Authorizer: grants what the department's policy says, and revokes it."""
+"""The Authorizer: grants the authorizations of the department's policy, and revokes them in a rollback."""
 
 from saga_app import workers
 

@@ -1,4 +1,4 @@
-"""The console: the page, the API and the event stream, from reading all topics without a consumer group."""
+"""The console: page, API and event stream. It reads all topics without a consumer group."""
 
 from saga_app import workers
 

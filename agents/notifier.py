@@ -1,4 +1,4 @@
-"""The Notifier: sends the e-mail, and the follow-up e-mail if the saga is rolled back."""
+"""The Notifier: sends the e-mail, and a follow-up e-mail in a rollback."""
 
 from saga_app import workers
 

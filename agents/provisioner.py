@@ -1,4 +1,4 @@
-"""The Provisioner: assigns a device and starts the saga, takes the device back, and records how the saga ended."""
+"""The Provisioner: assigns a device, owns the saga rows, and takes the device back in a rollback."""
 
 from saga_app import workers
 

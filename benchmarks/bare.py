@@ -74,7 +74,7 @@ def services() -> dict[str, StepLoop]:
     """The loops of all steps ahead, by topic: no lag, nothing goes wrong."""
     departments = policy.load(None)
     world = OnboardingWorld(MockStock(departments), FilePolicy(departments), LogMail())
-    rows = Rows(Table(), Deadlines(ONBOARDING, 60.0).wrote)
+    rows = Rows(Table(), Deadlines(ONBOARDING, 60.0).row_written)
     return {step.topic: _loop(step, world, rows) for step in ONBOARDING.steps}
 
 

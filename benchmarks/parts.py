@@ -26,7 +26,7 @@ from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Done
 from saga_app.saga.times import iso
 from saga_app.service import log, metrics
-from saga_app.service.app import spare_the_collector
+from saga_app.service.app import reduce_garbage_collection
 from saga_app.service.headers import headers_for
 from saga_app.stream.partition import partition_of
 
@@ -69,7 +69,7 @@ def parts() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "partition of a key", lambda: partition_of(user.id, bare.PARTITIONS)
     yield "the time as text", lambda: iso(time.time())
     yield "count a step", lambda: metrics.STEPS.labels(step.name, "done").inc()
-    yield "observe its seconds", lambda: metrics.SECONDS.labels(step.name).observe(0.1)
+    yield "observe its seconds", lambda: metrics.STEP_SECONDS.labels(step.name).observe(0.1)
     yield "a debug line that is not logged", lambda: logger.debug("step", saga="x", step="y", outcome="z", attempts=1)
 
 
@@ -119,7 +119,7 @@ def main() -> None:
     """Print it."""
     logging.config.dictConfig(log.config("parts", "json"))
     logging.getLogger().setLevel(logging.INFO)
-    spare_the_collector()  # as the services do
+    reduce_garbage_collection()  # as the services do
     table = Table("part", "µs", title="one processor, no Kafka")
     table.columns[1].justify = "right"
     whole = uvloop.run(steps())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Producer
 
-from saga_app.local.sample_users import person
+from saga_app.local.sample_users import sample_user
 
 DEPARTMENTS = ("Engineering", "Sales", "Finance", "People", "Support")
 NEW_USER = "new-user"
@@ -29,7 +29,7 @@ def made_up(count: int, prefix: str) -> list[NewUser]:
 
 
 def _user(id: str, dice: random.Random) -> NewUser:
-    about = {"v": 1, "id": id, "user": person(DEPARTMENTS, dice)}
+    about = {"v": 1, "id": id, "user": sample_user(DEPARTMENTS, dice)}
     return NewUser(id.encode(), json.dumps(about, separators=(",", ":")).encode())
 
 

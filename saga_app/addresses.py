@@ -1,11 +1,11 @@
-"""Under which address a service that listens on SAGA_BIND is reached: from this machine, and from other workers."""
+"""Addresses of a service that listens on SAGA_BIND: for clients on this machine, and for other workers."""
 
 import socket
 
-#: Addresses that mean "all of this machine's", and where a client on this machine finds what listens there.
+#: Wildcard addresses, and the loopback address on which a local client reaches a server bound to them.
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
-#: Addresses reserved for documentation (RFC 5737, RFC 3849): no packet is sent, only the route is looked up.
+#: Destinations for a route look-up; reserved for documentation (RFC 5737, RFC 3849). No packet is sent.
 _ANYWHERE = {"0.0.0.0": "192.0.2.1", "::": "2001:db8::1"}
 
 
@@ -22,14 +22,14 @@ def local_url(bind: str, port: int) -> str:
 def advertised_url(bind: str, advertise: str | None, port: int) -> str:
     """The URL for other workers.
 
-    `advertise`: a host name or an address, or None: the bound address, or, if that means all addresses, this machine's
-    name if it resolves, else the address of the default route.
+    `advertise` is a host name or an address. If it is None, the bound address is used; for a wildcard address, the
+    name of this machine if it resolves, otherwise the address of the default route.
     """
     return url(advertise or (_own_name(bind) or _route(bind) if bind in LOOPBACK else bind), port)
 
 
 def _own_name(bind: str) -> str | None:
-    """This machine's name, if it resolves to an address of the kind that is listened on."""
+    """The name of this machine if it resolves to an address of the same family as `bind`, else None."""
     name = socket.gethostname()
     try:
         socket.getaddrinfo(name, None, _family(bind))
@@ -39,7 +39,7 @@ def _own_name(bind: str) -> str | None:
 
 
 def _route(bind: str) -> str:
-    """This machine's address on the way to others; loopback if there is no such way."""
+    """The local address of the default route; loopback if there is no route."""
     with socket.socket(_family(bind), socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((_ANYWHERE[bind], 9))

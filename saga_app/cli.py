@@ -1,4 +1,4 @@
-"""`saga`: start it, onboard users, and see what happens. Exit codes: 0, 1 (it failed), 2 (wrong use)."""
+"""The command line, `saga`. Exit codes: 0 (success), 1 (failure), 2 (usage error or wrong setting)."""
 
 from typing import Any
 
@@ -9,21 +9,23 @@ from saga_app.commands import audit_and_settings, errors, list_and_show, new, re
 
 
 class Saga(click.Group):
-    """The program: prepares the process before anything is printed."""
+    """The command group. It prepares the output streams and the exception hook before a command runs."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a subcommand and end the process."""
+        """Run a subcommand and exit the process."""
         environment.replace_unencodable_characters()
         environment.report_in_one_line()
         return super().main(*args, **kwargs)
 
 
 @click.group(cls=Saga, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--console", "url", metavar="URL", help="The console to talk to (default: the one of the settings).")
+@click.option(
+    "--console", "url", metavar="URL", help="URL of the console (default: from SAGA_BIND and SAGA_CONSOLE_PORT)."
+)
 @click.version_option(package_name="faust-saga-onboarding", message="saga %(version)s")
 @click.pass_context
 def main(context: click.Context, url: str | None) -> None:
-    """The onboarding of users as a choreographed saga: start it, onboard users, see what happens."""
+    """Onboard users with a choreographed saga over Kafka: run the services, start sagas, inspect and repair them."""
     context.obj = url
 
 

@@ -1,6 +1,6 @@
-"""Checks of what the settings point to: what cannot be used is reported in one line, not by a traceback.
+"""Start-up checks of directories, ports and packages. A problem is reported in one line instead of a traceback.
 
-Imports nothing but the standard library, so that it can also report that something else is not installed.
+Imports only the standard library, so that it can report missing packages.
 """
 
 import errno
@@ -16,20 +16,20 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import NoReturn
 
-#: Exit code of a service that no restart can help: something must be changed first. A crash ends with 1.
+#: Exit code of a service whose environment must be fixed before a restart can succeed. A crash exits with 1.
 WRONG_ENVIRONMENT = 2
 
-#: The disk has no room, or the account's quota is used up: a later start may succeed without a change of the settings.
+#: The disk is full or the quota is exhausted: a later start may succeed without a change of the settings.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
-#: Bytes written to find out whether a directory has room.
+#: Size of the probe file that checks for free space.
 _PROBE_BYTES = 4096
 
 
 class WrongEnvironment(Exception):
-    """Something that a setting names cannot be used. The text is one line: setting, value, reason, remedy.
+    """A resource that a setting names cannot be used. The text is one line: setting, value, reason, remedy.
 
-    `temporary`: it may become usable by itself, so a restart makes sense.
+    `temporary`: whether the resource may become usable by itself, so that a restart makes sense.
     """
 
     def __init__(self, text: object, *, temporary: bool = False) -> None:
@@ -38,13 +38,13 @@ class WrongEnvironment(Exception):
 
 
 def stop(error: object) -> NoReturn:
-    """End the process: one line on standard error; exit code 2, or 1 if a restart may help."""
+    """Exit the process with one line on standard error; exit code 2, or 1 if a restart may help."""
     print(error, file=sys.__stderr__, flush=True)
     raise SystemExit(1 if getattr(error, "temporary", False) else WRONG_ENVIRONMENT)
 
 
 def report_in_one_line() -> None:
-    """From now on an uncaught `WrongEnvironment` or `ImportError` ends the process with one line and exit code 2."""
+    """Install an exception hook that reports an uncaught `WrongEnvironment` or `ImportError` in one line."""
     sys.excepthook = _excepthook
 
 
@@ -57,15 +57,15 @@ def _excepthook(kind: type[BaseException], error: BaseException, traceback: Trac
 
 
 def replace_unencodable_characters() -> None:
-    """From now on a character that standard output or standard error cannot encode is replaced, and raises nothing."""
+    """Configure stdout and stderr to replace characters that they cannot encode instead of raising."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def missing_packages(distribution: str = "faust-saga-onboarding") -> Iterator[str]:
-    """Names of required packages that are not installed; none if the program runs without being installed itself."""
-    import importlib.metadata  # here, for it takes as long as all the rest of a command's start
+    """Names of required packages that are not installed; none if the program itself is not an installed package."""
+    import importlib.metadata  # local: it takes as long as the rest of a command's start-up
 
     try:
         requirements = importlib.metadata.requires(distribution) or []
@@ -88,9 +88,9 @@ def check_packages() -> None:
 
 
 def use_directory(variable: str, value: Path, name: str = "") -> Path:
-    """Create a directory if needed and write to it, to see whether that is possible; answers its absolute path.
+    """Create a directory if necessary and check that it is writable; returns its absolute path.
 
-    `variable` and `value`: the setting; `name`: of a directory within that one. Raises `WrongEnvironment`.
+    `variable` and `value` are the setting, `name` is an optional subdirectory. Raises `WrongEnvironment`.
     """
     path = value / name
     try:
@@ -105,9 +105,9 @@ def use_directory(variable: str, value: Path, name: str = "") -> Path:
 
 
 def claim_directory(path: Path) -> int:
-    """Make sure that no other process uses the directory. The claim lasts until the answered descriptor is closed.
+    """Lock the directory for this process. The lock lasts until the returned descriptor is closed.
 
-    Raises `WrongEnvironment` if one does.
+    Raises `WrongEnvironment` if another process holds the lock.
     """
     try:
         descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -121,24 +121,27 @@ def claim_directory(path: Path) -> int:
             f"SAGA_DATADIR={path.parent}: {path.name} is in use by another worker: give each worker of a service its "
             "own SAGA_INSTANCE or SAGA_DATADIR"
         ) from None
-    except OSError:  # a file system without locks: RocksDB has a lock of its own
+    except OSError:  # a file system without locks: RocksDB has its own lock
         pass
     return descriptor
 
 
 def _unusable(variable: str, value: Path, path: Path, error: OSError) -> WrongEnvironment:
-    reasons = {errno.EEXIST: "it is a file", errno.ENOTDIR: "a part of it is a file"}
+    reasons = {errno.EEXIST: "it is a file", errno.ENOTDIR: "a parent of it is a file"}
     reason = reasons.get(error.errno or 0) or error.strerror or str(error)
     remedy = "set it to a directory that this account can create and write to"
     if error.errno in _NO_ROOM:
-        remedy = "make room there, or set it to a directory on another disk"
+        remedy = "free disk space, or set it to a directory on another disk"
     within = f"({path.name} in it) " if path.name != value.name else ""
     text = f"{variable}={value} {within}cannot be used ({reason}): {remedy}"
     return WrongEnvironment(text, temporary=error.errno in _NO_ROOM)
 
 
 def check_ports(ports: Mapping[str, tuple[str, int]]) -> None:
-    """Raises `WrongEnvironment` if one of the addresses (by the setting of its port) cannot be listened on."""
+    """Raises `WrongEnvironment` if a server cannot listen on one of the addresses.
+
+    `ports`: host and port by the variable that sets the port.
+    """
     seen: dict[int, str] = {}
     for variable, (_, port) in ports.items():
         if port in seen:
@@ -152,20 +155,22 @@ def check_ports(ports: Mapping[str, tuple[str, int]]) -> None:
 def _port_problem(variable: str, host: str, port: int, error: OSError) -> str:
     if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL):
         return f"SAGA_BIND={host} is not an address of this machine ({error.strerror}): set it to one that is"
-    reasons = {errno.EADDRINUSE: "is taken by another program", errno.EACCES: "may not be used by this account"}
+    reasons = {errno.EADDRINUSE: "is in use by another program", errno.EACCES: "is not permitted for this account"}
     reason = reasons.get(error.errno or 0) or f"cannot be used ({error.strerror})"
     return f"port {port} on {host} {reason}: set {variable} to another one"
 
 
 def _refusal(host: str, port: int) -> OSError | None:
-    """Why a server cannot listen there, or None."""
+    """The error of listening on this address, or None."""
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: old connections are fine
+            probe.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # as the servers do, so that old connections do not block the port
             if ":" in host:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             probe.bind((host, port))
-            probe.listen(1)  # two can bind to one address, but only one can listen
+            probe.listen(1)  # binding alone succeeds even if another socket listens
     except OSError as error:
         return error
     return None

@@ -1,6 +1,6 @@
-"""The settings: environment variables, read once at the edge; the rest of the program is handed values.
+"""The settings: environment variables, read once at start-up and passed to the rest of the program as values.
 
-`load()` for a program that starts; `describe()` for the person who wants to know what there is to set.
+`load()` returns the settings of this process; `describe()` lists all of them with value, default and meaning.
 """
 
 import difflib
@@ -25,15 +25,15 @@ PREFIX = "SAGA_"
 Network = IPv4Network | IPv6Network
 
 
-#: By scheme.
+#: Default port by URL scheme.
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-#: What a host may consist of, after `urlsplit`: a name, or an address without its brackets.
+#: A host as `urlsplit` returns it: a name, or an address without brackets.
 _HOST = re.compile(r"[\w.:~-]+")
 
 
 class Lag(NamedTuple):
-    """How long a mocked step takes: seconds, from-to."""
+    """Range of the duration of a simulated step, in seconds."""
 
     least: float
     most: float
@@ -42,12 +42,12 @@ class Lag(NamedTuple):
         return f"{self.least:g}" if self.least == self.most else f"{self.least}-{self.most}"
 
 
-#: Who a mail is from, when nothing else is set.
+#: Default sender address of mails.
 SENDER = "onboarding@localhost"
 
 
 class Mail(NamedTuple):
-    """Where mail goes: the scheme is log, smtp or smtps (TLS from the first byte)."""
+    """How mail is sent. `scheme` is log (only logged), smtp, or smtps (implicit TLS)."""
 
     scheme: str
     host: str = ""
@@ -57,12 +57,12 @@ class Mail(NamedTuple):
     sender: str = SENDER
 
     def __str__(self) -> str:
-        """As it is set, without the password."""
+        """The value of SAGA_MAIL, with the password masked."""
         if self.scheme == "log":
             return "log:"
         user = "" if self.user is None else quote(self.user, "") + (":***@" if self.password else "@")
         sender = "" if self.sender == SENDER else f"?from={quote(self.sender, '')}"
-        return f"{self.scheme}://{user}{_bracketed(self.host)}:{self.port}{sender}"
+        return f"{self.scheme}://{user}{_in_brackets(self.host)}:{self.port}{sender}"
 
 
 def _lag(value: Any) -> Lag:
@@ -96,7 +96,7 @@ def _mail(value: Any) -> Mail:
 
 
 def _check_sender(address: str) -> None:
-    """Raises `ValueError`. The library is imported by who sends mail only: it takes longer than all other settings."""
+    """Raises `ValueError` if the address is invalid. The import is local because it is slow and rarely needed."""
     from saga_app.saga.email_address import mailbox
 
     mailbox(address, local_names=True)
@@ -111,9 +111,9 @@ def _networks(value: Any) -> tuple[Network, ...]:
 
 
 def origin_of(url: str) -> str | None:
-    """The origin (RFC 6454) of a URL without path, as browsers spell it; None if it is no such URL.
+    """The origin (RFC 6454) of a URL in the form that browsers send; None if the URL is malformed or has a path.
 
-    `HTTPS://Saga.Example.com.:443` is `https://saga.example.com`.
+    Example: `HTTPS://Saga.Example.com.:443` becomes `https://saga.example.com`.
     """
     try:
         parts = urlsplit(url)
@@ -122,25 +122,25 @@ def origin_of(url: str) -> str | None:
         return None
     if parts.scheme not in DEFAULT_PORTS or host is None or url.partition("://")[2] != parts.netloc:
         return None
-    return f"{parts.scheme}://{_bracketed(host)}" + (
+    return f"{parts.scheme}://{_in_brackets(host)}" + (
         f":{port}" if port not in (None, DEFAULT_PORTS[parts.scheme]) else ""
     )
 
 
 def host_of(netloc: str) -> str | None:
-    """The host of `HOST[:PORT]` (a Host header): lower case, no trailing dot, IDNA; None if it is malformed."""
+    """The normalised host of a `HOST[:PORT]` header: lower case, IDNA, no trailing dot; None if it is malformed."""
     try:
         parts = urlsplit(f"//{netloc}")
         host, _ = (parts.hostname or "").rstrip("."), parts.port
         if not host or "@" in netloc or parts.netloc != netloc or not _HOST.fullmatch(host):
             return None
         return str(ip_address(host)) if ":" in host else host.encode("idna").decode()
-    except ValueError:  # a port out of range, brackets that do not match, a label that is too long
+    except ValueError:  # port out of range, unmatched brackets, or a label that is too long
         return None
 
 
 def _origins(value: Any) -> tuple[str, ...]:
-    """`https://saga.example.com/` and `HTTPS://SAGA.example.com:443` are one origin, spelled as browsers do."""
+    """Normalised origins, so that `https://saga.example.com/` and `HTTPS://SAGA.example.com:443` compare equal."""
     if not isinstance(value, str):
         return tuple(value)
     origins = [origin_of(part.strip().rstrip("/")) for part in value.split(",") if part.strip()]
@@ -150,17 +150,17 @@ def _origins(value: Any) -> tuple[str, ...]:
 
 
 def _broker(value: Any) -> str:
-    """One spelling for several brokers: kafka://a:9092,kafka://b:9092."""
+    """A normalised broker list, such as kafka://a:9092,kafka://b:9092."""
     parts = re.split(r"[,;]", str(value))
     if not parts[0].startswith("kafka://"):
         raise ValueError
     hosts = [urlsplit("kafka://" + part.strip().removeprefix("kafka://")) for part in parts]
     if any(not host.hostname or host.path.strip("/") for host in hosts):
         raise ValueError
-    return ",".join(f"kafka://{_bracketed(host.hostname or '')}:{host.port or 9092}" for host in hosts)
+    return ",".join(f"kafka://{_in_brackets(host.hostname or '')}:{host.port or 9092}" for host in hosts)
 
 
-def _bracketed(host: str) -> str:
+def _in_brackets(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
@@ -178,7 +178,7 @@ def _setting(default: Any, meaning: str, allowed: str, **limits: Any) -> Any:
     return Field(default, description=meaning, json_schema_extra={"allowed": allowed}, **limits)
 
 
-#: package.module:NAME
+#: A reference to a Python object: package.module:NAME.
 REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
 RATE = {"ge": 0, "le": 1, "allow_inf_nan": False}
@@ -186,119 +186,124 @@ PORT = {"ge": 1, "le": 65535}
 
 
 def port_field(service: str) -> str:
-    """The field of a service's port: its variable is SAGA_<SERVICE>_PORT."""
+    """The name of the field with the port of a service; the environment variable is SAGA_<SERVICE>_PORT."""
     return f"{service.replace('-', '_')}_port"
 
 
 class CommonSettings(BaseSettings):
-    """What can be set whatever the plan; the variable is the field's name in capitals after SAGA_."""
+    """Settings that do not depend on the plan. The variable of a field is SAGA_ and its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
     broker: Annotated[str, BeforeValidator(_broker)] = _setting(
-        "kafka://127.0.0.1:9092", "the Kafka to use", "kafka://HOST:PORT, several separated by commas"
+        "kafka://127.0.0.1:9092", "Kafka bootstrap servers", "kafka://HOST:PORT, several separated by commas"
     )
     partitions: int = _setting(
         12,
-        "partitions of every topic; the most workers a service can have",
+        "partitions of every topic; also the maximum number of active workers of a service",
         "a whole number from 1 to 1000",
         ge=1,
         le=1000,
     )
-    replication: int = _setting(1, "copies of every topic", "a whole number from 1 to 10", ge=1, le=10)
+    replication: int = _setting(1, "replication factor of every topic", "a whole number from 1 to 10", ge=1, le=10)
     lag: Annotated[Lag, NoDecode, BeforeValidator(_lag)] = _setting(
-        Lag(0.5, 2.0), "how long a mocked step takes, in seconds", "seconds, such as 0 or 0.5-2.0"
+        Lag(0.5, 2.0), "duration of a simulated step, in seconds", "seconds or a range, such as 0 or 0.5-2.0"
     )
-    seed: int = _setting(0, "the seed of the mocks' dice", "a whole number, 0 or more", ge=0)
+    seed: int = _setting(0, "random seed of the simulated steps", "a whole number, 0 or more", ge=0)
     flaky_rate: float = _setting(
-        0.0, "how often an attempt of a mocked step fails; the next may not", "a number from 0 to 1", **RATE
+        0.0, "fraction of attempts of simulated steps that fail with a transient error", "a number from 0 to 1", **RATE
     )
-    error_rate: float = _setting(0.0, "how often a mocked step fails for good", "a number from 0 to 1", **RATE)
-    deny_rate: float = _setting(0.0, "how often a mocked step says no", "a number from 0 to 1", **RATE)
+    error_rate: float = _setting(
+        0.0, "fraction of simulated steps that fail permanently", "a number from 0 to 1", **RATE
+    )
+    deny_rate: float = _setting(0.0, "fraction of simulated steps that are denied", "a number from 0 to 1", **RATE)
     deadline: float = _setting(
         60.0,
-        "when an unfinished saga counts as overdue, in seconds",
+        "time after which an unfinished saga is overdue, in seconds",
         "seconds, more than 0",
         gt=0,
         allow_inf_nan=False,
     )
     store: Literal["memory://", "rocksdb://"] = _setting(
         "rocksdb://",
-        "where a worker keeps its table (saga up with the embedded broker: memory://)",
+        "local store of a worker's tables (with the embedded broker, saga up uses memory://)",
         "memory:// or rocksdb://",
     )
-    datadir: Path = _setting(Path(".saga"), "where tables and indexes are kept", "a directory")
+    datadir: Path = _setting(Path(".saga"), "directory of the local tables and the console's index", "a directory")
     instance: str | None = _setting(
         None,
-        "this worker's own name (static group membership: quick restarts); no two live workers of a service share one",
+        "name of this worker for static group membership, which avoids a rebalance at a restart; unique among the "
+        "workers of a service",
         "up to 100 letters, digits and . _ -",
         pattern=r"^[A-Za-z0-9._-]{1,100}$",
     )
     index: Annotated[str, BeforeValidator(_index)] = _setting(
         "",
-        "the console's index (rebuilt from Kafka when it is gone); default: sqlite in SAGA_DATADIR",
+        "database of the console's index, rebuilt from Kafka if it is missing; default: SQLite in SAGA_DATADIR",
         "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE",
     )
     bind: Annotated[str, BeforeValidator(_bind)] = _setting(
-        "127.0.0.1", "the address that the services listen on", "an IP address of this machine"
+        "127.0.0.1", "address on which the services listen", "an IP address of this machine"
     )
     advertise: str | None = _setting(
         None,
-        "the host under which other workers reach this one; default: SAGA_BIND, or this machine's name or address",
+        "host under which other workers reach this one; default: SAGA_BIND, or the name or address of this machine",
         "a host name or an IP address, without a port",
         pattern=r"^(?:[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9.])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)$",
     )
-    console_port: int = _setting(8080, "the console's port: page and API", "a port from 1 to 65535", **PORT)
-    embedded_port: int = _setting(19092, "the embedded broker's port", "a port from 1 to 65535", **PORT)
-    embedded: bool = _setting(False, "the broker is the embedded one, in memory (saga up sets it)", "1 or 0")
+    console_port: int = _setting(8080, "port of the console: page and API", "a port from 1 to 65535", **PORT)
+    embedded_port: int = _setting(19092, "port of the embedded broker", "a port from 1 to 65535", **PORT)
+    embedded: bool = _setting(False, "whether the broker is the embedded one; set by saga up", "1 or 0")
     mail: Annotated[Mail, NoDecode, BeforeValidator(_mail)] = _setting(
-        Mail("log"), "where mail goes", "log:, or smtp(s)://[USER:PASSWORD@]HOST[:PORT][?from=ADDRESS]"
+        Mail("log"),
+        "mail server; log: only logs mails",
+        "log:, or smtp(s)://[USER:PASSWORD@]HOST[:PORT][?from=ADDRESS]",
     )
     token: SecretStr | None = _setting(
         None,
-        "with it (Authorization: Bearer …) clients outside the trusted networks may read and change things",
+        "access token (Authorization: Bearer …) for clients outside the trusted networks",
         "8 to 200 characters",
         min_length=8,
         max_length=200,
     )
     trusted: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = _setting(
         (ip_network("127.0.0.0/8"), ip_network("::1")),
-        "networks whose clients may read and change things without the token",
+        "networks whose clients have full access without the token",
         "networks separated by commas, such as 127.0.0.0/8,::1, or none",
     )
-    public: bool = _setting(False, "everybody may read without the token; changes still need it", "1 or 0")
+    public: bool = _setting(False, "allow all clients to read without the token; changes still require it", "1 or 0")
     public_url: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = _setting(
         (),
-        "where browsers reach the console through a reverse proxy",
+        "public origins of the console behind a reverse proxy",
         "https://HOST[:PORT] without a path, several separated by commas",
     )
     proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = _setting(
         (),
-        "reverse proxies whose forwarding headers (X-Forwarded-…, Forwarded) are believed",
+        "reverse proxies whose forwarding headers (X-Forwarded-…, Forwarded) are trusted",
         "networks separated by commas, such as 10.0.0.5,fd00::/64, or none",
     )
     plan: str = _setting(
-        active_plan.DEFAULT,
-        "the plan of the sagas: package.module:NAME of a Plan",
+        active_plan.DEFAULT_PLAN,
+        "plan of the sagas: a Plan object",
         "package.module:NAME",
         pattern=REFERENCE,
     )
     world: str = _setting(
         "saga_app.service.onboarding_world:make_world",
-        "the adapters to the outside world: package.module:NAME of a function from these settings to a World",
+        "adapters to external systems: a function that takes the settings and returns a World",
         "package.module:NAME",
         pattern=REFERENCE,
     )
     policy: Path | None = _setting(
-        None, "departments and what they get; default: the file in the package", "a YAML file"
+        None, "departments and their entitlements; default: the file in the package", "a YAML file"
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = _setting(
         "info",
-        "how much is logged; at debug level personal data, too. faust's -l comes before it",
+        "log level; debug includes personal data. faust's option -l takes precedence",
         "debug, info, warning or error",
     )
     log: Literal["console", "json"] = _setting(
-        None, "the form of the log; default: console on a terminal, else json", "console or json"
+        None, "log format; default: console on a terminal, otherwise json", "console or json"
     )
 
     @model_validator(mode="before")
@@ -313,23 +318,23 @@ class CommonSettings(BaseSettings):
         return int(getattr(self, port_field(service)))
 
 
-#: The port of the first service of a plan; the next one has the next port.
+#: Default port of the plan's first service; the following services use the following ports.
 FIRST_PORT = 6066
 
 if TYPE_CHECKING:
 
     class Settings(CommonSettings):
-        """All settings: the common ones, and a port for each service of the plan."""
+        """All settings: the common ones and a port for each service of the plan."""
 
 else:
     Settings = create_model(
         "Settings",
         __base__=CommonSettings,
-        __doc__="All settings: the common ones, and a port for each service of the plan.",
+        __doc__="All settings: the common ones and a port for each service of the plan.",
         **{
             port_field(service): (
                 int,
-                _setting(FIRST_PORT + place, f"the {service.capitalize()}'s port", "a port from 1 to 65535", **PORT),
+                _setting(FIRST_PORT + place, f"port of the {service.capitalize()}", "a port from 1 to 65535", **PORT),
             )
             for place, service in enumerate(SERVICES)
         },
@@ -337,7 +342,7 @@ else:
 
 
 class Described(NamedTuple):
-    """A setting, for a person. The value of a secret is masked."""
+    """A setting as it is displayed, with secrets masked."""
 
     variable: str
     value: str
@@ -347,19 +352,22 @@ class Described(NamedTuple):
 
 
 def load() -> Settings:
-    """The settings of this process. A wrong value ends it (exit code 2) with one line that says what is allowed."""
+    """The settings of this process.
+
+    For an invalid value, prints the variable and the allowed values to stderr and exits with code 2.
+    """
     for line in unknown(os.environ):
         print(f"warning: {line}", file=sys.stderr)
     try:
         return Settings()
     except ValidationError as error:
-        for line in _wrong(error):
+        for line in _error_lines(error):
             print(line, file=sys.stderr)
         raise SystemExit(2) from None
 
 
 def unknown(environment: Mapping[str, str]) -> Iterator[str]:
-    """A line for every SAGA_ variable that means nothing."""
+    """A warning for each SAGA_ variable that is not a setting."""
     known = [variable(name) for name in Settings.model_fields]
     for name in environment:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
@@ -368,12 +376,12 @@ def unknown(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def describe(settings: Settings) -> list[Described]:
-    """Every setting, in the order of the class."""
+    """All settings in the order of their definition."""
     return [
         Described(
             variable(name),
-            _shown(name, getattr(settings, name)),
-            _shown(name, field.default),
+            _display_value(name, getattr(settings, name)),
+            _display_value(name, field.default),
             field.description or "",
             _allowed(field),
         )
@@ -382,22 +390,22 @@ def describe(settings: Settings) -> list[Described]:
 
 
 def variable(field: str) -> str:
-    """The environment variable of a field."""
+    """The environment variable of a settings field."""
     return PREFIX + field.upper()
 
 
-def _wrong(error: ValidationError) -> Iterator[str]:
+def _error_lines(error: ValidationError) -> Iterator[str]:
     for name in dict.fromkeys(str(problem["loc"][0]) for problem in error.errors()):
         value = os.environ.get(variable(name), "")
         shown = "***" if name == "token" else _without_password(value)
-        yield f"{variable(name)}={shown} is wrong; allowed: {_allowed(Settings.model_fields[name])}"
+        yield f"{variable(name)}={shown} is invalid; allowed: {_allowed(Settings.model_fields[name])}"
 
 
 def _allowed(field: FieldInfo) -> str:
     return str((field.json_schema_extra or {})["allowed"])  # type: ignore[index]
 
 
-def _shown(name: str, value: Any) -> str:
+def _display_value(name: str, value: Any) -> str:
     match value:
         case None | "":
             return ""
@@ -413,5 +421,5 @@ def _shown(name: str, value: Any) -> str:
 
 
 def _without_password(text: str) -> str:
-    """Up to the last @: a password that is not percent-encoded may hold anything."""
+    """The URL with its password masked, up to the last @ because a password may contain one."""
     return re.sub(r"(://[^:/@]*:).*@", r"\1***@", text)

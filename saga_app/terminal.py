@@ -1,6 +1,6 @@
-"""Text on its way to a terminal. Anybody may have written what is in it: nothing in it may control the terminal.
+"""Safe terminal output. Text from outside may contain control sequences; these must not reach the terminal.
 
-Everything that the command line, the supervisor and the console form of the logs print goes through `visible`.
+All output of the command line, the supervisor and the console log format passes through `visible`.
 """
 
 import json
@@ -11,20 +11,20 @@ from typing import Any
 
 import click
 
-#: Join letters and emoji of many scripts, and do nothing else.
+#: Zero-width joiners, which many scripts and emoji need; harmless.
 _JOINERS = "\u200c\u200d"
 
-#: What JSON leaves as it is, and a terminal does not.
+#: Characters that JSON does not escape but that can affect a terminal.
 _UNSAFE_IN_JSON = re.compile(
     r"[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 
 
 def visible(text: str, keep: str = "") -> str:
-    r"""The text with everything that is not a letter, sign or space as an escape: `\x1b`, `\u202e`, `\n`.
+    r"""The text with non-printable characters escaped: `\x1b`, `\u202e`, `\n`.
 
-    That covers control characters (C0, C1, DEL), bidirectional and other invisible controls, line separators and lone
-    surrogates. `keep`: characters that are left as they are, such as line breaks.
+    These are control characters (C0, C1, DEL), bidirectional and other invisible controls, line separators and lone
+    surrogates. `keep`: characters that are not escaped, such as line breaks.
     """
     if text.isprintable():
         return text
@@ -36,17 +36,17 @@ def _is_harmless(character: str) -> bool:
 
 
 def echo(text: str, err: bool = False) -> None:
-    """Print lines of our own, with values in them that may be anybody's."""
+    """Print text that may contain untrusted values; line breaks and tabs are kept."""
     click.echo(visible(text, keep="\n\t"), err=err)
 
 
 def echo_json(value: Any) -> None:
-    """Print a value for programs, and for people who look at it."""
+    """Print a value as JSON that is safe to display on a terminal."""
     click.echo(to_json(value))
 
 
 def to_json(value: Any) -> str:
-    """JSON in which nothing controls a terminal, and what the output cannot encode is escaped: it means the same."""
+    """Equivalent JSON in which control characters, and characters that stdout cannot encode, are escaped."""
     readable = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(value, ensure_ascii=not readable)
     return _UNSAFE_IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], text)

@@ -1,4 +1,4 @@
-"""Assembles the Faust app of a service: of any service of the plan, or of the console."""
+"""Assembles the Faust app of each service of the plan, and of the console."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ NAMES = (*SERVICES, CONSOLE)
 
 
 def make(name: str) -> App:
-    """The app of a service of the plan, or of the console. Raises `ValueError` for any other name."""
+    """Create the app of a service of the plan, or of the console. Raises `ValueError` for an unknown name."""
     if name == CONSOLE:
         return console()
     if name == PLAN.initiator:
@@ -35,11 +35,11 @@ def make(name: str) -> App:
         made = service(name)
         build.serve_steps(made, effects=effects(made))
         return made
-    raise ValueError(f"the plan {PLAN.name} has no service {name}; there are {', '.join(NAMES)}")
+    raise ValueError(f"the plan {PLAN.name} has no service {name}; known services are {', '.join(NAMES)}")
 
 
 def service(name: str) -> App:
-    """The app of a service with its web server, without agents yet."""
+    """Create the app of a service with its web server, but without agents."""
     settings = settings_.load()
     made = app_.build(name, settings, settings.port(name))
     server: Any = made.web
@@ -52,19 +52,19 @@ def service(name: str) -> App:
 
 
 def initiator() -> App:
-    """The service that starts the sagas. It keeps the row of each, so it finds what is overdue and decides on operator
-    actions.
+    """Create the app of the service that starts the sagas. It owns the saga rows, so that it also detects overdue sagas
+    and decides on operator actions.
     """
     made = service(PLAN.initiator)
     table, settings = sagas(made), made.settings
     room = ChangelogRoom(settings.partitions) if settings.embedded else None
     deadlines = Deadlines(PLAN, settings.deadline)
-    rows = Rows(table, deadlines.wrote, *([room.wrote] if room else []))
+    rows = Rows(table, deadlines.row_written, *([room.row_written] if room else []))
     broker_clock = BrokerClock(ROWS_CHANGELOG)
     table.on_acknowledged = lambda kind, at: broker_clock.observe(kind == TIMESTAMP_LOG_APPEND_TIME, at)
     observer = Observer(PLAN, rows, settings.partitions, made.refusals)
     build.serve_steps(made, rows, broker_clock=broker_clock)
-    build.listen(made, DLQ, "Record that a saga is parked until an operator decides.", "parked", observer)
+    build.listen(made, DLQ, "Record parked sagas.", "parked", observer)
     build.listen(made, SIGNALS, "Record failed attempts, missed deadlines and operator actions.", "signals", observer)
     made.service(Timer(made, table, rows, deadlines))  # type: ignore[arg-type]  # an instance is fine
     views.add_routes(made, table, rows, room)
@@ -72,16 +72,16 @@ def initiator() -> App:
 
 
 def console() -> App:
-    """The page, the API and the event stream. It reads all topics without a consumer group."""
+    """Create the app of the console: page, API and event stream. It reads all topics without a consumer group."""
     from saga_app.console.console import Console
 
     made = service(CONSOLE)
-    made.boot_strategy.enable_kafka = False  # it has no agents: no group to join, no producer to start
+    made.boot_strategy.enable_kafka = False  # it has no agents, and needs neither a group nor a producer
     server: Any = made.web
-    server.blueprints = BlueprintManager(())  # Faust's own page would take the place of ours
+    server.blueprints = BlueprintManager(())  # Faust's own page would replace the console's
     served = Console(made.settings)
     served.add_routes(server.web_app)
     made.before_start = (served.index.database.check,)
     made.checks = (served.not_ready, served.broker_away, lambda: made.gate.topics.problem)
-    made.service(served)  # type: ignore[arg-type]  # an instance is fine, its signature does not say so
+    made.service(served)  # type: ignore[arg-type]  # an instance is allowed
     return made

@@ -1,4 +1,4 @@
-"""What a service remembers of the sagas that it worked on: one row a saga, keyed by the user id."""
+"""The table `effects` of a service: at most one row per saga, keyed by saga id."""
 
 from typing import Any
 
@@ -6,7 +6,6 @@ from saga_app.stream import Table
 
 
 def effects(app: Any) -> Table:
-    """The table `effects` of a service, who alone writes it: answers not to be found out twice, and tombstones."""
-    return Table(
-        app, name="effects", partitions=app.settings.partitions, help="What must not be done twice, or at all."
-    )
+    """Create the table of recorded results, intent records, tombstones and delayed requests, for its only writer."""
+    help_text = "Recorded results, tombstones and delayed requests, by saga id."
+    return Table(app, name="effects", partitions=app.settings.partitions, help=help_text)

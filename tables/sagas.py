@@ -1,4 +1,4 @@
-"""The only saga state: one row a saga, keyed by the user id."""
+"""The table `sagas`, which holds the state of each saga: one row per saga, keyed by saga id."""
 
 from typing import Any
 
@@ -6,5 +6,5 @@ from saga_app.stream import Table
 
 
 def sagas(app: Any) -> Table:
-    """The table `sagas` of the Provisioner, who alone writes it."""
-    return Table(app, name="sagas", partitions=app.settings.partitions, help="The state of every saga, by user id.")
+    """Create the table. Only the Provisioner writes it."""
+    return Table(app, name="sagas", partitions=app.settings.partitions, help="The state of every saga, by saga id.")

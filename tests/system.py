@@ -111,6 +111,12 @@ class System(Process):
         self.env = {f"SAGA_{name.upper()}": str(value) for name, value in self.settings.items()}
         super().__init__(sys.executable, "-m", "saga_app", "up", *arguments, env=self.env, cwd=data)
 
+    @staticmethod
+    def worker(service: str, beside: "System", **settings: Any) -> Process:
+        """One more worker of a service, with the settings of a running system and some of its own."""
+        env = beside.env | {f"SAGA_{name.upper()}": str(value) for name, value in settings.items()}
+        return Process(sys.executable, "-m", "saga_app", "worker", service, env=env)
+
     def ready(self, within_s: float = 60.0) -> None:
         """Wait until a user can be onboarded."""
         self.wait_for_line(f"ready: {self.url}", within_s)

@@ -11,7 +11,7 @@ from benchmarks.ours import CONSOLE, Ours
 from benchmarks.progress import counting
 from benchmarks.report import Line
 from benchmarks.stage import Stage, stage
-from saga_app.console.kafka.source import BULK
+from saga_app.console.kafka.source import BULK_THRESHOLD
 from tests.wait import until
 
 #: How long it may take (seconds); between two looks.
@@ -21,7 +21,7 @@ WITHIN_S, LOOK_S = 180.0, 0.02
 INDEX = "index.sqlite*"
 
 #: So many sagas, of six records each, are still told step by step.
-FEW = BULK // 6 - 100
+FEW = BULK_THRESHOLD // 6 - 100
 
 
 def measured(context: Context) -> None:

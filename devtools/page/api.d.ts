@@ -13,7 +13,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Onboard a user, a JSON array of users, or CSV with a header line; answered when the broker has them. */
+        /** Onboard one user (JSON) or many (JSON array or CSV); responds after the broker's acknowledgement. */
         post: operations["post_users"];
         delete?: never;
         options?: never;
@@ -28,7 +28,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Sagas by state, department, overdue and search; sorted, in pages. */
+        /** List sagas, filtered by state, department, overdue and search text, sorted and in pages. */
         get: operations["sagas"];
         put?: never;
         post?: never;
@@ -45,7 +45,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One saga: its state, its facts, and why it is where it is. */
+        /** One saga: its state, its facts, its history, and the reason for its state. */
         get: operations["saga"];
         put?: never;
         post?: never;
@@ -62,7 +62,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One saga's timeline, from Kafka itself, in causal order, with topic, partition and offset. */
+        /** The timeline of one saga, read from Kafka, in causal order, with topic, partition and offset. */
         get: operations["saga_trace"];
         put?: never;
         post?: never;
@@ -79,7 +79,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Server-sent events: saga (an ending), with trace=on also step; stats every second; reset. */
+        /** Server-sent events: saga (a saga has ended), step (with trace=on), stats (every second), and reset. */
         get: operations["stream"];
         put?: never;
         post?: never;
@@ -96,7 +96,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The figures of now. */
+        /** Current statistics. */
         get: operations["stats"];
         put?: never;
         post?: never;
@@ -113,7 +113,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The plan that the services work by: steps, compensations, and the words by which they are shown. */
+        /** The plan of the sagas: steps, compensations and their display texts. */
         get: operations["plan"];
         put?: never;
         post?: never;
@@ -130,7 +130,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Dead letters, newest first, or counted by service, step and error. */
+        /** List dead letters, newest first, or count them by service, step and error. */
         get: operations["errors"];
         put?: never;
         post?: never;
@@ -147,7 +147,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One dead letter with its bytes, from Kafka itself; by the place of the original. */
+        /** One dead letter with its bytes, read from Kafka; identified by the position of the original. */
         get: operations["error"];
         put?: never;
         post?: never;
@@ -166,7 +166,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Try dead letters again: one, some, or all that a filter matches; answered when the broker has it. */
+        /** Redrive dead letters by id or filter; responds after the broker's acknowledgement. */
         post: operations["redrive"];
         delete?: never;
         options?: never;
@@ -183,7 +183,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Undo what sagas have done: one, some, or all whose dead letters a filter matches. */
+        /** Roll back sagas by id or by a filter on dead letters; responds after the broker's acknowledgement. */
         post: operations["rollback"];
         delete?: never;
         options?: never;
@@ -198,12 +198,12 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What this client may do, and whether a token would help. */
+        /** The access rights of this client, and whether a token grants more. */
         get: operations["show"];
         put?: never;
         /** Exchange the token for a session cookie. */
         post: operations["sign_in"];
-        /** Forget the session cookie. */
+        /** Delete the session cookie. */
         delete: operations["sign_out"];
         options?: never;
         head?: never;
@@ -216,7 +216,7 @@ export interface components {
     schemas: {
         /**
          * Accepted
-         * @description The broker has acknowledged the saga.
+         * @description A new saga that the broker has acknowledged.
          */
         Accepted: {
             /** Id */
@@ -226,7 +226,7 @@ export interface components {
         };
         /**
          * AcceptedList
-         * @description The broker has acknowledged all of them.
+         * @description New sagas that the broker has acknowledged.
          */
         AcceptedList: {
             /** Accepted */
@@ -235,14 +235,14 @@ export interface components {
             ids: string[];
             /**
              * Encoding
-             * @description of a CSV file: the encoding in which it was read
+             * @description detected encoding of a CSV file
              * @default null
              */
             encoding: string | null;
         };
         /**
          * ProblemBody
-         * @description RFC 9457.
+         * @description A problem (RFC 9457).
          */
         ProblemBody: {
             /** Type */
@@ -257,7 +257,7 @@ export interface components {
             instance: string;
             /**
              * Errors
-             * @description index, field and message of each mistake; line, too, if it is in a CSV file
+             * @description index, field and message of each error; in a CSV file also the line
              * @default null
              */
             errors: {
@@ -265,7 +265,7 @@ export interface components {
             }[] | null;
             /**
              * Accepted
-             * @description 503: users that the broker has acknowledged; their ids are in ids
+             * @description 503: number of users that the broker has acknowledged; `ids` has their ids
              * @default null
              */
             accepted: number | null;
@@ -276,13 +276,13 @@ export interface components {
             ids: string[] | null;
             /**
              * Unknown
-             * @description 503: ids of users who may have arrived or not
+             * @description 503: ids of users whose outcome is unknown
              * @default null
              */
             unknown: string[] | null;
             /**
              * Url
-             * @description 409: where the saga is that has the id; state and reason are its own
+             * @description 409: URL of the saga that has the id; state and reason are those of that saga
              * @default null
              */
             url: string | null;
@@ -298,14 +298,14 @@ export interface components {
             reason: string | null;
             /**
              * Outcome
-             * @description of a change that failed with a 503: none, or not known until the request is repeated
+             * @description effect of a change that failed with 503: none, or unknown until the request is repeated
              * @default null
              */
             outcome: ("none" | "unknown") | null;
         };
         /**
          * NewUser
-         * @description A user to be onboarded; without an id one is made. The rules are those of every new user, also by Kafka.
+         * @description A user to be onboarded; an id is generated if none is given. The rules are the same for all clients.
          */
         NewUser: {
             /** Name */
@@ -346,14 +346,14 @@ export interface components {
             state: "running" | "completed" | "rolling-back" | "rolled-back" | "parked" | "rollback-incomplete";
             /**
              * Step
-             * @description the step that is waited for or worked on, or the last one
+             * @description the current step, or the last one if the saga has ended
              */
             step: string;
             /** Attempt */
             attempt: number;
             /**
              * Facts
-             * @description all that the steps have found out; those of the plan also by their names
+             * @description results of the steps; facts of the plan are also fields of the saga
              */
             facts: {
                 [key: string]: unknown;
@@ -370,7 +370,7 @@ export interface components {
             overdue: boolean;
             /**
              * Due At
-             * @description the deadline that was missed, if one was
+             * @description the deadline that was missed, if any
              * @default null
              */
             due_at: string | null;
@@ -378,12 +378,12 @@ export interface components {
             reason: string | null;
             /**
              * Why
-             * @description what it waits for or how it ended, in a sentence
+             * @description what the saga waits for or how it ended, in a sentence
              */
             why: string;
             /**
              * Overtook
-             * @description sagas that had started earlier and were running or rolling back (not parked) when this one ended
+             * @description number of sagas that started earlier and were running or rolling back when this one ended
              */
             overtook: number | null;
             trouble: components["schemas"]["Trouble"] | null;
@@ -391,17 +391,17 @@ export interface components {
             history: components["schemas"]["Visit"][];
             /**
              * Device Id
-             * @description device, once it is known
+             * @description device; null until it is known
              */
             device_id: string | null;
             /**
              * Authorizations
-             * @description authorizations, once it is known
+             * @description authorizations; null until it is known
              */
             authorizations: string[] | null;
             /**
              * Notified At
-             * @description e-mail sent, once it is known
+             * @description e-mail sent; null until it is known
              */
             notified_at: string | null;
         };
@@ -432,9 +432,9 @@ export interface components {
         };
         /**
          * User
-         * @description Who is onboarded, in a clean form whoever wrote it. Personal data: never logged above debug level.
+         * @description The user to be onboarded, with normalised text. Personal data: never logged above debug level.
          *
-         *     These are the rules of every topic. What is asked of a new user besides: `new_user`.
+         *     These rules apply on every topic; the additional rules for new users are in `new_user`.
          */
         User: {
             /** Name */
@@ -449,7 +449,7 @@ export interface components {
         };
         /**
          * Visit
-         * @description What one step did, as the saga carries it along.
+         * @description A history entry: the result of one step, carried in the message.
          */
         Visit: {
             /** Step */
@@ -484,20 +484,20 @@ export interface components {
             items: components["schemas"]["Saga"][];
             /**
              * Next
-             * @description the cursor of the next page
+             * @description cursor of the next page; null on the last one
              */
             next: string | null;
             /** Total */
             total: number;
             /**
              * Cursor Event
-             * @description resume the stream here (last_event_id) and nothing is missed
+             * @description event id (last_event_id) from which the stream continues without a gap
              */
             cursor_event: string;
         };
         /**
          * SagaNow
-         * @description A saga, and where the event stream has to be resumed to miss nothing that follows.
+         * @description A saga, and the event id from which the event stream continues without a gap.
          */
         SagaNow: {
             /** Id */
@@ -512,14 +512,14 @@ export interface components {
             state: "running" | "completed" | "rolling-back" | "rolled-back" | "parked" | "rollback-incomplete";
             /**
              * Step
-             * @description the step that is waited for or worked on, or the last one
+             * @description the current step, or the last one if the saga has ended
              */
             step: string;
             /** Attempt */
             attempt: number;
             /**
              * Facts
-             * @description all that the steps have found out; those of the plan also by their names
+             * @description results of the steps; facts of the plan are also fields of the saga
              */
             facts: {
                 [key: string]: unknown;
@@ -536,7 +536,7 @@ export interface components {
             overdue: boolean;
             /**
              * Due At
-             * @description the deadline that was missed, if one was
+             * @description the deadline that was missed, if any
              * @default null
              */
             due_at: string | null;
@@ -544,12 +544,12 @@ export interface components {
             reason: string | null;
             /**
              * Why
-             * @description what it waits for or how it ended, in a sentence
+             * @description what the saga waits for or how it ended, in a sentence
              */
             why: string;
             /**
              * Overtook
-             * @description sagas that had started earlier and were running or rolling back (not parked) when this one ended
+             * @description number of sagas that started earlier and were running or rolling back when this one ended
              */
             overtook: number | null;
             trouble: components["schemas"]["Trouble"] | null;
@@ -557,17 +557,17 @@ export interface components {
             history: components["schemas"]["Visit"][];
             /**
              * Device Id
-             * @description device, once it is known
+             * @description device; null until it is known
              */
             device_id: string | null;
             /**
              * Authorizations
-             * @description authorizations, once it is known
+             * @description authorizations; null until it is known
              */
             authorizations: string[] | null;
             /**
              * Notified At
-             * @description e-mail sent, once it is known
+             * @description e-mail sent; null until it is known
              */
             notified_at: string | null;
             /** Cursor Event */
@@ -575,28 +575,28 @@ export interface components {
         };
         /**
          * Searched
-         * @description What was read to find a saga's records.
+         * @description The extent of the search for the records of a saga.
          */
         Searched: {
             /**
              * Around S
-             * @description seconds around the saga's times; null: its partition of every topic
+             * @description seconds around the times of the saga; null: the whole partition of every topic
              */
             around_s: number | null;
             /**
              * Records
-             * @description how many were read
+             * @description number of records read
              */
             records: number;
             /**
              * Missing
-             * @description topics on which a record of it was expected and not found
+             * @description topics on which an expected record was not found
              */
             missing: string[];
         };
         /**
          * TraceEntry
-         * @description A line of a timeline, with its place in Kafka as the proof.
+         * @description An entry of a timeline, with the position of its record in Kafka.
          */
         TraceEntry: {
             /** At */
@@ -613,7 +613,7 @@ export interface components {
             step: string;
             /**
              * Kind
-             * @description requested, done, denied, failed, parked, overdue, redriven, cancelled, or the state at the end
+             * @description requested, done, denied, failed, parked, overdue, redriven, cancelled, or the final state
              */
             kind: string;
             /** Attempt */
@@ -624,7 +624,7 @@ export interface components {
             };
             /**
              * Raw
-             * @description the record itself, with ?raw=true
+             * @description the Kafka record, with ?raw=true
              * @default null
              */
             raw: {
@@ -633,7 +633,7 @@ export interface components {
         };
         /**
          * Timeline
-         * @description One saga's timeline, in causal order, read from Kafka.
+         * @description The timeline of one saga, in causal order, read from Kafka.
          */
         Timeline: {
             /** Id */
@@ -644,7 +644,7 @@ export interface components {
         };
         /**
          * BrokerFigures
-         * @description The broker, and how full it is if it is the embedded one.
+         * @description State of the broker; `fill` (0 to 1) only for the embedded broker.
          */
         BrokerFigures: {
             /** Embedded */
@@ -655,14 +655,14 @@ export interface components {
             fill: number | null;
             /**
              * Bootstrap
-             * @description HOST:PORT, several separated by commas: where this console reads
+             * @description bootstrap servers of this console: HOST:PORT, several separated by commas
              * @default null
              */
             bootstrap: string | null;
         };
         /**
          * Percentiles
-         * @description In seconds.
+         * @description Percentiles in seconds.
          */
         Percentiles: {
             /** P50 */
@@ -672,7 +672,7 @@ export interface components {
         };
         /**
          * ServiceFigures
-         * @description How one service is doing.
+         * @description State of one service.
          */
         ServiceFigures: {
             /** Up */
@@ -681,7 +681,7 @@ export interface components {
             workers: number | null;
             /**
              * Lag
-             * @description records that it has not dealt with
+             * @description consumer lag, in records
              */
             lag: number | null;
             /** Reason */
@@ -689,7 +689,7 @@ export interface components {
         };
         /**
          * StepFigures
-         * @description How one step is doing.
+         * @description Statistics of one step.
          */
         StepFigures: {
             /** Waiting */
@@ -698,13 +698,13 @@ export interface components {
             rate: number;
             /**
              * Slowest
-             * @description seconds that the first in line has been waiting
+             * @description waiting time of the longest waiting saga, in seconds
              */
             slowest: number;
         };
         /**
          * Stats
-         * @description The figures of this second; also the `stats` event of the stream.
+         * @description Current statistics; also the `stats` event of the stream.
          */
         Stats: {
             /** Counts */
@@ -715,18 +715,18 @@ export interface components {
             overdue: number;
             /**
              * Trouble
-             * @description parked, not rolled back completely, or overdue and under way; each counted once
+             * @description number of sagas that are parked, rollback-incomplete, or unfinished and overdue
              */
             trouble: number;
             /** In Flight */
             in_flight: number;
             /**
              * Rate
-             * @description sagas that ended, a second, over the last 10 s
+             * @description sagas ended per second, average of the last 10 s
              */
             rate: number;
             duration: components["schemas"]["Percentiles"];
-            /** @description from the broker's log to this console */
+            /** @description time from the broker's log to this console */
             delay: components["schemas"]["Percentiles"];
             /** Errors */
             errors: number;
@@ -745,13 +745,13 @@ export interface components {
             lag: string;
             /**
              * Not Ready
-             * @description why the index is not up to date, if it is not
+             * @description why the index is not up to date; null if it is
              */
             not_ready: string | null;
         };
         /**
          * CompensationWords
-         * @description How a compensation is shown in timelines.
+         * @description Texts for a compensation in timelines.
          */
         CompensationWords: {
             /** Requested */
@@ -760,7 +760,7 @@ export interface components {
             done: string;
             /**
              * Not Needed
-             * @description instead of `done` when there was nothing to compensate
+             * @description used instead of `done` if there was nothing to compensate
              */
             not_needed: string | null;
         };
@@ -784,7 +784,7 @@ export interface components {
             words: components["schemas"]["CompensationWords"];
             /**
              * Compensates
-             * @description the names of the steps
+             * @description names of the compensated steps
              */
             compensates: string[];
         };
@@ -801,20 +801,20 @@ export interface components {
             service: string;
             /**
              * Label
-             * @description the service's name as people write it
+             * @description display name of the service
              */
             label: string;
             /** Icon */
             icon: string;
             /**
              * Summary
-             * @description what it does, in a verb phrase
+             * @description what the step does, as a verb phrase
              */
             summary: string;
             words: components["schemas"]["StepWords"];
             /**
              * Fact
-             * @description the key of what it finds out in the facts of a saga
+             * @description key of its result in the facts of a saga
              */
             fact: string | null;
             /** Fact Label */
@@ -823,13 +823,13 @@ export interface components {
             fact_shown_as: ("text" | "list" | "time") | null;
             /**
              * Compensation
-             * @description the name of its compensation
+             * @description name of its compensation
              */
             compensation: string | null;
         };
         /**
          * StepWords
-         * @description How a step is shown in timelines.
+         * @description Texts for a step in timelines.
          */
         StepWords: {
             /** Requested */
@@ -838,13 +838,13 @@ export interface components {
             done: string;
             /**
              * Compensated
-             * @description when its compensation is done; null if it has none
+             * @description text for its completed compensation; null if it has none
              */
             compensated: string | null;
         };
         /**
          * PlanView
-         * @description The plan that the services work by.
+         * @description The plan of the sagas.
          */
         PlanView: {
             /** Name */
@@ -858,7 +858,7 @@ export interface components {
         };
         /**
          * DeadLetterGroup
-         * @description Dead letters of one kind (group=true).
+         * @description Number of dead letters with the same service, step and error (group=true).
          */
         DeadLetterGroup: {
             /** Service */
@@ -875,23 +875,23 @@ export interface components {
             last_at: string;
             /**
              * Reason
-             * @description of the example
+             * @description reason of the example
              */
             reason: string;
             /**
              * Example
-             * @description the name of the newest
+             * @description name of the newest dead letter
              */
             example: string;
         };
         /**
          * DeadLetterItem
-         * @description A dead letter; topic, partition and offset are those of the original.
+         * @description A dead letter. Topic, partition and offset are those of the original record.
          */
         DeadLetterItem: {
             /**
              * Name
-             * @description the place of the original, such as authorize[3]@42
+             * @description position of the original record, such as authorize[3]@42
              */
             name: string;
             /** Id */
@@ -912,7 +912,7 @@ export interface components {
             attempts: number;
             /**
              * Attempt
-             * @description how often it has been tried, redrives included; a redrive is the next
+             * @description number of the last attempt, redrives included; a redrive starts the next one
              */
             attempt: number;
             /** At */
@@ -925,12 +925,12 @@ export interface components {
             offset: number;
             /**
              * Open
-             * @description whether somebody has to deal with it
+             * @description whether an operator has to resolve it
              */
             open: boolean;
             /**
              * Readable
-             * @description whether its saga is known; others are sent again as they are
+             * @description whether its message can be decoded; if not, a redrive resends the record unchanged
              */
             readable: boolean;
             /** Dlq Partition */
@@ -939,17 +939,17 @@ export interface components {
             dlq_offset: number;
             /**
              * Refused By
-             * @description the topic that refused what the record led to
+             * @description topic that rejected an output of the step
              */
             refused_by: string | null;
             /**
              * Original Bytes
-             * @description size of the original's value and headers, if it is stored cut
+             * @description size of the original's value and headers, if it is stored truncated
              */
             original_bytes: number | null;
             /**
              * Kept Bytes
-             * @description how much of it is stored, if it is stored cut
+             * @description stored size, if it is stored truncated
              */
             kept_bytes: number | null;
         };
@@ -967,12 +967,12 @@ export interface components {
         };
         /**
          * DeadLetterWhole
-         * @description A dead letter with what stands in the dlq: the original's bytes and headers, and the header dead-letter.
+         * @description A dead letter with its record in the dlq: the original bytes and headers, and the header dead-letter.
          */
         DeadLetterWhole: {
             /**
              * Name
-             * @description the place of the original, such as authorize[3]@42
+             * @description position of the original record, such as authorize[3]@42
              */
             name: string;
             /** Id */
@@ -993,7 +993,7 @@ export interface components {
             attempts: number;
             /**
              * Attempt
-             * @description how often it has been tried, redrives included; a redrive is the next
+             * @description number of the last attempt, redrives included; a redrive starts the next one
              */
             attempt: number;
             /** At */
@@ -1006,12 +1006,12 @@ export interface components {
             offset: number;
             /**
              * Open
-             * @description whether somebody has to deal with it
+             * @description whether an operator has to resolve it
              */
             open: boolean;
             /**
              * Readable
-             * @description whether its saga is known; others are sent again as they are
+             * @description whether its message can be decoded; if not, a redrive resends the record unchanged
              */
             readable: boolean;
             /** Dlq Partition */
@@ -1020,29 +1020,29 @@ export interface components {
             dlq_offset: number;
             /**
              * Refused By
-             * @description the topic that refused what the record led to
+             * @description topic that rejected an output of the step
              */
             refused_by: string | null;
             /**
              * Original Bytes
-             * @description size of the original's value and headers, if it is stored cut
+             * @description size of the original's value and headers, if it is stored truncated
              */
             original_bytes: number | null;
             /**
              * Kept Bytes
-             * @description how much of it is stored, if it is stored cut
+             * @description stored size, if it is stored truncated
              */
             kept_bytes: number | null;
             /** Key */
             key: string | null;
             /**
              * Value
-             * @description if it is UTF-8
+             * @description the value as text; null if it is not UTF-8
              */
             value: string | null;
             /**
              * Value Base64
-             * @description the bytes; null if the record has no value
+             * @description the value in base64; null if the record has none
              */
             value_base64: string | null;
             /** Headers */
@@ -1051,17 +1051,17 @@ export interface components {
             };
         };
         /**
-         * Ordered
-         * @description What the broker has acknowledged, or what it would be.
+         * ActionResult
+         * @description Number of actions that the broker has acknowledged, or that a dry run would send.
          */
-        Ordered: {
+        ActionResult: {
             /** Count */
             count: number;
             /** Dry Run */
             dry_run: boolean;
             /**
              * Left Out
-             * @description what does not apply, by the reason; absent if there is nothing
+             * @description number of items left out, by reason; absent if there are none
              * @default {}
              */
             left_out: {
@@ -1070,12 +1070,12 @@ export interface components {
         };
         /**
          * ErrorFilter
-         * @description Which dead letters.
+         * @description A filter of dead letters.
          */
         ErrorFilter: {
             /**
              * Id
-             * @description of the saga
+             * @description id of the saga
              * @default null
              */
             id: string | null;
@@ -1096,7 +1096,7 @@ export interface components {
             step: string | null;
             /**
              * Error
-             * @description the class of the error
+             * @description error class
              * @default null
              */
             error: string | null;
@@ -1118,28 +1118,28 @@ export interface components {
             q: string | null;
             /**
              * Since
-             * @description ISO 8601 time: not before
+             * @description ISO 8601 time; inclusive
              * @default null
              */
             since: string | null;
             /**
              * Until
-             * @description ISO 8601 time: before
+             * @description ISO 8601 time; exclusive
              * @default null
              */
             until: string | null;
             /**
              * Open
-             * @description those that wait for somebody; false: those that are dealt with
+             * @description true: open dead letters; false: resolved ones
              * @default true
              */
             open: boolean;
         };
         /**
-         * Order
-         * @description Redrive, or roll back: either these ids, or all dead letters that a filter matches.
+         * ActionRequest
+         * @description A redrive or rollback of the given ids, or of all dead letters that the filter matches.
          */
-        Order: {
+        ActionRequest: {
             /**
              * Ids
              * @description ids of sagas, or names of dead letters such as authorize[3]@42
@@ -1147,56 +1147,56 @@ export interface components {
              */
             ids: string[] | null;
             /**
-             * @description as the query of GET /api/errors; {} is all that is open
+             * @description same fields as the query of GET /api/errors; {} matches all open dead letters
              * @default null
              */
             filter: components["schemas"]["ErrorFilter"] | null;
             /**
              * Dry Run
-             * @description only count
+             * @description only return the count
              * @default false
              */
             dry_run: boolean;
             /**
              * By
-             * @description who wants it, in one line
+             * @description name of the operator, recorded in the timeline; one line
              * @default somebody
              */
             by: string;
             /**
              * Rate
-             * @description how many a second; all of it may take 60 s
+             * @description maximum number per second; the request may take at most 60 s
              * @default null
              */
             rate: number | null;
         };
         /**
          * Session
-         * @description What this client may do.
+         * @description The access rights of the client.
          */
         Session: {
             /** Read */
             read: boolean;
             /**
              * Change
-             * @description from the console's own page
+             * @description whether this client may change data from the console's page
              */
             change: boolean;
             /**
              * Token
-             * @description whether there is a token that would let it do everything
+             * @description whether full access is possible with a token
              */
             token: boolean;
         };
         /**
          * Credentials
-         * @description What a browser shows to be let in.
+         * @description The body of a sign-in.
          */
         Credentials: {
             /**
              * Token
              * Format: password
-             * @description that of SAGA_TOKEN
+             * @description the value of SAGA_TOKEN
              */
             token: string;
         };
@@ -1213,7 +1213,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description the same key, the same users: nobody starts twice */
+                /** @description requests with the same key and body are processed once */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -1226,7 +1226,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Onboard a user, a JSON array of users, or CSV with a header line; answered when the broker has them. */
+            /** @description Onboard one user (JSON) or many (JSON array or CSV); responds after the broker's acknowledgement. */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -1321,19 +1321,19 @@ export interface operations {
     sagas: {
         parameters: {
             query?: {
-                /** @description one, or several separated by commas */
+                /** @description one or more states, separated by commas */
                 state?: ("running" | "completed" | "rolling-back" | "rolled-back" | "parked" | "rollback-incomplete")[];
                 department?: string | null;
-                /** @description part of a name, an e-mail address or an id, or the beginning of a device id; case, accents, normal forms and invisible characters do not matter */
+                /** @description part of a name, an e-mail address or an id, or the beginning of a device id; case, accents, normalization and invisible characters are ignored */
                 q?: string | null;
                 overdue?: boolean | null;
-                /** @description parked, not rolled back completely, or overdue and under way */
+                /** @description parked, rollback-incomplete, or unfinished and overdue */
                 trouble?: boolean | null;
-                /** @description - turns it round; rows without a value come last */
+                /** @description sort key; - for descending order; rows without a value come last */
                 sort?: "started_at" | "-started_at" | "ended_at" | "-ended_at" | "duration" | "-duration" | "name" | "-name";
-                /** @description rows on a page */
+                /** @description maximum number of rows on a page */
                 limit?: number;
-                /** @description the `next` of the page before */
+                /** @description `next` of the previous page */
                 cursor?: string | null;
             };
             header?: never;
@@ -1342,7 +1342,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Sagas by state, department, overdue and search; sorted, in pages. */
+            /** @description List sagas, filtered by state, department, overdue and search text, sorted and in pages. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1409,7 +1409,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One saga: its state, its facts, and why it is where it is. */
+            /** @description One saga: its state, its facts, its history, and the reason for its state. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1468,7 +1468,7 @@ export interface operations {
     saga_trace: {
         parameters: {
             query?: {
-                /** @description each entry with its record as it stands in the log */
+                /** @description include the Kafka record of each entry */
                 raw?: boolean;
             };
             header?: never;
@@ -1479,7 +1479,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One saga's timeline, from Kafka itself, in causal order, with topic, partition and offset. */
+            /** @description The timeline of one saga, read from Kafka, in causal order, with topic, partition and offset. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1547,9 +1547,9 @@ export interface operations {
     stream: {
         parameters: {
             query?: {
-                /** @description off: only the endings */
+                /** @description off: no step events */
                 trace?: string;
-                /** @description as the header Last-Event-ID, for the first connection */
+                /** @description same as the header Last-Event-ID, for a first connection */
                 last_event_id?: string | null;
             };
             header?: never;
@@ -1558,7 +1558,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Server-sent events: saga (an ending), with trace=on also step; stats every second; reset. */
+            /** @description Server-sent events: saga (a saga has ended), step (with trace=on), stats (every second), and reset. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1614,7 +1614,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The figures of now. */
+            /** @description Current statistics. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1661,7 +1661,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The plan that the services work by: steps, compensations, and the words by which they are shown. */
+            /** @description The plan of the sagas: steps, compensations and their display texts. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1702,28 +1702,28 @@ export interface operations {
     errors: {
         parameters: {
             query?: {
-                /** @description of the saga */
+                /** @description id of the saga */
                 id?: string | null;
                 saga?: string | null;
                 service?: string | null;
                 step?: string | null;
-                /** @description the class of the error */
+                /** @description error class */
                 error?: string | null;
                 topic?: string | null;
                 department?: string | null;
                 /** @description part of the reason or of the id */
                 q?: string | null;
-                /** @description ISO 8601 time: not before */
+                /** @description ISO 8601 time; inclusive */
                 since?: string | null;
-                /** @description ISO 8601 time: before */
+                /** @description ISO 8601 time; exclusive */
                 until?: string | null;
-                /** @description those that wait for somebody; false: those that are dealt with */
+                /** @description true: open dead letters; false: resolved ones */
                 open?: boolean;
-                /** @description counted by service, step and error */
+                /** @description return counts by service, step and error */
                 group?: boolean;
-                /** @description rows on a page */
+                /** @description maximum number of rows on a page */
                 limit?: number;
-                /** @description the `next` of the page before */
+                /** @description `next` of the previous page */
                 cursor?: string | null;
             };
             header?: never;
@@ -1732,7 +1732,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Dead letters, newest first, or counted by service, step and error. */
+            /** @description List dead letters, newest first, or count them by service, step and error. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1801,7 +1801,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One dead letter with its bytes, from Kafka itself; by the place of the original. */
+            /** @description One dead letter with its bytes, read from Kafka; identified by the position of the original. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1866,17 +1866,17 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Order"];
+                "application/json": components["schemas"]["ActionRequest"];
             };
         };
         responses: {
-            /** @description Try dead letters again: one, some, or all that a filter matches; answered when the broker has it. */
+            /** @description Redrive dead letters by id or filter; responds after the broker's acknowledgement. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Ordered"];
+                    "application/json": components["schemas"]["ActionResult"];
                 };
             };
             /** @description Bad Request */
@@ -1971,17 +1971,17 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Order"];
+                "application/json": components["schemas"]["ActionRequest"];
             };
         };
         responses: {
-            /** @description Undo what sagas have done: one, some, or all whose dead letters a filter matches. */
+            /** @description Roll back sagas by id or by a filter on dead letters; responds after the broker's acknowledgement. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Ordered"];
+                    "application/json": components["schemas"]["ActionResult"];
                 };
             };
             /** @description Bad Request */
@@ -2076,7 +2076,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What this client may do, and whether a token would help. */
+            /** @description The access rights of this client, and whether a token grants more. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2183,7 +2183,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Forget the session cookie. */
+            /** @description Delete the session cookie. */
             204: {
                 headers: {
                     [name: string]: unknown;

@@ -1,15 +1,15 @@
-"""What the records say of one saga. Compact: a hundred thousand sagas and more are held at once."""
+"""Data about the records of one saga, compact because more than a hundred thousand sagas are in memory at once."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-#: The steps that a record says are behind it, each with its outcome; equal histories are one object.
-#: An undo that found nothing to take back has the outcome `nothing`.
+#: The completed steps in a record, each with its outcome; equal histories share one object.
+#: A compensation that found nothing to compensate has the outcome `nothing`.
 History = tuple[tuple[str, str], ...]
 
 
 class SlipSeen(NamedTuple):
-    """The routing slip of a message or row; equal slips are one object."""
+    """The routing slip of a message or row; equal slips share one object."""
 
     ahead: tuple[str, ...]
     back: tuple[str, ...]
@@ -17,7 +17,7 @@ class SlipSeen(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a record stands: the proof."""
+    """The position of a record."""
 
     topic: str
     partition: int
@@ -28,7 +28,7 @@ class Place(NamedTuple):
 
 
 @dataclass(slots=True)
-class Asked:
+class SeenRequest:
     """A message on the topic of a step. `at`: milliseconds since 1970; `user` is a hash."""
 
     topic: str
@@ -38,19 +38,19 @@ class Asked:
     attempt: int = 1
     history: History = ()
     user: int = 0
-    #: The fact of the first step, and those of others that stay the same when a step is repeated.
+    #: The fact of the first step, and facts of other steps that do not change when a step is repeated.
     device: str | None = None
     facts: tuple[tuple[str, str], ...] = ()
     slip: SlipSeen | None = None
 
     @property
     def place(self) -> Place:
-        """Its topic, partition and offset."""
+        """The position of the record."""
         return Place(self.topic, self.partition, self.offset)
 
 
 @dataclass(slots=True)
-class Noted:
+class SeenRow:
     """A row of the changelog."""
 
     topic: str
@@ -63,7 +63,7 @@ class Noted:
     attempt: int = 1
     history: History = ()
     user: int = 0
-    #: The fact of the first step, and those of others that stay the same when a step is repeated.
+    #: The fact of the first step, and facts of other steps that do not change when a step is repeated.
     device: str | None = None
     facts: tuple[tuple[str, str], ...] = ()
     slip: SlipSeen | None = None
@@ -72,24 +72,24 @@ class Noted:
 
     @property
     def place(self) -> Place:
-        """Its topic, partition and offset."""
+        """The position of the record."""
         return Place(self.topic, self.partition, self.offset)
 
     @property
     def rank(self) -> tuple[bool, bool, int, int, bool]:
-        """How far along: ended, on its way back, steps behind it, attempts, parked."""
+        """How far along it is: ended, rolling back, number of completed steps, attempt, parked."""
         return self.ended, self.turned, len(self.history), self.attempt, self.state == "parked"
 
     @property
     def turned(self) -> bool:
-        """Whether it is on its way back, also when it is parked there."""
+        """Whether it is rolling back, or parked during a rollback."""
         parked = self.state == "parked" and any(outcome not in ("done", "nothing") for _, outcome in self.history)
         return parked or self.state == "rolling-back"
 
 
 @dataclass(slots=True)
 class Letter:
-    """A dead letter that names this saga, and its message."""
+    """A dead letter whose message belongs to this saga."""
 
     place: Place
     original: Place
@@ -101,8 +101,8 @@ class Letter:
 
 
 @dataclass(slots=True)
-class Told:
-    """What an operator wanted: `redriven` or `cancelled`."""
+class SeenAction:
+    """An operator action: `redriven` or `cancelled`."""
 
     kind: str
     place: Place
@@ -123,21 +123,21 @@ class Planned(NamedTuple):
 
 @dataclass(slots=True)
 class Evidence:
-    """All of it, in the order in which it was read. `began`, `newest`: milliseconds since 1970."""
+    """The evidence of one saga in the order of reading. `began`, `newest`: milliseconds since 1970."""
 
     id: str
     began: int
     newest: int
-    asked: list[Asked] = field(default_factory=list)
-    noted: list[Noted] = field(default_factory=list)
-    #: Partition and offset of the request that began it, if a row says so.
+    requests: list[SeenRequest] = field(default_factory=list)
+    rows: list[SeenRow] = field(default_factory=list)
+    #: Partition and offset of its first request, if a row names it.
     origin: tuple[int, int] | None = None
     letters: tuple[Letter, ...] = ()
-    #: Dead letters that name it and whose message cannot be read: its row may be parked because of one.
+    #: Dead letters that name it, with an unreadable message: its row may be parked because of one.
     unreadable_letters: tuple[Place, ...] = ()
-    told: tuple[Told, ...] = ()
+    actions: tuple[SeenAction, ...] = ()
     planned: tuple[Planned, ...] = ()
-    #: When a step was done last, by the service's clock, of those that only their own service can hold back.
+    #: Latest time of completion by step (clock of the service), without steps of the Provisioner.
     acted: dict[str, str] = field(default_factory=dict)
-    #: When a step was done whose effect the outside world repeats (an e-mail): two times are two effects.
+    #: Start times of steps whose effect is repeated with each execution (an e-mail): two times are two effects.
     mails: tuple[str, ...] = ()

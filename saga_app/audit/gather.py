@@ -1,12 +1,22 @@
-"""From records, in any order, to the evidence of each saga."""
+"""Collects the evidence of each saga from records in any order."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from saga_app.active_plan import PLAN, ROWS_CHANGELOG, TOPICS
-from saga_app.audit.evidence import Asked, Evidence, History, Letter, Noted, Place, Planned, SlipSeen, Told
-from saga_app.audit.route import FIRST, FIRST_FACT, LASTING_FACTS, NOTED
+from saga_app.audit.evidence import (
+    Evidence,
+    History,
+    Letter,
+    Place,
+    Planned,
+    SeenAction,
+    SeenRequest,
+    SeenRow,
+    SlipSeen,
+)
+from saga_app.audit.route import FIRST, FIRST_FACT, LASTING_FACTS, NON_REPEATABLE_STEPS
 from saga_app.saga.messages import BadMessage, Headers, Message, Parked, Row, Signal, Slip, User, Visit, parse
 
 Kept = TypeVar("Kept")
@@ -34,24 +44,24 @@ class Raw(Protocol):
 
 
 class Gathering:
-    """`take` every record; then the rest can be judged."""
+    """The evidence of all sagas. Call `take` with every record."""
 
     def __init__(self) -> None:
         self.records = 0
         self.newest = 0
         self.sagas: dict[str, Evidence] = {}
-        #: What is no record of ours, and why.
+        #: Unreadable records, with the reason.
         self.unreadable: dict[Place, str] = {}
-        #: The originals of all dead letters, and of those that name no saga.
+        #: The originals of all dead letters, and of those with an unreadable message.
         self.buried: set[Place] = set()
         self.refused: set[Place] = set()
         self.signals: dict[str, int] = {}
-        #: Topics that slips name and today's plan does not have.
+        #: Topics in routing slips that are not in the current plan.
         self.other_topics: set[str] = set()
         self._same: dict[Any, Any] = {}
 
     def take_all(self, records: Iterable[Raw]) -> None:
-        """Those of topics that belong to no saga are passed over."""
+        """Take all records; those of topics that belong to no saga are ignored."""
         others: list[Raw] = []
         for raw in records:
             if raw.topic in TOPICS:
@@ -63,7 +73,7 @@ class Gathering:
                 self.take(raw)
 
     def take(self, raw: Raw) -> None:
-        """One record."""
+        """Take one record."""
         self.records += 1
         self.newest = max(self.newest, raw.timestamp)
         try:
@@ -89,18 +99,18 @@ class Gathering:
 
     def _message(self, raw: Raw, body: Message) -> None:
         saga = self._saga(body.id, raw.timestamp)
-        asked = Asked(raw.topic, raw.partition, raw.offset, raw.timestamp, body.attempt, user=_user(body.user))
-        if raw.topic != FIRST:  # there a client may have written anything
+        asked = SeenRequest(raw.topic, raw.partition, raw.offset, raw.timestamp, body.attempt, user=_user(body.user))
+        if raw.topic != FIRST:  # there, clients may have written anything
             asked.history = self._history(saga, body.history)
             asked.device, asked.facts = self._facts(body.facts)
             asked.slip = self._slip(body.slip)
             _began(saga, body.started_at)
-        saga.asked.append(asked)
+        saga.requests.append(asked)
 
     def _row(self, raw: Raw, body: Row) -> None:
         saga = self._saga(body.id, raw.timestamp)
         device, facts = self._facts(body.facts)
-        noted = Noted(
+        noted = SeenRow(
             *(raw.topic, raw.partition, raw.offset, raw.timestamp),
             *(self._one(body.state), body.ended, self._one(body.step), body.attempt),
             self._history(saga, body.history),
@@ -113,7 +123,7 @@ class Gathering:
         )
         _began(saga, body.started_at)
         saga.origin = body.origin or saga.origin
-        saga.noted.append(noted)
+        saga.rows.append(noted)
 
     def _letter(self, raw: Raw, body: Parked) -> None:
         letter, message = body.letter, body.message
@@ -129,15 +139,15 @@ class Gathering:
         saga = self._saga(message.id, raw.timestamp)
         history = () if letter.topic == FIRST else self._history(saga, message.history)
         place = Place(raw.topic, raw.partition, raw.offset)
-        told = Letter(place, original, raw.timestamp, letter.step, letter.error, message.attempt, history)
-        saga.letters += (told,)
+        found = Letter(place, original, raw.timestamp, letter.step, letter.error, message.attempt, history)
+        saga.letters += (found,)
 
     def _signal(self, raw: Raw, body: Signal) -> None:
         self.signals[body.kind] = self.signals.get(body.kind, 0) + 1
         saga = self._saga(body.id, raw.timestamp)
         if body.kind in ("redriven", "cancelled"):
             place = Place(raw.topic, raw.partition, raw.offset)
-            saga.told += (Told(body.kind, place, raw.timestamp, body.attempt),)
+            saga.actions += (SeenAction(body.kind, place, raw.timestamp, body.attempt),)
         if body.kind == "failed" and body.next_at and (planned := _planned(body)).next_at - planned.at > MAX_HELD_MS:
             saga.planned += (planned,)
 
@@ -150,7 +160,7 @@ class Gathering:
         return self._one(line)
 
     def _facts(self, facts: dict[str, Any]) -> tuple[str | None, tuple[tuple[str, str], ...]]:
-        """That of the first step, and the lasting ones of others."""
+        """The fact of the first step, and the lasting facts of other steps."""
         first = facts.get(FIRST_FACT) if FIRST_FACT else None
         others = tuple([(name, str(facts[name])) for name in LASTING_FACTS if facts.get(name) is not None])
         return None if first is None else self._one(str(first)), self._one(others)
@@ -164,29 +174,29 @@ class Gathering:
         return self._one(seen)
 
     def _one(self, value: Kept) -> Kept:
-        """Equal values are kept once."""
+        """Intern a value, so that equal values share one object."""
         return self._same.setdefault(value, value)  # type: ignore[no-any-return]
 
 
 def _outcome(visit: Visit, compensates: bool) -> str:
-    """A compensation that is done with a remark had nothing to compensate."""
+    """The outcome of a visit. A completed compensation with a reason had nothing to compensate."""
     return "nothing" if compensates and visit.reason and visit.outcome == "done" else visit.outcome
 
 
 def _timed(saga: Evidence, visit: Visit) -> None:
-    if visit.step in NOTED and visit.started_at not in saga.mails:
+    if visit.step in NON_REPEATABLE_STEPS and visit.started_at not in saga.mails:
         saga.mails += (visit.started_at,)
     if not visit.reason and visit.started_at > saga.acted.get(visit.step, ""):
         saga.acted[visit.step] = visit.started_at
 
 
 def _planned(signal: Signal) -> Planned:
-    """Both times by the clock of the service."""
+    """The planned attempt of a signal, with times by the clock of the service."""
     return Planned(signal.step, _milliseconds(signal.at), _milliseconds(signal.next_at or signal.at))
 
 
 def _milliseconds(time: str) -> int:
-    """0 for a day that its month lacks."""
+    """Milliseconds since 1970; 0 for an invalid date."""
     try:
         return int(datetime.fromisoformat(time).timestamp() * 1000)
     except ValueError:
@@ -198,6 +208,6 @@ def _user(user: User) -> int:
 
 
 def _began(saga: Evidence, started_at: str | None) -> None:
-    """The time is checked for its form only."""
+    """Use an earlier start time. The message format checks only its form, so it may be invalid."""
     if started_at and (began := _milliseconds(started_at)):
         saga.began = min(saga.began, began)

@@ -1,4 +1,4 @@
-"""All checks over all sagas: the report."""
+"""Runs all checks over all sagas and creates the report."""
 
 import math
 from collections import Counter
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from saga_app.active_plan import TOPICS
 from saga_app.audit import changelog, checks, rollback, unfinished
-from saga_app.audit.case import Case, Finding, Seen, iso
+from saga_app.audit.case import Case, Finding, LogState, iso
 from saga_app.audit.gather import Gathering, Raw
 from saga_app.saga.messages import DLQ
 
@@ -19,15 +19,15 @@ CHECKS = (
     rollback.mail_after_rollback,
     rollback.undo_missing,
     changelog.row_disagrees,
-    checks.unnoted_letter,
+    checks.unnoted_dead_letter,
     unfinished.unfinished,
-    unfinished.unheeded,
+    unfinished.ignored_actions,
 )
 
 
 @dataclass(slots=True)
 class Report:
-    """What was read, what does not add up, and what could not be looked at."""
+    """The result of an audit: what was read, the findings, counts, and what could not be checked."""
 
     sagas: int
     records: int
@@ -37,7 +37,7 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Whether everything adds up."""
+        """Whether there are no findings."""
         return not self.findings
 
 
@@ -49,26 +49,26 @@ def audit_records(
     now: int | None = None,
     settle_s: float = 0.0,
 ) -> Report:
-    """Audit records of any source, in any order; those of other topics are passed over.
+    """Audit records of any source, in any order; records of other topics are ignored.
 
-    `committed`: by consumer group (provisioner, authorizer, notifier), by topic and partition, the next offset to be
-    read. `partitions`: of a topic; without it nobody can say which partition is the right one. `now`: milliseconds
+    `committed`: by consumer group (provisioner, authorizer, notifier), the committed offset by topic and partition.
+    `partitions`: of a topic; without it, the partition of a saga is not checked. `now`: milliseconds
     since 1970 (default: the time of the newest record).
     """
     gathering = Gathering()
     gathering.take_all(records)
     at = gathering.newest if now is None else now
-    return judge(gathering, Seen(at, partitions, committed or {}, settle=int(settle_s * 1000)))
+    return judge(gathering, LogState(at, partitions, committed or {}, settle=int(settle_s * 1000)))
 
 
-def judge(gathering: Gathering, seen: Seen, tell: Callable[[int], None] = lambda _done: None) -> Report:
-    """The report on all that was gathered; `tell` hears now and then how many sagas are judged."""
+def judge(gathering: Gathering, seen: LogState, on_progress: Callable[[int], None] = lambda _done: None) -> Report:
+    """Check all sagas. `on_progress` is called repeatedly with the number of sagas checked."""
     seen = replace(seen, buried=gathering.buried, refused=gathering.refused)
     report = Report(0, gathering.records, left_out=[*left_out(seen)])
     counts: Counter[str] = Counter()
     for number, saga in enumerate(gathering.sagas.values()):
         if not number % 1000:
-            tell(number)
+            on_progress(number)
         case = Case(saga, seen)
         if case:
             report.findings += () if case.under_way else judge_saga(case)
@@ -85,46 +85,48 @@ def judge(gathering: Gathering, seen: Seen, tell: Callable[[int], None] = lambda
 
 
 def judge_saga(case: Case) -> list[Finding]:
-    """What does not add up in one saga."""
+    """The findings of one saga."""
     return [finding for check in CHECKS for finding in check(case)]
 
 
 def _counted(case: Case) -> dict[str, int]:
-    """What the summary counts of one saga."""
-    saga, asked = case.saga, case.asked
+    """The counts of one saga for the summary."""
+    saga, asked = case.saga, case.requests
     requests = {(each.topic, each.history, each.attempt) for each in asked}
     found = {
         "sagas": 1,
         case.state: 1,
         "under_way": case.under_way and not (case.last and case.last.ended),
         "overdue": case.last is not None and case.last.overdue,
-        "redriven": len({told.attempt for told in case.told if told.kind == "redriven"}),
+        "redriven": len({action.attempt for action in case.actions if action.kind == "redriven"}),
         "cancelled": any(outcome == "cancelled" for _, outcome in case.visits),
         "retrying": case.is_retrying,
-        "duplicates": max(0, len(asked) - len(saga.planned) - len(requests)),  # one more record for a planned attempt
+        "duplicates": max(
+            0, len(asked) - len(saga.planned) - len(requests)
+        ),  # a planned attempt is published once more
         "mails": len(saga.mails),
         "mails_again": max(0, len(saga.mails) - 1),
-        "mended_rows": case.mended,
+        "mended_rows": case.repaired,
         "seen_in_part": _is_seen_in_part(case),
     }
     return {name: int(count) for name, count in found.items() if count}
 
 
 def _is_seen_in_part(case: Case) -> bool:
-    """Whether a record of it may have been deleted."""
+    """Whether records of the saga may have been deleted."""
     if not case.seen.lost:
         return False
-    partitions = {each.partition for each in case.saga.asked} | {each.partition for each in case.saga.noted}
+    partitions = {each.partition for each in case.saga.requests} | {each.partition for each in case.saga.rows}
     return any(not case.whole(*place) for place in case.seen.lost if place[1] in partitions)
 
 
-def left_out(seen: Seen) -> Iterator[str]:
-    """What is gone, for the person who relies on the report; one line a topic."""
+def left_out(seen: LogState) -> Iterator[str]:
+    """A line for each topic from which records were deleted."""
     for topic in TOPICS:
         if until := [at for (name, _), at in seen.lost.items() if name == topic]:
             newest = max((at for at in until if at < math.inf), default=None)
-            gone = f"records until {iso(newest)}" if newest is not None else "all records of old"
+            gone = f"records until {iso(newest)}" if newest is not None else "all old records"
             yield (
-                f"{topic}: {gone} are gone from {len(until)} of {seen.partitions} partitions; "
-                "sagas that began before were judged without what needs them"
+                f"{topic}: {gone} were deleted from {len(until)} of {seen.partitions} partitions; "
+                "for sagas that began earlier, checks that need them were skipped"
             )

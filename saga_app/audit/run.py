@@ -1,4 +1,4 @@
-"""`saga audit`: read, judge, show."""
+"""Runs `saga audit`: reads, checks and prints the report."""
 
 from saga_app.audit.gather import Gathering
 from saga_app.audit.judge import judge
@@ -8,15 +8,16 @@ from saga_app.terminal import echo
 
 
 def run(broker: str, settle_s: float, examples: int, as_json: bool) -> int:
-    """The exit code: 0 if everything adds up, 1 if anything does not or if it cannot be read.
+    """Run the audit and print the report; returns 0 if there are no findings, else 1, also if Kafka cannot be read.
 
-    `broker`: kafka://host:port, several separated by commas.
+    `broker`: kafka://host:port, several separated by commas. `settle_s`: skip sagas with younger records.
+    `examples`: findings to print of each kind.
     """
     gathering = Gathering()
     try:
         with Progress() as progress:
             seen = read(broker.replace("kafka://", ""), gathering, settle_s, lambda n: progress.of("reading", n))
-            report = judge(gathering, seen, progress.of("judging", len(gathering.sagas)))
+            report = judge(gathering, seen, progress.of("checking", len(gathering.sagas)))
     except CannotRead as error:
         echo(str(error), err=True)
         return 1

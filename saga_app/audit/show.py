@@ -1,4 +1,4 @@
-"""The report and the progress: tables for people, JSON for programs."""
+"""Prints the report, as text or JSON, and the progress."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -16,27 +16,27 @@ from saga_app.audit.case import Finding
 from saga_app.audit.judge import Report
 from saga_app.terminal import echo, echo_json, visible
 
-#: What each kind of finding is called, in the order in which they are shown: the worst first.
+#: Titles of the kinds of findings, in the order of output: the most severe first.
 TITLES = {
-    "unfinished": "offsets committed past unfinished work",
-    "unnoted-dead-letter": "a dead letter that nobody has noted",
-    "never-ended": "started and never ended",
-    "ended-twice": "ended twice",
-    "two-devices": "two devices",
-    "mail-after-rollback": "rolled back, and the mail stands",
-    "undo-missing": "an undo is missing",
-    "no-predecessor": "a step without its predecessor",
-    "changelog": "the changelog disagrees with the topics",
+    "unfinished": "offsets committed without an effect",
+    "unnoted-dead-letter": "dead letters that the row does not reflect",
+    "never-ended": "started but not ended",
+    "ended-twice": "changed after the end",
+    "two-devices": "several devices",
+    "mail-after-rollback": "rolled back, but the mail was not retracted",
+    "undo-missing": "compensation missing",
+    "no-predecessor": "step without its predecessor",
+    "changelog": "changelog contradicts the topics",
 }
 
-#: When progress is shown, and how often where there is no terminal (seconds).
-PATIENCE_S, LINE_S = 2.0, 10.0
+#: Delay of the progress bar, and interval of progress lines without a terminal (seconds).
+BAR_DELAY_S, LINE_INTERVAL_S = 2.0, 10.0
 
-Tell = Callable[[int], None]
+ProgressCallback = Callable[[int], None]
 
 
 def show(report: Report, examples: int, as_json: bool) -> None:
-    """On standard output: what does not add up, by its kind, then what could not be looked at, then the sum."""
+    """Print findings by kind, then what could not be checked, then the summary."""
     if as_json:
         echo_json(asdict(report))
         return
@@ -46,7 +46,7 @@ def show(report: Report, examples: int, as_json: bool) -> None:
         if len(findings) > examples:
             echo(f"  and {len(findings) - examples} more: --examples {len(findings)}")
     for line in report.left_out:
-        echo(f"left out: {line}")
+        echo(f"not checked: {line}")
     echo(summary(report))
 
 
@@ -58,7 +58,7 @@ def _grouped(findings: list[Finding]) -> dict[str, list[Finding]]:
 
 
 def _examples(findings: list[Finding]) -> None:
-    """On a terminal in columns; in a pipe a line each, with tabs between."""
+    """Print findings: in columns on a terminal, tab-separated in a pipe."""
     out = Console(highlight=False, markup=False, emoji=False)
     lines = [tuple(map(visible, (each.saga or "-", each.sentence, " ".join(each.proof)))) for each in findings]
     if not out.is_terminal:
@@ -74,20 +74,20 @@ def _examples(findings: list[Finding]) -> None:
 
 
 def summary(report: Report) -> str:
-    """The last line."""
+    """The last line of the report."""
     found = len(report.findings)
-    verdict = f"{found} {'thing does' if found == 1 else 'things do'} not add up" if found else "everything adds up"
+    verdict = f"{found} {'inconsistency' if found == 1 else 'inconsistencies'}" if found else "no inconsistencies"
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.counts.items())
     return f"{verdict}: {report.sagas:,} sagas in {report.records:,} records" + (f" ({counts})" if counts else "")
 
 
 class Progress:
-    """How far it is, on standard error, if it lasts: a bar on a terminal, else a line now and then."""
+    """Progress of a long operation on stderr: a bar on a terminal, otherwise a line at intervals."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, markup=False)
         self.bar: rich.progress.Progress | None = None
-        self.began = self.said = monotonic()
+        self.began = self.printed_at = monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -96,23 +96,23 @@ class Progress:
         if self.bar is not None:
             self.bar.stop()
 
-    def of(self, doing: str, total: int) -> Tell:
-        """For something that begins now: what to tell how much of it is done."""
+    def of(self, doing: str, total: int) -> ProgressCallback:
+        """Start an operation with `total` items; returns a function to be called with the number done."""
         began, task = monotonic(), None
 
-        def tell(done: int) -> None:
+        def on_progress(done: int) -> None:
             nonlocal task
             now = monotonic()
             if not self.console.is_terminal:
-                if now > self.said + LINE_S:
-                    self.said = now
-                    echo(f"{doing}: {done:,} of {total:,}, {done / (now - began):,.0f} a second", err=True)
-            elif now > self.began + PATIENCE_S:
+                if now > self.printed_at + LINE_INTERVAL_S:
+                    self.printed_at = now
+                    echo(f"{doing}: {done:,} of {total:,}, {done / (now - began):,.0f} per second", err=True)
+            elif now > self.began + BAR_DELAY_S:
                 bar = self._bar()
                 task = bar.add_task(doing, total=total) if task is None else task
                 bar.update(task, completed=done)
 
-        return tell
+        return on_progress
 
     def _bar(self) -> rich.progress.Progress:
         if self.bar is None:

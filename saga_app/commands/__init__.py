@@ -1,4 +1,1 @@
-"""What `saga` can do, a file for each command or two.
-
-What a command needs is imported when it runs: `saga --help` answers at once.
-"""
+"""The commands of `saga`. A command imports what it needs when it runs, so that `saga --help` is fast."""

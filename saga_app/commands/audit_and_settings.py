@@ -1,4 +1,4 @@
-"""`saga audit` and `saga settings`: whether all adds up, and what is set."""
+"""`saga audit` and `saga settings`."""
 
 import asyncio
 import os
@@ -18,20 +18,24 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--broker", metavar="kafka://HOST:PORT", help="The Kafka to read (default: SAGA_BROKER, or that of the console)."
+    "--broker",
+    metavar="kafka://HOST:PORT",
+    help="Kafka bootstrap servers (default: SAGA_BROKER, or the broker of the console).",
 )
 @click.option(
     "--settle",
     type=click.FloatRange(0),
     default=0.0,
     metavar="SECONDS",
-    help="Count, but do not judge, sagas of which something was heard in the last so many seconds.",
+    help="Skip the checks of sagas with a record in the last SECONDS; they are still counted.",
 )
-@click.option("--examples", type=click.IntRange(0), default=5, show_default=True, help="Of each kind show so many.")
+@click.option(
+    "--examples", type=click.IntRange(0), default=5, show_default=True, help="Findings to print for each kind."
+)
 @console_session.as_json
 @click.pass_obj
 def audit(url: str | None, broker: str | None, settle: float, examples: int, as_json: bool) -> None:
-    """Read all topics and say what does not add up, saga by saga: exit code 1 if anything does not."""
+    """Check all topics for inconsistencies, saga by saga. Exit code 1 if there are any."""
     from saga_app.audit.run import run
 
     if broker:
@@ -42,7 +46,7 @@ def audit(url: str | None, broker: str | None, settle: float, examples: int, as_
 
 
 def _broker_of_console(settings: "Settings", url: str | None) -> str:
-    """The broker that the console uses, such as the embedded one; else the default, and stderr says why."""
+    """The bootstrap servers that the console uses; if they are unknown, the default, with the reason on stderr."""
     from saga_app.commands.client import Refused
 
     where = url or local_url(settings.bind, settings.console_port)
@@ -53,8 +57,8 @@ def _broker_of_console(settings: "Settings", url: str | None) -> str:
     else:
         if bootstrap and (_is_loopback(where) or not _is_loopback(f"kafka://{bootstrap}")):
             return f"kafka://{bootstrap}"
-        reason = f"the console at {where} names no broker that can be reached from here ({bootstrap})"
-    echo(f"{reason}; reading {settings.broker}: name another with --broker or SAGA_BROKER", err=True)
+        reason = f"the console at {where} uses a broker that cannot be reached from here ({bootstrap})"
+    echo(f"{reason}; reading {settings.broker} instead (change it with --broker or SAGA_BROKER)", err=True)
     return settings.broker
 
 
@@ -72,8 +76,8 @@ def _is_loopback(url: str) -> bool:
 @click.command()
 @console_session.as_json
 def settings(as_json: bool) -> None:
-    """List what can be set by environment variables, with value, default and meaning."""
-    from saga_app.commands.printing import say_settings
+    """List all settings (environment variables) with value, default and meaning."""
+    from saga_app.commands.printing import print_settings
     from saga_app.settings import describe
 
-    say_settings(describe(console_session.settings()), as_json)
+    print_settings(describe(console_session.settings()), as_json)

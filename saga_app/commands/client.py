@@ -1,4 +1,4 @@
-"""The console's HTTP interface, as the command line uses it."""
+"""A client for the console's HTTP API."""
 
 import asyncio
 import json
@@ -9,18 +9,21 @@ from typing import Any, Self
 
 import aiohttp
 
-#: Seconds that an answer may take. Ten thousand users at once need a while.
-ANSWER_S = 60.0
+#: Timeout of a request. A request with 10,000 users takes several seconds.
+ANSWER_TIMEOUT_S = 60.0
 
-#: Seconds without a word on an event stream (statistics come every second) after which it counts as lost.
-SILENCE_S = 15.0
+#: An event stream without data for this long is considered lost; statistics are sent every second.
+STREAM_SILENCE_S = 15.0
 
-#: Seconds before a lost event stream is opened again.
-AGAIN_S = 1.0
+#: Delay before a lost event stream is opened again.
+RECONNECT_DELAY_S = 1.0
 
 
 class Refused(Exception):
-    """The console said no, or is not there; `lines` tell a person why. `problem` is its answer."""
+    """The console rejected the request or is not reachable.
+
+    `lines`: the explanation for the user. `status` and `problem`: the HTTP status and the problem+json body, if any.
+    """
 
     def __init__(self, *lines: str, status: int | None = None, problem: Mapping[str, Any] | None = None) -> None:
         super().__init__("\n".join(lines))
@@ -28,7 +31,7 @@ class Refused(Exception):
 
 
 class OutcomeUnknown(Refused):
-    """A change was requested and no answer came, or none that says what became of it: it may have been made."""
+    """A change was requested, but no conclusive response arrived: it may or may not have been made."""
 
 
 @dataclass(frozen=True)
@@ -40,85 +43,94 @@ class Event:
 
 
 class Console:
-    """A client; use it as an async context manager. Every call raises `Refused`."""
+    """The client, an async context manager. All methods raise `Refused`."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession(headers=self._headers, timeout=aiohttp.ClientTimeout(total=ANSWER_S))
+        self._http = aiohttp.ClientSession(headers=self._headers, timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S))
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
         await self._http.close()
 
     async def get(self, path: str, **query: Any) -> Any:
-        """A JSON answer; what is None is not asked for."""
-        asked = {key: str(value) for key, value in query.items() if value is not None}
-        async with self._asked("GET", path, params=asked) as answer:
+        """The JSON response to a GET; query parameters that are None are omitted."""
+        params = {key: str(value) for key, value in query.items() if value is not None}
+        async with self._request("GET", path, params=params) as answer:
             return await answer.json()
 
     async def post(self, path: str, body: bytes, content_type: str, **headers: str) -> Any:
-        """A JSON answer to a body."""
-        async with self._asked("POST", path, data=body, headers={"Content-Type": content_type, **headers}) as answer:
+        """Send a body; returns the JSON response."""
+        async with self._request("POST", path, data=body, headers={"Content-Type": content_type, **headers}) as answer:
             return await answer.json()
 
     async def onboard(self, body: bytes, content_type: str, key: str) -> dict[str, Any]:
-        """New users with an Idempotency-Key: the answer, and under `existing` how many of them existed already."""
+        """Onboard users with an Idempotency-Key.
+
+        Returns the JSON response; `existing` is the number of users that existed before.
+        """
         headers = {"Content-Type": content_type, "Idempotency-Key": key}
-        async with self._asked("POST", "/api/users", data=body, headers=headers) as answer:
+        async with self._request("POST", "/api/users", data=body, headers=headers) as answer:
             accepted: dict[str, Any] = await answer.json()
             if (existing := answer.headers.get("X-Saga-Existing")) is not None:
                 accepted["existing"] = int(existing)
             return accepted
 
     async def events(self, *, trace: bool) -> AsyncIterator[Event]:
-        """Everything as it comes, without end; after an interruption it goes on where it was and yields "lost"."""
+        """Yield the events of the stream without end.
+
+        After an interruption it yields an event named "lost" and resumes after the last event.
+        `trace`: include the events of single steps.
+        """
         last, opened = "", False
         while True:
             query = {"trace": "on" if trace else "off"} | ({"last_event_id": last} if last else {})
             try:
-                async with self._asked("GET", "/api/stream", params=query, timeout=STREAM) as answer:
+                async with self._request("GET", "/api/stream", params=query, timeout=STREAM_TIMEOUT) as answer:
                     opened = True
-                    async for last, event in _parsed(answer.content, last):  # noqa: B007, B020  (the id so far)
+                    async for last, event in _parse_events(answer.content, last):  # noqa: B007, B020  (the id of the last event)
                         yield event
             except (Refused, aiohttp.ClientError, TimeoutError) as error:
                 if not opened:
                     raise
                 yield Event("lost", str(error))
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(RECONNECT_DELAY_S)
 
     @asynccontextmanager
-    async def _asked(self, method: str, path: str, **how: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _request(self, method: str, path: str, **how: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
             async with self._http.request(method, self.url + path, **how) as answer:
                 if answer.status >= 400:
-                    raise _refusal(method, answer.status, await answer.read())
+                    raise _refusal_from(method, answer.status, await answer.read())
                 yield answer
         except aiohttp.ClientConnectorError:
             raise Refused(
-                f"no console at {self.url}: start one with `make run` or `saga up`, or name it: saga --console URL …"
+                f"no console at {self.url}: start one with `make run` or `saga up`, or set its URL with --console"
             ) from None
         except aiohttp.InvalidURL:
-            raise Refused(f"{self.url} is not a URL; a console is at http://HOST:PORT") from None
+            raise Refused(f"{self.url} is not a valid URL; expected http://HOST:PORT") from None
         except aiohttp.ContentTypeError:
-            raise Refused(f"{self.url} answers, but it is not the console of this program") from None
+            raise Refused(f"the server at {self.url} is not a saga console") from None
         except TimeoutError:
-            raise self._lost(method, f"the console at {self.url} did not answer in time") from None
+            raise self._lost(method, f"the console at {self.url} did not respond in time") from None
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, json.JSONDecodeError):
-            raise self._lost(method, f"the connection to the console at {self.url} ended before its answer") from None
+            raise self._lost(
+                method, f"the connection to the console at {self.url} was closed before the response"
+            ) from None
 
     def _lost(self, method: str, what: str) -> Refused:
-        """Of a request that may have arrived."""
+        """The error for a request that may have been received."""
         return Refused(what) if method == "GET" else OutcomeUnknown(f"{what}: the outcome is unknown")
 
 
-STREAM = aiohttp.ClientTimeout(total=None, sock_read=SILENCE_S)
+STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_read=STREAM_SILENCE_S)
 
 
-async def _parsed(lines: aiohttp.StreamReader, last: str) -> AsyncIterator[tuple[str, Event]]:
-    """The events of a stream, each with the last id so far."""
+async def _parse_events(lines: aiohttp.StreamReader, last: str) -> AsyncIterator[tuple[str, Event]]:
+    """Parse server-sent events; yields each with the id of the last event."""
     name, data = "message", list[str]()
     async for raw in _lines(lines):
         field, _, value = raw.partition(":")
@@ -136,7 +148,7 @@ async def _parsed(lines: aiohttp.StreamReader, last: str) -> AsyncIterator[tuple
 
 
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
-    """Without a limit on their length: a row with a long history is one line."""
+    """The lines of a stream, of any length: a saga with a long history is one line."""
     rest = b""
     async for chunk in stream.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")
@@ -144,29 +156,32 @@ async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
             yield line.decode().rstrip("\r")
 
 
-def _refusal(method: str, status: int, body: bytes) -> Refused:
-    """A problem+json (RFC 9457). A gateway's 502 or 504 does not say whether the console has had the request."""
+def _refusal_from(method: str, status: int, body: bytes) -> Refused:
+    """The error for a problem+json response (RFC 9457).
+
+    After a 502 or 504 of a gateway it is unknown whether the console has received the request.
+    """
     try:
         problem: Mapping[str, Any] = json.loads(body)
-        lines = problem_lines(problem) or [f"the console answered {status}"]
+        lines = problem_lines(problem) or [f"the console responded with status {status}"]
     except (ValueError, AttributeError):
-        problem, lines = {}, [f"the console answered {status}"]
+        problem, lines = {}, [f"the console responded with status {status}"]
     is_unknown = problem.get("outcome") == "unknown" or (status in (502, 504) and method != "GET")
     return (OutcomeUnknown if is_unknown else Refused)(*lines, status=status, problem=problem)
 
 
 def problem_lines(problem: Mapping[str, Any]) -> list[str]:
-    """What went wrong, and a line for each mistake; of a mistake in no entry the first line says all."""
+    """The detail of a problem, and a line for each error that names an entry or a field."""
     detail = str(problem.get("detail") or problem.get("title") or "")
     errors = [error for error in problem.get("errors") or [] if _is_placed(error) or not detail]
-    return [line for line in [detail, *map(_wrong, errors)] if line]
+    return [line for line in [detail, *map(_error_line, errors)] if line]
 
 
 def _is_placed(error: Mapping[str, Any]) -> bool:
     return error.get("index") is not None or bool(error.get("field"))
 
 
-def _wrong(error: Mapping[str, Any]) -> str:
+def _error_line(error: Mapping[str, Any]) -> str:
     index, line = error.get("index"), error.get("line")
     entry = f"line {line}" if line is not None else f"entry {index}" if index is not None else ""
     place = ", ".join(str(part) for part in (entry, error.get("field")) if part)

@@ -1,4 +1,4 @@
-"""What the commands share: the settings, and a talk with the console."""
+"""Helpers for commands that use the settings or the console."""
 
 import asyncio
 import sys
@@ -18,14 +18,17 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def settings() -> "Settings":
-    """Those in force; a wrong one ends the process with one line and exit code 2."""
+    """The settings of this process. An invalid one ends the process with exit code 2."""
     from saga_app.settings import load
 
     return load()
 
 
-def talk(settings: "Settings", url: str | None, command: Callable[["Console"], Awaitable[None]]) -> None:
-    """Run a command with the console; what it refuses is said on stderr, with exit code 1."""
+def run_with_console(settings: "Settings", url: str | None, command: Callable[["Console"], Awaitable[None]]) -> None:
+    """Run a command with a connection to the console; if it is refused, print the reason and exit with code 1.
+
+    `url`: of the console; None for the one in the settings.
+    """
     from saga_app.commands.client import Refused
 
     async def run() -> None:
@@ -42,14 +45,14 @@ def talk(settings: "Settings", url: str | None, command: Callable[["Console"], A
 
 
 def console(settings: "Settings", url: str) -> "Console":
-    """The one at this address, to be opened with `async with`; with the token if there is one."""
+    """A client for the console at this URL, to be opened with `async with`; it sends the token if one is set."""
     from saga_app.commands.client import Console
 
     return Console(url, settings.token.get_secret_value() if settings.token else None)
 
 
-async def pages(console: "Console", path: str, limit: int, query: dict[str, Any]) -> dict[str, Any]:
-    """Up to `limit` items, from as many pages as it takes."""
+async def fetch_items(console: "Console", path: str, limit: int, query: dict[str, Any]) -> dict[str, Any]:
+    """Fetch up to `limit` items of a paged list; returns items, next and total."""
     page = await console.get(path, **query, limit=min(limit, 100))
     items = page["items"]
     while page.get("next") and len(items) < limit:
@@ -58,8 +61,8 @@ async def pages(console: "Console", path: str, limit: int, query: dict[str, Any]
     return {"items": items, "next": page.get("next"), "total": page.get("total", len(items))}
 
 
-def quoted(id: str) -> str:
-    """As a part of a path."""
+def path_segment(id: str) -> str:
+    """An id percent-encoded for use in a URL path."""
     from urllib.parse import quote
 
     return quote(id, safe="")

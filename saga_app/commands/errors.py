@@ -1,4 +1,4 @@
-"""`saga errors`: the dead letters."""
+"""`saga errors`: list and show dead letters."""
 
 import re
 from typing import TYPE_CHECKING
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--service")
-@click.option("--step")
-@click.option("--error", help="The class of the error.")
-@click.option("--group", is_flag=True, help="How many, by service and error.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--service", help="Only dead letters of this service.")
+@click.option("--step", help="Only dead letters of this step.")
+@click.option("--error", help="Only dead letters with this error class.")
+@click.option("--group", is_flag=True, help="Count them by service, step and error class.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Maximum number of rows.")
 @console_session.as_json
 @click.pass_obj
 def errors(
@@ -30,21 +30,23 @@ def errors(
     limit: int,
     as_json: bool,
 ) -> None:
-    """List the dead letters: what could not be handled, and why. With a NAME such as 'authorize[3]@42' show just this
-    one, with its bytes."""
-    from saga_app.commands.printing import say_errors, say_letter
+    """List dead letters: messages that could not be processed, with the reason.
+
+    With a NAME such as 'authorize[3]@42', show that dead letter with its bytes.
+    """
+    from saga_app.commands.printing import print_errors, print_letter
 
     async def command(console: "Console") -> None:
         if name is not None:
-            return say_letter(await console.get(_letter_path(name)), as_json)
+            return print_letter(await console.get(_letter_path(name)), as_json)
         query = {"service": service, "step": step, "error": error, "group": "true" if group else None}
-        return say_errors(await console_session.pages(console, "/api/errors", limit, query), as_json)
+        return print_errors(await console_session.fetch_items(console, "/api/errors", limit, query), as_json)
 
-    console_session.talk(console_session.settings(), url, command)
+    console_session.run_with_console(console_session.settings(), url, command)
 
 
 def _letter_path(name: str) -> str:
     found = re.fullmatch(r"(.+)\[(\d+)\]@(\d+)", name)
     if found is None:
-        raise click.UsageError(f"{name!r} is not the name of a dead letter, such as 'authorize[3]@42'")
-    return f"/api/errors/{console_session.quoted(found[1])}/{found[2]}/{found[3]}"
+        raise click.UsageError(f"{name!r} is not a valid name of a dead letter, such as 'authorize[3]@42'")
+    return f"/api/errors/{console_session.path_segment(found[1])}/{found[2]}/{found[3]}"

@@ -1,4 +1,4 @@
-"""`saga list`, `saga show`, `saga trace`: what sagas have come to, and how."""
+"""`saga list`, `saga show` and `saga trace`."""
 
 import re
 from typing import TYPE_CHECKING, Any
@@ -14,34 +14,34 @@ STATES = ("running", "completed", "rolling-back", "rolled-back", "parked", "roll
 
 
 class Since(click.ParamType):
-    """A length of time such as 90s, 10m, 2h or 1d, in seconds."""
+    """A duration such as 90s, 10m, 2h or 1d, converted to seconds."""
 
     name = "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds; a usage error when it is not such a time."""
+        """The duration in seconds; a usage error if it is invalid."""
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
         if found is None:
-            self.fail(f"{value!r} is not a length of time such as 90s, 10m, 2h or 1d", param, ctx)
+            self.fail(f"{value!r} is not a duration such as 90s, 10m, 2h or 1d", param, ctx)
         return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
-#: What a list can be sorted by.
+#: Sort keys of the list.
 SORTS = ("started_at", "ended_at", "duration", "name")
 
 
 @click.command(name="list")
-@click.option("--state", type=click.Choice(STATES))
-@click.option("--department")
-@click.option("--search", metavar="TEXT", help="Part of the name, the address or the id.")
-@click.option("--overdue", is_flag=True, help="Only what is overdue.")
+@click.option("--state", type=click.Choice(STATES), help="Only sagas in this state.")
+@click.option("--department", help="Only users of this department.")
+@click.option("--search", metavar="TEXT", help="Part of the name, the e-mail address or the id.")
+@click.option("--overdue", is_flag=True, help="Only overdue sagas.")
 @click.option(
     "--sort",
     type=click.Choice([sign + name for name in SORTS for sign in ("", "-")]),
     default="-started_at",
-    help="With - in front: backwards.",
+    help="Sort key; with a leading - in descending order.",
 )
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Maximum number of rows.")
 @console_session.as_json
 @click.pass_obj
 def list_(
@@ -54,15 +54,15 @@ def list_(
     limit: int,
     as_json: bool,
 ) -> None:
-    """List sagas, the newest first."""
-    from saga_app.commands.printing import say_sagas
+    """List sagas, newest first."""
+    from saga_app.commands.printing import print_sagas
 
     async def command(console: "Console") -> None:
         wanted = {"state": state, "department": department, "q": search, "sort": sort}
         query = wanted | {"overdue": "true" if overdue else None}
-        say_sagas(await console_session.pages(console, "/api/sagas", limit, query), as_json)
+        print_sagas(await console_session.fetch_items(console, "/api/sagas", limit, query), as_json)
 
-    console_session.talk(console_session.settings(), url, command)
+    console_session.run_with_console(console_session.settings(), url, command)
 
 
 @click.command()
@@ -70,26 +70,26 @@ def list_(
 @console_session.as_json
 @click.pass_obj
 def show(url: str | None, id: str, as_json: bool) -> None:
-    """Show one saga: its state, its facts, and what happened."""
-    from saga_app.commands.printing import say_saga
+    """Show one saga: its state, its facts and its history."""
+    from saga_app.commands.printing import print_saga
 
     async def command(console: "Console") -> None:
-        say_saga(await console.get(f"/api/sagas/{console_session.quoted(id)}"), as_json)
+        print_saga(await console.get(f"/api/sagas/{console_session.path_segment(id)}"), as_json)
 
-    console_session.talk(console_session.settings(), url, command)
+    console_session.run_with_console(console_session.settings(), url, command)
 
 
 @click.command()
 @click.argument("id", required=False)
-@click.option("--follow", "-f", is_flag=True, help="Go on with what comes.")
-@click.option("--since", type=Since(), help="Only what happened in the last 90s, 10m, 2h, 1d.")
+@click.option("--follow", "-f", is_flag=True, help="Continue with new entries as they arrive.")
+@click.option("--since", type=Since(), help="Only entries of the last 90s, 10m, 2h, 1d.")
 @console_session.as_json
 @click.pass_obj
 def trace(url: str | None, id: str | None, follow: bool, since: float | None, as_json: bool) -> None:
-    """Show the way of a saga through Kafka, step by step; without an ID everything, as it comes."""
+    """Show the records of a saga in Kafka, step by step. Without an ID, follow all sagas."""
     from saga_app.commands.trace import trace
 
     async def command(console: "Console") -> None:
-        await trace(console, console_session.quoted(id) if id else None, follow, since, as_json)
+        await trace(console, console_session.path_segment(id) if id else None, follow, since, as_json)
 
-    console_session.talk(console_session.settings(), url, command)
+    console_session.run_with_console(console_session.settings(), url, command)

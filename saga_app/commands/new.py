@@ -13,40 +13,40 @@ if TYPE_CHECKING:
 
 
 class Key(click.ParamType):
-    """An Idempotency-Key, with room for the number of a portion."""
+    """An Idempotency-Key, short enough to append the number of a batch."""
 
     name = "KEY"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The key; a usage error if no request could carry it."""
+        """The key; a usage error if it is not valid in an HTTP header."""
         key = str(value)
         if not (1 <= len(key) <= 200 and key.isascii() and key.isprintable() and key == key.strip()):
-            self.fail("1 to 200 characters of printable ASCII", param, ctx)
+            self.fail("must be 1 to 200 characters of printable ASCII", param, ctx)
         return key
 
 
 @click.command()
-@click.option("--name", help="What is not given is made up.")
-@click.option("--email")
-@click.option("--department")
+@click.option("--name", help="The user's name. Data that are not given are generated.")
+@click.option("--email", help="The user's e-mail address.")
+@click.option("--department", help="The user's department.")
 @click.option("--id", "user_id", help="The user's id (default: a new one).")
 @click.option(
     "--again",
     is_flag=True,
-    help="Begin again after a rollback: start the next saga of the user with this --id, such as ada~2. What is not "
-    "given is taken from the saga that was rolled back.",
+    help="Onboard a user again after a rollback: start the next saga of the user with this --id, such as ada~2. Data "
+    "that are not given are copied from the saga that was rolled back.",
 )
-@click.option("--count", type=click.IntRange(1, 1_000_000), help="Onboard so many made-up users.")
-@click.option("--csv", "csv_file", type=click.File("rb"), help="A file with a header line, or - for standard input.")
+@click.option("--count", type=click.IntRange(1, 1_000_000), help="Onboard this many generated users.")
 @click.option(
-    "--encoding", metavar="NAME", help="The encoding of the CSV file, such as windows-1250, if it is not UTF-8."
+    "--csv", "csv_file", type=click.File("rb"), help="CSV file of users with a header line; - for standard input."
 )
+@click.option("--encoding", metavar="NAME", help="Encoding of the CSV file, such as windows-1250 (default: detected).")
 @click.option(
     "--idempotency-key",
     "key",
     type=Key(),
-    help="The same key and the same users are one request, however often it is sent (default: from the content of the "
-    "CSV file, else a new one). It is only needed to repeat a request, or to onboard the users of a file once more.",
+    help="Requests with the same key and the same users are processed once (default: derived from the content of the "
+    "CSV file, otherwise a new key). Set it to repeat a request, or to onboard the users of a file once more.",
 )
 @console_session.as_json
 @click.pass_obj
@@ -63,18 +63,18 @@ def new(
     key: str | None,
     as_json: bool,
 ) -> None:
-    """Onboard a new user, or many."""
+    """Onboard one new user, or many."""
     from saga_app.commands import onboard
-    from saga_app.commands.printing import say_accepted
+    from saga_app.commands.printing import print_accepted
 
     one = {"name": name, "email": email, "department": department, "id": user_id}
     given = {field: value for field, value in one.items() if value is not None}
     if sum((bool(given), count is not None, csv_file is not None)) > 1:
-        raise click.UsageError("give a user's own data, or --count, or --csv: only one of them")
+        raise click.UsageError("use only one of: the data of a user, --count, --csv")
     if again and user_id is None:
-        raise click.UsageError("--again needs the --id of the saga that was rolled back")
+        raise click.UsageError("--again requires the --id of the saga that was rolled back")
     if encoding is not None and csv_file is None:
-        raise click.UsageError("--encoding is that of a file: give --csv, too")
+        raise click.UsageError("--encoding requires --csv")
     settings = console_session.settings()
 
     async def command(console: "Console") -> None:
@@ -87,47 +87,47 @@ def new(
             answer = await _post_again(console, given, key or _new_key())
         else:
             answer = await _post_one(console, departments(settings), given, key or _new_key())
-        say_accepted(answer, as_json)
+        print_accepted(answer, as_json)
 
-    console_session.talk(settings, url, command)
+    console_session.run_with_console(settings, url, command)
 
 
 def departments(settings: "Settings") -> list[str]:
-    """Those that the policy knows."""
+    """The departments of the policy."""
     from saga_app.service import policy
 
     return list(policy.load(settings.policy))
 
 
 async def post_many(console: "Console", departments: list[str], count: int, key: str | None = None) -> dict[str, Any]:
-    """So many users made up from the key; how many were accepted, and their ids."""
+    """Onboard `count` users generated from the key; returns accepted (a count), ids and existing."""
     from saga_app.commands import onboard
-    from saga_app.local.sample_users import person
+    from saga_app.local.sample_users import sample_user
 
     key = key or _new_key()
     dice = random.Random(key)
-    return await onboard.send_list(console, [person(departments, dice) for _ in range(count)], key)
+    return await onboard.send_list(console, [sample_user(departments, dice) for _ in range(count)], key)
 
 
 async def _post_one(console: "Console", departments: list[str], given: dict[str, str], key: str) -> dict[str, Any]:
-    """A user of whom what is not given is made up from the key, so that a repeated request is the same one."""
+    """Onboard one user. Missing data are generated from the key, so that a repeated request has the same body."""
     import orjson
 
     from saga_app.commands import onboard
     from saga_app.local import sample_users
 
-    derived = {"email": sample_users.address(given["name"])} if "name" in given else {}
-    user = sample_users.person(departments, random.Random(key)) | derived | given
+    derived = {"email": sample_users.email_for(given["name"])} if "name" in given else {}
+    user = sample_users.sample_user(departments, random.Random(key)) | derived | given
     return await onboard.send(console, orjson.dumps(user), "application/json", key)
 
 
 async def _post_again(console: "Console", given: dict[str, str], key: str) -> dict[str, Any]:
-    """The next saga of a user whose last one was rolled back."""
+    """Start the next saga of a user whose last saga was rolled back."""
     import orjson
 
     from saga_app.commands import onboard
 
-    earlier = await console.get(f"/api/sagas/{console_session.quoted(given['id'])}")
+    earlier = await console.get(f"/api/sagas/{console_session.path_segment(given['id'])}")
     body = {**earlier["user"], **given, "again": True}
     return await onboard.send(console, orjson.dumps(body), "application/json", key)
 

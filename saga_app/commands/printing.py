@@ -1,4 +1,4 @@
-"""What the command line shows of sagas, dead letters and settings: tables for people, JSON for programs."""
+"""Prints sagas, dead letters and settings: as tables, or as JSON with `--json`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -7,7 +7,7 @@ from typing import Any
 from rich.text import Text
 
 from saga_app.active_plan import PLAN
-from saga_app.commands.table import harmless, output, print_table
+from saga_app.commands.table import escaped_cell, output, print_table
 from saga_app.settings import Described
 from saga_app.terminal import echo, echo_json
 
@@ -25,50 +25,52 @@ COLOURS = {
 Row = Mapping[str, Any]
 
 
-def say_json(value: Any) -> None:
-    """For programs."""
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
     echo_json(value)
 
 
-def say_accepted(answer: Row, as_json: bool) -> None:
-    """Which users are on their way, and which exist already because the request was sent before."""
+def print_accepted(answer: Row, as_json: bool) -> None:
+    """Print the response to new users: how many sagas were started, and how many users already existed."""
     if as_json:
-        return say_json(answer)
+        return print_json(answer)
     existing = answer.get("existing", 0)
     if "id" in answer:
-        how = "exists already" if existing else "is on the way"
-        return echo(f"{answer['id']} {how}: saga show {answer['id']}")
+        how = "already exists" if existing else "accepted"
+        return echo(f"{answer['id']} {how}; see: saga show {answer['id']}")
     encoding = answer.get("encoding", "utf-8")
     read_as = "" if encoding == "utf-8" else f" (read as {encoding})"
     if existing:
-        return echo(f"{existing:,} exist already, {answer['accepted'] - existing:,} new{read_as}: saga list")
-    return echo(f"{answer['accepted']} users are on the way{read_as}: saga list")
+        return echo(
+            f"{answer['accepted'] - existing:,} users accepted, {existing:,} already exist{read_as}; see: saga list"
+        )
+    return echo(f"{answer['accepted']} users accepted{read_as}; see: saga list")
 
 
-def say_sagas(page: Row, as_json: bool) -> None:
-    """A list of sagas."""
+def print_sagas(page: Row, as_json: bool) -> None:
+    """Print a page of sagas as a table."""
     if as_json:
-        return say_json(page)
+        return print_json(page)
     rows = (
         (row["id"], row["user"]["name"], row["user"]["department"], _state(row), row["step"], _seconds(row), row["why"])
         for row in page["items"]
     )
     columns = ("id", "name", "department", "state", "step", "took", "why")
     print_table(columns, rows, whole=("id", "state"), optional=("took", "step", "department", "why"))
-    _count(page)
+    _print_count(page)
 
 
-def say_saga(row: Row, as_json: bool) -> None:
-    """One saga with its history."""
+def print_saga(row: Row, as_json: bool) -> None:
+    """Print one saga with its history."""
     if as_json:
-        return say_json(row)
+        return print_json(row)
     user = row["user"]
     facts = {
         "id": row["id"],
         "user": f"{user['name']} <{user['email']}>, {user['department']}",
         "state": _state(row),
         "why": row["why"],
-        **{_label(name): _short(value, ", ") for name, value in row.get("facts", {}).items()},
+        **{_fact_label(name): _as_text(value, ", ") for name, value in row.get("facts", {}).items()},
         "started": row["started_at"],
         "ended": row.get("ended_at"),
         "took": _seconds(row),
@@ -82,7 +84,7 @@ def say_saga(row: Row, as_json: bool) -> None:
             str(h["attempts"]),
             h["started_at"],
             h["ended_at"],
-            _word(h["outcome"]),
+            _coloured(h["outcome"]),
             h.get("reason"),
         )
         for h in row["history"]
@@ -91,55 +93,57 @@ def say_saga(row: Row, as_json: bool) -> None:
     print_table(columns, steps, whole=("step", "outcome"), optional=("service", "attempts", "started"))
 
 
-def say_entry(entry: Row, id: str, as_json: bool) -> None:
-    """One line of a trace."""
+def print_entry(entry: Row, id: str, as_json: bool) -> None:
+    """Print a trace entry in one line."""
     if as_json:
-        return say_json({"id": id, **entry})
+        return print_json({"id": id, **entry})
     where = f"{entry['topic']}/{entry['partition']}@{entry['offset']}"
-    what = " ".join(f"{key}={_short(value)}" for key, value in _found(entry))
+    what = " ".join(f"{key}={_as_text(value)}" for key, value in _entry_fields(entry))
     attempt = f" (attempt {entry['attempt']})" if (entry.get("attempt") or 1) > 1 else ""
     line = Text.assemble(
         (time_of_day(str(entry["at"]), today=datetime.now(UTC).date()), "dim"),
         f"  {id:<22.22} {entry.get('step') or '':<12}",
-        _word(f"{entry['kind']:<12}"),
+        _coloured(f"{entry['kind']:<12}"),
         f" {what}{attempt}",
         (f"  {where}", "dim"),
     )
-    output().print(harmless(line), soft_wrap=True)
+    output().print(escaped_cell(line), soft_wrap=True)
 
 
 def time_of_day(at: str, today: date) -> str:
-    """An ISO time in UTC as one line of a trace shows it: with its Z, and with the date unless that is today's."""
+    """An ISO time in UTC for a trace entry: with its Z, and with the date unless that is `today`."""
     day, _, time = at.partition("T")
     return time if day == today.isoformat() else at
 
 
-def say_errors(page: Row, as_json: bool) -> None:
-    """Dead letters, or groups of them."""
+def print_errors(page: Row, as_json: bool) -> None:
+    """Print a page of dead letters, or of groups of them."""
     if as_json:
-        return say_json(page)
+        return print_json(page)
     items: Sequence[Row] = page["items"]
     wanted = ("name", "id", "service", "step", "error", "reason", "attempts", "at")
     if items and "count" in items[0]:
         wanted = ("service", "step", "error", "count", "first_at", "last_at", "reason", "example")
     columns = [name for name in wanted if any(name in item for item in items)]
-    rows = ([_short(item.get(name, "")) for name in columns] for item in items)
+    rows = ([_as_text(item.get(name, "")) for name in columns] for item in items)
     print_table(
         columns, rows, whole=("name", "id", "example"), optional=("attempts", "at", "first_at", "step", "service")
     )
-    _count({**page, "total": len(items)} if "count" in columns else page)  # the total of groups is that of letters
+    _print_count(
+        {**page, "total": len(items)} if "count" in columns else page
+    )  # in a list of groups, the total counts dead letters
 
 
-def say_letter(letter: Row, as_json: bool) -> None:
-    """One dead letter: what happened, and what stands in it."""
+def print_letter(letter: Row, as_json: bool) -> None:
+    """Print one dead letter: the error and the original record."""
     if as_json:
-        return say_json(letter)
+        return print_json(letter)
     names = ("name", "id", "service", "step", "error", "reason", "attempts", "at", "open", "key")
     facts = {name: letter[name] for name in names if letter[name] is not None}
     if letter.get("original_bytes") is not None:
-        facts["stored cut"] = f"{letter['kept_bytes']:,} of {letter['original_bytes']:,} bytes"
+        facts["truncated to"] = f"{letter['kept_bytes']:,} of {letter['original_bytes']:,} bytes"
     facts |= {f"header {name}": value for name, value in letter["headers"].items()}
-    print_table((), [(Text(name, "bold"), _short(value)) for name, value in facts.items()])
+    print_table((), [(Text(name, "bold"), _as_text(value)) for name, value in facts.items()])
     if letter["value"] is not None:
         echo(letter["value"])
     else:
@@ -147,50 +151,50 @@ def say_letter(letter: Row, as_json: bool) -> None:
     return None
 
 
-def say_ordered(verb: str, answer: Row, as_json: bool) -> None:
-    """How many an operator's order concerns, or has concerned; and what was left out, on stderr."""
+def print_action_result(verb: str, answer: Row, as_json: bool) -> None:
+    """Print how many dead letters or sagas an action affects or has affected; what was left out goes to stderr."""
     if as_json:
-        return say_json(answer)
-    done = {"redrive": "redriven", "rollback": "on the way back"}[verb]
+        return print_json(answer)
+    done = {"redrive": "redriven", "rollback": "rolling back"}[verb]
     echo(str(answer["count"]) if answer["dry_run"] else f"{answer['count']} {done}")
     for reason, count in answer.get("left_out", {}).items():
         echo(f"{count} left out: {reason}", err=True)
     return None
 
 
-def say_settings(settings: Iterable[Described], as_json: bool) -> None:
-    """Every setting."""
+def print_settings(settings: Iterable[Described], as_json: bool) -> None:
+    """Print all settings."""
     if as_json:
-        return say_json([each._asdict() for each in settings])
+        return print_json([each._asdict() for each in settings])
     rows = ((each.variable, each.value, each.default, f"{each.meaning} [{each.allowed}]") for each in settings)
     print_table(("variable", "value", "default", "meaning"), rows, whole=("variable",), optional=("default",))
 
 
-def _label(fact: str) -> str:
-    """What people call a fact; of another plan than ours its name is all that is known."""
+def _fact_label(fact: str) -> str:
+    """The label of a fact; for a fact of another plan, its name."""
     known = {each.name: each.label for each in PLAN.facts}
     return known.get(fact) or fact.replace("_", " ")
 
 
-def _count(page: Row) -> None:
+def _print_count(page: Row) -> None:
     shown, total = len(page["items"]), page["total"]
     if shown < total:
-        echo(f"{shown} of {total}: more with --limit", err=True)
+        echo(f"{shown} of {total}: use --limit to show more", err=True)
     elif not shown:
         echo("none", err=True)
 
 
 def _state(row: Row) -> Text:
     overdue = Text(" (overdue)", "yellow") if row.get("overdue") else Text("")
-    return _word(row["state"]) + overdue
+    return _coloured(row["state"]) + overdue
 
 
-def _word(word: str) -> Text:
+def _coloured(word: str) -> Text:
     return Text(word, COLOURS.get(word.strip(), "red"))
 
 
-def _found(entry: Row) -> Iterable[tuple[str, Any]]:
-    """What is worth a place in the line: what the step found out, why, and when next; its times are in the JSON."""
+def _entry_fields(entry: Row) -> Iterable[tuple[str, Any]]:
+    """The data of a trace entry that are printed: facts, reason and next attempt, without the times of the step."""
     data = dict(entry.get("data") or {})
     facts = data.pop("facts", None) or {}
     for name in ("started_at", "received_at"):
@@ -202,5 +206,5 @@ def _seconds(row: Row) -> str:
     return f"{row['duration']:.2f} s" if row.get("duration") is not None else ""
 
 
-def _short(value: Any, between: str = ",") -> str:
+def _as_text(value: Any, between: str = ",") -> str:
     return between.join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)

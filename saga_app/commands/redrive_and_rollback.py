@@ -1,4 +1,4 @@
-"""`saga redrive` and `saga rollback`: what somebody wants done with dead letters and sagas."""
+"""`saga redrive` and `saga rollback`: operator actions on dead letters and sagas."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,18 +8,18 @@ import click
 from saga_app.commands import console_session
 
 
-def _intervention(command: Callable[..., None]) -> Callable[..., None]:
-    """What the two have in common."""
+def _action_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the arguments and options that both commands have."""
     options = (
         click.argument("ids", metavar="ID…", nargs=-1),
-        click.option("--all", "everything", is_flag=True, help="All dead letters that wait for somebody."),
-        click.option("--service", help="Those of this service."),
-        click.option("--step", help="Those of this step."),
-        click.option("--error", help="Those with this class of error."),
-        click.option("--rate", type=click.FloatRange(0, min_open=True), help="At most so many a second."),
-        click.option("--dry-run", is_flag=True, help="Only count."),
-        click.option("--by", help="Who does it, for the timeline (default: your login name)."),
-        click.option("--yes", "-y", is_flag=True, help="Do not ask."),
+        click.option("--all", "everything", is_flag=True, help="All open dead letters."),
+        click.option("--service", help="Open dead letters of this service."),
+        click.option("--step", help="Open dead letters of this step."),
+        click.option("--error", help="Open dead letters with this error class."),
+        click.option("--rate", type=click.FloatRange(0, min_open=True), help="Maximum number per second."),
+        click.option("--dry-run", is_flag=True, help="Print the count and change nothing."),
+        click.option("--by", help="Your name, recorded in the timeline (default: your login name)."),
+        click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation."),
         console_session.as_json,
         click.pass_obj,
     )
@@ -29,26 +29,26 @@ def _intervention(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@_intervention
+@_action_options
 def redrive(url: str | None, **given: Any) -> None:
-    """Try dead letters again. An ID is that of a saga, or the name of a dead letter such as 'authorize[3]@42'.
+    """Retry dead letters. An ID is that of a parked saga, or the name of a dead letter such as 'authorize[3]@42'.
 
-    Doing it twice does nothing twice.
+    Repeating the command is safe: a dead letter is redriven once.
     """
-    _intervene(url, "redrive", **given)
+    _send_action(url, "redrive", **given)
 
 
 @click.command()
-@_intervention
+@_action_options
 def rollback(url: str | None, **given: Any) -> None:
-    """Undo what sagas have done. An ID is that of any saga that has not ended, or the name of a dead letter.
+    """Compensate the completed steps of sagas. An ID is that of an unfinished saga, or the name of a dead letter.
 
-    The filters and --all mean the sagas of dead letters.
+    The filters and --all select the sagas of open dead letters.
     """
-    _intervene(url, "rollback", **given)
+    _send_action(url, "rollback", **given)
 
 
-def _intervene(
+def _send_action(
     url: str | None,
     verb: str,
     *,
@@ -61,21 +61,23 @@ def _intervene(
     as_json: bool,
     **filters: str | None,
 ) -> None:
-    from saga_app.commands.operator_batches import Order, carry_out, check
+    from saga_app.commands.operator_batches import ActionRequest, carry_out, check
 
     filter = {name: value for name, value in filters.items() if value is not None}
     if not (ids or filter or everything):
-        raise click.UsageError("say which: IDs, or a filter such as --service, or --all")
+        raise click.UsageError("select dead letters: IDs, a filter such as --service, or --all")
     if everything and (ids or filter):
-        raise click.UsageError("--all is all of them: give no IDs and no filter with it")
-    order = check(Order(verb, ids, filter, by or _login(), rate, dry_run, yes))
-    console_session.talk(console_session.settings(), url, lambda console: carry_out(console, order, as_json))
+        raise click.UsageError("--all cannot be combined with IDs or filters")
+    request = check(ActionRequest(verb, ids, filter, by or _login_name(), rate, dry_run, yes))
+    console_session.run_with_console(
+        console_session.settings(), url, lambda console: carry_out(console, request, as_json)
+    )
 
 
-def _login() -> str:
+def _login_name() -> str:
     from getpass import getuser
 
     try:
         return getuser()[:64]
-    except (OSError, KeyError):  # a container may run us under a number without a name
+    except (OSError, KeyError):  # in a container, the user id may have no name
         return "somebody"

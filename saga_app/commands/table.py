@@ -1,4 +1,4 @@
-"""Tables for people: on a terminal of any width nothing is cut, and in a pipe every record is one line."""
+"""Text tables. On a terminal, cells are folded and never cut; in a pipe, each row is one line."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,20 +10,20 @@ from rich.text import Text
 
 from saga_app.terminal import echo, visible
 
-#: A column that may be folded is at least so wide (characters), and two columns are so far apart.
-FOLDED, GAP = 12, 2
+#: Minimum width of a column that may be folded, and space between columns (characters).
+MIN_FOLDED_WIDTH, COLUMN_GAP = 12, 2
 
-#: What a pipe can hold in one line.
+#: Maximum line length in a pipe (characters).
 PIPE_WIDTH = 10_000
 
 
 def output() -> Console:
-    """Standard output, which takes text as it is: no markup in it has a meaning."""
+    """Standard output without interpretation of rich markup."""
     return Console(highlight=False, markup=False, emoji=False)
 
 
-def harmless(cell: Any) -> Text:
-    """A cell in which nothing controls the terminal."""
+def escaped_cell(cell: Any) -> Text:
+    """A cell with control characters escaped."""
     text = cell if isinstance(cell, Text) else Text(str(cell or ""))
     shown = visible(text.plain)
     return text if shown == text.plain else Text(shown, text.style)
@@ -36,15 +36,16 @@ def print_table(
     optional: Sequence[str] = (),
     console: Console | None = None,
 ) -> None:
-    """Print rows under their columns; without names of columns there is no header.
+    """Print rows as a table; without column names there is no header.
 
-    whole: columns that are never broken, such as ids. optional: columns that are left out, the first one first, where
-    the terminal is too narrow; stderr says so. If that is not enough, each row becomes a block of lines.
+    `whole`: columns that are never folded, such as ids. `optional`: columns that are omitted one by one, in this order,
+    if the terminal is too narrow; a note on stderr names them. If that is not enough, each row is printed as a block
+    of lines.
     """
     console = console or output()
-    cells = [[harmless(cell) for cell in row] for row in rows]
+    cells = [[escaped_cell(cell) for cell in row] for row in rows]
     width = console.width if console.is_terminal else PIPE_WIDTH
-    shown = _fitting(columns, cells, width, whole, optional)
+    shown = _columns_that_fit(columns, cells, width, whole, optional)
     if shown is None:
         return _print_blocks(columns, cells, console)
     if left_out := [name for name in columns if name not in shown]:
@@ -62,17 +63,17 @@ def print_table(
     return console.print(table)
 
 
-def _fitting(
+def _columns_that_fit(
     columns: Sequence[str], cells: list[list[Text]], width: int, whole: Sequence[str], optional: Sequence[str]
 ) -> list[str] | None:
-    """The columns that there is room for, or None if the necessary ones alone are too wide."""
+    """The columns that fit into the width; None if even the required ones do not."""
     least = {}
     for place, name in enumerate(columns):
         natural = max([cell_len(name), *(cell_len(row[place].plain) for row in cells)])
-        least[name] = natural if name in whole else min(natural, FOLDED)
+        least[name] = natural if name in whole else min(natural, MIN_FOLDED_WIDTH)
     for count in range(len(optional) + 1):
         shown = [name for name in columns if name not in optional[:count]]
-        if sum(least[name] + GAP for name in shown) - GAP <= width:
+        if sum(least[name] + COLUMN_GAP for name in shown) - COLUMN_GAP <= width:
             return shown
     return None
 

@@ -1,4 +1,4 @@
-"""`saga topics`: giving the topics more partitions."""
+"""`saga topics`: add partitions."""
 
 import os
 import sys
@@ -11,19 +11,21 @@ from saga_app.terminal import echo
 
 @click.group()
 def topics() -> None:
-    """Change the topics in Kafka."""
+    """Manage the topics in Kafka."""
 
 
 @topics.command()
-@click.option("--partitions", type=click.IntRange(2, 1000), required=True, help="How many every topic has afterwards.")
-@click.option("--broker", metavar="kafka://HOST:PORT", help="The Kafka to change (default: SAGA_BROKER).")
+@click.option(
+    "--partitions", type=click.IntRange(2, 1000), required=True, help="New number of partitions of every topic."
+)
+@click.option("--broker", metavar="kafka://HOST:PORT", help="Kafka bootstrap servers (default: SAGA_BROKER).")
 @console_session.as_json
 def grow(partitions: int, broker: str | None, as_json: bool) -> None:
-    """Give all topics the same, larger number of partitions, and move the rows of ended sagas to their new ones.
+    """Increase the number of partitions of all topics, and move the rows of ended sagas to their new partitions.
 
-    Stop all services first. It is refused while a saga is open or a record has not been handled.
+    Stop all services first. The command fails if there are unfinished sagas or unprocessed records.
     """
-    from saga_app.commands.printing import say_json
+    from saga_app.commands.printing import print_json
     from saga_app.service.app import bootstrap_of
     from saga_app.service.kafka.growth import CannotGrow
     from saga_app.service.kafka.growth import grow as grow_topics
@@ -36,7 +38,7 @@ def grow(partitions: int, broker: str | None, as_json: bool) -> None:
         echo(str(error), err=True)
         sys.exit(1)
     if as_json:
-        say_json({"partitions": partitions, "rows_moved": moved})
+        print_json({"partitions": partitions, "rows_moved": moved})
     else:
-        echo(f"all topics have {partitions} partitions, {moved} rows were moved")
+        echo(f"all topics have {partitions} partitions; {moved} rows were moved")
         echo(f"start the services with SAGA_PARTITIONS={partitions}")

@@ -1,4 +1,4 @@
-"""`saga up`: all services on this machine."""
+"""`saga up`: run all services on this machine."""
 
 import os
 import sys
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--broker", metavar="kafka://HOST:PORT", help="Use this Kafka instead of the embedded broker.")
-@click.option("--users", type=click.IntRange(1, 100_000), help="Onboard so many users once it is ready.")
-@click.option("--workers", type=click.IntRange(1, 8), default=1, help="Workers of each service (the console: one).")
+@click.option(
+    "--users", type=click.IntRange(1, 100_000), help="Onboard this many generated users when all services are ready."
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 8), default=1, help="Workers of each service; the console always has one."
+)
 def up(broker: str | None, users: int | None, workers: int) -> None:
-    """Start the four services, on the embedded broker unless a Kafka is named (--broker or SAGA_BROKER)."""
+    """Run all services, on the embedded broker unless --broker or SAGA_BROKER is given."""
     from saga_app.local.up import up
 
     if broker:
@@ -26,13 +30,15 @@ def up(broker: str | None, users: int | None, workers: int) -> None:
     os.environ.pop("SAGA_EMBEDDED", None)
     settings = console_session.settings()
     if workers > settings.partitions:
-        raise click.UsageError(f"--workers {workers}: there are {settings.partitions} partitions (SAGA_PARTITIONS)")
+        raise click.UsageError(
+            f"--workers {workers} exceeds the number of partitions, {settings.partitions} (SAGA_PARTITIONS)"
+        )
     embedded = not os.environ.get("SAGA_BROKER")
     sys.exit(up(settings, embedded=embedded, workers=workers, users=_onboarding(settings, users) if users else None))
 
 
 def _onboarding(settings: "Settings", users: int) -> Callable[[str], Awaitable[str]]:
-    """What `--users` does when it is ready."""
+    """The function that onboards users when the services are ready; it returns a status line."""
     from saga_app.commands.client import Refused
 
     async def onboard(url: str) -> str:

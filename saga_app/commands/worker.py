@@ -1,4 +1,4 @@
-"""`saga worker SERVICE`: one worker of a service, in this process."""
+"""`saga worker SERVICE`: run one worker of a service."""
 
 import os
 import sys
@@ -9,9 +9,9 @@ import click
 @click.command()
 @click.argument("service")
 def worker(service: str) -> None:
-    """Run one worker of SERVICE: any service of the plan (SAGA_PLAN), or the console.
+    """Run one worker of SERVICE: a service of the plan (SAGA_PLAN), or the console.
 
-    The environment has its settings. It waits for its broker, and creates the topics that are missing.
+    Settings are environment variables. The worker waits for the broker and creates missing topics.
     """
     from saga_app.active_plan import PLAN, SERVICES
     from saga_app.saga.plan import CONSOLE
@@ -20,10 +20,10 @@ def worker(service: str) -> None:
     if service not in known:
         raise click.BadParameter(f"the plan {PLAN.name} has no service {service}; it has {', '.join(known)}")
     sys.stdout.flush()
-    # In place of this process: signals and the exit code are the worker's.
+    # exec: signals reach the worker directly, and its exit code is that of this process
     os.execv(sys.executable, command(service))
 
 
 def command(service: str) -> list[str]:
-    """The command line of a worker."""
+    """The command line of a Faust worker of this service."""
     return [sys.executable, "-m", "faust", "-L", "uvloop", "-A", f"agents:{service}", "worker"]

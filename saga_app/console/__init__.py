@@ -1,1 +1,1 @@
-"""How it is seen: a group-less reader of all topics, an index made from it, and the page, the API and the stream."""
+"""The console: a reader of all topics without a consumer group, an index, the page, the API and the event stream."""

@@ -1,4 +1,4 @@
-"""The console put together: reader, index, hub and API as one service of a Faust app."""
+"""Assembles the console, reader, index, event stream and API, as one service of a Faust app."""
 
 import asyncio
 from collections.abc import Callable
@@ -35,7 +35,7 @@ from saga_app.web.start_saga import Starter
 
 
 def now() -> str:
-    """The time, ISO 8601 UTC with milliseconds."""
+    """The current time, ISO 8601 UTC with milliseconds."""
     return iso(time())
 
 
@@ -47,9 +47,9 @@ def _temporary_folder() -> TemporaryDirectory[str]:
 
 
 class Console(Service):
-    """Everything but the web server, which it adds its routes to.
+    """The console without its web server.
 
-    `index` is a URL. By default that of the settings; with the embedded broker, which keeps nothing, a temporary file.
+    `index`: URL of the index database; by default that of the settings, or a temporary file with the embedded broker.
     """
 
     def __init__(self, settings: Settings, index: str | None = None, **kwargs: Any) -> None:
@@ -64,7 +64,7 @@ class Console(Service):
         source = partial(Source, bootstrap, settings.partitions, settings.embedded)
         self.reader = Reader(self.index, source, self._publish, self._tick, self._died, settings.embedded)
         urls = {service: local_url(settings.bind, settings.port(service)) for service in SERVICES}
-        self.services = Services(bootstrap, settings.partitions, settings.embedded, urls, self._kafka_seen)
+        self.services = Services(bootstrap, settings.partitions, settings.embedded, urls, self._on_poll)
         self.lookup = Lookup(bootstrap)
         self.trace = Trace(self.lookup, settings.partitions, settings.embedded)
         self.sender = Sender(bootstrap, timeout_s=8.0, partitions=settings.partitions)
@@ -85,10 +85,10 @@ class Console(Service):
             now=now,
         )
         self.departments = list(policy.load(settings.policy))
-        self._ours: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add_routes(self, app: web.Application) -> None:
-        """The API, its contracts and the page."""
+        """Add the API, its contracts and the page to the web server."""
         calls = api.Api(
             starter=self.starter,
             queries=self.queries,
@@ -104,13 +104,13 @@ class Console(Service):
         page_files.add_routes(app, page_files.load())
 
     async def on_start(self) -> None:
-        """Begin to read."""
-        self._ours = asyncio.get_running_loop()
+        """Start the reader and the polling of the services."""
+        self._loop = asyncio.get_running_loop()
         self.reader.start()
         self.add_future(self.services.run())
 
     async def on_stop(self) -> None:
-        """Let the clients go, then end the reader."""
+        """Disconnect the clients, then stop the reader."""
         self.hub.stop()
         await self.reader.stop()
         await self.lookup.close()
@@ -124,14 +124,14 @@ class Console(Service):
         return self.reader.not_ready
 
     def broker_away(self) -> str | None:
-        """That what is shown may be old, or None."""
-        return None if self.services.broker_up else "the broker has not answered"
+        """Why the data may be out of date, or None."""
+        return None if self.services.broker_up else "the broker does not respond"
 
     def stats(self) -> dict[str, Any]:
-        """The figures of this second."""
-        return self.hub.stats or self._with_ours(self.reader.figures())
+        """The current statistics, as `GET /api/stats` returns them."""
+        return self.hub.stats or self._with_console_state(self.reader.figures())
 
-    def _with_ours(self, figures: dict[str, Any]) -> dict[str, Any]:
+    def _with_console_state(self, figures: dict[str, Any]) -> dict[str, Any]:
         capacity = self.reader.capacity
         return figures | {
             "services": self.services.shown,
@@ -147,40 +147,40 @@ class Console(Service):
         }
 
     def _publish(self, epoch: str, last: int, events: list[Event]) -> None:
-        self._in_our_loop(self.hub.publish, epoch, last, events)
+        self._call_in_loop(self.hub.publish, epoch, last, events)
 
     def _tick(self, figures: dict[str, Any]) -> None:
-        self._in_our_loop(self._show, figures)
+        self._call_in_loop(self._show, figures)
 
     def _show(self, figures: dict[str, Any]) -> None:
-        shown = self._with_ours(figures)
+        shown = self._with_console_state(figures)
         self.hub.tick(shown)
         gauges.show(shown, self.hub.clients, self.reader.records)
 
     def _died(self, error: BaseException) -> None:
-        """A console that does not read is of no use: end, and be started again."""
-        self._in_our_loop(lambda: asyncio.ensure_future(self.crash(error)))
+        """Crash the service, because a console without a reader is useless; the supervisor restarts it."""
+        self._call_in_loop(lambda: asyncio.ensure_future(self.crash(error)))
 
-    def _in_our_loop(self, call: Callable[..., Any], *args: Any) -> None:
-        if self._ours is not None and not self._ours.is_closed():
-            self._ours.call_soon_threadsafe(call, *args)
+    def _call_in_loop(self, call: Callable[..., Any], *args: Any) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call, *args)
 
-    def _kafka_seen(self, cluster: str, changed: Waiting | Stale | None) -> bool:
+    def _on_poll(self, cluster: str, changed: Waiting | Stale | None) -> bool:
         if not self.reader.broker_up:
             return False
         if cluster and self.index.cluster and cluster != self.index.cluster:
-            changed = Stale("there is another Kafka at the broker's address")
+            changed = Stale("a different Kafka cluster is at the address of the broker")
         if changed is not None:
             self.reader.interrupt(changed)
         return True
 
     def _room(self, count: int) -> str | None:
-        """The embedded broker drops silently what does not fit: refuse before."""
+        """Why the embedded broker cannot take `count` more sagas, or None. When full, it drops records silently."""
         capacity = self.reader.capacity
         if capacity is None:
             return None
         if reason := self.not_ready():
-            return f"it is not known yet how full the embedded broker is: {reason}"
+            return f"the fill level of the embedded broker is not known yet: {reason}"
         unread = sum(1 for id in self.starter.accepted if not self.reader.fold.knows(id))
-        coming = count + unread + len(self.starter.under_way) + len(self.reader.fold.open)
+        coming = count + unread + len(self.starter.pending) + len(self.reader.fold.open)
         return refusal(capacity, coming, self.settings.partitions)

@@ -1,4 +1,4 @@
-"""What the console shows to Prometheus; set once a second from the same figures as the page's."""
+"""Prometheus gauges of the console, set once a second from the statistics of `/api/stats`."""
 
 import math
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 from prometheus_client import Gauge
 
 SAGAS = Gauge("saga_sagas", "Sagas by state", ["state"])
-RATE = Gauge("saga_ended_per_second", "Sagas that ended, a second, over the last 10 s")
-OVERDUE = Gauge("saga_overdue", "Sagas under way that are overdue")
-ERRORS = Gauge("saga_dead_letters_open", "Dead letters that wait for somebody")
-WAITING = Gauge("saga_step_waiting", "Sagas that wait for a step", ["step"])
-LAG = Gauge("saga_service_lag", "Records that a service has not dealt with", ["service"])
-WORKERS = Gauge("saga_service_workers", "Workers of a service", ["service"])
-DELAY = Gauge("saga_console_delay_seconds", "From the broker's log to the console", ["percentile"])
-CLIENTS = Gauge("saga_console_stream_clients", "Clients that listen to the stream")
-RECORDS = Gauge("saga_console_records", "Records read since the start")
-FILL = Gauge("saga_embedded_broker_fill", "How full the embedded broker is, from 0 to 1")
+RATE = Gauge("saga_ended_per_second", "Sagas ended per second, average of the last 10 s")
+OVERDUE = Gauge("saga_overdue", "Unfinished sagas that are overdue")
+ERRORS = Gauge("saga_dead_letters_open", "Open dead letters")
+WAITING = Gauge("saga_step_waiting", "Sagas waiting for a step", ["step"])
+LAG = Gauge("saga_service_lag", "Consumer lag of a service, in records", ["service"])
+WORKERS = Gauge("saga_service_workers", "Active workers of a service", ["service"])
+DELAY = Gauge("saga_console_delay_seconds", "Time from the broker's log to the console", ["percentile"])
+CLIENTS = Gauge("saga_console_stream_clients", "Connected clients of the event stream")
+RECORDS = Gauge("saga_console_records", "Records read since start-up")
+FILL = Gauge("saga_embedded_broker_fill", "Fill level of the embedded broker, from 0 to 1")
 
 
 def show(figures: dict[str, Any], clients: int, records: int) -> None:
-    """The body of `/api/stats`, and what only we know."""
+    """Set all gauges from the statistics, the number of stream clients, and the number of records read."""
     for state, count in figures["counts"].items():
         SAGAS.labels(state).set(count)
     for step, waiting in figures["steps"].items():
@@ -38,7 +38,7 @@ def show(figures: dict[str, Any], clients: int, records: int) -> None:
 
 
 def _set(gauge: Gauge, label: str, value: float | None) -> None:
-    """A value that is not known has no sample; a gauge without labels has a single one and shows it as NaN."""
+    """Set or remove a sample. An unknown value has no sample; in a gauge without labels it is NaN."""
     if not label:
         gauge.set(math.nan if value is None else value)
     elif value is None:

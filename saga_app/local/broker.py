@@ -1,10 +1,10 @@
-"""The embedded broker: a throw-away Kafka-protocol broker in a child process, for trying out and for tests.
+"""The embedded broker: a disposable in-memory Kafka broker in a child process, for trial use and tests.
 
     with Broker(port=19092, topics={"orders": 8}) as broker:
         broker.bootstrap        # "127.0.0.1:19092"
 
-All in memory, on one machine, about 5 MiB a partition: see stream/capacity.py.  It cannot make topics on request,
-compact or keep anything, so it is started with its topics and restarted together with its services.
+It holds about 5 MiB per partition in memory (see stream/capacity.py). It does not create topics on request, compact or
+persist data, so it is started with a list of topics, and restarted together with the services.
 """
 
 import json
@@ -19,13 +19,14 @@ _CHILD = Path(__file__).with_name("mock_cluster.py")
 
 
 class BrokerFailed(Exception):
-    """The embedded broker could not be started; one line that says why."""
+    """The embedded broker could not be started; the text is one line with the reason."""
 
 
 class Broker:
-    """The parent's side.  The child ends with its parent, however that ends.
+    """Starts the broker process and stops it in `close`. The process also ends if its parent dies.
 
-    port 0: any free one; timeout_s: how long the child may take to serve.  Raises BrokerFailed.
+    `port`: 0 for any free port. `topics`: number of partitions by topic. `timeout_s`: for the start of the process.
+    Raises `BrokerFailed`.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Broker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C in the terminal reaches the parent only, which closes us last
+            start_new_session=True,  # Ctrl-C then reaches only the parent, which closes the broker last
         )
         answer = self._answer(timeout_s)
         if "error" in answer:
@@ -53,24 +54,24 @@ class Broker:
         out = cast(IO[bytes], self._process.stdout)
         ready, _, _ = select.select([out], [], [], timeout_s)
         line = out.readline() if ready else b""
-        silence = {"error": f"no answer from its process in {timeout_s:g} s" if not ready else "its process ended"}
+        silence = {"error": f"its process did not respond within {timeout_s:g} s" if not ready else "its process ended"}
         return cast(dict[str, str], json.loads(line)) if line else silence
 
     @property
     def pid(self) -> int:
-        """The child's process id."""
+        """The process id of the broker."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it serves; when not, all that it held is gone."""
+        """Whether the process is running. If not, all data are lost."""
         return self._process.poll() is None
 
     def close(self) -> None:
-        """End the child and wait for it; may be called again."""
+        """Stop the process and wait for its end. May be called repeatedly."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()  # the end of its input ends the child
+                pipe.close()  # the process ends when its standard input is closed
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:

@@ -1,11 +1,11 @@
-"""The embedded broker's child process: librdkafka's mock cluster, which the confluent-kafka wheel brings along.
+"""The process of the embedded broker: librdkafka's mock cluster, which is part of the confluent-kafka wheel.
 
-Started by broker.py, as a script that imports nothing of ours:
+broker.py starts it as a script that does not import this package:
 
     python mock_cluster.py --port 19092 --topic orders:8
 
-It prints one line of JSON, {"bootstrap": "host:port"} or {"error": "what is wrong"}, serves until its
-standard input is closed (its parent has ended, in whatever way), and keeps nothing.
+It prints one line of JSON, {"bootstrap": "host:port"} or {"error": "reason"}, and serves until its standard input is
+closed, which also happens if its parent dies. All data are kept in memory.
 """
 
 import argparse
@@ -21,26 +21,26 @@ Address = tuple[str, int]
 
 
 def serve(host: str, port: int, topics: list[tuple[str, int]]) -> None:
-    """Serve until standard input ends; does not return."""
+    """Serve until standard input is closed, then exit the process."""
     lib = _librdkafka()
-    ours = _listen(host, port) if port else None  # first: a taken port is the one error to expect
+    ours = _listen(host, port) if port else None  # before the cluster, because a port in use is the most likely error
     mock = _new_cluster(lib)
     at = _address(lib.rd_kafka_mock_cluster_bootstraps(mock).decode())
     if ours is not None:
-        at = _put_in_place(lib, mock, ours, at)
+        at = _replace_socket(lib, mock, ours, at)
     lib.rd_kafka_mock_group_initial_rebalance_delay_ms(mock, 100)
     for name, partitions in topics:
         if error := lib.rd_kafka_mock_topic_create(mock, name.encode(), partitions, 1):
             raise RuntimeError(f"topic {name} was not created: error {error}")
-    _say({"bootstrap": f"{at[0]}:{at[1]}"})
+    _print_json({"bootstrap": f"{at[0]}:{at[1]}"})
     sys.stdin.buffer.read()
-    os._exit(0)  # everything was in memory
+    os._exit(0)  # there is nothing to save
 
 
 def _librdkafka() -> Any:
     from confluent_kafka import cimpl
 
-    lib = ctypes.CDLL(cimpl.__file__)  # the look-up of symbols goes on into the bundled librdkafka
+    lib = ctypes.CDLL(cimpl.__file__)  # symbols are also looked up in the bundled librdkafka
     pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
     for name, result, arguments in (
         ("rd_kafka_conf_new", pointer, []),
@@ -69,12 +69,12 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET, backlog=128)
     except OSError as error:
-        why = "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        why = "is in use by another program" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
         raise RuntimeError(f"port {port} on {host} {why}") from None
 
 
-def _put_in_place(lib: Any, mock: Any, ours: socket.socket, theirs: Address) -> Address:
-    """The mock binds a random loopback port: put our socket in the place of its own."""
+def _replace_socket(lib: Any, mock: Any, ours: socket.socket, theirs: Address) -> Address:
+    """Replace the listening socket of the mock cluster, which is bound to a random loopback port, with ours."""
     os.dup2(ours.fileno(), _descriptor_listening_at(theirs), inheritable=False)
     host, port = ours.getsockname()
     ours.close()
@@ -89,7 +89,7 @@ def _descriptor_listening_at(address: Address) -> int:
                 listens = candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
                 if listens and candidate.getsockname() == address:
                     return number
-        except OSError:  # not a descriptor, or not of a socket
+        except OSError:  # not an open descriptor, or not a socket
             continue
     raise RuntimeError("the mock cluster's own socket was not found")
 
@@ -99,12 +99,12 @@ def _address(bootstrap: str) -> Address:
     return host, int(port)
 
 
-def _say(what: dict[str, str]) -> None:
+def _print_json(what: dict[str, str]) -> None:
     print(json.dumps(what), flush=True)
 
 
 def main() -> None:
-    """The command line of the child."""
+    """Entry point of the script."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
@@ -113,7 +113,7 @@ def main() -> None:
     try:
         serve(given.host, given.port, given.topic)
     except Exception as error:
-        _say({"error": str(error)})
+        _print_json({"error": str(error)})
         os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""`saga up`: every service under one supervisor, by default on the embedded broker."""
+"""Runs all services under one supervisor, with or without the embedded broker (`saga up`)."""
 
 import asyncio
 import os
@@ -17,24 +17,25 @@ from saga_app.addresses import local_url
 from saga_app.environment import WrongEnvironment
 from saga_app.local.broker import Broker, BrokerFailed
 from saga_app.local.child_process import Service
-from saga_app.local.console_output import Voice
+from saga_app.local.console_output import ConsoleOutput
 from saga_app.local.supervisor import Supervisor
 from saga_app.service import policy
 from saga_app.service.kafka.topics import TOPICS
 from saga_app.settings import Settings
 
-#: The second worker of a service listens this many ports further on, and so forth.
-NEXT_WORKER = 100
+#: Difference between the ports of consecutive workers of a service.
+WORKER_PORT_STEP = 100
 
 
 def up(
     settings: Settings, *, embedded: bool, workers: int = 1, users: Callable[[str], Awaitable[str]] | None = None
 ) -> int:
-    """Run until a signal comes; the exit code.
+    """Run all services until a signal arrives; returns the exit code.
 
-    users: called with the console's URL when all is ready, to onboard some; answers what to say.
+    `workers`: of each service. `users`: called with the URL of the console when all services are ready, to onboard
+    users; returns a status line.
     """
-    policy.load(settings.policy)  # a wrong one ends us here, and not each service in turn
+    policy.load(settings.policy)  # fails here once instead of in each service
     try:
         environment.check_packages()
         environment.use_directory(settings_.variable("datadir"), settings.datadir)
@@ -46,44 +47,44 @@ def up(
 
 
 async def _run(settings: Settings, embedded: bool, workers: int, users: Callable[[str], Awaitable[str]] | None) -> int:
-    """Start everything and wait for its end; the exit code."""
+    """Start all services and wait for their end; returns the exit code."""
     services = _services(settings, embedded, workers)
-    voice = Voice(service.name for service in services)
+    output = ConsoleOutput(service.name for service in services)
     url = local_url(settings.bind, settings.console_port)
 
     async def ready() -> None:
-        voice.plain(f"ready: {url}")
+        output.plain(f"ready: {url}")
         if users is not None:
-            voice.say(await users(url))
+            output.status(await users(url))
 
     data = _datadir(settings, embedded)
     if embedded:
-        voice.say("the embedded broker keeps everything in memory: when this ends, or it crashes, all is gone")
+        output.status("the embedded broker keeps all data in memory: they are lost when it stops")
     else:
-        voice.say(f"using the Kafka at {settings.broker}")
+        output.status(f"using the Kafka at {settings.broker}")
     broker = partial(_embedded_broker, settings, data) if embedded else None
-    supervisor = Supervisor(services, voice, broker=broker, ready=ready)
+    supervisor = Supervisor(services, output, broker=broker, ready=ready)
     try:
         await supervisor.run()
     finally:
         if embedded:
             shutil.rmtree(data, ignore_errors=True)
-    voice.say("stopped")
-    if supervisor.wrong is None:
+    output.status("stopped")
+    if supervisor.environment_error is None:
         return 0
-    print(supervisor.wrong, file=sys.stderr)
+    print(supervisor.environment_error, file=sys.stderr)
     return environment.WRONG_ENVIRONMENT
 
 
 def _embedded_broker(settings: Settings, data: Path) -> Broker:
-    """A new one, and nothing on disk that an earlier one may have left behind."""
+    """Start a new broker; deletes data on disk that belong to an earlier one."""
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
     return Broker(port=settings.embedded_port, topics=dict.fromkeys(TOPICS, settings.partitions))
 
 
 def _ports(settings: Settings, embedded: bool, workers: int) -> dict[str, tuple[str, int]]:
-    """Each address that we listen on, by the variable that sets its port."""
+    """All listening addresses (host, port) by the variable that sets the port."""
     wanted = {}
     for name, worker in _workers(workers):
         variable = settings_.variable(settings_.port_field(name))
@@ -95,13 +96,13 @@ def _ports(settings: Settings, embedded: bool, workers: int) -> dict[str, tuple[
 
 
 def _workers(count: int) -> list[tuple[str, int]]:
-    """Every service process by name and number. One console is enough: it reads everything anyway."""
+    """Name and worker number of each process. There is one console, because each console reads all topics."""
     steps = [(name, worker) for name in SERVICES for worker in range(1, count + 1)]
     return [*steps, ("console", 1)]
 
 
 def _port(settings: Settings, name: str, worker: int) -> int:
-    return settings.port(name) + NEXT_WORKER * (worker - 1)
+    return settings.port(name) + WORKER_PORT_STEP * (worker - 1)
 
 
 def _services(settings: Settings, embedded: bool, workers: int) -> list[Service]:
@@ -120,28 +121,29 @@ def _service(settings: Settings, embedded: bool, name: str, worker: int) -> Serv
         "SAGA_INSTANCE": "" if embedded else _instance(settings, worker),
         settings_.variable(settings_.port_field(name)): str(port),
         "PYTHONUNBUFFERED": "1",
-        "PYTHONIOENCODING": "utf-8",  # of the pipe to us: we encode for the terminal
+        "PYTHONIOENCODING": "utf-8",  # encoding of the pipe; this process encodes for the terminal
     }
     if embedded:
         changed |= {"SAGA_STORE": "memory://", "SAGA_INDEX": ""}
     command = (sys.executable, "-m", "faust", "-L", "uvloop", "-A", f"agents:{name}", "worker")
-    return Service(label, command, _without_unknown(os.environ) | changed, local_url(settings.bind, port))
+    return Service(label, command, _without_unknown_settings(os.environ) | changed, local_url(settings.bind, port))
 
 
 def _instance(settings: Settings, worker: int) -> str:
-    """The same name after a restart, so that Kafka gives a worker its partitions back at once; unlike that of any
-    other `saga up` on the same Kafka."""
+    """The static group member name of a worker. It stays the same across restarts, which avoids a rebalance, and
+    differs from those of another `saga up` on the same Kafka.
+    """
     name = settings.instance or f"{socket.gethostname()}-{settings.console_port}"
     return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:90] + f"-{worker}"
 
 
-def _without_unknown(environment: Mapping[str, str]) -> dict[str, str]:
-    """We have warned of them already."""
+def _without_unknown_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without unknown SAGA_ variables, which this process has already reported."""
     known = {settings_.variable(name) for name in Settings.model_fields}
     return {k: v for k, v in environment.items() if not k.upper().startswith(settings_.PREFIX) or k.upper() in known}
 
 
 def _datadir(settings: Settings, embedded: bool) -> Path:
-    """With the embedded broker one of its own, which ends with it: an index or a table must not outlive its Kafka."""
+    """The data directory. The embedded broker has its own, because its tables and index must not outlive it."""
     datadir = settings.datadir.absolute()
     return datadir / f"embedded-{settings.embedded_port}" if embedded else datadir

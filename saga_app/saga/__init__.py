@@ -1,6 +1,6 @@
 """The saga itself, pure: no Kafka, no clock, no network. Read `onboarding.py` first.
 
-A plan of your own is built from these names; see docs/how-to/build-your-own-saga.md.
+These are the names needed to define your own plan; see docs/how-to/build-your-own-saga.md.
 """
 
 from saga_app.saga.messages import Message, User

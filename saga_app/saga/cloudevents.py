@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 in structured mode, as a client may send them instead of the bare request.
+"""CloudEvents 1.0 in structured mode, which a client may send instead of a plain request.
 
 https://github.com/cloudevents/spec: Kafka protocol binding, section 3, and JSON event format.
 """
@@ -12,19 +12,20 @@ import orjson
 
 JSON, STRUCTURED = "application/json", "application/cloudevents+json"
 
-#: Attributes that every event must have, as strings that are not empty.
+#: Attributes that every event must have, as non-empty strings.
 REQUIRED = ("id", "source", "specversion", "type")
 
-#: The header of a record that says what its value is; Kafka's names are case-sensitive, some clients' are not.
+#: The record header with the media type of the value. Kafka header names are case-sensitive, but some clients vary
+#: case.
 _CONTENT_TYPE = "content-type"
 
 
 class NotReadable(ValueError):
-    """An event that this service does not read; the text says why."""
+    """The event is invalid or in an unsupported format; the text says why."""
 
 
 def content_type(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
-    """The content type of a record's value; the last one counts, as it does for Kafka's own clients."""
+    """The content type of a record's value, or None. If there are several, the last one wins, as in Kafka's clients."""
     found = None
     for name, value in headers:
         if len(name) == 12 and name.lower() == _CONTENT_TYPE and value:
@@ -33,17 +34,18 @@ def content_type(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
 
 
 def request_in(kind: str, value: bytes | None) -> bytes | None:
-    """The bytes of the request in a value of this content type. Raises `NotReadable`.
+    """Extract the request from a record value with content type `kind`.
 
-    What is no CloudEvent is returned as it is: whether it is a request is for its reader to say.
+    A value that is not a CloudEvent is returned unchanged and unchecked. Raises `NotReadable` for a CloudEvent that is
+    invalid or in an unsupported format.
     """
     media_type, charset = _parts(kind)
     if not media_type.startswith("application/cloudevents"):
         return value
     if media_type != STRUCTURED:
-        raise NotReadable(f"{_shown(media_type)} is not read; send {JSON} or {STRUCTURED}")
+        raise NotReadable(f"{_shown(media_type)} is not supported; send {JSON} or {STRUCTURED}")
     if charset not in ("utf-8", "utf8", "us-ascii"):
-        raise NotReadable(f"{STRUCTURED} in charset {_shown(charset)} is not read; send UTF-8")
+        raise NotReadable(f"{STRUCTURED} in charset {_shown(charset)} is not supported; send UTF-8")
     return _data(_event(value))
 
 
@@ -80,7 +82,7 @@ def _event(value: bytes | None) -> dict[str, Any]:
 def _data(event: dict[str, Any]) -> bytes:
     kind = event.get("datacontenttype") or JSON
     if not is_json(kind):
-        raise NotReadable(f"the CloudEvent's datacontenttype {_shown(kind)} is not read; send {JSON}")
+        raise NotReadable(f"the CloudEvent's datacontenttype {_shown(kind)} is not supported; send {JSON}")
     if (event.get("data") is None) == (event.get("data_base64") is None):
         raise NotReadable("the CloudEvent needs either data or data_base64")
     if event.get("data") is not None:
@@ -98,5 +100,5 @@ def is_json(kind: Any) -> bool:
 
 
 def _shown(text: Any) -> str:
-    """For an error text: in printable ASCII, and not too long."""
-    return ascii(text)[1:-1][:60] if isinstance(text, str) else "that is no text"
+    """The text for an error message: printable ASCII, at most 60 characters."""
+    return ascii(text)[1:-1][:60] if isinstance(text, str) else "that is not a string"

@@ -1,7 +1,7 @@
-"""When a saga is overdue. A saga has a deadline as a whole, and each step that it waits for has one of its own.
+"""Deadlines: when a saga becomes overdue. The whole saga has a deadline, and so has each step that it waits for.
 
-A step whose retry policy spans hours moves the deadline: as long as attempts are made when they were planned, the saga
-is retrying and not overdue.
+A retry policy that spans hours moves the deadline: while attempts are made on schedule, the saga is retrying, not
+overdue.
 """
 
 from functools import lru_cache
@@ -11,61 +11,66 @@ from saga_app.saga.plan import Plan
 from saga_app.saga.retry import MAX_HELD_DELAY_S
 from saga_app.saga.times import epoch, iso
 
-#: How long after its time an attempt may still be under way (seconds).
-TRYING_S = 30.0
+#: Time allowed for a planned attempt to report its result, after it was due (seconds).
+ATTEMPT_GRACE_S = 30.0
 
 #: The states in which steps are attempted.
-UNDER_WAY = ("running", "rolling-back")
+ACTIVE_STATES = ("running", "rolling-back")
 
 
 def due(plan: Plan, row: Row, seconds: float) -> float:
-    """The earlier of the two deadlines, in seconds since 1970; `seconds` is how long a whole saga may take.
+    """The time at which a saga becomes overdue, in seconds since 1970 (UTC).
 
-    Who keeps the rows hears of a saga again only when it comes back, so the steps until then are waited for together.
-    After a failed attempt whose next one is planned outside the partition, it is that time and `TRYING_S`, if later.
+    It is the earlier of two deadlines: that of the whole saga, `seconds` after its start, and that of the steps in
+    progress. The initiator sees a saga again only when a request returns to it, so the deadlines of the consecutive
+    steps at other services are added up. If the next attempt waits outside its partition, the saga becomes overdue no
+    earlier than `ATTEMPT_GRACE_S` after that attempt is due.
     """
-    patience = _patience(plan, row.step, *row.slip.ahead if row.slip else ())
-    due_at = min(epoch(row.started_at) + seconds, epoch(_asked_at(row)) + patience)
+    allowed_s = _steps_deadline_s(plan, row.step, *row.slip.ahead if row.slip else ())
+    due_at = min(epoch(row.started_at) + seconds, epoch(_requested_at(row)) + allowed_s)
     retry = planned_retry(plan, row)
     if retry is None or retry.next_at is None or epoch(retry.next_at) - epoch(retry.at) <= MAX_HELD_DELAY_S:
         return due_at
-    return max(due_at, epoch(retry.next_at) + TRYING_S)
+    return max(due_at, epoch(retry.next_at) + ATTEMPT_GRACE_S)
 
 
 def planned_retry(plan: Plan, row: Row) -> Signal | None:
-    """The signal of the latest failed attempt, if another one is planned of a step that the saga still waits for."""
+    """The signal of the latest failed attempt, if a retry is planned for a step that the saga still waits for."""
     failed = row.trouble
-    if failed is None or failed.kind != "failed" or failed.next_at is None or row.state not in UNDER_WAY:
+    if failed is None or failed.kind != "failed" or failed.next_at is None or row.state not in ACTIVE_STATES:
         return None
     ahead = (plan.on(topic) for topic in (row.slip.ahead if row.slip else ()))
     expected = {row.step, *(step.name for step in ahead if step)}
     return failed if failed.step in expected else None
 
 
-def _asked_at(row: Row) -> str:
-    """When its step was asked for, on the clock of the keeper of the rows.
+def _requested_at(row: Row) -> str:
+    """When the current step was requested (ISO), on the initiator's clock.
 
-    The step before it may have ended at a service whose clock is behind; the row was then written later than that.
+    The clock of the service that performed the previous step may be slow, so the time of the row counts if it is later.
     """
     return max(row.history[-1].ended_at, row.updated_at) if row.history else row.started_at
 
 
 @lru_cache(maxsize=1024)
-def _patience(plan: Plan, step: str, *ahead: str) -> float:
-    """How long the steps may take that are not heard of: this one, and those ahead until one of the keeper's."""
-    keeper, here = plan.steps[0].service, plan.named(step)
+def _steps_deadline_s(plan: Plan, step: str, *ahead: str) -> float:
+    """Seconds allowed for this step and for the steps after it, up to the first one that the initiator performs."""
+    initiator, here = plan.steps[0].service, plan.named(step)
     waited = [here] if here else []
     for topic in ahead:
         step_ahead = plan.on(topic)
-        if step_ahead is None or keeper in (step_ahead.service, waited[-1].service if waited else keeper):
+        if step_ahead is None or initiator in (step_ahead.service, waited[-1].service if waited else initiator):
             break
         waited.append(step_ahead)
     return sum(each.deadline for each in waited)
 
 
-def missed(plan: Plan, row: Row, due_at: float, now: float) -> Signal:
-    """That a saga is overdue: the step that it waits for as far as is known, and why."""
-    at, reason = _stuck(plan, row, now)
+def overdue_signal(plan: Plan, row: Row, due_at: float, now: float) -> Signal:
+    """The signal that reports a saga as overdue, with the step it is known to wait for, and why.
+
+    `due_at` is the missed deadline; both times are in seconds since 1970.
+    """
+    at, reason = _step_and_reason(plan, row, now)
     step = plan.named(at)
     return Signal(
         v=1,
@@ -81,14 +86,17 @@ def missed(plan: Plan, row: Row, due_at: float, now: float) -> Signal:
     )
 
 
-def _stuck(plan: Plan, row: Row, now: float) -> tuple[str, str]:
-    """At which step, and why. A step that is being tried again is known from its signals, the others are not."""
+def _step_and_reason(plan: Plan, row: Row, now: float) -> tuple[str, str]:
+    """The step that the saga waits for, and why. Progress at other services is known only from signals of retries."""
     if row.state == "parked":
         return row.step, f"parked: {row.reason}"
     retry = planned_retry(plan, row)
-    if retry and retry.next_at and now < epoch(retry.next_at) + TRYING_S:
-        return retry.step, f"it is tried again and again: {retry.reason}"
+    if retry and retry.next_at and now < epoch(retry.next_at) + ATTEMPT_GRACE_S:
+        return retry.step, f"retrying: {retry.reason}"
     if retry:
         attempt = f"attempt {retry.attempt + 1} of {retry.attempts}"
-        return retry.step, f"{attempt} was due at {retry.next_at}, and no result of it is known: {retry.reason}"
-    return row.step, f"nothing has been heard since {row.step} was asked for at {_asked_at(row)}"
+        return (
+            retry.step,
+            f"{attempt} was due at {retry.next_at} and has not reported a result; last failure: {retry.reason}",
+        )
+    return row.step, f"no message received since {row.step} was requested at {_requested_at(row)}"

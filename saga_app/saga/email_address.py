@@ -1,4 +1,4 @@
-"""E-mail addresses: which can be mailed, and how they are written on the wire. No network, no DNS."""
+"""E-mail addresses: validation, and the form used on the wire. No network access, no DNS."""
 
 import re
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from idna import IDNAError
 #: Octets before the @ (RFC 5321, section 4.5.3.1.1).
 LOCAL_MAX_BYTES = 64
 
-# The library's list without the names that a company's own relay and test systems serve: local, localhost and test.
+# The library's list, without the domains that internal relays and test systems use: local, localhost and test.
 email_validator.SPECIAL_USE_DOMAIN_NAMES[:] = ["arpa", "invalid", "onion"]
 
-#: Addresses that need no second look: the library accepts each of them as it is (a test holds it to that), and takes
-#: a hundred times as long to say so.
+#: Plain addresses, which need no further validation: the library accepts each of them unchanged (a test checks this),
+#: but takes a hundred times as long.
 _PLAIN = re.compile(
     r"(?=.{1,64}@.{1,63}\Z)[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+(?!arpa\Z|invalid\Z|onion\Z)[a-z]+"
 )
@@ -22,10 +22,11 @@ _PLAIN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """An address that can be mailed.
+    """A valid address.
 
-    `wire`: as it stands in the envelope and in headers. In ASCII if the part before the @ is: an international domain
-    is then written in its A-labels (IDNA 2008), which every server takes. `domain`: its domain in ASCII.
+    `wire`: the address as written in the envelope and in headers. It is ASCII if the part before the @ is: an
+    international domain is then written with A-labels (IDNA 2008), which every server accepts. `domain`: the domain in
+    ASCII.
     """
 
     wire: str
@@ -33,15 +34,15 @@ class Mailbox:
 
     @property
     def needs_smtputf8(self) -> bool:
-        """Whether only a server with SMTPUTF8 (RFC 6531) can take it: there are letters beyond ASCII before the @."""
+        """Whether the address needs a server with SMTPUTF8 (RFC 6531), because the part before the @ is not ASCII."""
         return not self.wire.isascii()
 
 
 def mailbox(address: str, local_names: bool = False) -> Mailbox:
-    """The mailbox of an address. Raises `ValueError` with the reason, which does not repeat the address.
+    """Parse an address. Raises `ValueError` with the reason, which does not contain the address.
 
-    `local_names`: also of a host without a dot, such as localhost or mail: for our own sender, and for sagas that were
-    accepted when this was allowed.
+    `local_names`: also accept a host without a dot, such as localhost or mail. Used for the configured sender, and for
+    sagas that were accepted when such addresses were allowed.
     """
     if _PLAIN.fullmatch(address):
         return Mailbox(address, address.rpartition("@")[2])
@@ -52,7 +53,7 @@ def mailbox(address: str, local_names: bool = False) -> Mailbox:
         )
     except EmailNotValidError as error:
         raise _not_mailable(_reason(error)) from None
-    _refuse_what_is_read_otherwise(found)
+    _refuse_ambiguous(found)
     return Mailbox(found.ascii_email or found.normalized, found.ascii_domain)
 
 
@@ -61,16 +62,16 @@ def _refuse_display_name(address: str) -> None:
         raise _not_mailable("it has a name or angle brackets around it; give the address alone")
 
 
-def _refuse_what_is_read_otherwise(found: ValidatedEmail) -> None:
-    """What the library accepts, but mail servers and mail programs do not, or take for something else."""
+def _refuse_ambiguous(found: ValidatedEmail) -> None:
+    """Raises `ValueError` for addresses that the library accepts, but mail servers or mail programs misinterpret."""
     if "=?" in found.local_part:
-        raise _not_mailable("it has =? before the @-sign, which mail programs take for an encoded word")
+        raise _not_mailable("it has =? before the @-sign, which mail programs interpret as an encoded word")
     if (size := len(found.local_part.encode())) > LOCAL_MAX_BYTES:
-        raise _not_mailable(f"it has {size} bytes before the @-sign; mail servers take {LOCAL_MAX_BYTES}")
+        raise _not_mailable(f"it has {size} bytes before the @-sign; mail servers accept {LOCAL_MAX_BYTES}")
 
 
 def _reason(error: EmailNotValidError) -> str:
-    """The library's sentence; what its IDNA part adds in parentheses repeats the input."""
+    """The library's message without the input, which its IDNA part repeats in parentheses."""
     reason = str(error).rstrip(".")
     if isinstance(error.__cause__, IDNAError):
         reason = reason.partition(" (")[0]
@@ -78,4 +79,4 @@ def _reason(error: EmailNotValidError) -> str:
 
 
 def _not_mailable(reason: str) -> ValueError:
-    return ValueError(f"is not an address that can be mailed: {reason}")
+    return ValueError(f"is not a valid e-mail address: {reason}")

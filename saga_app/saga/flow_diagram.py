@@ -1,4 +1,4 @@
-"""The flow of a saga, drawn from its plan: what the README shows is what the code does.
+"""The diagram and the tables of a saga's flow, generated from its plan for the README and the documentation.
 
 python -m saga_app.saga.flow_diagram
 """
@@ -13,8 +13,8 @@ from saga_app.saga.times import span
 ARROW = " ─► "
 
 
-def picture(plan: Plan, asker: str = "New User") -> str:
-    """Three lines: the way there, and below it the way back."""
+def flow_diagram(plan: Plan, asker: str = "New User") -> str:
+    """The flow in three lines: the steps, and below them the compensations. `asker` is what starts the saga."""
     there, centres = asker, []
     for step in plan.steps:
         there += f"{ARROW}{step.topic}{ARROW}"
@@ -30,10 +30,10 @@ def picture(plan: Plan, asker: str = "New User") -> str:
     return "\n".join("".join(line).rstrip() for line in (list(there), ends, back))
 
 
-def patience(plan: Plan) -> str:
-    """A table of the steps, as Markdown: who does it, what undoes it, and for how long it is tried (seconds)."""
+def retry_table(plan: Plan) -> str:
+    """A Markdown table of the steps: service, compensation, deadline and retry limits."""
     lines = [
-        "| step | who | undone by | deadline | attempts | reach | retry budget |",
+        "| step | service | compensation | deadline | attempts | reach | retry budget |",
         "|---|---|---|---|---|---|---|",
     ]
     for step in plan.steps + plan.compensations:
@@ -44,11 +44,11 @@ def patience(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def schedule(retry: Retry) -> str:
-    """When each attempt begins if none takes any time: seconds since the first, at the longest delays."""
+def attempt_times(retry: Retry) -> str:
+    """The start of each attempt in seconds after the first, if attempts take no time and delays are the longest."""
     delays = [retry.delay(attempt, Deferred(), 1.0) or 0.0 for attempt in range(1, retry.attempts)]
     return ", ".join(f"{at:g}" for at in accumulate(delays, initial=0.0))
 
 
 if __name__ == "__main__":
-    print(picture(ONBOARDING), patience(ONBOARDING), schedule(MAIL), schedule(FOLLOW_UP), sep="\n\n")
+    print(flow_diagram(ONBOARDING), retry_table(ONBOARDING), attempt_times(MAIL), attempt_times(FOLLOW_UP), sep="\n\n")

@@ -1,9 +1,10 @@
-"""What follows what. Pure functions: a service decides with them, and its loop acts.
+"""The state machine of a saga: pure functions that decide, for the loop of a service to carry out.
 
-`begin` turns a client's request into a saga, `following` says where it goes after a step, `directed` what an operator's
-signal leads to, and `join` keeps the row.
-A row is not counted forward but chosen: of all that is known about a saga, the state that is furthest along. So
-messages may come twice, late, and in any order; the row is the same in the end.
+`begin` creates a saga from a client's request, `next_after` decides where it goes after a step,
+`apply_operator_signal` what an operator's signal changes, and `join` merges new information into the saga row.
+
+A row is joined, not counted: of everything known about a saga, the state that is furthest along wins. Duplicate, late
+and reordered messages therefore yield the same row.
 """
 
 from collections.abc import Container
@@ -29,13 +30,13 @@ from saga_app.saga.messages import (
 from saga_app.saga.plan import Denied, Outcome, Plan, Step
 from saga_app.saga.times import EARLIEST_S, iso
 
-#: No saga has started before this.
+#: The earliest plausible start of a saga.
 EARLIEST = iso(EARLIEST_S)
 
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """Send this message to this topic."""
+    """The saga continues: send this message to this topic."""
 
     topic: str
     message: Message
@@ -43,14 +44,14 @@ class Next:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The saga has ended; there is nothing to send."""
+    """The saga ends in this state; there is nothing to send."""
 
     state: State
     message: Message
 
 
 def begin(plan: Plan, request: Message, at: str) -> Message:
-    """A client's request with the slip and the start time of its saga; whatever else the client wrote is not ours."""
+    """Create a saga from a client's request: sets slip and start (`at`, ISO), drops other client-supplied fields."""
     return Message(
         v=request.v,
         id=request.id,
@@ -64,33 +65,35 @@ def begin(plan: Plan, request: Message, at: str) -> Message:
 
 
 def admit(plan: Plan, topic: str, message: Message, at: str, other_topics: Container[str] = ()) -> Message:
-    """A message that a step can work on: on the first topic a client's request made a saga, elsewhere one with a slip.
+    """Validate a message and return the request for the step.
 
-    `at` is when a client asked for the saga (ISO): its start. A later message keeps the start that it carries, whatever
-    this service's clock says: only the keeper of the rows may correct it, see `with_believable_start`.
-    `other_topics` are those that exist in the cluster: a saga that began by another plan goes on by its own slip.
-    Raises `BadMessage` with what is wrong.
+    On the first topic, a client's request becomes a new saga that started at `at` (ISO). On all other topics, the
+    message must have a routing slip, and keeps its start time even if the local clock disagrees: only the initiator
+    corrects it, see `with_plausible_start`. `other_topics`: the topics that exist in the cluster, because a saga that
+    began with another plan continues by its own slip.
+
+    Raises `BadMessage` with the problem.
     """
     if topic == plan.steps[0].topic:
         new_user.check(message)
         return begin(plan, message, at)
     if message.slip is None:
-        raise BadMessage(f"slip: missing; only {plan.steps[0].topic} may come without one")
+        raise BadMessage(f"slip: missing; only {plan.steps[0].topic} may omit it")
     wanted = message.slip.ahead + message.slip.back
     if wrong := [name for name in wanted if not (plan.on(name) or (name in other_topics and is_for_steps(name)))]:
-        raise BadMessage(f"slip: unknown topic {', '.join(wrong)}; known are {', '.join(plan.topics)}")
+        raise BadMessage(f"slip: unknown topic {', '.join(wrong)}; known topics are {', '.join(plan.topics)}")
     return message
 
 
 def is_for_steps(topic: str) -> bool:
-    """Whether the steps of a plan may use a topic of this name."""
+    """Whether a topic of this name can be the request topic of a step."""
     return topic not in (DLQ, SIGNALS) and not topic.endswith("-changelog") and not topic.startswith("__")
 
 
-def with_believable_start(message: Message, now: str) -> Message:
-    """The message with a start that is not later than `now` (ISO) on the clock of the keeper of the rows.
+def with_plausible_start(message: Message, now: str) -> Message:
+    """The message with its start time corrected to `now` if it is implausible: later than `now`, or before `EARLIEST`.
 
-    A start that is missing stays missing: the row's own counts then.
+    `now` is an ISO time on the initiator's clock. A missing start stays missing: the start in the row is used then.
     """
     started_at = message.started_at
     if started_at is None or EARLIEST <= started_at <= now:
@@ -107,9 +110,10 @@ def answer_of(
     ended_at: str,
     failed: bool = False,
 ) -> Answer:
-    """What a step adds to its saga: a line of history, and facts; `failed`: the "no" is our own giving up.
+    """The result of a step: a history entry and facts.
 
-    The times are in order, also when the clock was set back in between.
+    `failed`: a denial counts as a failure, because all attempts were used up. The times are ISO; they are put in order
+    in case the clock was set back.
     """
     started_at = max(received_at, started_at)
     ended_at = max(started_at, ended_at)
@@ -128,7 +132,11 @@ def answer_of(
 
 
 def next_after(request: Message, step: Step, answer: Answer) -> Next | End:
-    """Done moves one place ahead; denied turns the saga round, so that ahead becomes back."""
+    """Decide where the saga goes after a step.
+
+    A completed step leads to the next topic of the slip. A step that was denied or failed starts the rollback: the
+    compensations of the completed steps become the topics ahead.
+    """
     slip = request.slip or Slip([], [])
     history, facts = [*request.history, answer.visit], request.facts | answer.facts
     if slip.undoing:
@@ -143,7 +151,7 @@ def next_after(request: Message, step: Step, answer: Answer) -> Next | End:
 
 
 def _end_state(message: Message, undoing: bool) -> State:
-    """A rollback is complete only if every undo is done: whatever follows the first "no" is one."""
+    """The final state. Entries after the first denial are compensations; all must be done for a complete rollback."""
     if not undoing:
         return "completed"
     outcomes = [line.outcome for line in message.history]
@@ -152,23 +160,23 @@ def _end_state(message: Message, undoing: bool) -> State:
 
 
 def row_waiting_for(plan: Plan, topic: str, message: Message, at: str) -> Row:
-    """The row of a saga that waits for the step of this topic."""
+    """The row of a saga that waits for the step on this topic; `at` is now (ISO)."""
     step = plan.on(topic)
     undoing = message.slip is not None and message.slip.undoing
     return _row(message, "rolling-back" if undoing else "running", step.name if step else topic, at)
 
 
 def row_ended(end: End, at: str) -> Row:
-    """The row of a saga that has ended."""
+    """The row of a saga that has ended; `at` is now (ISO)."""
     row = _row(end.message, end.state, end.message.history[-1].step, at)
     row.ended_at = row.updated_at
     return row
 
 
 def row_parked(plan: Plan, letter: Parked, row: Row | None = None) -> Row | None:
-    """The row of a saga that waits for an operator; None if the dead letter concerns no saga.
+    """The row of a saga that is parked by a dead letter; None if the dead letter does not affect a saga.
 
-    `row` is what is known of the saga that the letter names: without a readable message, it is all there is.
+    `row` is the current row of the saga that the letter names. It is used if the message in the letter is unreadable.
     """
     if letter.message is None:
         return _parked_as_known(plan, letter.letter, row) if row else None
@@ -178,10 +186,10 @@ def row_parked(plan: Plan, letter: Parked, row: Row | None = None) -> Row | None
 
 
 def _parked_as_known(plan: Plan, letter: DeadLetter, row: Row) -> Row | None:
-    """The row of a saga that waits for a step whose request cannot be read, or for one on the way to that step.
+    """The parked row of a saga whose next request is unreadable; None if the saga does not wait for that request.
 
-    It is parked at the step from which it can go on, for that is the last one of which the request is known. A request
-    on the first topic that cannot be read begins no saga, and does not stop another one that has its id.
+    The saga is parked at the step in its row, because that is the last step with a known request. An unreadable request
+    on the first topic starts no saga, and must not stop an existing saga with the same id.
     """
     expected = [_topic(plan, row.step), *(row.slip.ahead if row.slip else ())]
     if row.state != "running" or letter.topic == plan.steps[0].topic or letter.topic not in expected:
@@ -190,7 +198,7 @@ def _parked_as_known(plan: Plan, letter: DeadLetter, row: Row) -> Row | None:
 
 
 def _row(message: Message, state: State, step: str, at: str) -> Row:
-    """`at` is now (ISO). Nothing happens before the start, even if the clocks of two services disagree."""
+    """`at` is now (ISO). No time in the row is before the start, even if the clocks of two services disagree."""
     started_at = message.started_at or at
     return Row(
         v=1,
@@ -211,26 +219,30 @@ def _row(message: Message, state: State, step: str, at: str) -> Row:
 
 
 def rank(row: Row) -> tuple[bool, bool, int, int, bool]:
-    """How far along a saga is: ended, then on its way back, then steps behind it, then redrives, then parked.
+    """How far along a saga is, compared in this order: ended, rolling back, completed steps, redrives, parked.
 
-    On its way back goes before the steps: when an operator turns a saga round, it may go forward unheard of.
+    Rolling back ranks above completed steps: a saga that an operator cancelled may still complete steps that the
+    initiator does not know of yet.
     """
-    return row.ended, is_turned(row), len(row.history), row.attempt, row.state == "parked"
+    return row.ended, is_rolling_back(row), len(row.history), row.attempt, row.state == "parked"
 
 
-def is_turned(row: Row) -> bool:
-    """Whether a saga is on its way back, also when it is parked there."""
+def is_rolling_back(row: Row) -> bool:
+    """Whether a saga is rolling back, or is parked during its rollback."""
     undoing = row.state == "parked" and row.slip is not None and row.slip.undoing
     return row.state == "rolling-back" or undoing
 
 
 def join(row: Row | None, news: Row) -> Row:
-    """What is known now: the further of the two, with the marks of both. The very same row if nothing is new."""
+    """Join a row with new information: the one that is further along, with the flags of both.
+
+    Returns the same object as `row` if nothing changes.
+    """
     if row is None:
         return news
     if rank(news) <= rank(row):
         return row
-    # A dead letter may lack facts that were too large for it.
+    # A shortened dead letter lacks the facts.
     facts = row.facts | news.facts if news.state == "parked" else news.facts
     return changed(
         news,
@@ -247,65 +259,76 @@ def join(row: Row | None, news: Row) -> Row:
 
 
 def is_past(row: Row, request: Message) -> bool:
-    """Whether what this request leads to has been seen already: then it is late, and there is nothing left to do.
+    """Whether the saga is past the step that this request is for, so that the request can be ignored.
 
-    A saga that is just one step further may have been noted without its message having been sent: see `resumed`.
+    A saga that is exactly one step further is not past it: its row may have been written without the next request
+    having been sent, see `resume_after`.
     """
-    if row.ended or not is_turned(row):
+    if row.ended or not is_rolling_back(row):
         return row.ended or len(row.history) > len(request.history) + 1
     return not is_compensating(request) or len(row.history) > len(request.history) + 1
 
 
 def is_compensating(request: Message) -> bool:
-    """Whether a request is on the way back."""
+    """Whether a request is part of a rollback."""
     return request.slip is not None and request.slip.undoing
 
 
 def resume_after(plan: Plan, row: Row, request: Message) -> Next | None:
-    """What has followed a request already, if its row is just one step further: it may not have been sent."""
+    """The next request of a saga whose row is exactly one step past `request`; None in all other cases.
+
+    The caller sends it again, because it may not have been sent.
+    """
     if row.state != "running" or is_compensating(request) or len(row.history) != len(request.history) + 1:
         return None
     return Next(_topic(plan, row.step), request_of(row))
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """What an operator's signal leads to: the row as it is from now on, and the message that sends the saga on."""
+class OperatorDecision:
+    """What an operator's signal changes: the new row, and the next request of the saga."""
 
     row: Row
-    onward: Next | None  #: None if there is nothing to undo
+    onward: Next | None  #: None if there is nothing to compensate
 
 
-def apply_operator_signal(plan: Plan, row: Row, signal: Signal) -> Turn | None:
-    """What an operator asked for, if it still applies; the same again if this very signal has led to the row.
+def apply_operator_signal(plan: Plan, row: Row, signal: Signal) -> OperatorDecision | None:
+    """Decide on a redrive or a cancellation; None if it no longer applies.
 
-    A parked saga is redriven with the attempt that follows its own. A saga that is running or parked is turned round.
+    Only a parked saga can be redriven, and only with the attempt after its current one. A saga that is running or
+    parked can be cancelled. If the row is already the result of this signal, the same decision is returned, so that a
+    redelivery sends the request again.
     """
-    if row.order == signal and _is_turn(row, signal):
-        return Turn(row, Next(_topic(plan, row.step), request_of(row)))
+    if row.order == signal and _is_result_of(row, signal):
+        return OperatorDecision(row, Next(_topic(plan, row.step), request_of(row)))
     here = (signal.step, signal.attempt) == (row.step, row.attempt + 1)  # each step counts its attempts
     if signal.kind == "redriven" and row.state == "parked" and here:
-        return _turn(plan, signal, Next(_topic(plan, row.step), replace(request_of(row), attempt=signal.attempt)))
-    if signal.kind == "cancelled" and row.state in ("running", "parked") and not is_turned(row):
-        return _turn(plan, signal, _back(plan, row, signal))
+        return _decision(plan, signal, Next(_topic(plan, row.step), replace(request_of(row), attempt=signal.attempt)))
+    if signal.kind == "cancelled" and row.state in ("running", "parked") and not is_rolling_back(row):
+        return _decision(plan, signal, _cancel(plan, row, signal))
     return None
 
 
-def _is_turn(row: Row, signal: Signal) -> bool:
-    """Whether a row is what this signal has made of it, and nothing has been heard since."""
+def _is_result_of(row: Row, signal: Signal) -> bool:
+    """Whether this signal produced the row, and nothing has changed it since."""
     if signal.kind == "redriven":
         return row.state in ("running", "rolling-back") and row.attempt == signal.attempt
     return row.state == "rolling-back" and bool(row.history) and row.history[-1].outcome == "cancelled"
 
 
-def _turn(plan: Plan, signal: Signal, onward: Next | End) -> Turn:
+def _decision(plan: Plan, signal: Signal, onward: Next | End) -> OperatorDecision:
     if isinstance(onward, End):
-        return Turn(replace(row_ended(onward, signal.at), order=signal), None)
-    return Turn(replace(row_waiting_for(plan, onward.topic, onward.message, signal.at), order=signal), onward)
+        return OperatorDecision(replace(row_ended(onward, signal.at), order=signal), None)
+    row = row_waiting_for(plan, onward.topic, onward.message, signal.at)
+    return OperatorDecision(replace(row, order=signal), onward)
 
 
-def _back(plan: Plan, row: Row, signal: Signal) -> Next | End:
-    """The way back from anywhere: the step that is waited for and those ahead may have been done unheard of."""
+def _cancel(plan: Plan, row: Row, signal: Signal) -> Next | End:
+    """Start the rollback of a cancelled saga.
+
+    It also compensates the current step and the steps ahead, because they may be completed without the initiator
+    knowing yet.
+    """
     slip = row.slip or plan.slip()
     maybe = [plan.on(topic) for topic in reversed([_topic(plan, row.step), *slip.ahead])]
     back = [step.undo for step in maybe if step and step.undo] + slip.back
@@ -318,14 +341,14 @@ def _back(plan: Plan, row: Row, signal: Signal) -> Next | End:
         started_at=row.updated_at,
         ended_at=signal.at,
         outcome="cancelled",
-        reason=f"cancelled by {signal.by or 'somebody'}",
+        reason=f"cancelled by {signal.by or 'an operator'}",
     )
     message = replace(request_of(row), attempt=1, history=[*row.history, line], slip=Slip(back[1:], [], undoing=True))
     return Next(back[0], message) if back else End("rolled-back", message)
 
 
 def request_of(row: Row) -> Message:
-    """The request that a saga waits for, as its row has it."""
+    """The request that a saga waits for, rebuilt from its row."""
     return Message(
         v=1,
         id=row.id,
@@ -346,7 +369,10 @@ def _topic(plan: Plan, name: str) -> str:
 
 
 def mark_signal(row: Row, signal: Signal) -> Row:
-    """A signal changes no state: it is kept as the latest trouble, `overdue` as a mark, a redrive until it applies."""
+    """The row with a signal recorded: as the latest problem, as the overdue flag, and a redrive until it applies.
+
+    The state does not change. Returns the same object as `row` if nothing changes.
+    """
     if row.ended:
         return row
     marked = replace(
@@ -360,8 +386,9 @@ def mark_signal(row: Row, signal: Signal) -> Row:
 
 
 def _awaited(row: Row, signal: Signal) -> list[Signal] | None:
-    """The redrives that wait for their dead letters, the latest of each step; one that is behind what is known will not
-    get any.
+    """The redrives that were read before their dead letters, the latest for each step.
+
+    A redrive of an earlier step or attempt is dropped, because its dead letter no longer matters.
     """
     if signal.kind != "redriven" or any(line.step == signal.step for line in row.history):
         return row.awaited
@@ -375,5 +402,5 @@ def _awaited(row: Row, signal: Signal) -> list[Signal] | None:
 
 
 def awaited_redrive(row: Row) -> Signal | None:
-    """The redrive that was read before the dead letter of the step that this row is parked at."""
+    """The redrive, read before the dead letter, of the step at which this row is parked; None if there is none."""
     return next((signal for signal in row.awaited or () if signal.step == row.step), None)

@@ -1,8 +1,8 @@
-"""Every record on the wire: encode, decode, validate.
+"""The format of every record on the wire: encode, decode, validate.
 
-A message that does not fit raises `BadMessage` with a sentence for the person who finds it in the `dlq`.
-Fields that we do not know are ignored, so that a newer service may add some. The records have no `__slots__`: orjson
-writes them several times as fast from a `__dict__`.
+An invalid message raises `BadMessage` with a sentence for the operator who finds it in the `dlq`. Unknown fields are
+ignored, so that newer services can add some. The records have no `__slots__`: orjson serializes them several times as
+fast from a `__dict__`.
 """
 
 import re
@@ -17,19 +17,20 @@ from saga_app.saga import cloudevents
 from saga_app.saga.email_address import mailbox
 from saga_app.saga.text import clean, clean_department
 
-#: The version of the wire that this code writes and reads.
+#: The version of the wire format that this code writes and reads.
 VERSION = 1
 
-#: Names go into the header of a mail and onto the page: no line breaks, nothing that controls, or turns text round.
+#: Names appear in mail headers and on the page: no line breaks, control characters or characters that change text
+#: direction.
 ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
 
-#: Somewhere a letter or a digit: an id is part of a URL, where "." and ".." mean something else.
+#: At least one letter or digit: an id is part of a URL, where "." and ".." have a special meaning.
 Id = Annotated[str, Field(pattern=r"^[.:@+~-]*\w[\w.:@+~-]*$", max_length=128)]
-#: What every service, and every database behind it, can hold.
+#: Limits that fit the integer types of every service and database.
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Offset = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Partition = Annotated[int, Field(ge=0, le=2**31 - 1)]
-#: In UTC. Days that their month lacks are told apart by nobody: `times.epoch` reads them as the days after its end.
+#: In UTC. The day is not checked against the month: `times.epoch` converts February 30 to March 2.
 Time = Annotated[
     str,
     Field(
@@ -37,26 +38,26 @@ Time = Annotated[
         r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
     ),
 ]
-#: Of an HTTP request: the digests of its Idempotency-Key and of its body, with a dot between.
+#: Identifies an HTTP request: the digest of its Idempotency-Key, a dot, and the digest of its body.
 Idempotency = Annotated[str, Field(pattern=r"^[0-9a-z]+[.][0-9a-z]+$", max_length=64)]
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]+$", max_length=249)]
 State = Literal["running", "completed", "rolling-back", "rolled-back", "parked", "rollback-incomplete"]
-#: Topics that are no step's.
+#: Topics that do not belong to a step.
 DLQ, SIGNALS = "dlq", "saga-signals"
-#: The states in which nothing more will happen by itself or by anybody.
+#: The final states: neither a service nor an operator changes a saga after them.
 ENDED: frozenset[str] = frozenset({"completed", "rolled-back", "rollback-incomplete"})
 
 
 class BadMessage(ValueError):
-    """This record is not a message of ours; the text says what is wrong with it."""
+    """The record is not a valid message; the text says what is wrong."""
 
 
-def _text(cleaned: Callable[[str], str]) -> BeforeValidator:
-    return BeforeValidator(lambda value: cleaned(value) if isinstance(value, str) else value)
+def _cleaned_by(clean: Callable[[str], str]) -> BeforeValidator:
+    return BeforeValidator(lambda value: clean(value) if isinstance(value, str) else value)
 
 
 def _has_the_form_of_an_address(text: str) -> str:
-    """All that is asked of an address on the wire; `new_user.check` asks for more, and `mailbox` knows the reason."""
+    """The minimal check for addresses on the wire; `new_user.check` is stricter, and `mailbox` provides the reason."""
     if not _ADDRESS.fullmatch(text):
         mailbox(text)
         raise ValueError("is not an e-mail address")
@@ -65,21 +66,21 @@ def _has_the_form_of_an_address(text: str) -> str:
 
 _ADDRESS = re.compile(r"[^@\s\0]+@[^@\s\0]+")
 
-Name = Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=200), _text(clean)]
+Name = Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=200), _cleaned_by(clean)]
 Email = Annotated[
     str,
     Field(min_length=1, max_length=254, description="an e-mail address"),
     AfterValidator(_has_the_form_of_an_address),
-    _text(clean),
+    _cleaned_by(clean),
 ]
-Department = Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=100), _text(clean_department)]
+Department = Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=100), _cleaned_by(clean_department)]
 
 
 @dataclass
 class User:
-    """Who is onboarded, in a clean form whoever wrote it. Personal data: never logged above debug level.
+    """The user to be onboarded, with normalised text. Personal data: never logged above debug level.
 
-    These are the rules of every topic. What is asked of a new user besides: `new_user`.
+    These rules apply on every topic; the additional rules for new users are in `new_user`.
     """
 
     name: Name
@@ -89,7 +90,7 @@ class User:
 
 @dataclass
 class Slip:
-    """The routing slip: the topics ahead, and those that undo what is done, newest first."""
+    """The routing slip: the topics ahead, and the compensation topics of the completed steps, newest first."""
 
     ahead: list[TopicName]
     back: list[TopicName]
@@ -98,7 +99,7 @@ class Slip:
 
 @dataclass
 class Visit:
-    """What one step did, as the saga carries it along."""
+    """A history entry: the result of one step, carried in the message."""
 
     step: str
     service: str
@@ -106,14 +107,14 @@ class Visit:
     received_at: Time
     started_at: Time
     ended_at: Time
-    #: failed: we gave up; cancelled: an operator turned the saga round while it was here.
+    #: failed: all attempts were used up; cancelled: an operator cancelled the saga at this step.
     outcome: Literal["done", "denied", "failed", "cancelled"]
     reason: str | None = None
 
 
 @dataclass
 class Message:
-    """A request to a step. What a client must say on `new-user` is `v`, `id` and `user`; the rest is ours."""
+    """A request to a step. Clients on `new-user` provide `v`, `id` and `user`; the services add the rest."""
 
     v: Literal[1]
     id: Id
@@ -124,17 +125,17 @@ class Message:
     facts: dict[str, Any] = field(default_factory=dict)
     slip: Slip | None = None
     history: list[Visit] = field(default_factory=list)
-    #: Of the HTTP request that started the saga, if it had an Idempotency-Key.
+    #: Identifies the HTTP request that started the saga, if it had an Idempotency-Key.
     idempotency: Idempotency | None = None
 
     def key(self, step: str) -> str:
-        """The idempotency key of a step's effect on the outside world."""
+        """The idempotency key for the external calls of a step."""
         return f"{self.saga}:{self.id}:{step}"
 
 
 @dataclass
 class Signal:
-    """What the happy path does not say; sent only when something is wrong, or when somebody intervened."""
+    """A report outside the normal flow: a failed attempt, a missed deadline, or an operator action."""
 
     v: Literal[1]
     id: Id
@@ -148,13 +149,13 @@ class Signal:
     next_at: Time | None = None
     reason: str | None = None
     by: str | None = None
-    #: The deadline that was missed (kind overdue).
+    #: The missed deadline (kind `overdue` only).
     due_at: Time | None = None
 
 
 @dataclass
 class Row:
-    """A saga as the Provisioner's table holds it, and as its changelog shows it to everybody."""
+    """The state of a saga, as stored in the Provisioner's table and published in its changelog."""
 
     v: Literal[1]
     id: Id
@@ -167,32 +168,34 @@ class Row:
     updated_at: Time
     ended_at: Time | None = None
     overdue: bool = False
-    #: The deadline that was missed, if one was.
+    #: The missed deadline, if any.
     due_at: Time | None = None
     reason: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     slip: Slip | None = None
     history: list[Visit] = field(default_factory=list)
-    #: The latest signal about it, if any.
+    #: The latest signal for this saga, if any.
     trouble: Signal | None = None
-    #: The operator's signal that it follows, if any; and redrives that were read before the dead letters that they are
-    #: for, one a step: a message that came twice may have the saga parked at two steps.
+    #: The operator's signal that led to this row, if any.
     order: Signal | None = None
+    #: Redrives that were read before their dead letters, one per step: a duplicate message can park a saga at two
+    #: steps.
     awaited: list[Signal] | None = None
-    #: Partition and offset of the `new-user` record that began it: tells a redelivery from a second request.
+    #: Partition and offset of the `new-user` record that started the saga. Tells a redelivery from a second request.
     origin: tuple[Partition, Offset] | None = None
-    #: Of the HTTP request that started it, if that had an Idempotency-Key: tells the same request from another one.
+    #: Identifies the HTTP request that started the saga, if it had an Idempotency-Key. Tells a repeated request from
+    #: another.
     idempotency: Idempotency | None = None
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether the state is final."""
         return self.state in ENDED
 
 
 @dataclass
 class Answer:
-    """What a step has answered: the line of history and what it found out. Sent again as it is, not found out again."""
+    """The recorded result of a step: history entry and facts. A duplicate request resends it without acting again."""
 
     visit: Visit
     facts: dict[str, Any] = field(default_factory=dict)
@@ -200,7 +203,7 @@ class Answer:
 
 @dataclass
 class Waiting:
-    """A request that waits outside its partition for its next attempt, with all that is needed to publish it again."""
+    """A request that waits outside its partition for its next attempt, with everything needed to publish it again."""
 
     #: The number of the next attempt, and when it is due.
     attempt: Count
@@ -209,23 +212,23 @@ class Waiting:
     started_at: Time
     #: `Message.attempt` of the request, which a redrive increments.
     request_attempt: Count
-    #: The record as it was; header values as Latin-1, which keeps every byte.
+    #: Value and headers of the original record. Header values are decoded as Latin-1, which preserves every byte.
     value: str
     headers: list[tuple[str, str | None]]
 
 
 @dataclass
 class Effects:
-    """What a service remembers of a saga: the answers that must not be found out twice, and what has been undone."""
+    """A row of the table `effects`: recorded results, intent records, tombstones and delayed requests of one saga."""
 
     v: Literal[1]
     id: Id
     answers: dict[str, Answer] = field(default_factory=dict)
-    #: Steps of which a run of attempts began, once for each run that is not known to have had no effect.
+    #: Intent records: the name of a step, once for each run of attempts that may have had an effect.
     begun: list[str] = field(default_factory=list)
-    #: Steps that must not act any more (tombstones): their undo has come.
+    #: Tombstones: steps that must not act any more, because their compensation was requested.
     undone: list[str] = field(default_factory=list)
-    #: Requests that wait for an attempt, by step.
+    #: Requests that wait for their next attempt, by step.
     waiting: dict[str, Waiting] = field(default_factory=dict)
 
 
@@ -246,21 +249,22 @@ class DeadLetter:
     at: Time
     id: str | None = None
     saga: str | None = None
-    #: The topic that refused what the record led to, or the table's changelog.
+    #: The topic, or changelog, that refused an output of the record.
     refused_by: str | None = None
-    #: Only in a letter that is stored cut, because the `dlq` refused all of it: the bytes of the original's value and
-    #: headers, and how many of them are here. The original is at topic[partition]@offset for as long as that keeps it.
+    #: Only in a shortened letter, stored because the `dlq` refused the complete one: the size of the original's value
+    #: and headers in bytes, and how many of them are kept. The original is at topic[partition]@offset until retention
+    #: deletes it.
     original_bytes: Offset | None = None
     kept_bytes: Offset | None = None
 
 
-#: The header in which a dead letter says what happened, and the one that names the format of a value.
+#: The header with the details of a dead letter, and the header with the media type of a value.
 DEAD_LETTER, CONTENT_TYPE = "dead-letter", "content-type"
 
 
 @dataclass
 class Parked:
-    """A record of the `dlq`: what happened, and the message if it can be read."""
+    """A record of the `dlq`: the details, and the message if it is readable."""
 
     letter: DeadLetter
     message: Message | None
@@ -277,7 +281,7 @@ _ID: TypeAdapter[Any] = TypeAdapter(Id)
 
 
 def changed(record: T, **changes: Any) -> T:
-    """Another one, with these fields changed: `dataclasses.replace`, quicker and without its checks."""
+    """A copy with these fields changed: like `dataclasses.replace`, but faster and without its checks."""
     other = object.__new__(type(record))
     other.__dict__.update(record.__dict__, **changes)
     return other
@@ -289,22 +293,23 @@ def encode(record: Message | Row | Signal | Effects | DeadLetter) -> bytes:
 
 
 def decode(kind: type[T], value: bytes | None) -> T:
-    """A record of this kind, or `BadMessage`."""
+    """Decode and validate a record of this kind. Raises `BadMessage`."""
     if value is None:
         raise BadMessage("the record has no value (null)")
     try:
         record: T = _READERS[kind].validate_json(value)
     except ValidationError as error:
-        raise BadMessage(_sentence(error)) from None
+        raise BadMessage(_describe(error)) from None
     if isinstance(record, Message | Row) and record.facts:
         _check_facts(record.facts)
     return record
 
 
 def decode_request(value: bytes | None, headers: Headers) -> Message:
-    """A request: JSON, or a CloudEvent in structured mode with the request as its data. Raises `BadMessage`.
+    """Decode a request: plain JSON, or a CloudEvent in structured mode with the request as its data.
 
-    A value that is a request is read whatever content type its client's library has given it.
+    A value that is a valid request is accepted with any content type, because some client libraries set a wrong one.
+    Raises `BadMessage`.
     """
     kind = cloudevents.content_type(headers)
     if kind == cloudevents.JSON:
@@ -319,25 +324,25 @@ def decode_request(value: bytes | None, headers: Headers) -> Message:
         if kind is None or cloudevents.is_json(kind) or kind.lower().startswith(cloudevents.STRUCTURED):
             raise
         raise BadMessage(
-            f"{CONTENT_TYPE}: {ascii(kind)[1:-1][:60]} is not read; send {cloudevents.JSON}: {error}"
+            f"{CONTENT_TYPE}: {ascii(kind)[1:-1][:60]} is not supported; send {cloudevents.JSON}: {error}"
         ) from None
 
 
 def _check_facts(facts: dict[str, Any]) -> None:
-    """They are whatever the steps found out, but they must be able to travel on."""
+    """Raises `BadMessage` if the facts cannot be serialized again, such as integers beyond 64 bits."""
     try:
         orjson.dumps(facts)
     except TypeError as error:
-        raise BadMessage(f"facts: cannot be sent on: {error}") from None
+        raise BadMessage(f"facts: cannot be serialized: {error}") from None
 
 
 def saga_id(value: bytes | None, key: bytes | None) -> str | None:
-    """The saga that an unreadable record names: the `id` of its JSON object if that is valid, else its key, or none."""
+    """The saga id of an unreadable record: the `id` of its JSON object if valid, else its key if valid, else None."""
     try:
         found = orjson.loads(value or b"")
     except orjson.JSONDecodeError:
         found = None
-    if isinstance(found, dict) and "specversion" in found:  # the id of a CloudEvent is not that of its saga
+    if isinstance(found, dict) and "specversion" in found:  # the id of a CloudEvent is not the saga id
         found = found.get("data")
     return (_valid_id(found.get("id")) if isinstance(found, dict) else None) or _valid_id(key)
 
@@ -351,7 +356,7 @@ def _valid_id(given: Any) -> str | None:
 
 
 def parse(topic: str, value: bytes | None, headers: Headers, rows_topic: str | None = None) -> Body:
-    """Decode a record of one of our topics; `rows_topic` is the changelog of the saga rows. Raises `BadMessage`."""
+    """Decode a record of any topic of the plan; `rows_topic` is the changelog of the saga rows. Raises `BadMessage`."""
     if topic == DLQ:
         return _parked(value, headers)
     if topic == SIGNALS:
@@ -368,25 +373,25 @@ def _parked(value: bytes | None, headers: Headers) -> Parked:
     return Parked(letter, message, value)
 
 
-def _sentence(error: ValidationError) -> str:
-    """The first few problems, each with its place; never the input, which may hold personal data."""
+def _describe(error: ValidationError) -> str:
+    """The first three problems, each with its field; never the input, which may be personal data."""
     problems = error.errors(include_url=False, include_input=False)
     if problems[0]["type"] == "json_invalid":
         return problems[0]["msg"].replace("Invalid JSON", "not JSON")
-    places = [(".".join(map(str, p["loc"])) or "message", _said(p)) for p in problems[:3]]
+    places = [(".".join(map(str, p["loc"])) or "message", _problem_text(p)) for p in problems[:3]]
     if any(place == "v" and msg.startswith("Input should be") for place, msg in places):
-        return f"unknown version: this service reads v {VERSION}"
+        return f"unknown version: this service supports v {VERSION}"
     more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
     return "; ".join(f"{place}: {msg}" for place, msg in places) + more
 
 
-def _said(problem: Mapping[str, Any]) -> str:
+def _problem_text(problem: Mapping[str, Any]) -> str:
     of_a_user = problem["loc"][0] == "user" if problem["loc"] else False
     return words(problem) if of_a_user else str(problem["msg"])
 
 
 def words(problem: Mapping[str, Any]) -> str:
-    """What is wrong with a field of a user, the same by HTTP and by Kafka; `problem`: one of pydantic's errors."""
+    """The problem with a field of a user, in the same words over HTTP and Kafka; `problem` is an error of pydantic."""
     kind = problem["type"]
     if kind == "string_too_long":
         return f"is longer than {problem['ctx']['max_length']} characters"
@@ -396,6 +401,6 @@ def words(problem: Mapping[str, Any]) -> str:
 _WORDS = {
     "missing": "is missing",
     "string_too_short": "is empty",
-    "string_pattern_mismatch": "has a control character: a line break, or one that changes the direction of text",
+    "string_pattern_mismatch": "has a control character, such as a line break or one that changes text direction",
     "string_type": "is not a string",
 }

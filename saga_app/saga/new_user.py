@@ -1,6 +1,7 @@
-"""What is asked of a new user: once, where the user enters, and the same by HTTP, on the command line and by Kafka.
+"""Validation of new users, the same over HTTP, on the command line and over Kafka.
 
-Later steps take whatever one step has taken: they ask only for what `messages.User` asks for.
+It runs once, when a user is accepted. Later steps check only the rules of `messages.User`, so that stricter rules do
+not stop sagas in flight.
 """
 
 from collections.abc import Callable
@@ -11,36 +12,36 @@ from saga_app.saga.text import hidden_character, is_visible
 
 
 def checked_name(name: str) -> str:
-    """The name. Raises `ValueError` if it shows nothing, or if a conversion has lost a character of it."""
+    """The name. Raises `ValueError` if it has no visible character, or if a conversion has lost a character."""
     if not is_visible(_complete(name)):
         raise ValueError("has no visible character")
     return name
 
 
 def checked_email(email: str) -> str:
-    """The address. Raises `ValueError` with the reason if no mail can be sent to it."""
+    """The address. Raises `ValueError` with the reason if it is not a valid e-mail address."""
     mailbox(_complete(email))
     return email
 
 
 def _complete(text: str) -> str:
-    """The text. Raises `ValueError` if U+FFFD stands in it for a character that could not be decoded."""
+    """The text. Raises `ValueError` if it contains U+FFFD, which replaces a character that could not be decoded."""
     if "\ufffd" in text:
         raise ValueError(
-            "has U+FFFD, the mark of a character that was lost in a conversion; write the character itself"
+            "contains U+FFFD, which marks a character that was lost in a conversion; write the character itself"
         )
     return text
 
 
 def checked_identifier(text: str) -> str:
-    """A department or an id. Raises `ValueError` if it shows nothing, or if it is not the one that it seems to be."""
+    """A department or an id. Raises `ValueError` if it has no visible character, or an invisible one inside."""
     if hidden := hidden_character(checked_name(text)):
-        raise ValueError(f"has an invisible character inside ({hidden}); write it without")
+        raise ValueError(f"has an invisible character inside ({hidden}); remove it")
     return text
 
 
 def check(request: Message) -> None:
-    """Refuse a user who cannot be onboarded. Raises `BadMessage`, which names each field and what is wrong with it."""
+    """Validate the new user of a request. Raises `BadMessage`, which names each invalid field and the problem."""
     user = request.user
     problems = [
         _problem("id", checked_identifier, request.id),

@@ -4,8 +4,8 @@
                                 ▲                         │ ▲                    │ ▲                      │
                                 └────── deprovision ◄─────┘ └───── revoke ◄──────┘ └────── retract ◄──────┘
 
-A step gets the request and the world, and returns `Done` with the facts it found out, or `Denied` with a reason. It
-raises only when it could not find out. It may be called again for the same saga: the idempotency key makes that safe.
+A step gets the request and the world, and returns `Done` with facts, or `Denied` with a reason. It raises an error only
+if it could not determine the result. It may be called again for the same saga: the idempotency key makes that safe.
 """
 
 from saga_app.saga.messages import Message
@@ -20,7 +20,7 @@ async def provision(request: Message, world: World) -> Outcome:
 
 
 async def authorize(request: Message, world: World) -> Outcome:
-    """Grant what the department's policy says."""
+    """Grant the authorizations of the department's policy."""
     granted = await world.policy.grant(request.key("authorize"), request.user.department)
     if granted is None:
         return Denied(f"no policy for the department {request.user.department}")
@@ -35,37 +35,37 @@ async def notify(request: Message, world: World) -> Outcome:
 
 
 async def complete(request: Message, world: World) -> Outcome:
-    """Note that the saga is complete."""
+    """Record that the saga is complete."""
     return Done()
 
 
 async def retract(request: Message, world: World) -> Outcome:
-    """Tell the user in a second e-mail that the first is void: a mail cannot be unsent."""
+    """Send a follow-up e-mail that revokes the first one, because a mail cannot be unsent."""
     text = "Your onboarding was cancelled. Please disregard our earlier mail.\n"
     refused = await world.mail.send(request.key("retract"), request.user.email, "Your onboarding was cancelled", text)
     return Denied(f"the mail was refused: {refused}") if refused else Done()
 
 
 async def revoke(request: Message, world: World) -> Outcome:
-    """Take back what was granted."""
+    """Revoke the authorizations."""
     await world.policy.revoke(request.key("authorize"))
     return Done()
 
 
 async def deprovision(request: Message, world: World) -> Outcome:
-    """Take the device back."""
+    """Return the device to stock."""
     await world.stock.take_back(request.key("provision"), request.facts.get("device_id"))
     return Done()
 
 
-#: A mail is attempted as a mail server's queue does it: a few times within seconds, then for six hours
+#: Retries of a mail follow a mail server's queue: a few attempts within seconds, then over six hours
 #: (RFC 5321 4.5.4.1). Greylisting defers the first mail to a recipient for 1 to 15 minutes, on some servers for an hour.
 #: The timeout is long because a server may scan a mail before it answers. See docs/how-to/send-mail.md.
 MAIL = Retry(attempts=16, timeout=20.0, delays=(1, 2, 5, 15, 60, 240, 300, 600, 1200, 1800, 3600), jitter=0.25)
-#: The follow-up mail gets half an hour, because the authorizations are revoked only after it.
+#: The follow-up mail is retried for half an hour only, because the authorizations are revoked after it.
 FOLLOW_UP = Retry(attempts=9, timeout=20.0, delays=(1, 2, 5, 15, 60, 240, 600, 900), jitter=0.25)
-#: Connections that the mail server accepts at once.
-LINES = 8
+#: Concurrent connections to the mail server.
+MAIL_CONNECTIONS = 8
 
 ONBOARDING = Plan(
     "onboarding",
@@ -76,7 +76,7 @@ ONBOARDING = Plan(
         Step("authorize", "authorize", "authorizer", authorize, undo="revoke", retry=Retry(attempts=5),
              fact=Fact("authorizations", "authorizations", "list"),
              words=Words("grants access", "Access requested", "Access granted", icon="key")),
-        Step("notify", "notify", "notifier", notify, undo="retract", noted=True, retry=MAIL, at_once=LINES,
+        Step("notify", "notify", "notifier", notify, undo="retract", noted=True, retry=MAIL, at_once=MAIL_CONNECTIONS,
              fact=Fact("notified_at", "e-mail sent", "time"),
              words=Words("sends the e-mail", "E-mail requested", "E-mail sent", icon="mail")),
         Step("complete", "notified", "provisioner", complete, lag=False,
@@ -87,7 +87,7 @@ ONBOARDING = Plan(
              words=Words("takes the device back", "Return of the device requested", "Device returned", icon="device")),
         Step("revoke", "revoke", "authorizer", revoke, retry=Retry(attempts=8),
              words=Words("revokes access", "Revocation requested", "Access revoked", icon="key")),
-        Step("retract", "retract", "notifier", retract, noted=True, retry=FOLLOW_UP, at_once=LINES,
+        Step("retract", "retract", "notifier", retract, noted=True, retry=FOLLOW_UP, at_once=MAIL_CONNECTIONS,
              words=Words("sends a follow-up e-mail", "Follow-up e-mail requested", "Follow-up e-mail sent",
                          "No follow-up e-mail needed", icon="mail")),
     ),

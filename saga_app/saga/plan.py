@@ -1,4 +1,4 @@
-"""What a saga is made of: steps, their compensations, their outcomes, and the words by which they are shown."""
+"""The definition of a saga: steps, compensations, outcomes, and display texts."""
 
 import re
 from collections.abc import Callable, Coroutine, Iterator
@@ -15,10 +15,10 @@ Icon = Literal["step", "device", "key", "mail", "flag", "book", "person", "card"
 #: How many steps a plan can have: the page shows one station for each.
 MIN_STEPS, MAX_STEPS = 2, 8
 
-#: The name of the service that shows the sagas. It is not part of any plan.
+#: The name of the service with the page and the HTTP API. It is not part of any plan.
 CONSOLE = "console"
 
-#: Fields of a saga that no fact can have the name of.
+#: Names that a fact cannot have, because they are fields of a saga.
 RESERVED_FACTS = frozenset(
     "id saga user state step attempt facts started_at updated_at ended_at duration overdue due_at reason why overtook "
     "trouble history explanation idempotency cursor_event".split()
@@ -31,7 +31,7 @@ _TOPIC = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}")
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The step has happened; `facts` is what it found out, `remark` what a person may want to know."""
+    """The step succeeded. `facts` are merged into the facts of the saga; `remark` is shown in the timeline."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     remark: str | None = None
@@ -39,7 +39,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The step will not happen, for a reason that a person understands. The saga is compensated."""
+    """The step was refused, with a human-readable reason. The completed steps are compensated."""
 
     reason: str
 
@@ -49,10 +49,10 @@ Outcome = Done | Denied
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something that a step finds out.
+    """A value that a step returns.
 
-    `name` is its key in the facts of a saga, `label` what people call it. `shown_as` says how it is displayed: as it
-    is, as a list with commas, or as a time (ISO 8601 UTC).
+    `name`: its key in the facts of a saga. `label`: its display name. `shown_as`: displayed as text, as a list with
+    commas, or as a time (ISO 8601 UTC).
     """
 
     name: str
@@ -62,46 +62,47 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """How a step is shown on the page, on the command line and in timelines. What is left out follows from its name."""
+    """Display texts of a step for the page, the command line and timelines. Defaults are derived from its name."""
 
     summary: str = ""  #: what the step does, in a verb phrase: "assigns a device"
     requested: str = ""  #: "Device requested"
     done: str = ""  #: "Device assigned"
-    not_needed: str = ""  #: of a compensation that had nothing to compensate: "No follow-up e-mail needed"
+    not_needed: str = ""  #: for a compensation with nothing to compensate: "No follow-up e-mail needed"
     icon: Icon = "step"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a saga: the topic of its requests, the service that does it, how, and what compensates it."""
+    """One step of a saga: its request topic, the service that performs it, its function, and its compensation."""
 
     name: str
     topic: str
     service: str
     act: Callable[[Message, Any], Coroutine[Any, Any, Outcome]]
     undo: str | None = None  #: the topic of its compensation
-    fact: Fact | None = None  #: what it finds out
+    fact: Fact | None = None  #: the value that it returns
     words: Words = Words()
     lag: bool = True  #: whether SAGA_LAG and the rates of injected faults apply to it
-    noted: bool = False  #: whether its result is recorded, because the outside world would repeat the effect
+    noted: bool = False  #: whether its result is recorded, because a second call would repeat the effect
     deadline: float = 60.0  #: seconds after which a saga that waits for this step is overdue
     retry: Retry = field(default_factory=Retry)
-    #: How many attempts a worker makes at once (None: no limit). Waiting for a turn does not count as an attempt.
+    #: Maximum number of concurrent attempts per worker (None: no limit). Waiting for a slot does not count as an
+    #: attempt.
     at_once: int | None = None
 
     @property
     def label(self) -> str:
-        """The service's name as people write it."""
+        """The display name of the service."""
         return self.service.replace("-", " ").capitalize()
 
     @property
     def requested(self) -> str:
-        """What a timeline says when the step was requested."""
+        """The timeline text for a request of this step."""
         return self.words.requested or f"{self.name.replace('-', ' ').capitalize()} requested"
 
     @property
     def done(self) -> str:
-        """What a timeline says when the step is done."""
+        """The timeline text for the completion of this step."""
         return self.words.done or f"{self.name.replace('-', ' ').capitalize()} done"
 
 
@@ -146,7 +147,7 @@ class Plan:
 
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
-        """What the steps find out, in the order of the plan."""
+        """The facts of all steps, in the order of the plan."""
         return tuple(step.fact for step in self.steps if step.fact)
 
     @cached_property
@@ -158,34 +159,34 @@ class Plan:
         return {step.name: step for step in self.all_steps}
 
     def named(self, name: str) -> Step | None:
-        """The step of this name."""
+        """The step or compensation with this name, or None."""
         return self._by_name.get(name)
 
     def on(self, topic: str) -> Step | None:
-        """The step whose requests are on a topic."""
+        """The step or compensation whose requests are on this topic, or None."""
         return self._by_topic.get(topic)
 
     def of(self, service: str) -> tuple[Step, ...]:
-        """The steps and compensations that a service does."""
+        """The steps and compensations that a service performs."""
         return tuple(step for step in self.all_steps if step.service == service)
 
     def compensated_by(self, topic: str) -> tuple[Step, ...]:
-        """The steps that the compensation of this topic compensates."""
+        """The steps that the compensation on this topic reverses."""
         return tuple(step for step in self.steps if step.undo == topic)
 
     def is_compensation(self, name: str) -> bool:
-        """Whether the step of this name is a compensation."""
+        """Whether the step with this name is a compensation."""
         return any(step.name == name for step in self.compensations)
 
     def slip(self) -> Slip:
-        """The routing slip with which a saga begins."""
+        """The routing slip of a new saga."""
         return Slip([step.topic for step in self.steps[1:]], [])
 
 
 def _problems(plan: Plan) -> Iterator[str]:
-    """What is inconsistent, each with the name of its step."""
+    """The inconsistencies of a plan, each with the name of its step."""
     if not MIN_STEPS <= len(plan.steps) <= MAX_STEPS:
-        yield f"it has {len(plan.steps)} steps; {MIN_STEPS} to {MAX_STEPS} are possible"
+        yield f"it has {len(plan.steps)} steps; allowed are {MIN_STEPS} to {MAX_STEPS}"
         return
     names, facts = [step.name for step in plan.all_steps], [fact.name for fact in plan.facts]
     for what, values in (("name", names), ("topic", list(plan.topics)), ("fact", facts)):
@@ -193,8 +194,8 @@ def _problems(plan: Plan) -> Iterator[str]:
             yield f"two steps have the {what} {twice}"
     for fact in plan.facts:
         if not _FACT.fullmatch(fact.name) or fact.name in RESERVED_FACTS:
-            rule = "names are lower-case letters, digits and underscores, and none of a saga's own fields"
-            yield f"the fact {fact.name} is not possible: {rule}"
+            rule = "use lower-case letters, digits and underscores, and not the name of a saga's own field"
+            yield f"the fact name {fact.name} is not allowed: {rule}"
     for step in plan.all_steps:
         yield from _problems_of(plan, step)
     if plan.steps[-1].service != plan.initiator:
@@ -206,14 +207,14 @@ def _problems_of(plan: Plan, step: Step) -> Iterator[str]:
     if not _NAME.fullmatch(step.name) or not _NAME.fullmatch(step.service) or step.service == CONSOLE:
         yield (
             f"step {step.name} of service {step.service}: names are lower-case letters, digits and dashes, up to 40; "
-            f"{CONSOLE} is taken"
+            f"{CONSOLE} is reserved"
         )
     if not _TOPIC.fullmatch(step.topic) or step.topic in (DLQ, SIGNALS) or step.topic.endswith("-changelog"):
-        yield f"step {step.name}: the topic {step.topic} is not possible"
+        yield f"step {step.name}: the topic name {step.topic} is not allowed"
     if step.words.icon not in get_args(Icon):
-        yield f"step {step.name}: no icon {step.words.icon}; there are {', '.join(get_args(Icon))}"
+        yield f"step {step.name}: unknown icon {step.words.icon}; allowed are {', '.join(get_args(Icon))}"
     if step.service == plan.initiator and step.retry.is_long:
-        # It keeps the rows, and has no table for requests that wait outside their partition.
+        # The initiator has no table for requests that wait outside their partition.
         limit = f"at {step.service} the longest delay between attempts is {step.retry.hold:g} s"
         yield f"retry of step {step.name}: {limit}"
 

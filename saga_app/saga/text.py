@@ -1,12 +1,12 @@
-"""Text that people type: what of it can be seen, its clean form, and its folded form for search and sorting.
+"""Normalisation of text that people type: visibility, clean form, and folded form for search and sorting.
 
-Every function is pure and total. `clean`, `clean_department` and `fold` are idempotent.
+Every function is pure and accepts any string. `clean`, `clean_department` and `fold` are idempotent.
 """
 
 import re
 import unicodedata
 
-#: Characters that show nothing: white space, control characters, Default_Ignorable_Code_Point of Unicode 16, format
+#: Invisible characters: white space, control characters, Default_Ignorable_Code_Point of Unicode 16, format
 #: characters without a glyph, and the letters and symbols that are blank. Listed here rather than taken from
 #: `unicodedata`, so that services on different versions of Python give the same answer.
 _INVISIBLE = (
@@ -16,7 +16,7 @@ _INVISIBLE = (
 )
 _IS_INVISIBLE = re.compile(f"[{_INVISIBLE}]")
 _LEADING = re.compile(f"[{_INVISIBLE}]+")
-#: Without line breaks and tabs, which are refused rather than replaced.
+#: Spaces that are replaced. Line breaks and tabs are not among them: they are refused.
 _SPACES = re.compile(r"[ \xa0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
 
 _JOINERS = frozenset("\u200c\u200d")
@@ -25,7 +25,7 @@ _TAGS = re.compile(r"[\U000e0020-\U000e007f]")
 #: Canonical combining class of the signs that suppress a vowel in Indic scripts.
 _VIRAMA = 9
 
-#: Letters that have no decomposition in Unicode, but that people search by their plain form; punctuation in variants.
+#: Letters without a decomposition in Unicode that people search for by a plain letter, and variants of punctuation.
 _PLAIN = str.maketrans(
     {
         **dict(zip("łøđħŧıɨʉƚȼɇɉɍɏǥⱥɫə", "lodhtiiulcejrygale", strict=True)),
@@ -38,10 +38,10 @@ _PLAIN = str.maketrans(
 
 
 def clean(text: str) -> str:
-    """A name or an address without invisible characters at its edges; text that shows nothing is returned as it is.
+    """Strip invisible characters from both ends of a name or an address. Text without visible characters is unchanged.
 
-    Kept at the end is what shapes the character before it: a joiner after a virama, the variation selector of an emoji
-    or an ideograph, the tags of a flag.
+    A trailing character that changes how the one before it looks is kept: a joiner after a virama, the variation
+    selector of an emoji or an ideograph, the tags of a flag.
     """
     if text.isascii():
         return text.strip(_ASCII_INVISIBLE) or text
@@ -56,22 +56,22 @@ _ASCII_INVISIBLE = "".join(map(chr, (*range(0x21), 0x7F)))
 
 
 def clean_department(text: str) -> str:
-    """A department as an identifier: compatibility forms (full-width, ligatures, no-break spaces) are replaced (NFKC),
-    and each run of spaces is one space."""
+    """Normalise a department: apply NFKC (such as full-width letters), collapse spaces, strip invisible characters."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     return clean(_SPACES.sub(" ", text))
 
 
 def is_visible(text: str) -> bool:
-    """Whether it shows anything: a letter, a digit, a punctuation mark or a symbol. A combining mark alone does not."""
+    """Whether the text has a visible letter, digit, punctuation mark or symbol. A combining mark does not count."""
     return any(unicodedata.category(c)[0] in "LNPS" and not _IS_INVISIBLE.match(c) for c in text)
 
 
 def hidden_character(text: str) -> str | None:
-    """The name of the first invisible character that nothing explains, or None.
+    """The Unicode name of the first unexpected invisible character, or None.
 
-    Spaces, joiners where a script or an emoji uses them, and variation selectors after what they vary are explained.
+    Expected are spaces, joiners where a script or an emoji uses them, and variation selectors after a suitable
+    character.
     """
     if text.isascii() and text.isprintable():
         return None
@@ -82,9 +82,9 @@ def hidden_character(text: str) -> str | None:
 
 
 def fold(text: str) -> str:
-    """For search and sorting: without differences of case, accents, compatibility forms and white space.
+    """Fold text for search and sorting: ignores case, accents, compatibility forms and differences in white space.
 
-    `fold("García")` is `fold("GARCI\u0301A")`. Vowel signs that are letters of their own script stay.
+    `fold("García")` equals `fold("GARCI\u0301A")`. Vowel signs that count as letters in their script are kept.
     """
     if text.isascii():
         return _spaced(text.lower().translate(_PLAIN))
@@ -106,10 +106,10 @@ def _spaced(text: str) -> str:
 
 
 def _is_ignored(character: str) -> bool:
-    """A mark that search ignores, or an invisible character.
+    """Whether search ignores this character: a combining mark, or an invisible character.
 
-    By canonical combining class: overlays, Hebrew and Arabic points, and all marks above, below and around a letter;
-    not the voicing marks of kana, viramas, or the vowels of Indic scripts.
+    Ignored marks, by canonical combining class: overlays, Hebrew and Arabic points, and marks above, below and around a
+    letter. Not ignored: the voicing marks of kana, viramas, and the vowels of Indic scripts.
     """
     marked = unicodedata.combining(character)
     if marked:
@@ -117,7 +117,7 @@ def _is_ignored(character: str) -> bool:
     return not character.isspace() and _FORMAT.match(character) is not None
 
 
-#: Invisible characters without the control characters, which nothing but a mistake contains.
+#: Invisible characters except control characters, which only occur by mistake.
 _FORMAT = re.compile(f"(?![\x00-\x1f\x7f-\x9f])[{_INVISIBLE}]")
 
 
@@ -134,7 +134,7 @@ def _shapes(text: str, index: int) -> bool:
 
 
 def _is_after_emoji(text: str, index: int) -> bool:
-    """Whether only tags stand between this index and an emoji before it."""
+    """Whether an emoji precedes this index, with only tag characters in between."""
     while index and _TAGS.match(text, index - 1):
         index -= 1
     before = text[index - 1 : index]

@@ -1,4 +1,4 @@
-"""One saga's story, told from the records themselves, and the sentence that says why it is where it is."""
+"""The timeline of a saga, computed from its records, and the sentence that explains its current state."""
 
 import math
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from saga_app.saga.times import between, epoch, span
 
 @dataclass(slots=True)
 class Record:
-    """A decoded record and where it stands: the proof of what the timeline says."""
+    """A decoded record with its position, which is the evidence for its timeline entries."""
 
     topic: str
     partition: int
@@ -23,7 +23,7 @@ class Record:
 
     @property
     def id(self) -> str | None:
-        """The saga that it belongs to; None for a dead letter that nobody could read."""
+        """The saga that the record belongs to; None for an unreadable dead letter."""
         return self.body.letter.id if isinstance(self.body, Parked) else self.body.id
 
 
@@ -43,9 +43,9 @@ class Entry:
 
 
 def entries(plan: Plan, record: Record) -> list[Entry]:
-    """What a record tells: how the step before it ended, and what it asks for.
+    """The timeline entries of one record: the result of the previous step, and the request for the next one.
 
-    A changelog record tells something only when its saga has ended: how, and how its last undo did.
+    A changelog record has entries only if its saga has ended: the end, and the result of the last compensation.
     """
     body = record.body
     if isinstance(body, Signal):
@@ -69,11 +69,11 @@ def _entry(record: Record, at: str, service: str, step: str, kind: str, attempt:
 
 
 def _outcome(record: Record, history: list[Visit], facts: dict[str, Any]) -> list[Entry]:
-    """How the step before this record ended; what an operator has cancelled is told by the signal."""
+    """The result of the previous step. A cancellation has no entry here, because its signal has one."""
     if not history or history[-1].outcome == "cancelled":
         return []
     last = history[-1]
-    began_at = min(last.started_at, last.ended_at)  # no step takes less than no time, whatever a clock has said
+    began_at = min(last.started_at, last.ended_at)  # clock skew must not make a duration negative
     data = {"started_at": began_at, "received_at": last.received_at, "facts": facts, "reason": last.reason}
     return [_entry(record, last.ended_at, last.service, last.step, last.outcome, last.attempts, data)]
 
@@ -85,7 +85,7 @@ def _request(plan: Plan, record: Record, message: Message) -> Entry:
 
 
 def _ending(record: Record, row: Row) -> list[Entry]:
-    """How it ended; before that the last step of a way back, of which no message tells."""
+    """The end of a saga, preceded by the result of the last compensation, which no message carries."""
     last = [] if row.state == "completed" else _outcome(record, row.history, row.facts)
     at = row.ended_at or row.updated_at
     data = {"duration": between(row.started_at, at), "reason": row.reason, "facts": row.facts}
@@ -94,23 +94,23 @@ def _ending(record: Record, row: Row) -> list[Entry]:
 
 
 def story(plan: Plan, records: Iterable[Record]) -> list[Entry]:
-    """The whole timeline in causal order; a record read twice, or sent twice, is told once."""
+    """The complete timeline in causal order. A record that was read or sent twice has its entries once."""
     records = list(records)
-    depths = {_step_asked(plan, r): len(r.body.history) for r in records if isinstance(r.body, Message)}
-    told: dict[tuple[Any, ...], Entry] = {}
+    depths = {_requested_step(plan, r): len(r.body.history) for r in records if isinstance(r.body, Message)}
+    found: dict[tuple[Any, ...], Entry] = {}
     for record in sorted(records, key=lambda record: _place(record, depths)):
         for entry in entries(plan, record):
-            told.setdefault(_sameness(record, entry), entry)
-    return list(told.values())
+            found.setdefault(_deduplication_key(record, entry), entry)
+    return list(found.values())
 
 
-def _step_asked(plan: Plan, record: Record) -> str:
+def _requested_step(plan: Plan, record: Record) -> str:
     step = plan.on(record.topic)
     return step.name if step else record.topic
 
 
 def _place(record: Record, depths: dict[str, int]) -> tuple[float, str, int]:
-    """Causal order: the history that a record carries grows with every step; among equals the time decides."""
+    """Sort key for causal order: the length of the history, which grows with every step, then the time."""
     body = record.body
     if isinstance(body, Row):
         return (math.inf, body.updated_at, record.offset)
@@ -121,8 +121,8 @@ def _place(record: Record, depths: dict[str, int]) -> tuple[float, str, int]:
     return (len(body.history), record.at, record.offset)
 
 
-def _sameness(record: Record, entry: Entry) -> tuple[Any, ...]:
-    """Two entries that say the same: of duplicates only the first counts, but every signal is news."""
+def _deduplication_key(record: Record, entry: Entry) -> tuple[Any, ...]:
+    """Of entries with the same key only the first is kept. Signals and dead letters are never duplicates."""
     if record.topic in (SIGNALS, DLQ):
         return (record.topic, record.partition, record.offset)
     if isinstance(record.body, Row):
@@ -133,28 +133,28 @@ def _sameness(record: Record, entry: Entry) -> tuple[Any, ...]:
 ENDINGS = {
     "completed": "completed in {duration} s",
     "rolled-back": "rolled back: {reason}",
-    "rollback-incomplete": "the rollback is incomplete: {failed}; it was begun because of: {reason}",
+    "rollback-incomplete": "rollback incomplete: {failed}; reason for the rollback: {reason}",
 }
 
 
 def why(plan: Plan, row: Row, now: str) -> str:
-    """One sentence: what the saga waits for, or how it has ended. `now` is an ISO time."""
+    """One sentence: what the saga waits for, or how it ended. `now` is an ISO time."""
     if row.ended:
         duration = between(row.started_at, row.ended_at or row.updated_at)
         reason = row.reason or "no reason given"
-        told = ENDINGS[row.state].format(duration=f"{duration:.1f}", reason=reason, failed=_failed(row))
-        return told + _late(row)
+        ending = ENDINGS[row.state].format(duration=f"{duration:.1f}", reason=reason, failed=_failed(row))
+        return ending + _late(row)
     if row.state == "parked":
         late = "overdue, " if row.overdue else ""
-        return f"{late}parked at {row.step}: {row.reason or 'no reason given'}; it waits for somebody"
+        return f"{late}parked at {row.step}: {row.reason or 'no reason given'}; waiting for an operator"
     return _retrying(plan, row, now) or _waiting(plan, row, now)
 
 
 def _failed(row: Row) -> str:
-    """The undos that have failed: what follows the first "no" is one."""
+    """The failed compensations. Every history entry after the first denial is a compensation."""
     turn = next((place for place, line in enumerate(row.history) if line.outcome != "done"), len(row.history))
     failed = [line for line in row.history[turn + 1 :] if line.outcome != "done"]
-    return " and ".join(f"{line.step} has failed ({line.reason})" for line in failed)
+    return " and ".join(f"{line.step} failed ({line.reason})" for line in failed)
 
 
 def _late(row: Row) -> str:
@@ -163,20 +163,22 @@ def _late(row: Row) -> str:
 
 
 def _waiting(plan: Plan, row: Row, now: str) -> str:
-    service = next((s.service for s in plan.steps + plan.compensations if s.name == row.step), "somebody").capitalize()
+    service = next(
+        (s.service for s in plan.steps + plan.compensations if s.name == row.step), "unknown service"
+    ).capitalize()
     since = between(row.history[-1].ended_at if row.history else row.started_at, now)
     return f"{_prefix(row)}waits for the {service} to {row.step}, for {since:.1f} s"
 
 
 def _retrying(plan: Plan, row: Row, now: str) -> str | None:
-    """Which attempt failed, why, and when the next one is due; None if none is planned."""
+    """Which attempt failed, why, and when the next one is due; None if no retry is planned."""
     failed = planned_retry(plan, row)
     if failed is None or failed.next_at is None:
         return None
     wait = epoch(failed.next_at) - epoch(now)
     due = f"in {span(wait)}" if wait > 0 else f"due {span(-wait)} ago"
     attempt = f"attempt {failed.attempt} of {failed.attempts} by the {failed.service.capitalize()}"
-    return f"{_prefix(row)}retrying: {attempt} failed because {failed.reason}; next {due}, at {failed.next_at}"
+    return f"{_prefix(row)}retrying: {attempt} failed: {failed.reason}; next {due}, at {failed.next_at}"
 
 
 def _prefix(row: Row) -> str:

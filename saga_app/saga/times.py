@@ -1,12 +1,12 @@
 """Times on the wire: ISO 8601 in UTC with milliseconds, which also sort as text.
 
-Under load many records share a second or a millisecond, and each time is read several times: hence the caches.
+Conversions are cached: under load many records share a millisecond, and each time is parsed several times.
 """
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-#: Kafka's records carry timestamps since 2016. An earlier one is zero, in other units, or of a clock that was not set.
+#: Kafka records have timestamps since 2016. An earlier one is zero, in another unit, or from a clock that was not set.
 EARLIEST_S = 1_451_606_400.0
 
 _YEAR_10000_MS = 253_402_300_800_000
@@ -24,24 +24,24 @@ def _text(milliseconds: int) -> str:
 
 
 def record_time(timestamp_ms: int, now_s: float, ahead_s: float = 0.0) -> float:
-    """The time of a record, as far as its timestamp can be believed, in seconds since 1970.
+    """The plausible time of a record, in seconds since 1970.
 
-    `timestamp_ms` may be any integer: a client or a broker with a wrong clock has written it. `ahead_s` is how far the
-    clock that wrote it is known to be ahead of ours. The result is never later than `now_s`; a timestamp that is
-    missing (-1), before `EARLIEST_S` or in the future counts as now.
+    `timestamp_ms` may be any integer, because a client or a broker with a wrong clock may have written it. `ahead_s`:
+    how far that clock is known to be ahead of the local one. A timestamp that is missing (-1), before `EARLIEST_S`, or
+    later than `now_s` is replaced by `now_s`.
     """
     seconds = timestamp_ms / 1000 - ahead_s
     return seconds if EARLIEST_S <= seconds <= now_s else now_s
 
 
 def timestamp_text(timestamp_ms: int) -> str:
-    """A record's timestamp for people, as it is: ISO 8601 if it is a year that ISO 8601 can write, else the number."""
+    """A record's timestamp for display, uncorrected: ISO 8601, or the plain number for years outside ISO 8601."""
     return iso(timestamp_ms / 1000) if 0 <= timestamp_ms < _YEAR_10000_MS else f"{timestamp_ms} ms since 1970"
 
 
 @lru_cache(maxsize=4096)
 def epoch(time: str) -> float:
-    """Seconds since 1970 (UTC) for a `messages.Time`: what it calls the 30th of February is the 2nd of March."""
+    """Seconds since 1970 (UTC) for a `messages.Time`. February 30 is read as March 2."""
     try:
         return datetime.fromisoformat(time).timestamp()
     except ValueError:
@@ -50,12 +50,12 @@ def epoch(time: str) -> float:
 
 
 def between(start: str, end: str) -> float:
-    """Seconds from one ISO time to a later one, to the millisecond; 0 if the clocks that wrote them disagree."""
+    """Seconds from one ISO time to a later one, in milliseconds precision; 0 if `end` is earlier (clock skew)."""
     return max(0.0, round(epoch(end) - epoch(start), 3))
 
 
 def span(seconds: float) -> str:
-    """A length of time for a person: `8 s`, `5 min`, `1 h 10 min`."""
+    """A duration for display: `8 s`, `5 min`, `1 h 10 min`."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,44 +1,44 @@
-"""The outside world as the steps of the onboarding see it; `service/world.py` has the mocks and the real ones.
+"""Interfaces of the external systems that the onboarding uses; `service/onboarding_world.py` implements them.
 
-Every call carries an idempotency key: with the same key the effect happens once, however often it is asked for.
-A call raises `retry.Transient` or `retry.Permanent` only when it could not find out.
+Every call has an idempotency key: calls with the same key have one effect. A call raises `retry.Transient` or
+`retry.Permanent` only if it could not determine the result.
 """
 
 from typing import Protocol
 
 
 class Stock(Protocol):
-    """Devices."""
+    """The stock of devices."""
 
     async def assign(self, key: str, department: str) -> str:
-        """The id of a device for this department; the same one for the same key."""
+        """Assign a device to this department and return its id; the same device for the same key."""
 
     async def take_back(self, key: str, device_id: str | None) -> None:
-        """What was assigned with this key is free again; nothing happens if it was. The id may not be known."""
+        """Return the device that was assigned with this key, if any. `device_id` is None if it is not known."""
 
 
 class Policy(Protocol):
-    """What a department may use."""
+    """The authorizations of each department."""
 
     async def grant(self, key: str, department: str) -> list[str] | None:
-        """The authorizations granted, the same for the same key, or None when the department has no policy."""
+        """Grant and return the authorizations, the same for the same key; None if the department has no policy."""
 
     async def revoke(self, key: str) -> None:
-        """Nothing is granted any more."""
+        """Revoke everything that was granted with this key."""
 
 
 class Mail(Protocol):
     """E-mail to users."""
 
     async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
-        """Send once per key; returns why it was refused for good, or None."""
+        """Send one mail per key. Returns the reason if the mail was permanently refused, otherwise None."""
 
     async def close(self) -> None:
-        """No more mails."""
+        """Close all connections."""
 
 
 class World(Protocol):
-    """All that a step of the onboarding may touch."""
+    """All external systems of the onboarding, and the clock."""
 
     @property
     def stock(self) -> Stock: ...
@@ -47,4 +47,4 @@ class World(Protocol):
     @property
     def mail(self) -> Mail: ...
     def now(self) -> str:
-        """The time, ISO 8601 UTC."""
+        """The current time, ISO 8601 UTC."""

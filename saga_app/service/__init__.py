@@ -1,6 +1,6 @@
-"""How a step runs: the Faust app of a service, its loop, the outside world, its health.
+"""Execution of steps: the Faust app of a service, its loop, external systems, health and metrics.
 
-`World` is the base class of the adapters of a plan.
+`World` is the base class for the external systems of a plan.
 """
 
 from saga_app.service.world import World

@@ -1,6 +1,6 @@
-"""The only place that builds a faust.App: the settings that experience with Faust has left us.
+"""Builds the Faust app of a service. This is the only place that creates a `faust.App`.
 
-Each reason is short here; what was seen is in docs/decisions/.
+Comments give short reasons for unusual settings; docs/decisions/ has the details.
 """
 
 import gc
@@ -20,7 +20,7 @@ from saga_app.environment import WrongEnvironment, stop
 from saga_app.service import log, metrics
 from saga_app.service.dead_letters import Refusals
 from saga_app.service.kafka import topics
-from saga_app.service.kafka.kafka_changes import CHECK_S, TopicWatch, claim_tables
+from saga_app.service.kafka.kafka_changes import CHECK_INTERVAL_S, TopicWatch, claim_tables
 from saga_app.service.worker import Worker
 from saga_app.settings import Settings
 from saga_app.stream import Assignor, Transport, embedded, log_throttle
@@ -28,15 +28,18 @@ from saga_app.stream.consume.fetcher import Loss
 
 logger = structlog.get_logger()
 
-#: No rebalance because of slow steps: the watchdog looks after a loop that stands still.
-A_YEAR_S = 365 * 24 * 3600.0
+#: Slow steps must not cause a rebalance; the watchdog detects a blocked event loop instead (seconds).
+MAX_POLL_INTERVAL_S = 365 * 24 * 3600.0
 
-#: Records taken and not finished, in one worker.
+#: The maximum number of unfinished records per worker. Above it, the worker stops fetching (backpressure).
 MAX_INFLIGHT = 100_000
 
 
 class BrokerGate(Service):
-    """Starts before everything that talks to Kafka: waits for the broker and the topics, and says why it waits."""
+    """Delays the start of the Kafka clients until the broker and the topics are ready.
+
+    `waits_for`: the reason for waiting, or None. Afterwards the gate watches for changes of the topics.
+    """
 
     def __init__(self, app: "App", **kwargs: Any) -> None:
         self.app = app
@@ -49,16 +52,16 @@ class BrokerGate(Service):
         super().__init__(**kwargs)
 
     async def on_start(self) -> None:
-        """Returns when the topics are there; a wrong partition count ends the process with one line."""
-        settings, said = self.app.settings, None
+        """Wait until the topics exist. A wrong partition count ends the process with one line."""
+        settings, logged = self.app.settings, None
         try:
             async for reason in topics.ensure(
                 self.bootstrap, settings.partitions, settings.replication, embedded=settings.embedded
             ):
                 self.waits_for = reason
-                if reason != said:
+                if reason != logged:
                     logger.warning("waiting", reason=reason)
-                said = reason
+                logged = reason
         except WrongEnvironment as error:
             stop(error)
         await claim_tables(self.app, self.bootstrap)
@@ -70,58 +73,60 @@ class BrokerGate(Service):
 
     @Service.task
     async def _watch(self) -> None:
-        """Topics may be deleted while the service runs."""
+        """Check periodically, because topics may be deleted while the service runs."""
         while not self.should_stop:
-            await self.sleep(CHECK_S)
+            await self.sleep(CHECK_INTERVAL_S)
             await self.topics.check()
 
 
 class Boot(BootStrategy):
-    """The web server first, so that it can say what the service waits for; then the gate; then Kafka."""
+    """Start order: the web server, so that it can report what the service waits for; then the gate; then Kafka."""
 
     def server(self) -> Iterable[Any]:
-        """Services in the order of their start."""
+        """The Faust services in start order."""
         kafka = [self.kafka_producer(), self.kafka_consumer(), self.agents(), self.kafka_conductor(), self.tables()]
         return chain(self.sensors(), self.web_server(), [cast("App", self.app).gate], *kafka)
 
 
 class App(faust.App):
-    """A service: a Faust app that waits for its broker, reads in batches, and is watched over."""
+    """The Faust app of a service, with its settings, its start-up gate and its readiness checks."""
 
     BootStrategy = Boot
     settings: Settings
     gate: BrokerGate
-    #: What else has to be ready: each says why it is not, or None.
+    #: Additional readiness checks. Each returns the reason why the service is not ready, or None.
     checks: tuple[Callable[[], str | None], ...] = ()
-    #: What has to be right before anything starts: each raises `WrongEnvironment` if it is not.
+    #: Checks of the environment before the start. Each raises `WrongEnvironment` if it fails.
     before_start: tuple[Callable[[], None], ...] = ()
-    #: What becomes of records whose output the broker refused.
+    #: Handles outputs that the broker refused.
     refusals: Refusals
-    #: What is to be closed at the end.
+    #: Closed when the service stops.
     closing: list[Callable[[], Awaitable[None]]]
 
     async def on_started(self) -> None:
-        """Recovered and assigned."""
+        """Called by Faust when partitions are assigned and tables are recovered."""
         await super().on_started()
-        spare_the_collector()
+        reduce_garbage_collection()
         structlog.get_logger("saga_app").info("ready", web=str(self.conf.canonical_url))
 
     async def on_shutdown(self) -> None:
-        """Everything has stopped."""
+        """Called by Faust when all services have stopped."""
         for close in self.closing:
             await close()
         await super().on_shutdown()
 
 
 def count_loss(loss: Loss) -> None:
-    """Records were deleted before they were read; the log names them."""
-    metrics.LOSSES.labels(loss.tp.topic).inc()
-    metrics.LOST.labels(loss.tp.topic).inc((loss.end or loss.first) - loss.first)
+    """Count records that were deleted before they were read. The stream layer logs their positions."""
+    metrics.LOSS_EVENTS.labels(loss.tp.topic).inc()
+    metrics.RECORDS_LOST.labels(loss.tp.topic).inc((loss.end or loss.first) - loss.first)
 
 
-def spare_the_collector() -> None:
-    """What is here now stays, and what comes is freed by its count of references: a round of the collector seldom
-    finds anything, but looks at all that belongs to ten thousand records in flight.
+def reduce_garbage_collection() -> None:
+    """Run the cyclic garbage collector less often, and exclude all objects that exist now.
+
+    Reference counting frees nearly all objects, while a full collection visits everything that belongs to the records
+    in flight.
     """
     gc.collect()
     gc.freeze()
@@ -129,24 +134,24 @@ def spare_the_collector() -> None:
 
 
 def bootstrap_of(settings: Settings) -> str:
-    """`host:port,…` for clients other than Faust."""
+    """The bootstrap servers as `host:port,…`, for clients other than Faust."""
     return ",".join(part.removeprefix("kafka://") for part in settings.broker.replace(";", ",").split(","))
 
 
 def build(name: str, settings: Settings, web_port: int) -> App:
-    """The app of a service: its name is the consumer group, the changelog's prefix and the unit of scaling."""
+    """Create the app of a service. Its name is also the consumer group and the prefix of its changelogs."""
     values: dict[str, Any] = {
         "broker": settings.broker.replace(",", ";"),
         "store": settings.store,
         "datadir": Path(settings.datadir) / f"{name}-{settings.instance or 'worker'}",
         "Worker": Worker,
         "PartitionAssignor": Assignor,
-        "autodiscover": False,  # it swallows import errors
+        "autodiscover": False,  # it hides import errors
         "logging_config": log.config(name, settings.log, settings.log_level),
         "web_bind": settings.bind,
         "web_port": web_port,
         "canonical_url": URL(advertised_url(settings.bind, settings.advertise, web_port)),
-        "web_tables_enabled": False,  # Faust's own pages show personal data to anyone
+        "web_tables_enabled": False,  # Faust's own pages expose personal data without authentication
         "web_router_enabled": False,
         "topic_allow_declare": False,
         "topic_disable_leader": True,
@@ -156,7 +161,7 @@ def build(name: str, settings: Settings, web_port: int) -> App:
         "broker_heartbeat_interval": 2.0,
         "broker_request_timeout": 30.0,
         "broker_rebalance_timeout": 60.0,
-        "broker_max_poll_interval": A_YEAR_S,
+        "broker_max_poll_interval": MAX_POLL_INTERVAL_S,
         "broker_max_poll_records": 1000,
         "broker_commit_interval": 1.0,
         "consumer_metadata_max_age_ms": 5000,

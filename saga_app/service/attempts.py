@@ -1,4 +1,4 @@
-"""The attempts of a step: each in its time, so many at once, each failed one told with the time of the next."""
+"""The attempts of a step: timeout, limit on concurrency, and a signal for each failed attempt that is retried."""
 
 import asyncio
 from typing import NamedTuple
@@ -22,56 +22,60 @@ log = structlog.get_logger()
 
 
 class Progress(NamedTuple):
-    """What a record has been through when its time comes again; not known to anybody else, and forgotten in a crash."""
+    """The state of a request between attempts. It is kept in memory only, and lost in a crash."""
 
-    attempt: int  #: the one that is next
-    ready: bool  #: whether the mock world has taken its time for it
+    attempt: int  #: the number of the next attempt
+    ready: bool  #: whether the injected lag of this attempt has passed
     received_at: str
     started_at: str
-    begun: bool = False  #: whether this run has recorded in the table that the step begins
-    certain: bool = True  #: whether its failed attempts certainly had no effect
+    begun: bool = False  #: whether this run of attempts has written its intent record
+    certain: bool = True  #: whether all failed attempts of this run certainly had no effect
 
 
 class Attempts:
-    """Asks the outside world: one attempt each time; `step.retry` says when the next one is, or that there is none.
+    """Makes one attempt per call; `step.retry` decides whether and when the next one follows.
 
-    `effects` tells whether the saga is still ours before something is done that cannot be unmade.
+    `effects`: checks that this worker still owns the partition before it acts, for steps whose result is recorded.
     """
 
     def __init__(self, step: Step, world: World, effects: Effects | None) -> None:
         self.step, self.world = step, world
         self.effects = effects if step.noted else None
-        self.room = asyncio.Semaphore(step.at_once) if step.at_once else None
+        self.slots = asyncio.Semaphore(step.at_once) if step.at_once else None
 
     def lag(self, request: Message, now: Progress) -> float:
         """How long the attempt has to wait before it acts, in seconds."""
         return 0.0
 
     async def act(self, outputs: Outputs, request: Message, now: Progress) -> Outcome | GaveUp | RetryLater:
-        """The outcome; or when to go on with what `Progress`. A failed attempt that is followed by one is a signal."""
+        """Make one attempt.
+
+        Returns the outcome; a `RetryLater` with the progress for the next attempt, after publishing a signal of the
+        failure; or a `GaveUp` if no attempt follows. Raises `Fenced` if another worker owns the partition by now.
+        """
         try:
             return await self.attempt(request, now.attempt)
         except Fenced:
             raise
-        except Exception as error:  # a bug in a step parks its saga, it does not stop the others
+        except Exception as error:  # a bug in a step parks its saga, and must not stop others
             metrics.FAILURES.labels(self.step.name, type(error).__name__).inc()
             dice = self.world.dice(request.key(self.step.name), "retry", now.attempt)
             delay = self.step.retry.delay(now.attempt, error, dice)
             if delay is None:
                 return GaveUp(error, now.attempt)
-            self.signal(outputs, request, now.attempt, delay, error)
+            self.publish_failure(outputs, request, now.attempt, delay, error)
             certain = now.certain and isinstance(error, Deferred)
             return RetryLater(delay, now._replace(attempt=now.attempt + 1, ready=False, certain=certain))
 
     async def attempt(self, request: Message, number: int) -> Outcome:
-        """One attempt. Raises what the step raises, TimeoutError, and Fenced: the saga is another worker's by now."""
-        if self.room is None:
-            return await self.in_time(request)
-        async with self.room:
-            return await self.in_time(request)
+        """One attempt, within the limit on concurrency. Raises what the step raises, `TimeoutError`, or `Fenced`."""
+        if self.slots is None:
+            return await self.call_with_timeout(request)
+        async with self.slots:
+            return await self.call_with_timeout(request)
 
-    async def in_time(self, request: Message) -> Outcome:
-        """The step, for as long as it may take; what does not wait needs no timer."""
+    async def call_with_timeout(self, request: Message) -> Outcome:
+        """Call the step with its timeout. A step that finishes without waiting does not need a timer."""
         if self.effects is not None:
             await self.effects.owned()
         try:
@@ -83,8 +87,10 @@ class Attempts:
         except TimeoutError as error:
             raise TimeoutError(str(error) or f"no answer within {self.step.retry.timeout:g} s") from None
 
-    def signal(self, outputs: Outputs, request: Message, attempt: int, delay: float, error: BaseException) -> None:
-        """Say that an attempt failed, and when the next one is."""
+    def publish_failure(
+        self, outputs: Outputs, request: Message, attempt: int, delay: float, error: BaseException
+    ) -> None:
+        """Publish and log that an attempt failed, and that the next one is due in `delay` seconds."""
         at = self.world.now()
         signal = Signal(
             v=1,
@@ -99,5 +105,6 @@ class Attempts:
             next_at=iso(epoch(at) + delay),
             reason=GaveUp(error, attempt).reason,
         )
-        log.warning("attempt failed", saga=request.id, step=self.step.name, attempt=attempt, next_in_s=round(delay, 3))
+        place = {"saga": request.id, "step": self.step.name, "attempt": attempt}
+        log.warning("attempt failed", **place, next_attempt_in_s=round(delay, 3))
         outputs.send(SIGNALS, request.id.encode(), encode(signal), headers_for_signal(signal, self.step.service))

@@ -1,4 +1,4 @@
-"""The agents of a service: one for each of its steps, with the adapters to the outside world."""
+"""Creates the agents of a service, one per step, and its external systems."""
 
 from faust import StreamT
 
@@ -19,11 +19,14 @@ from saga_app.stream import Pool, Table
 
 
 def make_world(settings: Settings) -> World:
-    """The outside world that SAGA_WORLD names. Ends the process with one line if that cannot be loaded."""
+    """Create the external systems with the factory that SAGA_WORLD names.
+
+    Ends the process with one line if it cannot be loaded; raises `WrongEnvironment` if it does not return a `World`.
+    """
     made = load_object("SAGA_WORLD", settings.world)(settings)
     if not isinstance(made, World):
         raise WrongEnvironment(
-            f"SAGA_WORLD={settings.world} is wrong: it returns a {type(made).__name__}; allowed: a function from the "
+            f"SAGA_WORLD={settings.world} is invalid: it returns a {type(made).__name__}; allowed: a function from the "
             "settings to a saga_app.service.World"
         )
     return made
@@ -36,13 +39,13 @@ def serve_steps(
     broker_clock: BrokerClock | None = None,
     plan: Plan = PLAN,
 ) -> None:
-    """An agent for each step that the plan gives to this service; its help is the step's own first line.
+    """Add an agent for each step of this service. Its help text is the docstring of the step function.
 
-    `rows`: the Provisioner's; `effects`: the table of another service.
+    `rows`: the saga rows, at the initiator only. `effects`: the table `effects`, at the other services.
     """
     outside, faults = make_world(app.settings), FaultInjection.of(app.settings)
     app.closing.append(outside.close)
-    remembered = remember(app, plan, effects, outside) if effects is not None else None
+    effects_rows = add_effects(app, plan, effects, outside) if effects is not None else None
     for step in plan.of(app.conf.id):
         partitions, refusals = app.settings.partitions, app.refusals
         loop = StepLoop(
@@ -51,7 +54,7 @@ def serve_steps(
             outside,
             partitions,
             rows,
-            remembered,
+            effects_rows,
             refusals,
             broker_clock,
             faults,
@@ -60,8 +63,8 @@ def serve_steps(
         listen(app, step.topic, step.act.__doc__ or "", step.name, loop)
 
 
-def remember(app: App, plan: Plan, table: Table, outside: World) -> Effects:
-    """The rows of a service's table `effects`, and the timer for the requests that wait in them."""
+def add_effects(app: App, plan: Plan, table: Table, outside: World) -> Effects:
+    """Add the timer for delayed requests to a service, and return the rows of its table `effects`."""
     schedule = Schedule(outside.clock)
     effects = Effects(table, schedule.row_written)
     app.service(Republisher(app, plan, table, effects.get, schedule))  # type: ignore[arg-type]  # an instance is fine
@@ -69,7 +72,7 @@ def remember(app: App, plan: Plan, table: Table, outside: World) -> Effects:
 
 
 def listen(app: App, topic: str, help: str, name: str, listener: StepLoop | Observer) -> None:
-    """An agent that gives every record of a topic to a listener, by way of the stream layer."""
+    """Add an agent that passes every record of a topic to `listener` through the stream layer."""
 
     async def agent(stream: StreamT[bytes]) -> None:
         await Pool(app, listener.handle, timeout_s=None, on_refusal=listener.on_refusal).run(stream)

@@ -1,6 +1,7 @@
-"""Dead letters: what cannot be handled, byte for byte, with what happened; acknowledged before its offset moves.
+"""Dead letters: records that could not be processed, stored byte for byte with the reason.
 
-A letter that the `dlq` itself refuses is sent again with less of the original in it, and says so.
+A dead letter is acknowledged before the offset of its original is committed. A letter that the `dlq` refuses is sent
+again with less of the original, and records how much is missing.
 """
 
 import asyncio
@@ -30,23 +31,23 @@ from saga_app.stream.produce.refusal import size_of
 
 log = structlog.get_logger()
 
-#: How much of a reason is kept (characters).
-REASON = 2_000
+#: The maximum length of a reason in characters; the rest is cut.
+MAX_REASON_LENGTH = 2_000
 
-#: How much of an original is kept when the dlq refuses all of it: value and headers (bytes), from the first try on.
-KEPT = ((65_536, 8_192), (1_024, 0), (0, 0))
+#: Bytes of value and headers that are kept in each further try, after the `dlq` refused the complete letter.
+SHORTENED_BYTES = ((65_536, 8_192), (1_024, 0), (0, 0))
 
-#: Pause before a letter is sent again of which the dlq refuses even the least (seconds).
-AGAIN_S = 5.0
+#: Pause before a letter is sent again that the `dlq` refused even in its shortest form (seconds).
+RESEND_AFTER_S = 5.0
 
 
-#: Exceptions that only a fault in our own code raises. The broker's, the disk's and the network's are not among them:
-#: those crash the worker, and the record comes again.
-FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+#: Exceptions that only bugs raise. Errors of the broker, the disk and the network are not among them: those crash the
+#: worker, and the record is read again.
+PROGRAMMING_ERRORS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Reader(NamedTuple):
-    """The reader of a topic that belongs to no step of the plan."""
+    """The consumer of a topic that belongs to no step of the plan; takes the place of a step in dead letters."""
 
     name: str
     service: str
@@ -54,45 +55,49 @@ class Reader(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GaveUp:
-    """All attempts have failed, or there was nothing to attempt."""
+    """The request cannot be completed: all attempts failed, or none was possible."""
 
     error: BaseException
     attempts: int
 
     @property
     def reason(self) -> str:
-        """In words; an exception without any is known by its name."""
-        return (str(self.error) or type(self.error).__name__)[:REASON]
+        """The text of the error, or its type if it has no text."""
+        return (str(self.error) or type(self.error).__name__)[:MAX_REASON_LENGTH]
 
 
 class Refusals:
-    """What becomes of a record whose output the broker refused: one for each service.
+    """Handles outputs that the broker refused. One instance per service.
 
-    `problem` says why dead letters cannot be stored at the moment, or None: then the service is not ready.
+    `problem`: why dead letters cannot be stored at the moment, or None. The service is not ready while it is set.
     """
 
     def __init__(self) -> None:
         self.problem: str | None = None
 
-    def lost(self, refusals: Sequence[Refused]) -> list[Refused]:
-        """Those that matter. A signal is only news: without it nothing stops, and a warning is enough."""
+    def without_signals(self, refusals: Sequence[Refused]) -> list[Refused]:
+        """Count refused outputs and return those that need handling.
+
+        A refused signal is only logged, because no saga depends on it.
+        """
         for refusal in refusals:
             metrics.REFUSED.labels(refusal.topic).inc()
             if refusal.topic == SIGNALS:
                 log.warning("signal refused by the broker", topic=refusal.topic, reason=str(refusal))
         return [refusal for refusal in refusals if refusal.topic != SIGNALS]
 
-    async def shorten(self, outputs: Outputs, letter: Refused, tries: int) -> None:
-        """Send a dead letter that the dlq refused with less in it; `tries` were refused before.
+    async def resend_shortened(self, outputs: Outputs, letter: Refused, tries: int) -> None:
+        """Send a refused dead letter again with less of its original; `tries` is how often it was refused before.
 
-        If the dlq refuses even the least, it is misconfigured or not authorised: the partition waits for that.
+        If the `dlq` refuses even the shortest form, it is misconfigured or not authorised. Then the partition waits and
+        the letter is sent again every `RESEND_AFTER_S` seconds.
         """
-        if tries >= len(KEPT):
+        if tries >= len(SHORTENED_BYTES):
             if self.problem is None:
-                log.error("dead letter refused by the broker", reason=str(letter), next_try_in_s=AGAIN_S)
+                log.error("dead letter refused by the broker", reason=str(letter), next_try_in_s=RESEND_AFTER_S)
             self.problem = f"dead letters cannot be stored: {letter}; check max.message.bytes and the ACLs of {DLQ}"
-            await asyncio.sleep(AGAIN_S)
-        value, headers = shortened(letter.value, letter.headers, *KEPT[min(tries, len(KEPT) - 1)])
+            await asyncio.sleep(RESEND_AFTER_S)
+        value, headers = shortened(letter.value, letter.headers, *SHORTENED_BYTES[min(tries, len(SHORTENED_BYTES) - 1)])
         outputs.send(DLQ, letter.key, value, headers)
         try:
             await outputs.acknowledged()
@@ -110,14 +115,15 @@ def park(
     received_at: str,
     at: str,
     *,
-    instead: bytes | None = None,
+    unsent: bytes | None = None,
     refused_by: str | None = None,
 ) -> None:
-    """Send a record to the `dlq`, keyed by its saga if that can be known: the saga's row is on that partition.
+    """Send a record to the `dlq`, keyed by its saga if known, so that it is on the partition of the saga row.
 
-    Without a `request` the record could not be read; its saga is then whatever its value or its key names.
-    `instead`: the message that could not be sent, where the record itself was handled; its saga waits for that step.
-    `refused_by`: the topic that refused it.
+    `request`: the decoded record; None if it is unreadable, then the saga id is taken from its value or key.
+    `received_at` and `at` are ISO times.
+    `unsent`: the next request, if the record itself was processed, but the broker refused that request.
+    `refused_by`: the topic that refused an output of the record.
     """
     id = request.id if request else saga_id(record.value, record.key)
     letter = DeadLetter(
@@ -138,13 +144,13 @@ def park(
     )
     metrics.PARKED.labels(step.name, letter.error).inc()
     place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    log.error("parked", saga=letter.id, step=step.name, error=letter.error, reason=letter.reason, **place)
+    log.error("message parked", saga=letter.id, step=step.name, error=letter.error, reason=letter.reason, **place)
     key = id.encode() if id else record.key
-    outputs.send(DLQ, key, record.value if instead is None else instead, with_letter(record.headers, letter))
+    outputs.send(DLQ, key, record.value if unsent is None else unsent, with_letter(record.headers, letter))
 
 
 def with_letter(headers: Iterable[tuple[str, bytes]], letter: DeadLetter) -> list[tuple[str, bytes]]:
-    """The headers of a dead letter: those of its original, and what happened."""
+    """The headers of a dead letter: those of the original, and the details in `dead-letter`."""
     carried = (header for header in headers if header[0] not in (DEAD_LETTER, RETRY_ATTEMPT))
     return [*carried, (DEAD_LETTER, encode(letter))]
 
@@ -152,10 +158,10 @@ def with_letter(headers: Iterable[tuple[str, bytes]], letter: DeadLetter) -> lis
 def shortened(
     value: bytes | None, headers: Sequence[tuple[str, bytes]], value_bytes: int, headers_bytes: int
 ) -> tuple[bytes | None, list[tuple[str, bytes]]]:
-    """A dead letter with at most so much of its original, and with the sizes of both in its header.
+    """Value and headers of a dead letter with less of its original, and with the original and kept sizes in its header.
 
-    A message that can be read is kept readable, without its facts, so that its saga is parked all the same. Otherwise
-    the beginning of the value is kept. Headers are kept in their order for as long as they fit.
+    A readable message stays readable, without its facts, so that its saga is parked; it may exceed `value_bytes`.
+    Of other values, the first `value_bytes` bytes are kept. Headers are kept in order while they fit `headers_bytes`.
     """
     letter = decode(DeadLetter, dict(headers)[DEAD_LETTER])
     carried = [header for header in headers if header[0] != DEAD_LETTER]
@@ -172,14 +178,14 @@ def shortened(
     return kept_value, with_letter(kept_headers, letter)
 
 
-def _without_facts(letter: DeadLetter, value: bytes | None, most_bytes: int) -> bytes | None:
-    if value is None or len(value) <= most_bytes:
+def _without_facts(letter: DeadLetter, value: bytes | None, max_bytes: int) -> bytes | None:
+    if value is None or len(value) <= max_bytes:
         return value
-    if letter.id is not None and most_bytes:
+    if letter.id is not None and max_bytes:
         try:
             lean = encode(changed(decode(Message, value), facts={}))
         except BadMessage:
             lean = value
         if len(lean) < len(value):
             return lean
-    return value[:most_bytes]
+    return value[:max_bytes]

@@ -1,6 +1,6 @@
-"""Injected lags and faults, for demonstrations and tests. Nothing of it is installed unless a setting asks for it.
+"""Injected lag and faults for demonstrations and tests, active only if a setting requests them.
 
-How the dice fall follows from (seed, saga, step, purpose, attempt), so a redelivered request meets the same fault.
+The random numbers are derived from seed, saga, step, purpose and attempt, so a redelivered request has the same fault.
 """
 
 from dataclasses import dataclass
@@ -16,32 +16,32 @@ from saga_app.settings import Settings
 
 @dataclass(slots=True)
 class FaultInjection:
-    """How long a step takes at least and at most (seconds), and how often it fails (rates from 0 to 1)."""
+    """The range of the lag of a step (seconds), and the rates of its faults (from 0 to 1)."""
 
     lag: tuple[float, float] = (0.0, 0.0)
-    flaky: float = 0.0  #: an attempt fails, the next one may not
+    flaky: float = 0.0  #: an attempt fails, and a retry may succeed
     error: float = 0.0  #: the step fails permanently
     deny: float = 0.0  #: the step is denied
 
     @classmethod
     def of(cls, settings: Settings) -> "FaultInjection | None":
-        """What the settings ask for; None if they ask for none."""
+        """The faults that the settings request, or None."""
         faults = cls(
             (settings.lag.least, settings.lag.most), settings.flaky_rate, settings.error_rate, settings.deny_rate
         )
         return None if faults == cls() else faults
 
     def lag_s(self, world: World, step: Step, request: Message, attempt: int) -> float:
-        """How long this attempt takes before it acts, in seconds."""
+        """The lag of this attempt before it acts, in seconds."""
         least, most = self.lag
         if not (step.lag and most):
             return 0.0
         return least + (most - least) * world.dice(request.key(step.name), "lag", _number(request, attempt))
 
     def fault(self, world: World, step: Step, request: Message, attempt: int) -> Denied | None:
-        """The denial that is injected into this attempt, if any. Raises `Permanent` or `Transient` for a failure.
+        """The denial injected into this attempt, or None. Raises `Permanent` or `Transient` for an injected failure.
 
-        A redriven request throws other dice: it can succeed where the one before has failed permanently.
+        A redriven request has other random numbers, so that it can succeed after a permanent failure.
         """
         if not step.lag:
             return None
@@ -57,21 +57,21 @@ class FaultInjection:
 
 
 class FaultyAttempts(Attempts):
-    """Attempts that take their time and fail as `faults` says."""
+    """Attempts with injected lag and faults."""
 
     def __init__(self, step: Step, world: World, effects: Effects | None, faults: FaultInjection) -> None:
         super().__init__(step, world, effects)
         self.faults = faults
 
     def lag(self, request: Message, now: Progress) -> float:
-        """How long the attempt has to wait before it acts, in seconds; 0 once it has waited."""
+        """The lag of the attempt before it acts, in seconds; 0 if it has passed."""
         return 0.0 if now.ready else self.faults.lag_s(self.world, self.step, request, now.attempt)
 
     async def attempt(self, request: Message, number: int) -> Outcome:
-        """One attempt, unless a fault is injected instead."""
+        """Make one attempt, or return or raise the injected fault instead."""
         return self.faults.fault(self.world, self.step, request, number) or await super().attempt(request, number)
 
 
 def _number(request: Message, attempt: int) -> int:
-    """A number that no other attempt of this saga at this step has, redriven or not."""
+    """A number that is unique among all attempts of a step, including those of redrives."""
     return (request.attempt - 1) * 1000 + attempt

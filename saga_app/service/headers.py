@@ -1,4 +1,4 @@
-"""The headers of a message: CloudEvents 1.0 in binary mode, and the W3C trace context, carried on.
+"""The headers of a message: CloudEvents 1.0 in binary mode, and the propagated W3C trace context.
 
 https://github.com/cloudevents/spec (Kafka protocol binding, binary content mode) and https://www.w3.org/TR/trace-context-2/
 """
@@ -18,26 +18,27 @@ Headers = list[tuple[str, bytes]]
 def headers_for(
     message: Message, topic: str, service: str, at: str, carried: Iterable[tuple[str, bytes | None]] = ()
 ) -> Headers:
-    """For a message to a topic. `ce_id` and the trace are the same when the same step of the same saga is sent again.
+    """The headers of a request that `service` sends to `topic`.
 
-    `carried` are the headers of the record or the HTTP request that led to it; `at` is an ISO time.
+    `at`: the time of the event (ISO). `carried`: the headers of the record or HTTP request that led to it.
+    `ce_id` and the trace stay the same when the same request is sent again.
     """
     id = f"{message.saga}:{message.id}:{topic}:{message.attempt}"
     context = tracecontext.context_of(carried)
     trace = tracecontext.headers_of(context, _span_id(id)) if context else [(TRACEPARENT, traceparent(message))]
-    return [*_same(f"{message.saga}.{topic}", service), ("ce_id", id.encode()), ("ce_time", at.encode()), *trace]
+    return [*_common(f"{message.saga}.{topic}", service), ("ce_id", id.encode()), ("ce_time", at.encode()), *trace]
 
 
 def headers_for_signal(signal: Signal, service: str) -> Headers:
-    """For a signal that this service sends."""
+    """The headers of a signal that `service` sends."""
     id = f"{signal.saga}:{signal.id}:{signal.kind}:{signal.step}:{signal.attempt}:{signal.at}"
-    common = _same(f"{signal.saga}.signal.{signal.kind}", service)
+    common = _common(f"{signal.saga}.signal.{signal.kind}", service)
     return [*common, ("ce_id", id.encode()), ("ce_time", signal.at.encode())]
 
 
 @lru_cache(maxsize=256)
-def _same(kind: str, service: str) -> tuple[tuple[str, bytes], ...]:
-    """Those that all messages of one kind share."""
+def _common(kind: str, service: str) -> tuple[tuple[str, bytes], ...]:
+    """The headers that all messages of one kind share."""
     return (
         (CONTENT_TYPE, JSON.encode()),
         ("ce_specversion", b"1.0"),
@@ -47,7 +48,7 @@ def _same(kind: str, service: str) -> tuple[tuple[str, bytes], ...]:
 
 
 def traceparent(message: Message) -> bytes:
-    """A trace for a saga that came without one: the same each time, so that a redelivery joins the same trace."""
+    """The trace of a saga that started without one. It is derived from the saga id, so that redeliveries share it."""
     digest = blake2b(f"{message.saga}:{message.id}".encode(), digest_size=24).hexdigest()
     return f"00-{digest[:32]}-{digest[32:]}-01".encode()
 

@@ -1,4 +1,4 @@
-"""`/health/live`, `/health/ready` and `/metrics` of a service."""
+"""The routes `/health/live`, `/health/ready` and `/metrics` of a service."""
 
 from time import monotonic
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from saga_app.service.metrics import HELD
+from saga_app.service.metrics import COMMIT_HELD_SECONDS
 
 
 def not_ready(app: Any) -> str | None:
-    """Why a service cannot work yet, or None."""
+    """Why the service is not ready, or None."""
     if app.gate.waits_for:
         return str(app.gate.waits_for)
     if app.should_stop:
@@ -18,24 +18,24 @@ def not_ready(app: Any) -> str | None:
     if reason := next((found for check in app.checks if (found := check())), None):
         return str(reason)
     phase = app.consumer.phase if app.agents else None
-    silent = app.transport.lease.silent_s if phase is not None else 0.0
-    if silent > app.conf.broker_session_timeout:
-        return f"the broker has not answered for {silent:.0f} s"
+    silence_s = app.transport.lease.silent_s if phase is not None else 0.0
+    if silence_s > app.conf.broker_session_timeout:
+        return f"the broker has not answered for {silence_s:.0f} s"
     if phase is not None and phase.name != "STREAMING":
         return f"between assignments or in recovery: reads {phase.value}"
     return None
 
 
-def held_s(app: Any) -> float:
-    """How long the oldest unfinished record has held back a commit, in seconds."""
+def commit_held_s(app: Any) -> float:
+    """The age of the oldest unfinished record, which holds back a commit, in seconds."""
     if app.gate.waits_for or not app.agents:
         return 0.0
     return float(app.consumer.ledger.oldest_s(monotonic()))
 
 
 def add_routes(app: Any) -> None:
-    """To the web server of a Faust app."""
-    HELD.set_function(lambda: held_s(app))
+    """Add the routes to the web server of a Faust app."""
+    COMMIT_HELD_SECONDS.set_function(lambda: commit_held_s(app))
 
     async def live(_request: web.Request) -> web.Response:
         return web.json_response({"status": "live"})

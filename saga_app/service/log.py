@@ -1,4 +1,4 @@
-"""Logs: structured, one line an event, for people on a terminal and as JSON everywhere else."""
+"""Configures structured logs: one line per event, as text for a terminal or as JSON."""
 
 import logging
 import sys
@@ -10,25 +10,28 @@ from saga_app.stream import CannotStore, Fenced
 from saga_app.terminal import visible
 
 TIMESTAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
-#: Their lines at info level are of use to their own developers only: every service object that starts, every request.
-CHATTY = ("aiokafka", "aiohttp.access", "faust", "mode", "saga_app.stream", "saga_app.service.app")
+#: Loggers whose info level is too verbose: one line per started service object, or per HTTP request.
+VERBOSE_LOGGERS = ("aiokafka", "aiohttp.access", "faust", "mode", "saga_app.stream", "saga_app.service.app")
 
-#: They say all that there is to say: where in the code it was helps nobody.
-PLAIN = (CannotStore, Fenced)
+#: Errors that are logged without a traceback, because their text is sufficient.
+ERRORS_WITHOUT_TRACEBACK = (CannotStore, Fenced)
 
 
 def without_traceback(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """An error that a person at the console can understand is one line."""
+    """A processor that replaces the traceback of `ERRORS_WITHOUT_TRACEBACK` by the text of the error."""
     raised = event.get("exc_info")
     error = raised[1] if isinstance(raised, tuple) else raised
-    if isinstance(error, PLAIN):
+    if isinstance(error, ERRORS_WITHOUT_TRACEBACK):
         del event["exc_info"]
         event["error"] = str(error)
     return event
 
 
 def without_controls(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Values may be anybody's: nothing in them may control the terminal. Only a traceback has lines."""
+    """A processor that escapes control characters, because untrusted values must not control the terminal.
+
+    Only tracebacks may have several lines.
+    """
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = visible(value, keep="\n\t" if name in ("exception", "stack") else "")
@@ -41,23 +44,23 @@ SHARED: list[Any] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger
 
 
 def config(service: str, form: str = "console", level: str = "info") -> dict[str, Any]:
-    """A `logging.config.dictConfig` for a service. Makes structlog use it.
+    """Configure structlog for a service, and return a configuration for `logging.config.dictConfig`.
 
-    `form`: console or json; `level`: debug, info, warning or error.
+    `form`: console or json. `level`: debug, info, warning or error.
     """
-    least = logging.getLevelNamesMapping()[level.upper()]
-    chatty = logging.INFO if least <= logging.DEBUG else max(least, logging.WARNING)
+    min_level = logging.getLevelNamesMapping()[level.upper()]
+    library_level = logging.INFO if min_level <= logging.DEBUG else max(min_level, logging.WARNING)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(least),  # what is not said costs nothing
+        wrapper_class=structlog.make_filtering_bound_logger(min_level),  # filtered events cost nothing
         cache_logger_on_first_use=True,
     )
     renderers: list[Any] = [structlog.processors.JSONRenderer()]
     if form == "console":
         renderers = [without_controls, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
 
-    def named(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    def add_service(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
         event["service"] = service
         return event
 
@@ -66,7 +69,7 @@ def config(service: str, form: str = "console", level: str = "info") -> dict[str
         "foreign_pre_chain": SHARED,
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            named,
+            add_service,
             without_traceback,
             structlog.processors.format_exc_info,
             *renderers,
@@ -76,7 +79,7 @@ def config(service: str, form: str = "console", level: str = "info") -> dict[str
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": formatter},
-        "handlers": {"line": {"class": "logging.StreamHandler", "formatter": "line", "level": least}},
-        "root": {"handlers": ["line"], "level": least},
-        "loggers": {name: {"level": chatty} for name in CHATTY},
+        "handlers": {"line": {"class": "logging.StreamHandler", "formatter": "line", "level": min_level}},
+        "root": {"handlers": ["line"], "level": min_level},
+        "loggers": {name: {"level": library_level} for name in VERBOSE_LOGGERS},
     }

@@ -1,7 +1,7 @@
-"""Keeps the rows true when something is wrong: what stands in the `dlq` and the `saga-signals` is noted.
+"""Updates the saga rows from dead letters and signals, and decides on operator actions.
 
-What an operator wants is an event, too: it is decided here, where each saga's row is, whether it still applies. So of
-two who redrive the same saga the first is heard, and nobody redrives what somebody has rolled back.
+An operator action is an event as well. It is decided here, where the saga row is, so that only the first of two
+redrives applies, and a saga that is being rolled back is not redriven.
 """
 
 import asyncio
@@ -16,21 +16,24 @@ from saga_app.saga import machine
 from saga_app.saga.messages import DLQ, BadMessage, Body, Parked, Row, Signal, changed, encode, parse
 from saga_app.saga.plan import Plan
 from saga_app.saga.times import iso
-from saga_app.service.dead_letters import FAULTS, GaveUp, Reader, Refusals, park, with_letter
+from saga_app.service.dead_letters import PROGRAMMING_ERRORS, GaveUp, Reader, Refusals, park, with_letter
 from saga_app.service.headers import headers_for
-from saga_app.service.kafka.repartition import misplaced
+from saga_app.service.kafka.repartition import forward_if_misplaced
 from saga_app.service.memory.rows import Rows
 from saga_app.service.record import Outputs, Record
 from saga_app.stream import Refused
 
 log = structlog.get_logger()
 
-#: What an operator says, and how long a saga has to be begun until it counts (seconds).
-ORDERS, SOON_S, TICK_S = ("redriven", "cancelled"), 10.0, 0.1
+#: The kinds of operator signals.
+OPERATOR_KINDS = ("redriven", "cancelled")
+
+#: How long an operator signal waits for the row of its saga, and how often the row is polled (seconds).
+ROW_TIMEOUT_S, POLL_INTERVAL_S = 10.0, 0.1
 
 
 class Observer:
-    """Reads the `dlq` and the `saga-signals` for the rows: what is parked, overdue or tried again is marked."""
+    """Consumes `dlq` and `saga-signals`, and records in the saga rows what is parked, overdue or retried."""
 
     def __init__(self, plan: Plan, rows: Rows, partitions: int, refusals: Refusals | None = None) -> None:
         self.plan, self.rows, self.partitions = plan, rows, partitions
@@ -38,89 +41,94 @@ class Observer:
         self.refusals = refusals or Refusals()
 
     async def handle(self, outputs: Outputs, _batch: Any, record: Record) -> None:
-        """One record of either topic; one that cannot be handled becomes a dead letter, and concerns no row.
-
-        What an operator wants is decided before the first await, so in the order of the partition. The saga is sent on
-        when the row that says so is acknowledged: without it, a restart would decide anew, and perhaps otherwise.
-        """
+        """Process one record of either topic. A record that cannot be processed becomes a dead letter without saga."""
         try:
             await self.work(outputs, record, parse(record.topic, record.value, record.headers))
-        except FAULTS as error:
+        except PROGRAMMING_ERRORS as error:
             if not isinstance(error, BadMessage):
-                log.exception("record not handled", topic=record.topic, offset=record.offset)
+                log.exception("record failed", topic=record.topic, offset=record.offset)
             at = iso(self.clock())
             reader = Reader(record.topic, self.plan.steps[0].service)
             park(outputs, record, None, reader, GaveUp(error, 1), at, at)
 
     async def work(self, outputs: Outputs, record: Record, body: Body) -> None:
-        """Note what a record says, and send its saga on if an operator wants that."""
-        turn = None
+        """Update the row, and send the next request of the saga if an operator action requires one.
+
+        Operator actions are decided before the first await after the row is known, and so in the order of the
+        partition. The request is sent only after the row is acknowledged: otherwise a restart could decide differently.
+        """
+        decision = None
         carried = record.headers if isinstance(body, Parked) else ()
         if isinstance(body, Parked):
-            turn = self.parked(outputs, record, body)
+            decision = self.apply_dead_letter(outputs, record, body)
         elif isinstance(body, Signal):
-            if misplaced(outputs, record, body.id, self.partitions):
+            if forward_if_misplaced(outputs, record, body.id, self.partitions):
                 return
-            if body.kind in ORDERS:
-                await self.begun(record, body)
-            turn = self.signalled(outputs, record, body)
-        if turn is not None and turn.onward is not None:
+            if body.kind in OPERATOR_KINDS:
+                await self.wait_for_row(record, body)
+            decision = self.apply_signal(outputs, record, body)
+        if decision is not None and decision.onward is not None:
             await outputs.acknowledged()
-            topic, message = turn.onward.topic, turn.onward.message
-            headers = headers_for(message, topic, self.plan.steps[0].service, turn.row.updated_at, carried)
+            topic, message = decision.onward.topic, decision.onward.message
+            headers = headers_for(message, topic, self.plan.steps[0].service, decision.row.updated_at, carried)
             outputs.send(topic, message.id.encode(), encode(message), headers)
 
-    def parked(self, outputs: Outputs, record: Record, letter: Parked) -> machine.Turn | None:
-        """A saga waits for somebody; who redrove it may have been read before."""
+    def apply_dead_letter(self, outputs: Outputs, record: Record, letter: Parked) -> machine.OperatorDecision | None:
+        """Park the saga of a dead letter, and apply its redrive if that was read before the letter."""
         id = letter.letter.id
-        if id is None or misplaced(outputs, record, id, self.partitions):
+        if id is None or forward_if_misplaced(outputs, record, id, self.partitions):
             return None
         if letter.message is not None:
-            letter.message = machine.with_believable_start(letter.message, iso(self.clock()))
+            letter.message = machine.with_plausible_start(letter.message, iso(self.clock()))
         news = machine.row_parked(self.plan, letter, self.rows.get(record.partition, id))
         if news is None:
             return None
-        row = self.rows.note(outputs, record.partition, news)
+        row = self.rows.join(outputs, record.partition, news)
         early = machine.awaited_redrive(row)
-        return self.direct(outputs, record, row, early) if early else None
+        return self.apply_operator_signal(outputs, record, row, early) if early else None
 
-    async def begun(self, record: Record, signal: Signal) -> None:
-        """Give a saga that somebody wants to turn round the time to be begun: its request may not have been read."""
-        for _ in range(int(SOON_S / TICK_S)):
+    async def wait_for_row(self, record: Record, signal: Signal) -> None:
+        """Wait until the saga of an operator signal has a row, because its first request may not have been read yet."""
+        for _ in range(int(ROW_TIMEOUT_S / POLL_INTERVAL_S)):
             if self.rows.get(record.partition, signal.id) is not None:
                 return
-            await asyncio.sleep(TICK_S)
-        log.warning("an operator's signal for a saga that nobody knows", saga=signal.id, kind=signal.kind)
+            await asyncio.sleep(POLL_INTERVAL_S)
+        log.warning("operator signal for an unknown saga", saga=signal.id, kind=signal.kind)
 
-    def signalled(self, outputs: Outputs, record: Record, signal: Signal) -> machine.Turn | None:
-        """Something was said about a saga; one that is not known yet is not made by it."""
+    def apply_signal(self, outputs: Outputs, record: Record, signal: Signal) -> machine.OperatorDecision | None:
+        """Record a signal in the row of its saga, or apply it if it is an operator action. Ignored without a row."""
         row = self.rows.get(record.partition, signal.id)
         if row is None:
             return None
-        turn = self.direct(outputs, record, row, signal)
-        if turn is None:
-            self.rows.mark(outputs, record.partition, row, machine.mark_signal(row, signal))
-        return turn
+        decision = self.apply_operator_signal(outputs, record, row, signal)
+        if decision is None:
+            self.rows.write_if_changed(outputs, record.partition, row, machine.mark_signal(row, signal))
+        return decision
 
-    def direct(self, outputs: Outputs, record: Record, row: Row, signal: Signal) -> machine.Turn | None:
-        """What an operator wants, if it applies: the row says so from now on."""
-        turn = machine.apply_operator_signal(self.plan, row, signal)
-        if turn is not None:
-            if turn.row is row:  # whoever wrote it may not have its acknowledgement yet
-                self.rows.again(outputs, record.partition, row)
+    def apply_operator_signal(
+        self, outputs: Outputs, record: Record, row: Row, signal: Signal
+    ) -> machine.OperatorDecision | None:
+        """Decide on an operator signal and write the new row; None if the signal does not apply."""
+        decision = machine.apply_operator_signal(self.plan, row, signal)
+        if decision is not None:
+            if decision.row is row:  # an earlier delivery wrote it, perhaps without an acknowledgement so far
+                self.rows.rewrite(outputs, record.partition, row)
             else:
-                self.rows.note(outputs, record.partition, turn.row)
-            log.info("turned", saga=row.id, step=row.step, kind=signal.kind, attempt=signal.attempt)
-        return turn
+                self.rows.join(outputs, record.partition, decision.row)
+            log.info("operator action applied", saga=row.id, step=row.step, kind=signal.kind, attempt=signal.attempt)
+        return decision
 
     async def on_refusal(self, outputs: Outputs, record: Record, refusals: Sequence[Refused], tries: int) -> bool:
-        """The broker refused what this record led to; nothing of it may stop the partition. See `stream.Pool`."""
-        lost = self.refusals.lost(refusals)
+        """Handle outputs that the broker refused, so that the partition continues. See `stream.Pool`.
+
+        `tries`: how often it was called for this record before. Returns whether the refusals needed handling.
+        """
+        lost = self.refusals.without_signals(refusals)
         by_topic = {refusal.topic: refusal for refusal in lost}
         if DLQ in by_topic:
-            await self.refusals.shorten(outputs, by_topic[DLQ], tries)
+            await self.refusals.resend_shortened(outputs, by_topic[DLQ], tries)
         elif ROWS_CHANGELOG in by_topic and tries == 0:
-            self.note_less(outputs, record, by_topic[ROWS_CHANGELOG])
+            self.write_row_without_facts(outputs, record, by_topic[ROWS_CHANGELOG])
         elif ROWS_CHANGELOG in by_topic:
             log.error(
                 "row refused by the broker", saga=(record.key or b"").decode("utf-8", "replace"), reason=str(lost[0])
@@ -129,23 +137,23 @@ class Observer:
             self.park_onward(outputs, record, lost[0])
         return bool(lost)
 
-    def note_less(self, outputs: Outputs, record: Record, refusal: Refused) -> None:
-        """A row that the changelog refuses is noted with the facts that it had before; the dead letter says why.
+    def write_row_without_facts(self, outputs: Outputs, record: Record, refusal: Refused) -> None:
+        """Write a parked row that the changelog refused with the facts that it had before.
 
-        Such a letter is redriven by sending its original again, which still has all facts.
+        The dead letter is published again with the reason. Its redrive resends the original, which has all facts.
         """
         body = parse(record.topic, record.value, record.headers)
         if not isinstance(body, Parked) or (news := machine.row_parked(self.plan, body)) is None:
             return
         row = self.rows.get(record.partition, news.id)
-        self.rows.note(outputs, record.partition, changed(news, facts=row.facts if row else {}))
+        self.rows.join(outputs, record.partition, changed(news, facts=row.facts if row else {}))
         if body.letter.refused_by != ROWS_CHANGELOG:
             reason = GaveUp(refusal, 1).reason
             letter = changed(body.letter, refused_by=ROWS_CHANGELOG, error=type(refusal).__name__, reason=reason)
             outputs.send(DLQ, record.key, record.value, with_letter(record.headers, letter))
 
     def park_onward(self, outputs: Outputs, record: Record, refusal: Refused) -> None:
-        """A saga that an operator has sent on, and the broker refused its message: it waits for somebody again."""
+        """Park a saga again after an operator action, because the broker refused the request that resulted from it."""
         body = parse(record.topic, record.value, record.headers)
         id = body.letter.id if isinstance(body, Parked) else body.id
         row = self.rows.get(record.partition, id) if id else None
@@ -155,4 +163,4 @@ class Observer:
             return
         request, at = machine.request_of(row), iso(self.clock())
         gave_up = GaveUp(refusal, 1)
-        park(outputs, record, request, step, gave_up, at, at, instead=encode(request), refused_by=refusal.topic)
+        park(outputs, record, request, step, gave_up, at, at, unsent=encode(request), refused_by=refusal.topic)

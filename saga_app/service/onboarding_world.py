@@ -1,4 +1,4 @@
-"""The outside world of the onboarding: mocks of device stock and policy, and e-mail to the log or by SMTP."""
+"""The external systems of the onboarding: mocks of device stock and policy, and e-mail to the log or over SMTP."""
 
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 class OnboardingWorld(World):
-    """What the steps of the onboarding use; see `saga_app.saga.world`."""
+    """The external systems of the onboarding; see `saga_app.saga.world` for their interfaces."""
 
     def __init__(
         self, stock: Stock, policy: Policy, mail: Mail, seed: int = 0, clock: Callable[[], float] = time
@@ -31,14 +31,14 @@ class OnboardingWorld(World):
 
 
 def make_world(settings: Settings) -> OnboardingWorld:
-    """The adapters that the settings ask for. Raises `WrongEnvironment` if the policy file cannot be used."""
+    """Create the external systems from the settings. Ends the process if the policy file is invalid."""
     departments = policy_.load(settings.policy)
     mail = LogMail() if settings.mail.scheme == "log" else SmtpMail.at(settings.mail)
     return OnboardingWorld(MockStock(departments), FilePolicy(departments), mail, settings.seed)
 
 
 class MockStock:
-    """An endless stock of devices. The id is a hash of the key, so the same key gets the same device."""
+    """An unlimited stock of devices. The device id is a hash of the key, so the same key gets the same device."""
 
     def __init__(self, departments: Mapping[str, Department]) -> None:
         self.departments = departments
@@ -52,7 +52,7 @@ class MockStock:
 
 
 class FilePolicy:
-    """Grants what the policy file says. It keeps no record of grants, so there is nothing to revoke."""
+    """Grants the authorizations in the policy file. It keeps no record of grants, so there is nothing to revoke."""
 
     def __init__(self, departments: Mapping[str, Department]) -> None:
         self.departments = departments
@@ -66,11 +66,11 @@ class FilePolicy:
 
 
 class LogMail:
-    """Logs each e-mail instead of sending it; at debug level, because it holds personal data."""
+    """Logs each e-mail instead of sending it, at debug level because it contains personal data."""
 
     async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
         log.debug("mail", idempotency_key=key, to=to, subject=subject, text=text)
         return None
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Nothing to close."""

@@ -1,4 +1,4 @@
-"""Departments and their policy: read from YAML once, at the start."""
+"""The policy of each department, read from a YAML file at the start."""
 
 import sys
 from importlib.resources import files
@@ -12,7 +12,7 @@ from saga_app.saga.text import clean_department
 
 
 class Department(BaseModel):
-    """What the people of a department get."""
+    """Device type and authorizations of a department."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     device: str = Field(pattern=r"^[A-Z]{1,8}$")
@@ -20,16 +20,16 @@ class Department(BaseModel):
 
 
 class Departments(BaseModel):
-    """The policy file."""
+    """The schema of the policy file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     departments: dict[Annotated[str, AfterValidator(clean_department)], Department]
 
 
 def load(path: Path | None = None) -> dict[str, Department]:
-    """The departments of a policy file, or of the one in the package.
+    """Load the departments from a policy file; None: from the one in the package.
 
-    A file that is missing or wrong ends the process (exit code 2) with one line that says what is allowed.
+    A missing or invalid file ends the process (exit code 2) with one line that names the problem.
     """
     source = path or files("saga_app.service") / "policy.yaml"
     try:
@@ -40,16 +40,16 @@ def load(path: Path | None = None) -> dict[str, Department]:
         _stop(path, f"{place}: {first['msg']}")
     except OSError as error:
         _stop(path, error.strerror or type(error).__name__)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: invalid UTF-8, or an invalid date
         _stop(path, str(error))
     except RecursionError:
         _stop(path, "it is nested too deeply")
 
 
 def _stop(path: Path | None, why: str) -> NoReturn:
-    words = " ".join(why.split())  # what YAML says has several lines
+    problem = " ".join(why.split())  # errors of YAML have several lines
     print(
-        f"SAGA_POLICY={path} is wrong; allowed: a YAML file like saga_app/service/policy.yaml ({words})",
+        f"SAGA_POLICY={path} is invalid; allowed: a YAML file like saga_app/service/policy.yaml ({problem})",
         file=sys.stderr,
     )
     raise SystemExit(2) from None

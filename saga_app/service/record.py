@@ -1,32 +1,32 @@
-"""What the services need of the stream layer: a record as it was fetched, and a receipt to send with."""
+"""The interfaces of the stream layer that services use: fetched records, and outputs to send."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 Headers = Sequence[tuple[str, bytes]]
 
-#: Kafka's number for a timestamp that the broker has set when it appended the record.
+#: Kafka's timestamp type for LogAppendTime: the broker set the timestamp when it appended the record.
 LOG_APPEND_TIME = 1
 
-#: The header of a request that was published again: the number of the attempt that is due. See waiting.py.
+#: The header of a republished request: the number of the attempt that is due. See memory/delayed_requests.py.
 RETRY_ATTEMPT = "retry-attempt"
 
 
 class Outputs(Protocol):
-    """Everything sent with it is acknowledged before the record counts as done."""
+    """Sends outputs of a record. The record is finished only when all of them are acknowledged."""
 
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Any = None) -> None: ...
     async def acknowledged(self) -> None: ...
 
 
 class Record(Protocol):
-    """A record as it was fetched."""
+    """A fetched record."""
 
     topic: str
     partition: int
     offset: int
-    timestamp: int  #: milliseconds since 1970, as the client or the broker has written it: see `times.record_time`
-    timestamp_type: int  #: 1 (LOG_APPEND_TIME) if the broker has written it
+    timestamp: int  #: milliseconds since 1970, unchecked: see `times.record_time`
+    timestamp_type: int  #: 1 (LOG_APPEND_TIME) if the broker has set the timestamp
     key: bytes | None
     value: bytes | None
     headers: Headers

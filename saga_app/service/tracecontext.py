@@ -1,7 +1,7 @@
-"""W3C Trace Context, Level 2: what of the context that came with a request or record is carried on.
+"""Propagates W3C Trace Context (Level 2) from incoming headers to outgoing messages.
 
-https://www.w3.org/TR/trace-context-2/. Header values are whatever bytes a client has written. An invalid `traceparent`
-starts another trace, without the `tracestate` that came with it; an invalid `tracestate` is dropped alone.
+https://www.w3.org/TR/trace-context-2/. Incoming values are untrusted bytes. An invalid `traceparent` starts a new trace
+and drops the `tracestate`; an invalid `tracestate` is dropped alone.
 """
 
 import re
@@ -15,27 +15,27 @@ _PARENT = re.compile(
     rb"[ \t]*(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-[^\r\n]*)?[ \t]*"
 )
 
-#: A member of the list: key=value. A value is printable ASCII without comma and equals sign; no space ends it.
+#: A list member: key=value. A value is printable ASCII without comma and equals sign, and does not end with a space.
 _MEMBER = re.compile(
     rb"([a-z0-9][a-z0-9_\-*/@]{0,255})=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
 )
 
 MAX_MEMBERS = 32
 
-#: The flags that version 00 knows: sampled, and random trace id.
+#: The flags that are propagated: sampled, and random trace id.
 _KNOWN_FLAGS = 0x03
 
 
 class Context(NamedTuple):
-    """The trace that a message continues."""
+    """A valid incoming trace context."""
 
     trace_id: bytes  #: 32 hexadecimal digits
     flags: int
-    state: bytes  #: the `tracestate` to send, perhaps empty
+    state: bytes  #: the `tracestate` to send; may be empty
 
 
 def context_of(headers: Iterable[tuple[str, bytes | None]]) -> Context | None:
-    """The trace of these headers; None if they have no valid one, or several."""
+    """The trace context in these headers; None if there is no valid `traceparent`, or more than one."""
     parents: list[bytes] = []
     states: list[bytes] = []
     for name, value in headers:
@@ -50,7 +50,7 @@ def context_of(headers: Iterable[tuple[str, bytes | None]]) -> Context | None:
 
 
 def _state(given: bytes) -> bytes:
-    """The list without empty members, or nothing if it is invalid."""
+    """The `tracestate` list without empty members; empty if it is invalid."""
     members = [member for each in given.split(b",") if (member := each.strip(b" \t"))]
     keys = [found[1] for member in members if (found := _MEMBER.fullmatch(member))]
     if len(keys) != len(members) or len(set(keys)) != len(keys) or len(members) > MAX_MEMBERS:
@@ -59,6 +59,6 @@ def _state(given: bytes) -> bytes:
 
 
 def headers_of(context: Context, span_id: str) -> list[tuple[str, bytes]]:
-    """The headers of a message in this trace; `span_id` is ours: 16 hexadecimal digits, not all zero."""
+    """The headers of a message in this trace. `span_id`: of the message, 16 hexadecimal digits, not all zero."""
     parent = (TRACEPARENT, b"00-%b-%b-%02x" % (context.trace_id, span_id.encode(), context.flags))
     return [parent, (TRACESTATE, context.state)] if context.state else [parent]

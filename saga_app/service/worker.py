@@ -1,4 +1,4 @@
-"""The process of a service: Faust's worker, which checks its surroundings before it starts anything."""
+"""The process of a service: Faust's worker, with checks of the environment before the start."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ from saga_app import environment, settings
 from saga_app.environment import WrongEnvironment
 from saga_app.service import log
 
-#: The names of levels that faust's -l takes, and ours.
+#: Log levels by the names that the option -l of faust accepts.
 LEVELS = {"crit": "error", "error": "error", "warn": "warning", "info": "info", "debug": "debug"}
 
 
 class Worker(faust.Worker):
-    """What `faust worker` starts. An environment that cannot work ends the process with one line and exit code 2."""
+    """The worker that `faust worker` starts. An unusable environment ends the process with one line and exit code 2."""
 
     def __init__(self, app: Any, *args: Any, loglevel: Any = None, **kwargs: Any) -> None:
         level = LEVELS[str(loglevel).lower()] if _level_is_given() else app.settings.log_level
         logging_config = log.config(app.conf.id, app.settings.log, level)
         super().__init__(app, *args, loglevel=level, logging_config=logging_config, **kwargs)
-        self.spinner = None  # it sets the root logger to DEBUG, which is slow
+        self.spinner = None  # the spinner sets the root logger to DEBUG, which is slow
         try:
             self._claim = check(app)
         except WrongEnvironment as error:
@@ -29,7 +29,7 @@ class Worker(faust.Worker):
 
 
 def _level_is_given() -> bool:
-    """Whether faust's command line has -l; Faust itself does not tell its default from what was given."""
+    """Whether the command line has -l. Faust does not distinguish it from the default."""
     context = click.get_current_context(silent=True)
     while context is not None:
         if context.get_parameter_source("loglevel") == ParameterSource.COMMANDLINE:
@@ -39,9 +39,9 @@ def _level_is_given() -> bool:
 
 
 def check(app: Any) -> int | None:
-    """Check the directory and the port of a service, and what the app checks itself; a claim on the directory.
+    """Check directory and port of a service, and run the checks of its app.
 
-    Raises `WrongEnvironment`.
+    Returns the claim on the directory, if tables are on disk: keep it while the worker runs. Raises `WrongEnvironment`.
     """
     conf = app.conf
     directory = environment.use_directory("SAGA_DATADIR", app.settings.datadir, conf.datadir.name)

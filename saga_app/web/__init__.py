@@ -1,1 +1,1 @@
-"""HTTP shared by the Provisioner and the console: problems, access, new users, starting a saga."""
+"""HTTP code shared by the Provisioner and the console: problem responses, access, new users, starting sagas."""

@@ -1,6 +1,6 @@
-"""Answers packed with gzip, for clients that accept it: a page of 500 sagas is a twentieth as long.
+"""Compresses responses with gzip for clients that accept it. A page of 500 sagas shrinks to a twentieth.
 
-Not the event stream: each event has to leave at once.
+The event stream is not compressed, because each event has to be sent at once.
 """
 
 import asyncio
@@ -10,23 +10,24 @@ from aiohttp import web
 
 from saga_app.web.problem import Handler
 
-#: Shorter bodies gain nothing; longer ones are packed in a thread, as that takes milliseconds (bytes).
-SHORTEST, LONG = 1024, 32_768
+#: Shorter bodies are not compressed. From `THREAD_BYTES` on compression runs in a thread, because it takes
+#: milliseconds.
+MIN_BYTES, THREAD_BYTES = 1024, 32_768
 
-#: 1 to 9. 4 packs JSON to within a tenth of what 9 does, in a quarter of the time.
+#: From 1 to 9. For JSON, level 4 is within a tenth of the size of level 9, in a quarter of the time.
 LEVEL = 4
 
 _TYPES = ("application/json", "application/problem+json", "image/svg+xml")
 
 
 def accepts_gzip(header: str) -> bool:
-    """Whether a client that sends this Accept-Encoding takes gzip, and does not prefer the body as it is (RFC 9110)."""
+    """Whether an Accept-Encoding header accepts gzip and does not prefer the uncompressed body (RFC 9110)."""
     weights: dict[str, float] = {}
     for part in header.lower().split(","):
         coding, *parameters = (piece.strip() for piece in part.split(";"))
         weights[coding] = min((_weight(parameter) for parameter in parameters), default=1.0)
-    packed = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0)))
-    return packed > 0 and packed >= weights.get("identity", 0.0)
+    gzip_weight = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0)))
+    return gzip_weight > 0 and gzip_weight >= weights.get("identity", 0.0)
 
 
 def _weight(parameter: str) -> float:
@@ -38,18 +39,18 @@ def _weight(parameter: str) -> float:
 
 
 def of_request(request: web.Request) -> bool:
-    """Whether the client of this request takes gzip."""
+    """Whether the client of this request accepts gzip."""
     return accepts_gzip(",".join(request.headers.getall("Accept-Encoding", ())))
 
 
 def pack(body: bytes, level: int = LEVEL) -> bytes:
-    """The same bytes for the same body: a strong ETag may stand for them."""
+    """Compress deterministically: equal bodies give equal bytes, so that a strong ETag is valid."""
     return gzip.compress(body, level, mtime=0)
 
 
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Packs what is text, long enough, and not packed already."""
+    """Compress responses that are text, long enough, and not compressed already."""
     response = await handler(request)
     if not isinstance(response, web.Response) or response.prepared or "Content-Encoding" in response.headers:
         return response
@@ -58,12 +59,12 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return response
     if "Vary" not in response.headers:
         response.headers["Vary"] = "Accept-Encoding"
-    if len(body) >= SHORTEST and of_request(request):
-        response.body = await asyncio.to_thread(pack, body) if len(body) >= LONG else pack(body)
+    if len(body) >= MIN_BYTES and of_request(request):
+        response.body = await asyncio.to_thread(pack, body) if len(body) >= THREAD_BYTES else pack(body)
         response.headers["Content-Encoding"] = "gzip"
     return response
 
 
 def install(app: web.Application) -> None:
-    """Around all other middlewares, so that their answers are packed too."""
+    """Install the middleware around all others, so that their responses are compressed too."""
     app.middlewares.insert(0, middleware)

@@ -1,4 +1,4 @@
-"""CSV as spreadsheets and programs write it: records with the lines of the file at which they start."""
+"""Reads CSV as written by spreadsheets and programs, and keeps the line number of each record."""
 
 import csv
 import io
@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-#: What may stand between two cells; the first of those that fit the header line best.
+#: The supported delimiters, in order of preference when several fit the header line equally well.
 DELIMITERS = ",;\t|"
 
-#: Enough of a file to find its header line in.
+#: How much of a file is searched for the header line (characters).
 HEADER_CHARACTERS = 65_536
 
-#: Excel's own hint in the first line, which names the delimiter: sep=;
+#: A first line like `sep=;`, with which Excel declares the delimiter.
 _HINT = re.compile(r'(?i)[ \t]*"?sep=([^"\w\s]|\t)"?[ \t]*(?:\r\n|\r|\n|\Z)')
 
 
 class CsvError(ValueError):
-    """Text that is no CSV; `line` is the line (from 1) at which the record in question starts."""
+    """The text is not valid CSV; `line` is the line (from 1) at which the invalid record starts."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -25,17 +25,17 @@ class CsvError(ValueError):
 
 
 class Record(NamedTuple):
-    """The cells of a record, and the line (from 1) at which it starts: a quoted cell may go over several."""
+    """The cells of a record, and the line (from 1) at which it starts. A quoted cell may span several lines."""
 
     line: int
     cells: list[str]
 
 
 def read_records(text: str, columns: frozenset[str]) -> Iterator[Record]:
-    """All records that are not blank, the header first.
+    """Iterate over all records that are not blank, the header first.
 
-    The delimiter is the one of an Excel hint (sep=;), or else the one with which the header has most of the columns.
-    Raises `CsvError`.
+    `columns`: the expected column names. The delimiter is declared by a first line `sep=;`, or is the one with which
+    the header has most of the expected columns. Raises `CsvError`.
     """
     hint = _HINT.match(text)
     body, before = (text[hint.end() :], 1) if hint else (text, 0)
@@ -44,12 +44,12 @@ def read_records(text: str, columns: frozenset[str]) -> Iterator[Record]:
 
 
 def column_names(cells: list[str]) -> list[str]:
-    """The names in a header, without surrounding spaces, in small letters."""
+    """The column names of a header: stripped, in lower case."""
     return [cell.strip().strip("\ufeff").lower() for cell in cells]
 
 
 def _fit(text: str, delimiter: str, columns: frozenset[str]) -> tuple[int, int]:
-    """How many of the columns, and how many cells at all, the header has with this delimiter."""
+    """How many expected columns, and how many cells in total, the header has with this delimiter."""
     try:
         header = next(_records(text[:HEADER_CHARACTERS], delimiter), Record(1, []))
     except CsvError:
@@ -58,7 +58,7 @@ def _fit(text: str, delimiter: str, columns: frozenset[str]) -> tuple[int, int]:
 
 
 def _records(text: str, delimiter: str, before: int = 0) -> Iterator[Record]:
-    """`before` is the number of lines before the text."""
+    """Parse the records; `before` is the number of lines that precede the text in the file."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     line = before + 1
     try:
@@ -72,7 +72,7 @@ def _records(text: str, delimiter: str, before: int = 0) -> Iterator[Record]:
 
 def _explained(problem: str, delimiter: str) -> str:
     if problem == "unexpected end of data":
-        return "a quote is opened here and never closed"
+        return "a quote is opened but not closed"
     if "expected after" in problem:
-        return f"a closing quote is followed by something else than {delimiter!r}; a quote within a cell is doubled"
+        return f"a closing quote must be followed by {delimiter!r}; double a quote within a cell"
     return problem

@@ -1,8 +1,8 @@
-"""Who may read and change what over HTTP. docs/how-to/secure-access.md has the rules in words.
+"""Access control over HTTP. docs/how-to/secure-access.md describes the rules.
 
-Three things are checked. The host: a page can have its own name point to 127.0.0.1 (DNS rebinding), so a client that
-is trusted by its address has to use a name that no stranger can own. The origin: a browser sends a form of any page in
-the world, so every change has to come from our own page or from no page. The client: by its network or by the token.
+Three checks apply. Host: against DNS rebinding, a client that is trusted by its address must use a host name that an
+attacker cannot own. Origin: against cross-site request forgery, a change must come from the console's own page, or from
+a client without a page. Client: it must be in a trusted network or send the token.
 """
 
 import hmac
@@ -27,16 +27,19 @@ log = structlog.get_logger()
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 
-#: Served to everybody, as it has no personal data: the page (which asks for the token), health, metrics, contracts.
+#: Public resources without personal data: the page (which asks for the token), health, metrics, API descriptions.
 OPEN = ("/", "/metrics", "/openapi.json", "/asyncapi.json", "/api/session")
-OPEN_BELOW = ("/page/", "/health/")
+OPEN_PREFIXES = ("/page/", "/health/")
 
-#: Wrong tokens from one address within a minute, after which further wrong ones are refused with a 429; addresses kept.
-WRONG_TOKENS, ADDRESSES = 10, 10_000
+#: Wrong tokens per address and minute; further ones are answered with 429.
+MAX_WRONG_TOKENS = 10
+
+#: Addresses whose wrong tokens are counted; the oldest is forgotten first.
+MAX_ADDRESSES = 10_000
 
 
 class Rules(Protocol):
-    """The settings that it needs."""
+    """The settings that the guard needs."""
 
     @property
     def bind(self) -> str: ...
@@ -53,7 +56,7 @@ class Rules(Protocol):
 
 
 class Guard:
-    """Checks requests by the rules. `names` are further host names of this service."""
+    """Checks requests against the rules. `names`: further host names of this service."""
 
     def __init__(self, rules: Rules, names: Iterable[str] = ()) -> None:
         self.rules = rules
@@ -64,7 +67,7 @@ class Guard:
         self.wrong: dict[str, list[float]] = {}
 
     def check(self, request: web.Request) -> None:
-        """Raises a `Problem` (401, 403 or 429) for a request that must not be answered."""
+        """Raises `Problem` 401, 403 or 429 for a request that is not allowed."""
         visit = Visit(self, request)
         if self.loopback_only:
             visit.check_host()
@@ -74,7 +77,7 @@ class Guard:
             visit.check_client()
 
     def access(self, request: web.Request) -> dict[str, bool]:
-        """What this client may do, and whether a token would let it do more."""
+        """Whether the client may read and change, and whether a token is configured."""
         return {
             "read": self._allows(request, False),
             "change": self._allows(request, True),
@@ -91,15 +94,15 @@ class Guard:
         return True
 
     def open_session(self, request: web.Request, token: str) -> str:
-        """The value of the session cookie for the right token. Raises `Problem` 401, 403 or 429."""
+        """Check the token and return the value of the session cookie. Raises `Problem` 401, 403 or 429."""
         if self.sessions is None:
             raise Problem(403, _NO_TOKEN)
         self.check_token(request, token)
         return self.sessions.issue()
 
     def check_token(self, request: web.Request, token: str) -> None:
-        """Raises a 401 for a wrong token; a 429 for the eleventh within a minute."""
-        sent = token.encode(errors="surrogateescape")  # aiohttp decoded it so: bytes that are no UTF-8 come back
+        """Raises `Problem` 401 for a wrong token, and 429 after `MAX_WRONG_TOKENS` within a minute."""
+        sent = token.encode(errors="surrogateescape")  # restores bytes that aiohttp could not decode as UTF-8
         right = self.rules.token.get_secret_value().encode() if self.rules.token else b""
         if right and hmac.compare_digest(sent, right):
             return
@@ -107,16 +110,16 @@ class Guard:
         raise _unauthorized("this is not the token (SAGA_TOKEN)")
 
     def _count_wrong_token(self, address: str) -> None:
-        """Only wrong tokens are slowed down: others may share the address, for example behind a proxy."""
+        """Count per address. Correct tokens are not limited, because clients behind a proxy share an address."""
         recent = [at for at in self.wrong.pop(address, ()) if monotonic() - at < 60]
-        self.wrong[address] = [*recent[-WRONG_TOKENS:], monotonic()]
-        if len(self.wrong) > ADDRESSES:
+        self.wrong[address] = [*recent[-MAX_WRONG_TOKENS:], monotonic()]
+        if len(self.wrong) > MAX_ADDRESSES:
             del self.wrong[next(iter(self.wrong))]
-        if len(recent) >= WRONG_TOKENS:
+        if len(recent) >= MAX_WRONG_TOKENS:
             raise Problem(429, "too many wrong tokens; wait a minute", headers={"Retry-After": "60"})
 
     def source_of(self, request: web.Request) -> Source:
-        """Where the request comes from, as far as that can be believed."""
+        """The source of the request, as far as it is trustworthy."""
         return source_of(
             request.remote,
             request.headers,
@@ -126,8 +129,10 @@ class Guard:
         )
 
     def knows_host(self, host: str) -> bool:
-        """Whether a host is ours, or one that no stranger can have point to us: an address, localhost, or a name
-        without a dot (a service in a compose network)."""
+        """Whether a host is a configured name of this service, or a name that an attacker cannot own.
+
+        Those are addresses, localhost, and names without a dot (such as a service in a Compose network).
+        """
         name = host_of(host)
         if name is None:
             return False
@@ -136,7 +141,7 @@ class Guard:
         return ":" in name or "." not in name or _is_address(name)
 
     def is_own_origin(self, origin: str, source: Source) -> bool:
-        """Whether a page of this origin is ours: the public URL, or the host that the request itself was sent to."""
+        """Whether an origin is that of the console's page: the public URL, or the host that the request was sent to."""
         given = origin_of(origin)
         if given is None or given in self.rules.public_url:
             return given is not None
@@ -146,7 +151,7 @@ class Guard:
 
 
 class Visit:
-    """One request, and what has been found out about it."""
+    """The checks of one request."""
 
     def __init__(self, guard: Guard, request: web.Request) -> None:
         self.guard, self.request = guard, request
@@ -157,17 +162,17 @@ class Visit:
         return self.guard.source_of(self.request)
 
     def check_host(self) -> None:
-        """The Host header as well as what a proxy says: a page that rebinds its name can write any other header."""
+        """Check the Host header and the host that a proxy reports: an attacking page controls all other headers."""
         for host in (self.request.headers.get("Host", ""), self.source.host):
             if host and not self.guard.knows_host(host):
                 raise Problem(
                     403,
-                    f"this service is not known as {host[:200]}: use its address or localhost, or name the URL at "
+                    f"unknown host {host[:200]}: use the address of this service or localhost, or name the URL at "
                     "which browsers reach it in SAGA_PUBLIC_URL",
                 )
 
     def check_origin(self) -> None:
-        """A change from a page of another origin is refused, whatever else the request has."""
+        """Refuse a change from a page of another origin, even with a valid token or session."""
         origins, sites = self._all("Origin"), self._all("Sec-Fetch-Site")
         own = len(origins) <= 1 and all(self.guard.is_own_origin(origin, self.source) for origin in origins)
         if not own or not set(sites) <= {"same-origin", "none"}:
@@ -178,10 +183,10 @@ class Visit:
             )
 
     def check_client(self, from_our_page: bool = False) -> None:
-        """By the token, by the session of a browser, or by the client's network.
+        """Check the token, the session of a browser, or the network of the client.
 
-        A change that may have come through a proxy needs the token or our own page's origin: the address of a proxy on
-        this machine is that of this machine.
+        A change that may have come through a proxy needs the token or the origin of the console's page, because a proxy
+        on this machine has the address of this machine.
         """
         rules, from_our_page = self.guard.rules, from_our_page or bool(self._all("Origin"))
         if self._has_token() or (self._has_session() and (from_our_page or not self.changes)):
@@ -200,7 +205,7 @@ class Visit:
             return False
         scheme, _, value = given.partition(" ")
         if scheme.lower() == "basic":
-            return False  # for the proxy in front, which passes it on
+            return False  # meant for the proxy in front, which forwards it
         self.guard.check_token(self.request, value.strip() if scheme.lower() == "bearer" else "")
         return True
 
@@ -211,7 +216,7 @@ class Visit:
     def _refusal(self, where: str) -> Problem:
         what = "a change" if self.changes else "reading"
         if self.guard.sessions is None:
-            return Problem(403, f"{what} {where} needs a token, and none is set: {_NO_TOKEN}")
+            return Problem(403, f"{what} {where} needs a token, and none is configured: {_NO_TOKEN}")
         return _unauthorized(
             f"{what} {where} needs the token: Authorization: Bearer …, or sign in on the console's page"
         )
@@ -228,9 +233,9 @@ def _unauthorized(detail: str) -> Problem:
 
 
 def _is_open(request: web.Request) -> bool:
-    """By the route that was found, not by the path as it was written."""
+    """Whether the resource is public, judged by the matched route and not by the path as the client wrote it."""
     resource = request.match_info.route.resource
-    return resource is not None and (resource.canonical in OPEN or resource.canonical.startswith(OPEN_BELOW))
+    return resource is not None and (resource.canonical in OPEN or resource.canonical.startswith(OPEN_PREFIXES))
 
 
 def _schemes(source: Source) -> tuple[str, ...]:
@@ -250,7 +255,7 @@ GUARD = web.AppKey("guard", Guard)
 
 
 def install(app: web.Application, rules: Rules, names: Iterable[str] = ()) -> Guard:
-    """Check every request to this application; behind the middleware of `problem`."""
+    """Check every request to this application. Install it after the middleware of `problem`."""
     guard = app[GUARD] = Guard(rules, names)
 
     @web.middleware
@@ -261,7 +266,7 @@ def install(app: web.Application, rules: Rules, names: Iterable[str] = ()) -> Gu
     app.middlewares.append(check)
     if rules.public_url and not rules.proxies:
         log.warning(
-            "clients behind the proxy have the rights of the proxy's address",
+            "clients of the proxy have the access rights of its address",
             remedy="name the proxy in SAGA_PROXIES and let it set X-Forwarded-For",
         )
     return guard

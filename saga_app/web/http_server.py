@@ -1,6 +1,6 @@
-"""The web server's own refusals as problem+json: requests that are malformed or too large to reach a handler.
+"""Answers requests that are malformed or too large for a handler with problem+json.
 
-aiohttp answers these below its middlewares, as text/plain with what its parser has seen, and logs a traceback for each.
+By default aiohttp answers them below its middlewares, as text/plain that quotes the request, and logs a traceback.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from saga_app.web.problem import Problem
 
 log = structlog.get_logger()
 
-#: The longest request line and the longest header (bytes). They differ, so that an error tells which it was.
+#: The maximum length of the request line and of a header (bytes). They differ so that an error shows which one it was.
 LINE_BYTES, HEADER_BYTES = 65_536, 32_768
 
-#: How long what a refused client is still sending is read and dropped. To close at once would reset the connection, and
-#: the client would never see the answer (seconds).
+#: How long data that a refused client still sends is read and dropped (seconds). Closing at once would reset the
+#: connection before the client has read the response.
 DRAIN_S = 2.0
 
 
@@ -34,12 +34,12 @@ class Connection(web.RequestHandler):
         self._refused, self.closed = False, asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
-        """What follows a malformed request is no request."""
+        """Drop data that follows a malformed request, because the start of the next request is unknown."""
         if not self._refused:
             super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Wakes a refusal that waits for its client to hang up."""
+        """Wake a refusal that waits until its client closes the connection."""
         self.closed.set()
         super().connection_lost(exc)
 
@@ -50,7 +50,7 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to a request that could not be parsed, or whose handler failed below the middlewares."""
+        """The response to a request that could not be parsed, or that failed below the middlewares."""
         if not isinstance(exc, HttpProcessingError) or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
         self._refused = True
@@ -60,7 +60,7 @@ class Connection(web.RequestHandler):
 
 
 class _Refusal(web.Response):
-    """Sent, and then kept open until the client has read it and hung up."""
+    """A response that keeps the connection open until the client has read it and closes the connection."""
 
     def __init__(self, problem: Problem, connection: Connection) -> None:
         super().__init__(status=problem.status, body=problem.encoded("/"), content_type="application/problem+json")
@@ -78,7 +78,7 @@ class _Refusal(web.Response):
 
 
 def refusal(error: HttpProcessingError) -> Problem:
-    """Why a request was refused, in a sentence for the person who wrote the client."""
+    """Why a request was refused, in a sentence for the developer of the client."""
     if isinstance(error, LineTooLong):
         if error.args[1] == LINE_BYTES:
             return Problem(414, f"the request line is longer than {LINE_BYTES // 1024} KiB")
@@ -90,23 +90,23 @@ def refusal(error: HttpProcessingError) -> Problem:
 
 def _malformed(error: HttpProcessingError) -> str:
     if isinstance(error, BadHttpMethod) and "HTTPS" in error.message:
-        return "this port speaks plain HTTP, and the request is HTTPS: use http://, or put a proxy with TLS in front"
+        return "this port serves plain HTTP, and the request is HTTPS: use http://, or put a proxy with TLS in front"
     if isinstance(error, InvalidURLError):
-        return "the URL of the request is malformed: percent-encode all but letters and digits of ASCII"
+        return "the URL of the request is malformed: percent-encode special and non-ASCII characters"
     if "'Host'" in error.message:
-        return "an HTTP/1.1 request has exactly one Host header"
-    return f"this is not a well-formed HTTP request: {_first_line(error.message)}"
+        return "an HTTP/1.1 request must have exactly one Host header"
+    return f"malformed HTTP request: {_first_line(error.message)}"
 
 
 def _first_line(message: str) -> str:
-    """The parser's own description, such as "invalid header token", without the bytes that it quotes."""
+    """The parser's description, such as "invalid header token", without the quoted bytes."""
     lines = [line.strip().replace("`", "") for line in message.splitlines()]
     described = next((line for line in reversed(lines) if line.endswith(":")), lines[0] if lines else "")
     return described[:1].lower() + described[1:].rstrip(":")
 
 
 class Runner(AppRunnerHooks):
-    """Runs an application with our connections and limits."""
+    """Runs an application with `Connection` and the limits of this module."""
 
     connection_type = Connection
 
@@ -115,5 +115,5 @@ class Runner(AppRunnerHooks):
 
 
 def install(server: Any) -> None:
-    """Let a Faust web server run its application so; before it starts."""
+    """Configure a Faust web server to use `Runner`. Call it before the server starts."""
     use_web_runner(server, Runner(server.web_app, access_log=None))

@@ -1,4 +1,4 @@
-"""New users as clients write them: one JSON object, a JSON array, or CSV with a header line. Every mistake is named."""
+"""Parses and validates new users: a JSON object, a JSON array, or CSV with a header line. All faults are reported."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,24 +25,24 @@ from saga_app.web.text_encoding import DecodedText, Undecodable, UnknownCharset,
 
 MIB = 1024 * 1024
 
-#: The most that one request may hold: bytes for one user, bytes for a list, users in a list.
-ONE_BYTES, LIST_BYTES, LIST_ENTRIES = MIB, 10 * MIB, 10_000
+#: Limits of one request: size of a single user and of a list in bytes, and number of users in a list.
+MAX_USER_BYTES, MAX_LIST_BYTES, MAX_LIST_ENTRIES = MIB, 10 * MIB, 10_000
 
 FIELDS = ("name", "email", "department", "id")
 
-#: How Excel workbooks begin, of today and of before 2007.
+#: The first bytes of Excel workbooks, current (.xlsx) and before 2007 (.xls).
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
-#: Mistakes named in one answer; more help nobody.
-NAMED = 1000
+#: The maximum number of faults in one response.
+MAX_FAULTS = 1000
 
 
-#: How a body may be packed; aiohttp unpacks it.
-PACKED = ("", "identity", "gzip", "deflate")
+#: The supported content encodings; aiohttp decompresses them.
+CONTENT_ENCODINGS = ("", "identity", "gzip", "deflate")
 
 
 class NewUser(BaseModel):
-    """A user to be onboarded; without an id one is made. The rules are those of every new user, also by Kafka."""
+    """A user to be onboarded; an id is generated if none is given. The rules are the same for all clients."""
 
     model_config = ConfigDict(title="NewUser")
 
@@ -56,14 +56,14 @@ class NewUser(BaseModel):
     ] = False
 
     @model_validator(mode="after")
-    def _names_what_to_repeat(self) -> Self:
+    def _has_id_to_repeat(self) -> Self:
         if self.again and self.id is None:
             raise ValueError("again needs the id of the saga that was rolled back")
         return self
 
     @property
     def user(self) -> User:
-        """As it goes on the wire."""
+        """The user in the wire format."""
         return User(self.name, self.email, self.department)
 
 
@@ -72,9 +72,9 @@ _ONE = TypeAdapter(NewUser)
 
 @dataclass(frozen=True, slots=True)
 class NewUsers:
-    """What a request asked for: `many` tells a list (of one, perhaps) from a single user.
+    """The users of a request. `many`: whether it was a list, even of one user.
 
-    Of a CSV file, `lines` are those at which the entries start, and `encoding` is the one in which it was read.
+    For a CSV file only: `lines` are the line numbers at which the entries start, `encoding` is the detected encoding.
     """
 
     entries: list[NewUser]
@@ -91,53 +91,53 @@ async def read(request: web.Request) -> NewUsers:
         raise Problem(415, f"the Content-Type is {given}; send application/json or text/csv")
     if kind == "application/json" and (charset or "utf-8").lower() not in ("utf-8", "utf8", "us-ascii"):
         raise Problem(415, f"the charset is {charset}; JSON is UTF-8")
-    if (packed := request.headers.get("Content-Encoding", "").strip().lower()) not in PACKED:
+    if (encoding := request.headers.get("Content-Encoding", "").strip().lower()) not in CONTENT_ENCODINGS:
         offer = {"Accept-Encoding": "gzip, deflate", "Connection": "close"}
-        raise Problem(415, f"the Content-Encoding is {packed}; send gzip, deflate or none", headers=offer)
-    body = await limited(request, LIST_BYTES)
+        raise Problem(415, f"the Content-Encoding is {encoding}; send gzip, deflate or none", headers=offer)
+    body = await read_limited(request, MAX_LIST_BYTES)
     return from_csv(body, charset) if kind == "text/csv" else from_json(body)
 
 
-async def limited(request: web.Request, most: int) -> bytes:
-    """The body, or a 413 as soon as it is known to be longer than `most` bytes."""
-    if (request.content_length or 0) > most:
-        raise _too_large(most)
+async def read_limited(request: web.Request, max_bytes: int) -> bytes:
+    """Read the body. Raises `Problem` 413 as soon as it is known to exceed `max_bytes`."""
+    if (request.content_length or 0) > max_bytes:
+        raise _too_large(max_bytes)
     body = bytearray()
     async for chunk in request.content.iter_any():
         body += chunk
-        if len(body) > most:
-            raise _too_large(most)
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
     return bytes(body)
 
 
-def _too_large(most: int) -> Problem:
-    limit = f"{most // MIB} MiB" if most >= MIB else f"{most // 1024} KiB"
-    return Problem(413, f"the body is over {limit}", headers={"Connection": "close"})
+def _too_large(max_bytes: int) -> Problem:
+    limit = f"{max_bytes // MIB} MiB" if max_bytes >= MIB else f"{max_bytes // 1024} KiB"
+    return Problem(413, f"the body exceeds {limit}", headers={"Connection": "close"})
 
 
 def from_json(body: bytes) -> NewUsers:
-    """One object or an array of objects. Raises `Problem`."""
+    """Parse one JSON object or an array of objects. Raises `Problem`."""
     try:
         given = orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
         raise Problem(400, f"the body is not JSON: {error}") from None
     if isinstance(given, list):
         return NewUsers(_checked(given), many=True)
-    if len(body) > ONE_BYTES:
-        raise _too_large(ONE_BYTES)
+    if len(body) > MAX_USER_BYTES:
+        raise _too_large(MAX_USER_BYTES)
     return NewUsers(_checked([given]), many=False)
 
 
-def from_csv(body: bytes, charset: str | None = None, limit: int = LIST_ENTRIES) -> NewUsers:
-    """A header line that names name, email, department and perhaps id, in any order; then a line a user.
+def from_csv(body: bytes, charset: str | None = None, limit: int = MAX_LIST_ENTRIES) -> NewUsers:
+    """Parse CSV: a header line with name, email, department and optionally id, in any order; then one line per user.
 
-    `charset` is the one that the sender declared, `limit` is the most users. Raises `Problem`.
+    `charset`: declared by the sender. `limit`: the maximum number of users. Raises `Problem`.
     """
     text, encoding = _decoded(body, charset)
     try:
         records = [*read_records(text, frozenset(FIELDS))]
     except CsvError as error:
-        detail = f"the CSV cannot be read: line {error.line}: {error}; nothing was sent"
+        detail = f"invalid CSV: line {error.line}: {error}; nothing was sent"
         raise Problem(400, detail, errors=[_fault(None, None, str(error), error.line)]) from None
     columns = _header(records)
     lines = [record.line for record in records[1:]]
@@ -146,7 +146,7 @@ def from_csv(body: bytes, charset: str | None = None, limit: int = LIST_ENTRIES)
 
 
 def _header(records: list[Record]) -> list[str]:
-    """The columns that the first record names, or a `Problem`."""
+    """The columns in the first record. Raises `Problem`."""
     if not records:
         needed = f"it needs a header line with {', '.join(FIELDS[:3])}"
         raise Problem(422, f"the CSV is empty: {needed}; nothing was sent", errors=[_fault(None, None, needed)])
@@ -171,14 +171,14 @@ def _decoded(body: bytes, charset: str | None) -> DecodedText:
 def _header_faults(header: list[str], line: int) -> Iterator[Fault]:
     for field in FIELDS:
         if header.count(field) > 1:
-            yield _fault(None, field, "the header line names it twice", line)
+            yield _fault(None, field, "the header line has this column twice", line)
         elif field not in header and field != "id":
             there = ", ".join(header)[:200]
-            yield _fault(None, field, f"the header line has no such column; it has {there}", line)
+            yield _fault(None, field, f"the header line lacks this column; it has {there}", line)
 
 
 def _cells(header: list[str], record: Record) -> dict[str, str] | str:
-    """A record as an object, or what is wrong with it. Empty cells beyond the header are the spreadsheet's."""
+    """A record as an object, or the problem. Empty cells beyond the header come from spreadsheets, and are ignored."""
     cells = record.cells
     if len(cells) < len(header) or any(cell.strip() for cell in cells[len(header) :]):
         return f"the line has {len(cells)} cells, the header {len(header)}"
@@ -188,14 +188,12 @@ def _cells(header: list[str], record: Record) -> dict[str, str] | str:
     return entry
 
 
-def _checked(given: list[Any], lines: Sequence[int] = (), limit: int = LIST_ENTRIES) -> list[NewUser]:
-    """All of them, or a `Problem` that names every mistake by index and field, and by its line in a CSV file."""
+def _checked(given: list[Any], lines: Sequence[int] = (), limit: int = MAX_LIST_ENTRIES) -> list[NewUser]:
+    """Validate all entries. Raises `Problem` with every fault: index, field, and line in a CSV file."""
     if not given:
-        raise Problem(
-            422, "there is nobody in the list; nothing was sent", errors=[_fault(None, None, "the list is empty")]
-        )
+        raise Problem(422, "the list is empty; nothing was sent", errors=[_fault(None, None, "the list is empty")])
     if len(given) > limit:
-        raise Problem(413, f"{len(given)} users; at most {limit} in one request")
+        raise Problem(413, f"the list has {len(given)} users; at most {limit} are allowed in one request")
     entries: list[NewUser] = []
     faults: list[Fault] = []
     for index, entry in enumerate(given):
@@ -203,51 +201,52 @@ def _checked(given: list[Any], lines: Sequence[int] = (), limit: int = LIST_ENTR
             entries.append(_ONE.validate_python(entry))
         except ValidationError as error:
             faults += _faults(index, entry, error)
-    faults += _twice(entries, lines) if not faults else []
+    faults += _duplicate_ids(entries, lines) if not faults else []
     refuse(faults, len(given), lines)
     return entries
 
 
 def refuse(faults: list[Fault], total: int, lines: Sequence[int] = ()) -> None:
-    """A 422 if there are any; `lines` are those of the entries of a CSV file."""
+    """Raises `Problem` 422 if there are faults. `lines`: where the entries of a CSV file start."""
     if not faults:
         return
     for fault in faults:
         if lines and fault["index"] is not None:
             fault["line"] = lines[fault["index"]]
     wrong = len({fault["index"] for fault in faults})
-    detail = "this is not a user" if total == 1 else f"{wrong} of {total} users are wrong"
+    detail = "the user is invalid" if total == 1 else f"{wrong} of {total} users are invalid"
     where = f", first on line {faults[0]['line']}" if "line" in faults[0] else ""
-    more = f" (the first {NAMED} mistakes are named)" if len(faults) > NAMED else ""
-    raise Problem(422, f"{detail}{where}; nothing was sent{more}", errors=faults[:NAMED])
+    more = f" (only the first {MAX_FAULTS} faults are listed)" if len(faults) > MAX_FAULTS else ""
+    raise Problem(422, f"{detail}{where}; nothing was sent{more}", errors=faults[:MAX_FAULTS])
 
 
 def _faults(index: int, entry: Any, error: ValidationError) -> Iterable[Fault]:
-    """In words, and without the input, which may be personal data."""
+    """The faults of one entry, without the input, which may be personal data."""
     if not isinstance(entry, dict):
-        return [_fault(index, None, entry if _is_own(entry) else "not an object with name, email and department")]
+        message = entry if _is_cell_count(entry) else "not an object with name, email and department"
+        return [_fault(index, None, message)]
     return [
         _fault(index, str(e["loc"][0]) if e["loc"] else "again", _words(e)) for e in error.errors(include_url=False)
     ]
 
 
-def _is_own(entry: Any) -> bool:
+def _is_cell_count(entry: Any) -> bool:
     return isinstance(entry, str) and entry.startswith("the line has ")
 
 
 def _words(error: Any) -> str:
     if error["loc"] == ("id",) and error["type"] == "string_pattern_mismatch":
-        return "may have letters, digits and . : @ + ~ _ - only"
+        return "may only have letters, digits and . : @ + ~ _ -"
     return words(error)
 
 
-def _twice(entries: list[NewUser], lines: Sequence[int]) -> list[Fault]:
+def _duplicate_ids(entries: list[NewUser], lines: Sequence[int]) -> list[Fault]:
     first: dict[str, int] = {}
     faults = []
     for index, entry in enumerate(entries):
         if entry.id is not None and (other := first.setdefault(entry.id, index)) != index:
             where = f"on line {lines[other]}" if lines else f"of entry {other}"
-            faults.append(_fault(index, "id", f"is the same as that {where}"))
+            faults.append(_fault(index, "id", f"is the same as the id {where}"))
     return faults
 
 

@@ -1,4 +1,4 @@
-"""Errors over HTTP as problem+json (RFC 9457): what is wrong, in words for the caller; never a stack trace."""
+"""HTTP errors as problem+json (RFC 9457), with a description for the client and without stack traces."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,9 +16,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Fault(TypedDict):
-    """What is wrong with one field of one entry; index and field are None where they do not apply.
+    """A problem with one field of one entry; index and field are None where they do not apply.
 
-    `line`, of a CSV file only, is the line (from 1) at which the entry starts.
+    `line`: for a CSV file only, the line (from 1) at which the entry starts.
     """
 
     index: int | None
@@ -28,7 +28,7 @@ class Fault(TypedDict):
 
 
 class Problem(Exception):
-    """Raise it in a handler; the middleware answers with it. `more` are further members of the answer."""
+    """Raised in handlers; the middleware converts it to a response. `more`: further members of the body."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Problem(Exception):
         self.headers, self.more = dict(headers or {}), more
 
     def body(self, instance: str) -> dict[str, Any]:
-        """The members of RFC 9457; `instance` is the path that was asked."""
+        """The members of RFC 9457; `instance` is the path of the request."""
         status = HTTPStatus(self.status)
         body: dict[str, Any] = {"type": "about:blank", "title": status.phrase, "status": self.status}
         body |= {"detail": self.detail or status.description, "instance": instance}
@@ -53,7 +53,7 @@ class Problem(Exception):
         return body | self.more
 
     def response(self, request: web.Request) -> web.Response:
-        """The answer."""
+        """The HTTP response."""
         if self.status == 503:
             self.headers.setdefault("Retry-After", "2")
         return web.Response(
@@ -61,13 +61,13 @@ class Problem(Exception):
         )
 
     def encoded(self, instance: str) -> bytes:
-        """The body as JSON. A header that is quoted in it may have been no UTF-8."""
+        """The body as JSON. Quoted header values may contain bytes that are not UTF-8, which are replaced."""
         return json.dumps(self.body(instance), ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns whatever a handler raises into an answer; what nobody foresaw is logged and says no more than 500."""
+    """Convert exceptions of a handler to problem responses. Unexpected ones are logged, and answered with 500."""
     try:
         return await handler(request)
     except Problem as problem:
@@ -78,19 +78,19 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return _known(request, error).response(request)
     except web.RequestPayloadError as error:
         request.content.feed_eof()  # or aiohttp tries to read the rest, and logs a traceback
-        packed = request.headers.get("Content-Encoding")
-        log.debug("a body could not be read", path=request.path, error=str(error))
-        detail = f"the body cannot be read: it is not {packed}, or damaged" if packed else "the body cannot be read"
+        encoding = request.headers.get("Content-Encoding")
+        log.debug("request body unreadable", path=request.path, error=str(error))
+        detail = f"the body cannot be read: it is not {encoding}, or damaged" if encoding else "the body cannot be read"
         return Problem(400, detail, headers={"Connection": "close"}).response(request)
     except Exception as error:
         if request.transport is None or request.transport.is_closing():
-            raise  # nobody is there to be answered
-        log.exception("a request failed", method=request.method, path=request.path, error=type(error).__name__)
-        return Problem(500, "something is wrong in this service; its log says what").response(request)
+            raise  # the client has closed the connection
+        log.exception("request failed", method=request.method, path=request.path, error=type(error).__name__)
+        return Problem(500, "internal error; the log of this service has the details").response(request)
 
 
 def _known(request: web.Request, error: web.HTTPException) -> Problem:
-    """aiohttp's own errors: no such path, no such method."""
+    """Convert errors of aiohttp, such as an unknown path or method."""
     match error:
         case web.HTTPMethodNotAllowed():
             allowed = ", ".join(sorted(error.allowed_methods))
@@ -98,12 +98,12 @@ def _known(request: web.Request, error: web.HTTPException) -> Problem:
                 405, f"method {request.method} is not allowed; allowed: {allowed}", headers={"Allow": allowed}
             )
         case web.HTTPNotFound():
-            return Problem(404, f"there is nothing at {request.path}")
+            return Problem(404, f"no resource at {request.path}")
     return Problem(error.status, "" if error.reason == HTTPStatus(error.status).phrase else error.reason)
 
 
 async def _translate(request: web.Request, response: web.StreamResponse) -> None:
-    """aiohttp's own errors that come before any middleware, such as a 417; those of its parser: see http_server.py."""
+    """Convert errors that aiohttp creates before any middleware, such as 417. For its parser see http_server.py."""
     if isinstance(response, web.HTTPException) and response.status >= 400:
         problem = Problem(response.status, response.text or "")
         response.body = problem.encoded(request.path)
@@ -112,7 +112,7 @@ async def _translate(request: web.Request, response: web.StreamResponse) -> None
 
 
 def install(app: web.Application) -> None:
-    """Make this application answer with problems; may be called again."""
+    """Install the conversion of errors in an application. Repeated calls have no effect."""
     if middleware not in app.middlewares:
         app.middlewares.insert(0, middleware)
         app.on_response_prepare.append(_translate)

@@ -1,4 +1,4 @@
-"""The query of a request, checked by a model: a mistake is a 422 that names each parameter."""
+"""Validates the query of a request with a pydantic model. Faults give a 422 that names each parameter."""
 
 from typing import Any, TypeVar, get_origin
 
@@ -9,27 +9,27 @@ from saga_app.web.problem import Fault, Problem
 
 Q = TypeVar("Q", bound=BaseModel)
 
-#: A text that every database can hold: PostgreSQL takes no NUL.
+#: Text that every database can store: PostgreSQL does not accept NUL.
 NO_NUL = r"^[^\x00]*$"
 
-#: Mistakes that are named in one answer.
-NAMED = 20
+#: The maximum number of faults in one response.
+MAX_FAULTS = 20
 
 
 def read(kind: type[Q], request: web.Request) -> Q:
-    """The query; a parameter without a value counts as not given. Raises `Problem` 422.
+    """Validate the query. An empty parameter counts as absent. Raises `Problem` 422.
 
-    A parameter that is given several times is a list, as if its values were separated by commas.
+    A list parameter may be repeated, or have values separated by commas.
     """
     given: dict[str, str] = {}
     for name in request.query:
         given[name] = ",".join(request.query.getall(name))
     if twice := [name for name in given if len(request.query.getall(name)) > 1 and not _is_list(kind, name)]:
-        raise _problem([_fault(name, "is given more than once") for name in twice[:NAMED]])
+        raise _problem([_fault(name, "is given more than once") for name in twice[:MAX_FAULTS]])
     try:
         return kind.model_validate({name: value for name, value in given.items() if value != ""})
     except ValidationError as error:
-        wrong = error.errors(include_url=False)[:NAMED]
+        wrong = error.errors(include_url=False)[:MAX_FAULTS]
         raise _problem([_fault(str(each["loc"][0]), _words(kind, each)) for each in wrong]) from None
 
 
@@ -48,7 +48,7 @@ def _problem(faults: list[Fault]) -> Problem:
 
 def _words(kind: type[BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        return f"is no parameter; there are {', '.join(kind.model_fields)}"
+        return f"is an unknown parameter; known parameters are {', '.join(kind.model_fields)}"
     if error.get("ctx", {}).get("pattern") == NO_NUL:
         return "has a NUL character"
     message = str(error["msg"])

@@ -1,4 +1,4 @@
-"""A saga as HTTP shows it: one shape for the list, for one saga, and for the event stream."""
+"""The JSON representation of a saga, shared by the list, the single saga and the event stream."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from saga_app.saga.times import between
 
 _FACTS = tuple(fact.name for fact in PLAN.facts)
 
-#: Of the latest signal: enough to say "3rd of 5, again in 8 s".
+#: The fields of the latest signal that are shown.
 _TROUBLE = ("kind", "step", "service", "at", "attempt", "attempts", "next_at", "reason")
 
 
 def view(row: Row, now: str, overtook: int | None = None) -> dict[str, Any]:
-    """What is known of a saga: its facts each by its name, times in ISO 8601, durations in seconds.
+    """The representation of a saga: facts by name, times in ISO 8601, durations in seconds.
 
-    `now` is an ISO time; `overtook` how many sagas it overtook, if known. The values may be dataclasses, which orjson
-    writes as objects.
+    `now`: an ISO time. `overtook`: how many sagas it overtook, if known. Values may be dataclasses, which orjson
+    serializes as objects.
     """
     facts, trouble = row.facts, row.trouble
     return {

@@ -1,7 +1,7 @@
-"""The session cookie of a browser that has shown the token: an EventSource and a link cannot send a header.
+"""The session cookie of a browser that has signed in with the token, because EventSource and links cannot send headers.
 
-The cookie holds an expiry time and a signature whose key is derived from the token. So every console with the same
-token accepts it, also after a restart, and another token ends all sessions.
+The cookie holds an expiry time and a signature whose key is derived from the token. Every console with the same token
+accepts it, also after a restart, and changing the token ends all sessions.
 """
 
 import hashlib
@@ -15,28 +15,28 @@ from pydantic import SecretStr
 
 COOKIE = "saga_session"
 
-#: A working day (seconds).
+#: The lifetime of a session: about a working day (seconds).
 LIFETIME_S = 12 * 3600
 
 
 class Sessions:
-    """Issues and checks the values of the cookie."""
+    """Issues and verifies session cookies."""
 
     def __init__(self, token: SecretStr, clock: Callable[[], float] = time) -> None:
         self._token, self._clock = token, clock
 
     @cached_property
     def _key(self) -> bytes:
-        """Slow to compute (about 50 ms), so that a stolen cookie is no quick way to guess a short token."""
+        """Slow to compute (about 50 ms), to slow down guessing a short token from a stolen cookie."""
         return hashlib.scrypt(self._token.get_secret_value().encode(), salt=b"saga session", n=2**14, r=8, p=1)
 
     def issue(self) -> str:
-        """A value that is valid for `LIFETIME_S`."""
+        """A cookie value that is valid for `LIFETIME_S` seconds."""
         content = f"{int(self._clock()) + LIFETIME_S}.{secrets.token_hex(8)}"
         return f"{content}.{self._signature(content)}"
 
     def is_valid(self, value: str) -> bool:
-        """Whether it was issued for this token and has not expired."""
+        """Whether the value was issued for this token and has not expired."""
         content, _, signature = value.rpartition(".")
         if not hmac.compare_digest(signature.encode(errors="replace"), self._signature(content).encode()):
             return False

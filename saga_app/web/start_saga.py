@@ -1,8 +1,8 @@
-"""A new user becomes a saga: for the views, the console and the command line alike.
+"""Starts sagas for new users, for the Provisioner's views and the console.
 
-A 202 means that the broker has acknowledged the saga. A client that does not know whether its request has arrived sends
-the same again with the same Idempotency-Key: the ids follow from it, so that no user is onboarded twice. A key belongs
-to one body: with another body it is refused. See docs/reference/http-behaviour.md for what is remembered where.
+A 202 means that the broker has acknowledged the requests. If the outcome is unknown, the client repeats the same
+request with the same Idempotency-Key: the saga ids are derived from the key, so that no user is onboarded twice. A key
+belongs to one body, and is refused with another one. See docs/reference/http-behaviour.md.
 """
 
 import asyncio
@@ -26,61 +26,61 @@ from saga_app.service.headers import headers_for
 from saga_app.stream import Headers, NotAcknowledged
 from saga_app.stream.produce.sender import Message as Outgoing
 from saga_app.web import new_users
-from saga_app.web.existing import ROLLED_BACK, ExistingSaga
+from saga_app.web.existing import REPEATABLE_STATES, ExistingSaga
 from saga_app.web.idempotency import KEY_HEADER, base32, id_from_key, key_of, key_part, mark_of
 from saga_app.web.new_users import NewUser, NewUsers
 from saga_app.web.problem import Fault, Problem
 
-#: Where a saga begins.
+#: The topic of new sagas.
 TOPIC = PLAN.steps[0].topic
 
-#: Accepted users, and keys, that are remembered until the rows of their sagas can be asked for.
-REMEMBERED = 50_000
+#: How many accepted users, and keys, are kept in memory to bridge the time until their saga rows are readable.
+MAX_REMEMBERED = 50_000
 
-#: How many of the users in a request existed already: that request was sent before.
+#: Response header: how many users of the request existed already, because the request was sent before.
 EXISTING_HEADER = "X-Saga-Existing"
 
 
 class Sends(Protocol):
-    """What is needed of the stream layer's sender."""
+    """The part of the stream layer's sender that is needed here."""
 
     async def send_all(self, messages: Sequence[Outgoing]) -> None: ...
 
 
-#: Those of these ids that exist.
+#: Looks up sagas by id; returns those that exist.
 Known = Callable[[Sequence[str]], Awaitable[Mapping[str, ExistingSaga]]]
 
-#: Whether a saga was started with the key of this mark and another body.
+#: Whether a saga was started with the same key and another body, given a mark.
 KeyTaken = Callable[[str], Awaitable[bool]]
 
-#: Why so many more sagas cannot be taken now, or None.
+#: The reason why this many new sagas cannot be accepted at the moment, or None.
 Room = Callable[[int], str | None]
 
 
-async def nobody(_ids: Sequence[str]) -> Mapping[str, ExistingSaga]:
-    """Knows no user."""
+async def no_existing_sagas(_ids: Sequence[str]) -> Mapping[str, ExistingSaga]:
+    """A lookup that finds nothing."""
     return {}
 
 
-async def never(_mark: str) -> bool:
-    """Knows no key."""
+async def no_key_taken(_mark: str) -> bool:
+    """A lookup that finds no key."""
     return False
 
 
-def endless(_count: int) -> str | None:
-    """There is always room."""
+def unlimited_room(_count: int) -> str | None:
+    """Accepts any number of sagas."""
     return None
 
 
 class Ids:
-    """Makes ids: 18 letters and digits that sort by time of making, also within a millisecond."""
+    """Generates ids: 18 letters and digits that sort by time of creation, even within a millisecond."""
 
     def __init__(self, clock: Callable[[], float] = time, random: Callable[[int], int] = secrets.randbits) -> None:
         self.clock, self.random = clock, random
         self.last = 0
 
     def __call__(self) -> str:
-        """A new one: 45 bits of milliseconds, 45 bits of chance."""
+        """A new id: 45 bits of milliseconds, 45 random bits."""
         fresh = int(self.clock() * 1000) << 45 | self.random(45)
         self.last = fresh if fresh > self.last else self.last + 1
         return base32(self.last, 18)
@@ -88,9 +88,9 @@ class Ids:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The ids, in the order of the request; `many` if it was a list.
+    """The result of a request: the ids in its order, and whether it was a list (`many`).
 
-    `existing` of them were there before, `encoding` is that of a CSV file.
+    `existing`: how many of them existed before. `encoding`: the detected encoding of a CSV file.
     """
 
     ids: list[str]
@@ -99,7 +99,7 @@ class Started:
     encoding: str | None = None
 
     def answer(self, url: str) -> web.Response:
-        """The 202. `url` is where a saga is shown, with {} for its id."""
+        """The response, 202. `url` is the path of a saga, with {} for its id."""
         headers = {EXISTING_HEADER: str(self.existing)}
         if self.many:
             encoding = {"encoding": self.encoding} if self.encoding else {}
@@ -109,7 +109,7 @@ class Started:
 
 
 def _where(url: str, id: str) -> str:
-    """The URL of a saga: ids may have letters that a URL may not."""
+    """The path of a saga. The id is percent-encoded, because it may have non-ASCII letters."""
     return url.format(quote(id, safe=":@+"))
 
 
@@ -118,74 +118,81 @@ def _json(body: Any, headers: Mapping[str, str]) -> web.Response:
 
 
 def trace_of(request: web.Request) -> Headers:
-    """The headers of the trace context of a request, as a record carries them; invalid ones are dropped later."""
+    """The trace context headers of a request as record headers. Invalid ones are dropped later."""
     names = (tracecontext.TRACEPARENT, tracecontext.TRACESTATE)
     given = [(name, value) for name in names for value in request.headers.getall(name, ())]
     return [(name, value.encode("utf-8", "surrogateescape")) for name, value in given]
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
-    """Users that are being sent. `landed` becomes None when the broker has them, or else what the client is told."""
+class PendingBatch:
+    """A batch of users that is being sent.
+
+    `outcome` is set to None when the broker has acknowledged them, or to the problem for the client.
+    """
 
     users: Mapping[str, User]
     mark: str | None
-    landed: asyncio.Future[Problem | None]
+    outcome: asyncio.Future[Problem | None]
 
     async def wait(self) -> None:
-        """Until it is over; raises the `Problem` of those who are in it."""
-        if problem := await asyncio.shield(self.landed):  # whoever gives up waiting does not end it for the others
+        """Wait until the batch is acknowledged. Raises its `Problem` if it was not."""
+        if problem := await asyncio.shield(self.outcome):  # one cancelled waiter must not cancel the others
             raise problem
 
 
 class Starter:
-    """Starts sagas through a sender. `service` names us in the headers of what is sent."""
+    """Starts sagas through a sender.
+
+    `service`: the name in the headers of the messages. `known`: looks up existing sagas. `key_taken`: whether a key was
+    used with another body. `room`: whether more sagas can be accepted. `url`: the path of a saga, with {} for its id.
+    """
 
     def __init__(
         self,
         sender: Sends,
         service: str,
         *,
-        known: Known = nobody,
-        key_taken: KeyTaken = never,
-        room: Room = endless,
+        known: Known = no_existing_sagas,
+        key_taken: KeyTaken = no_key_taken,
+        room: Room = unlimited_room,
         url: str = "/api/sagas/{}",
         clock: Callable[[], float] = time,
     ) -> None:
         self.sender, self.service, self.known, self.room, self.url = sender, service, known, room, url
         self.key_taken, self.clock = key_taken, clock
         self.new_id = Ids(clock)
-        self.under_way: dict[str, Flight] = {}
+        self.pending: dict[str, PendingBatch] = {}
         self.accepted: OrderedDict[str, ExistingSaga] = OrderedDict()
-        #: The mark of the request with which a key was used last, by the key's part of it.
+        #: The mark of the last request with each key, by the key's part of the mark.
         self.marks: OrderedDict[str, str] = OrderedDict()
 
     async def handle(self, request: web.Request) -> web.Response:
-        """`POST` of new users: the whole handler. Raises `Problem`."""
-        asked = await new_users.read(request)
-        return (await self.start(asked, key_of(request), trace_of(request))).answer(self.url)
+        """The complete handler for a `POST` of new users. Raises `Problem`."""
+        requested = await new_users.read(request)
+        return (await self.start(requested, key_of(request), trace_of(request))).answer(self.url)
 
-    async def start(self, asked: NewUsers, key: str | None = None, trace: Headers = ()) -> Started:
-        """Send what is not there yet, and return when the broker has it. Raises `Problem` 409, 422 or 503.
+    async def start(self, requested: NewUsers, key: str | None = None, trace: Headers = ()) -> Started:
+        """Send the users whose sagas do not exist yet, and return when the broker has acknowledged them.
 
-        `trace` are the headers of the trace context in which the request came.
+        `key`: the Idempotency-Key. `trace`: the trace context headers of the request. Raises `Problem` 409, 422 or 503.
         """
-        mark = mark_of(key, asked) if key else None
-        ids = [await self._id_of(entry, index, key, mark) for index, entry in enumerate(asked.entries)]
-        _refuse_repeated(ids, asked)
+        mark = mark_of(key, requested) if key else None
+        ids = [await self._id_of(entry, index, key, mark) for index, entry in enumerate(requested.entries)]
+        _refuse_repeated(ids, requested)
         while True:
-            there, taken = await self._look_up(asked, ids, key, mark)
+            existing, taken = await self._look_up(requested, ids, key, mark)
             if mark:
-                self._check_key(mark, there, taken)
-            self._check_ids(asked, ids, there, mark)
-            twin = next((self.under_way[id] for id in ids if id in self.under_way), None)
-            if twin is None:
+                self._check_key(mark, existing, taken)
+            self._check_ids(requested, ids, existing, mark)
+            other = next((self.pending[id] for id in ids if id in self.pending), None)
+            if other is None:
                 break
-            await twin.wait()
-        new = [(id, entry) for id, entry in zip(ids, asked.entries, strict=True) if id not in there]
+            await other.wait()
+        new = [(id, entry) for id, entry in zip(ids, requested.entries, strict=True) if id not in existing]
         if new:
-            await self._send(new, mark, [id for id in ids if id in there], trace)
-        return Started(ids=ids, many=asked.many, existing=len(ids) - len(new), encoding=asked.encoding)
+            await self._send(new, mark, [id for id in ids if id in existing], trace)
+        return Started(ids=ids, many=requested.many, existing=len(ids) - len(new), encoding=requested.encoding)
 
     async def _id_of(self, entry: NewUser, index: int, key: str | None, mark: str | None) -> str:
         if entry.id is None:
@@ -193,9 +200,9 @@ class Starter:
         return await self._next_id(entry.id, index, mark) if entry.again else entry.id
 
     async def _next_id(self, id: str, index: int, mark: str | None) -> str:
-        """The id after the last saga of this user that was rolled back, or the one that this very request has started.
+        """The id for another onboarding: the first free one, or the one that this same request has started before.
 
-        A saga that stands otherwise is met by `_check_ids`.
+        `_check_ids` refuses the id of a saga that was not rolled back.
         """
         own_id, number = attempt_id.split(id)
         while True:
@@ -205,93 +212,96 @@ class Starter:
                 fault: Fault = {"index": index, "field": "id", "message": str(error)}
                 raise Problem(422, f"id: {error}; nothing was sent", errors=[fault]) from None
             saga = (await self._existing([id])).get(id)
-            if saga is None or saga.state not in ROLLED_BACK or (mark and saga.idempotency == mark):
+            if saga is None or saga.state not in REPEATABLE_STATES or (mark and saga.idempotency == mark):
                 return id
             number += 1
 
     async def _existing(self, ids: Sequence[str]) -> dict[str, ExistingSaga]:
-        """Those that exist, also those that were accepted here and have no row yet.
+        """The existing sagas among these ids, including those accepted here that have no row yet.
 
-        The latter are looked up afterwards: they may have been accepted while the rows were asked for.
+        The latter are looked up second, because they may be accepted while the rows are being looked up.
         """
         known = await self.known(ids) if ids else {}
         return {**{id: self.accepted[id] for id in ids if id in self.accepted}, **known}
 
     async def _look_up(
-        self, asked: NewUsers, ids: Sequence[str], key: str | None, mark: str | None
+        self, requested: NewUsers, ids: Sequence[str], key: str | None, mark: str | None
     ) -> tuple[dict[str, ExistingSaga], bool]:
-        """What exists of this request or of another one with its key, and whether the key was used for another body."""
-        wanted = [id for id, entry in zip(ids, asked.entries, strict=True) if key or entry.id]
+        """The existing sagas of this request or of its key, and whether the key was used with another body."""
+        wanted = [id for id, entry in zip(ids, requested.entries, strict=True) if key or entry.id]
         if key and (first := id_from_key(key, 0)) not in wanted:
             wanted.append(first)
         taken = mark is not None and await self.key_taken(mark)
         return await self._existing(wanted), taken
 
-    def _check_key(self, mark: str, there: Mapping[str, ExistingSaga], taken: bool) -> None:
+    def _check_key(self, mark: str, existing: Mapping[str, ExistingSaga], taken: bool) -> None:
         """Raises `Problem` if the key of this mark was used with another body."""
         used = self.marks.get(key_part(mark), mark)
-        if used != mark and any(flight.mark == used for flight in self.under_way.values()):
-            raise Problem(409, f"a request with this {KEY_HEADER} is under way or was used for another user")
-        marks = {saga.idempotency or "" for saga in there.values()} | {used}
+        if used != mark and any(batch.mark == used for batch in self.pending.values()):
+            raise Problem(409, f"a request with this {KEY_HEADER} is in progress, or the key was used for another user")
+        marks = {saga.idempotency or "" for saga in existing.values()} | {used}
         if taken or any(other.startswith(key_part(mark)) for other in marks - {mark}):
             raise _other_body()
 
-    def _check_ids(self, asked: NewUsers, ids: list[str], there: Mapping[str, ExistingSaga], mark: str | None) -> None:
-        """Raises `Problem` for ids that exist or are under way, unless this is the request that has started them."""
+    def _check_ids(
+        self, requested: NewUsers, ids: list[str], existing: Mapping[str, ExistingSaga], mark: str | None
+    ) -> None:
+        """Raises `Problem` for ids that exist or are being sent, unless this same request has started them."""
         faults: list[Fault] = []
-        for index, (id, entry) in enumerate(zip(ids, asked.entries, strict=True)):
-            flight = self.under_way.get(id)
-            saga = there.get(id) or (ExistingSaga(user=flight.users[id], idempotency=flight.mark) if flight else None)
+        for index, (id, entry) in enumerate(zip(ids, requested.entries, strict=True)):
+            batch = self.pending.get(id)
+            saga = existing.get(id) or (ExistingSaga(user=batch.users[id], idempotency=batch.mark) if batch else None)
             if saga is None or _is_same(entry, saga, mark):
                 continue
             if entry.id is None:
                 raise _other_body()
-            if not asked.many:
+            if not requested.many:
                 url = _where(self.url, id)
                 headers = {"Location": url}
                 raise Problem(409, saga.conflict(id), headers=headers, url=url, state=saga.state, reason=saga.reason)
             faults.append({"index": index, "field": "id", "message": saga.conflict(id)})
-        new_users.refuse(faults, len(ids), asked.lines)
+        new_users.refuse(faults, len(ids), requested.lines)
 
     async def _send(
-        self, new: list[tuple[str, NewUser]], mark: str | None, there: Sequence[str], trace: Headers
+        self, new: list[tuple[str, NewUser]], mark: str | None, existing: Sequence[str], trace: Headers
     ) -> None:
-        """Raises `Problem`; requests that wait for the same flight get the same."""
+        """Send new users as one batch. Raises `Problem`, also in requests that wait for the same batch."""
         if reason := self.room(len(new)):
             raise Problem(503, f"nothing was accepted: {reason}", headers={"Retry-After": "60"}, outcome="none")
-        if mark:  # before it is sent: what the broker does not acknowledge may have arrived nevertheless
+        if mark:  # before sending, because unacknowledged requests may have arrived nevertheless
             _remember(self.marks, [(key_part(mark), mark)])
-        flight = Flight({id: entry.user for id, entry in new}, mark, asyncio.get_running_loop().create_future())
-        self.under_way |= dict.fromkeys(flight.users, flight)
-        lost = "the same request was under way and got no answer"
-        outcome: Problem | None = _unknown(lost, there, [*flight.users], mark)
+        batch = PendingBatch({id: entry.user for id, entry in new}, mark, asyncio.get_running_loop().create_future())
+        self.pending |= dict.fromkeys(batch.users, batch)
+        lost = "the same request was in progress and its outcome is unknown"
+        outcome: Problem | None = _unknown(lost, existing, [*batch.users], mark)
         try:
-            await self._deliver(flight, there, trace)
+            await self._deliver(batch, existing, trace)
             outcome = None
         except Problem as problem:
             outcome = problem
             raise
         finally:
-            for id in flight.users:
-                del self.under_way[id]
-            flight.landed.set_result(outcome)
+            for id in batch.users:
+                del self.pending[id]
+            batch.outcome.set_result(outcome)
 
-    async def _deliver(self, flight: Flight, there: Sequence[str], trace: Headers) -> None:
-        """Raises `Problem` with what was acknowledged and what was not."""
-        ids = list(flight.users)
+    async def _deliver(self, batch: PendingBatch, existing: Sequence[str], trace: Headers) -> None:
+        """Send a batch. Raises `Problem` with the ids that were acknowledged and those that were not."""
+        ids = list(batch.users)
         try:
-            users = flight.users.items()
-            await self.sender.send_all([self._message(id, user, flight.mark, trace) for id, user in users])
+            users = batch.users.items()
+            await self.sender.send_all([self._message(id, user, batch.mark, trace) for id, user in users])
         except NotAcknowledged as error:
             missing = {ids[place] for place in error.failed}
             arrived = [id for id in ids if id not in missing]
-            self._remember_accepted(flight, arrived)
+            self._remember_accepted(batch, arrived)
             unknown = [id for id in ids if id in missing]
-            raise _unknown(_away(error, len(there) + len(arrived)), [*there, *arrived], unknown, flight.mark) from error
-        self._remember_accepted(flight, ids)
+            cause = _unacknowledged(error, len(existing) + len(arrived))
+            raise _unknown(cause, [*existing, *arrived], unknown, batch.mark) from error
+        self._remember_accepted(batch, ids)
 
-    def _remember_accepted(self, flight: Flight, ids: Iterable[str]) -> None:
-        sagas = [(id, ExistingSaga(user=flight.users[id], idempotency=flight.mark)) for id in ids]
+    def _remember_accepted(self, batch: PendingBatch, ids: Iterable[str]) -> None:
+        sagas = [(id, ExistingSaga(user=batch.users[id], idempotency=batch.mark)) for id in ids]
         _remember(self.accepted, sagas)
 
     def _message(self, id: str, user: User, mark: str | None, trace: Headers) -> Outgoing:
@@ -302,29 +312,29 @@ class Starter:
 
 def _remember(memory: OrderedDict[str, Any], pairs: Iterable[tuple[str, Any]]) -> None:
     memory.update(pairs)
-    while len(memory) > REMEMBERED:
+    while len(memory) > MAX_REMEMBERED:
         memory.popitem(last=False)
 
 
 def _is_same(entry: NewUser, saga: ExistingSaga, mark: str | None) -> bool:
-    """Whether the request with this mark has started the saga.
+    """Whether the request with this mark started the saga.
 
-    A saga of an earlier version has no mark: there an id that follows from the key, and the same user, are enough.
+    A saga without a mark was written by an earlier version: then an id derived from the key and the same user suffice.
     """
     if saga.idempotency is None:
         return mark is not None and entry.id is None and entry.user == saga.user
     return saga.idempotency == mark
 
 
-def _refuse_repeated(ids: Sequence[str], asked: NewUsers) -> None:
-    """Raises `Problem` if two entries come to the same id, such as `ada` that begins again as `ada~2`, and `ada~2`."""
+def _refuse_repeated(ids: Sequence[str], requested: NewUsers) -> None:
+    """Raises `Problem` if two entries have the same id, such as `ada`, begun again as `ada~2`, and `ada~2`."""
     first = {id: index for index, id in reversed([*enumerate(ids)])}
     faults: list[Fault] = [
-        {"index": index, "field": "id", "message": f"comes to the same id as entry {first[id]}: {id}"}
+        {"index": index, "field": "id", "message": f"has the same id as entry {first[id]}: {id}"}
         for index, id in enumerate(ids)
         if first[id] != index
     ]
-    new_users.refuse(faults, len(ids), asked.lines)
+    new_users.refuse(faults, len(ids), requested.lines)
 
 
 def _other_body() -> Problem:
@@ -333,16 +343,16 @@ def _other_body() -> Problem:
     return Problem(422, f"{detail}; nothing was sent", errors=[fault])
 
 
-def _away(error: NotAcknowledged, accepted: int) -> str:
+def _unacknowledged(error: NotAcknowledged, accepted: int) -> str:
     if not accepted:
-        return f"nothing was accepted for certain: the broker has not acknowledged it ({error.reason})"
-    return f"{accepted} were accepted, then the broker was away ({error.reason})"
+        return f"nothing was accepted for certain: no acknowledgement from the broker ({error.reason})"
+    return f"{accepted} were accepted, then the broker became unavailable ({error.reason})"
 
 
 def _unknown(what: str, accepted: Sequence[str], unknown: Sequence[str], mark: str | None) -> Problem:
-    """What a client has to know when an acknowledgement is missing: what arrived, what may have, and how to go on."""
+    """The problem for missing acknowledgements: which users arrived, which may have arrived, and how to retry."""
     whether = "it" if len(unknown) == 1 else f"each of {len(unknown)} users"
     how = f"the same {KEY_HEADER}" if mark else "the ids listed in `unknown` as their own"
     again = f"send the same again with {how}, so that no user is onboarded twice"
-    detail = f"{what}; whether {whether} has arrived is unknown: {again}"
+    detail = f"{what}; it is unknown whether {whether} has arrived: {again}"
     return Problem(503, detail, outcome="unknown", accepted=len(accepted), ids=list(accepted), unknown=list(unknown))

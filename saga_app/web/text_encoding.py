@@ -1,7 +1,7 @@
-"""Which encoding a text file is in: declared, marked (BOM), or certain; anything else is refused, never guessed.
+"""Detects the encoding of a text file: declared, marked (BOM), or certain. An uncertain encoding is refused.
 
-A file without a byte order mark and without a declared charset is read as UTF-8, as UTF-16 or UTF-32 if its NUL bytes
-leave no doubt, or as Windows-1252 if no other common 8-bit encoding gives a plausible text that differs from it.
+A file without a byte order mark or a declared charset is decoded as UTF-8; as UTF-16 or UTF-32 if its NUL bytes show
+it; or as Windows-1252 if no other common 8-bit encoding gives a different plausible text.
 """
 
 import codecs
@@ -12,25 +12,25 @@ from typing import NamedTuple
 
 
 class DecodedText(NamedTuple):
-    """The text without its byte order mark, and the name of the encoding that was read."""
+    """The text without its byte order mark, and the name of its encoding."""
 
     text: str
     encoding: str
 
 
 class UnknownCharset(ValueError):
-    """A declared charset that is not supported."""
+    """The declared charset is not supported."""
 
 
 class Undecodable(ValueError):
-    """The bytes do not fit an encoding, or fit several; `line` (from 1) is where the first such byte stands."""
+    """The bytes fit no encoding, or several; `line` (from 1) is the line of the first such byte."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
         self.line = line
 
 
-#: UTF-32 before UTF-16: the little-endian mark of one begins with that of the other.
+#: UTF-32 before UTF-16, because the mark of UTF-32-LE begins with that of UTF-16-LE.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -39,10 +39,10 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
-#: By the places of the NUL bytes among the first four, of a text that begins with two ASCII characters.
+#: The encoding by the positions of NUL bytes in the first four bytes, for a text that begins with ASCII characters.
 _WIDE = {(1, 3): "utf-16-le", (0, 2): "utf-16-be", (1, 2, 3): "utf-32-le", (0, 1, 2): "utf-32-be"}
 
-#: What a charset parameter may name, by Python's names; in a browser, too, ISO-8859-1 means Windows-1252.
+#: The supported charset parameters, as Python codec names. ISO-8859-1 means Windows-1252, as in browsers.
 _SUPPORTED = {
     "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "ascii",
     "iso8859-1", *(f"iso8859-{part}" for part in (2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15, 16)),
@@ -53,7 +53,7 @@ _ALIASES = {"iso8859-1": "cp1252", "utf-8-sig": "utf-8"}
 
 _REMEDY = "save the file as UTF-8 (in Excel: 'CSV UTF-8'), or declare its charset: Content-Type: text/csv; charset=…"
 
-#: The letters outside ASCII of languages with a Latin script.
+#: The non-ASCII letters of languages with a Latin script.
 _WESTERN = (
     "àâæçéèêëîïôœùûüÿ",  # French
     "äöüßé",  # German
@@ -77,8 +77,9 @@ _CENTRAL = (
 _BALTIC = ("ąčęėįšųūž", "āčēģīķļņšūž", "äöõüšž")
 _TURKISH = ("âçğîıöşüûİ",)
 
-#: What a file that is not Unicode may be in, and the alphabets of those who use that. Where there is none, its own
-#: script. DOS code pages stand for their ß: what else they have is no letter in Windows-1252, or an unlikely one.
+#: The candidate encodings of files that are not Unicode, each with the alphabets of the languages that use it; without
+#: alphabets, the encoding belongs to one script. For a DOS code page only ß matters: its other letters are not letters
+#: in Windows-1252, or are unlikely ones.
 _CANDIDATES = {
     "cp1252": _WESTERN,
     "mac-roman": _WESTERN,
@@ -92,18 +93,18 @@ _CANDIDATES = {
 }
 _SCRIPTS = ("CYRILLIC", "GREEK", "HEBREW", "ARABIC", "CJK", "HIRAGANA", "KATAKANA", "HANGUL")
 
-#: A run of letters and of whatever else is outside ASCII.
+#: A run of ASCII letters and non-ASCII characters.
 _WORD = re.compile(r"[^\x00-\x40\x5b-\x60\x7b-\x7f]+")
 
-#: What stands between separators and has a byte outside ASCII. No second byte of any candidate is below 0x40.
+#: A run between separators that has a non-ASCII byte. No second byte of any candidate encoding is below 0x40.
 _DOUBTFUL = re.compile(rb"[^\x00-\x3f]*[\x80-\xff][^\x00-\x3f]*")
 
-#: An ß follows a vowel.
+#: An implausible ß: one that does not follow a vowel.
 _ODD = re.compile(r"(?i:(?<![aeiouyäöü])ß)")
 
 
 def decode_text(body: bytes, charset: str | None = None) -> DecodedText:
-    """The text of a file; `charset` is the one that its sender declared. A byte order mark counts more than that.
+    """Decode a file. `charset`: declared by the sender; a byte order mark takes precedence.
 
     Raises `UnknownCharset` and `Undecodable`.
     """
@@ -111,7 +112,7 @@ def decode_text(body: bytes, charset: str | None = None) -> DecodedText:
     for mark, encoding in _MARKS:
         if body.startswith(mark):
             return _strict(body[len(mark) :], encoding, "as its byte order mark says")
-    if declared in ("utf-16", "utf-32"):  # without a mark: little-endian, as nearly all are, unless its NULs differ
+    if declared in ("utf-16", "utf-32"):  # without a mark: little-endian, unless the NUL bytes show otherwise
         wide = _wide(body) or ""
         declared = wide if wide.startswith(declared) else f"{declared}-le"
     if declared:
@@ -144,18 +145,18 @@ def _strict(body: bytes, encoding: str, because: str) -> DecodedText:
 
 
 def _label(encoding: str) -> str:
-    """The name that the Internet uses for an encoding."""
+    """The IANA name of an encoding."""
     return re.sub("^cp(?=125)", "windows-", encoding.replace("iso8859", "iso-8859"))
 
 
 def _wide(body: bytes) -> str | None:
-    """UTF-16 or UTF-32, if the first four bytes are two ASCII characters of it."""
+    """The UTF-16 or UTF-32 encoding, if the NUL bytes among the first four bytes show it; otherwise None."""
     nuls = tuple(place for place, byte in enumerate(body[:4]) if byte == 0)
     return _WIDE.get(nuls)
 
 
 def _western(body: bytes, first: int) -> str:
-    """The text if it is Windows-1252 for certain. `first` is the place of the first byte that is not UTF-8."""
+    """The text if it is certainly Windows-1252. `first`: the index of the first byte that is not UTF-8."""
     doubtful = b"\n".join(sorted(set(_DOUBTFUL.findall(body))))
     readings = {name: text for name in _CANDIDATES if (text := _plausible(doubtful, name)) is not None}
     if "cp1252" in readings and len(set(readings.values())) == 1:
@@ -167,7 +168,7 @@ def _western(body: bytes, first: int) -> str:
 
 
 def _plausible(doubtful: bytes, encoding: str) -> str | None:
-    """The text in this encoding, if each of its words outside ASCII could be a word of those who use it."""
+    """The text decoded with this encoding, if every non-ASCII word is plausible in it; otherwise None."""
     try:
         text = doubtful.decode(encoding)
     except UnicodeDecodeError:
@@ -178,10 +179,10 @@ def _plausible(doubtful: bytes, encoding: str) -> str | None:
 
 
 def _are_words(words: set[str], encoding: str) -> bool:
-    """Whether the alphabets of an encoding explain all words, each word being in one language.
+    """Whether the words are plausible in an encoding: each word fits one of its alphabets.
 
-    A Western file may be in many languages; others in two at most, or every French file could be a Central European
-    one. An encoding without alphabets is that of one script.
+    A Western file may mix any number of its languages, others at most two, because otherwise every French file could
+    be a Central European one. For an encoding without alphabets, all letters must belong to one script.
     """
     if any(_ODD.search(word) or _has_capital_within(word) for word in words):
         return False
@@ -200,7 +201,7 @@ def _has_capital_within(word: str) -> bool:
 
 
 def _script(letter: str) -> str:
-    """The script of a letter, the Japanese ones counted as one; anything else is its own."""
+    """The script of a letter, with all Japanese ones as one; the letter itself if its script is unknown."""
     name = unicodedata.name(letter, "")
     script = next((script for script in _SCRIPTS if name.startswith(script)), letter)
     return "CJK" if script in ("HIRAGANA", "KATAKANA") else script

@@ -1,4 +1,4 @@
-"""The Provisioner's web views, straight from its table: New User, the rows of this worker, a row from any worker."""
+"""The Provisioner's HTTP API, served from its table: new user, rows of this worker, one row from any worker."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -23,20 +23,20 @@ from saga_app.web.existing import ExistingSaga
 from saga_app.web.idempotency import key_of
 from saga_app.web.problem import Problem
 from saga_app.web.saga_view import view
-from saga_app.web.start_saga import Room, Starter, endless, trace_of
+from saga_app.web.start_saga import Room, Starter, trace_of, unlimited_room
 
-#: A forwarded request is not forwarded again: two workers that each think it the other's would play ping-pong.
-FORWARDED = "X-Saga-Forwarded"
+#: Marks a forwarded request, which is not forwarded again: otherwise two workers could forward it in a loop.
+FORWARDED_HEADER = "X-Saga-Forwarded"
 
-#: Rows looked at before an answer says "more": the event loop has other things to do.
-SCAN = 10_000
+#: The maximum number of rows read for one response, so that the event loop is not blocked.
+MAX_ROWS_READ = 10_000
 
-#: How long another worker may take to answer (seconds).
-OWNER_S = 5.0
+#: Timeout of a request to the worker that owns a row (seconds).
+OWNER_TIMEOUT_S = 5.0
 
 
 class RowsQuery(BaseModel):
-    """`GET /sagas/`."""
+    """The query of `GET /sagas/`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,13 +46,13 @@ class RowsQuery(BaseModel):
 
     @property
     def place(self) -> tuple[int, bytes] | None:
-        """The row that an earlier answer has named as `next`: partition.id"""
+        """Partition and key of the row at which to continue, from `next` (`partition.id`) of an earlier response."""
         partition, _, key = (self.after or "").partition(".")
         return (int(partition), key.encode()) if partition else None
 
 
 class Views:
-    """What the Provisioner answers over HTTP."""
+    """The HTTP handlers of the Provisioner."""
 
     def __init__(self, app: Any, table: Table, rows: Rows, room: Room) -> None:
         self.app, self.table, self.rows = app, table, rows
@@ -60,42 +60,42 @@ class Views:
         self.starter = Starter(sender, "provisioner", known=self.known, room=room, url="/sagas/{}")
 
     async def new_user(self, request: web.Request) -> web.Response:
-        """One user, acknowledged by the broker when this answers."""
-        asked = await new_users.read(request)
-        if asked.many:
-            raise Problem(422, "one user at a time here; lists and CSV go to the console: POST /api/users")
-        started = await self.starter.start(asked, key_of(request), trace_of(request))
+        """Onboard one user. The response is sent when the broker has acknowledged the request."""
+        requested = await new_users.read(request)
+        if requested.many:
+            raise Problem(422, "this endpoint accepts one user; send lists and CSV to the console: POST /api/users")
+        started = await self.starter.start(requested, key_of(request), trace_of(request))
         return started.answer(self.starter.url)
 
     async def known(self, ids: Sequence[str]) -> dict[str, ExistingSaga]:
-        """Those of these ids that have a row, on whichever worker."""
+        """The sagas among these ids that have a row on any worker."""
         found = {id: await self._find(id) for id in ids}
         return {id: _existing(shown) for id, shown in found.items() if shown is not None}
 
     async def list(self, request: web.Request) -> web.Response:
-        """Rows of this worker, by partition and in the store's order within."""
-        asked = query.read(RowsQuery, request)
+        """List the rows of this worker, ordered by partition, then by the order of the store."""
+        requested = query.read(RowsQuery, request)
         items: list[dict[str, Any]] = []
         last = None
-        for seen, (partition, key, value) in enumerate(self.table.rows(asked.place)):
-            if len(items) == asked.limit or seen == SCAN:
+        for seen, (partition, key, value) in enumerate(self.table.rows(requested.place)):
+            if len(items) == requested.limit or seen == MAX_ROWS_READ:
                 return _json({"items": items, "next": last})
             if seen % 500 == 499:
                 await asyncio.sleep(0)
             if partition != partition_of(key, self.app.settings.partitions):
-                continue  # left behind when the topics were given more partitions
+                continue  # an old copy from before the topics were given more partitions
             row = _readable(value)
             if row is None or row.id.encode() != key:
                 continue  # written by another client
             last = f"{partition}.{row.id}"
-            if asked.state in (None, row.state):
+            if requested.state in (None, row.state):
                 items.append(view(row, iso(time())))
         return _json({"items": items, "next": None})
 
     async def show(self, request: web.Request) -> web.Response:
-        """One row, from whichever worker owns it."""
+        """Show one row, from the worker that owns it."""
         id = request.match_info["id"]
-        forwarded = FORWARDED in request.headers
+        forwarded = FORWARDED_HEADER in request.headers
         shown = await self._find(id, forwarded)
         if shown is None:
             raise Problem(404, f"no saga {id}")
@@ -104,22 +104,22 @@ class Views:
         return _json(shown)
 
     async def _find(self, id: str, forwarded: bool = False) -> dict[str, Any] | None:
-        """A row as it is shown, with its idempotency mark, or None. Raises `Problem` 503 while its owner is away."""
+        """The view of a row with its idempotency mark, or None. Raises `Problem` 503 while its owner is unavailable."""
         partition = partition_of(id.encode(), self.app.settings.partitions)
         owner = self._owner(partition)
         if owner is None:
-            raise _away("nobody owns the partition of this saga at the moment")
+            raise _unavailable("no worker owns the partition of this saga at the moment")
         if owner != str(self.app.conf.canonical_url).rstrip("/"):
             if forwarded:
-                raise _away("the partition of this saga is moving between two workers")
+                raise _unavailable("the partition of this saga is being moved to another worker")
             return await self._ask(owner, id)
         if reason := health.not_ready(self.app):
-            raise _away(reason)
+            raise _unavailable(reason)
         row = self.rows.get(partition, id)
         return None if row is None else view(row, iso(time())) | {"idempotency": row.idempotency}
 
     def _owner(self, partition: int) -> str | None:
-        """The URL of the worker that has this partition of the table."""
+        """The URL of the worker that owns this partition, or None."""
         changelog = self.table.changelog_topic_name
         for url, held in self.app.router.table_metadata(self.table.name).items():
             if partition in held.get(changelog, ()):
@@ -127,8 +127,8 @@ class Views:
         return None
 
     async def _ask(self, owner: str, id: str) -> dict[str, Any] | None:
-        limits = aiohttp.ClientTimeout(OWNER_S)
-        headers = {FORWARDED: "1"}
+        limits = aiohttp.ClientTimeout(OWNER_TIMEOUT_S)
+        headers = {FORWARDED_HEADER: "1"}
         if token := self.app.settings.token:
             headers["Authorization"] = f"Bearer {token.get_secret_value()}"
         try:
@@ -138,24 +138,24 @@ class Views:
                 if answer.status == 404:
                     return None
                 if answer.status in (401, 403):
-                    raise _away(
-                        f"the worker that owns this saga ({owner}) does not let this one read: give both the same "
-                        "SAGA_TOKEN, or name the network of the workers in SAGA_TRUSTED"
+                    raise _unavailable(
+                        f"the worker that owns this saga ({owner}) denied access: give both workers the same "
+                        "SAGA_TOKEN, or add their network to SAGA_TRUSTED"
                     )
                 if answer.status != 200:
-                    raise _away(f"the worker that owns this saga answered {answer.status}")
+                    raise _unavailable(f"the worker that owns this saga answered {answer.status}")
                 found: dict[str, Any] = orjson.loads(await answer.read())
                 return found
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise _away(f"the worker that owns this saga is away: {type(error).__name__}") from error
+            raise _unavailable(f"the worker that owns this saga is unavailable: {type(error).__name__}") from error
 
 
-def _away(reason: str) -> Problem:
+def _unavailable(reason: str) -> Problem:
     return Problem(503, f"{reason}; try again shortly", headers={"Retry-After": "2"})
 
 
 def _existing(shown: Mapping[str, Any]) -> ExistingSaga:
-    """From a row as it is shown, by this worker or by another one, perhaps of an earlier version."""
+    """Create the description from the view of a row, which may come from a worker of an earlier version."""
     user = shown["user"]
     return ExistingSaga(
         user=user if isinstance(user, User) else User(**user),
@@ -178,8 +178,8 @@ def _json(body: Any) -> web.Response:
 
 
 def add_routes(app: Any, table: Table, rows: Rows, room: ChangelogRoom | None = None) -> None:
-    """To the Provisioner's web server."""
-    views = Views(app, table, rows, room.refuse if room else endless)
+    """Add the API to the Provisioner's web server. `room`: limits new sagas with the embedded broker."""
+    views = Views(app, table, rows, room.refusal if room else unlimited_room)
     router = app.web.web_app.router
     router.add_post("/users", views.new_user)
     router.add_get("/sagas/", views.list)

@@ -35,7 +35,7 @@ def test_faust_agents_says_what_each_step_does_and_on_which_topic(service: str, 
 
 
 def test_faust_tables_says_what_the_table_holds(tmp_path: Path) -> None:
-    assert "The state of every saga, by user id." in faust("provisioner", "tables", tmp_path).stdout
+    assert "The state of every saga, by saga id." in faust("provisioner", "tables", tmp_path).stdout
 
 
 def test_services_without_a_table_list_none(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_services_without_a_table_list_none(tmp_path: Path) -> None:
 def test_a_wrong_setting_stops_a_service_with_one_line(tmp_path: Path) -> None:
     done = faust("notifier", "agents", tmp_path, SAGA_LAG="fast")
     assert done.returncode == 2
-    assert done.stderr.strip() == "SAGA_LAG=fast is wrong; allowed: seconds, such as 0 or 0.5-2.0"
+    assert done.stderr.strip() == "SAGA_LAG=fast is invalid; allowed: seconds, such as 0 or 0.5-2.0"
 
 
 def test_a_policy_file_that_is_wrong_stops_a_service_with_the_place(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_policy_file_that_is_wrong_stops_a_service_with_the_place(tmp_path: Pa
     done = faust("authorizer", "agents", tmp_path, SAGA_POLICY=str(tmp_path / "policy.yaml"))
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
-    assert "is wrong; allowed: a YAML file" in line
+    assert "is invalid; allowed: a YAML file" in line
     assert "departments.Sales.authorizations: Field required" in line
 
 
@@ -67,7 +67,7 @@ def test_a_policy_file_that_cannot_be_read_stops_a_service_with_one_line(
     done = faust("authorizer", "agents", tmp_path, SAGA_POLICY=str(path))
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
-    assert line.startswith(f"SAGA_POLICY={path} is wrong; allowed: a YAML file")
+    assert line.startswith(f"SAGA_POLICY={path} is invalid; allowed: a YAML file")
     assert why in line
 
 
@@ -86,5 +86,5 @@ def test_a_worker_whose_port_is_taken_ends_with_one_line(tmp_path: Path) -> None
         port = taken.getsockname()[1]
         done = faust("notifier", "worker", tmp_path, SAGA_NOTIFIER_PORT=str(port))
     assert (done.returncode, done.stdout) == (2, "")
-    expected = f"port {port} on 127.0.0.1 is taken by another program: set SAGA_NOTIFIER_PORT to another one\n"
+    expected = f"port {port} on 127.0.0.1 is in use by another program: set SAGA_NOTIFIER_PORT to another one\n"
     assert done.stderr == expected

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from saga_app.local.broker import Broker
 from saga_app.local.child_process import Service
-from saga_app.local.console_output import Voice
+from saga_app.local.console_output import ConsoleOutput
 from saga_app.local.supervisor import Supervisor
 
 STUB = Path(__file__).with_name("stub_service.py")
@@ -26,13 +26,13 @@ async def main() -> None:
     if arguments[0] == "broker":
         arguments, broker = arguments[1:], lambda: Broker(topics={"t": 1})
     services = [service(number, argument) for number, argument in enumerate(arguments)]
-    voice = Voice(each.name for each in services)
+    output = ConsoleOutput(each.name for each in services)
 
     async def ready() -> None:
-        voice.plain("ready: all")
+        output.plain("ready: all")
 
-    await Supervisor(services, voice, broker=broker, ready=ready).run()
-    voice.say("stopped")
+    await Supervisor(services, output, broker=broker, ready=ready).run()
+    output.status("stopped")
 
 
 asyncio.run(main())

@@ -20,7 +20,7 @@ def test_without_a_broker_the_console_names_it(console: FakeConsole, embedded: s
     console.stats = {"broker": {"bootstrap": embedded}}
     done = saga("audit", env={"SAGA_CONSOLE_PORT": str(console.port)})
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("everything adds up: ")
+    assert done.stdout.startswith("no inconsistencies: ")
     now(done.stdout.strip())
 
 

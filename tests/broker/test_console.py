@@ -256,7 +256,7 @@ async def test_a_reader_that_dies_takes_the_console_with_it_to_be_started_again(
     async with running(broker.bootstrap) as console:
         await console.ready()
         console.console.reader.make_source = dies
-        console.console.reader.interrupt(Stale("there is another Kafka at the broker's address"))
+        console.console.reader.interrupt(Stale("a different Kafka cluster is at the broker's address"))
 
         async def has_crashed() -> bool:
             return bool(console.console.crashed)

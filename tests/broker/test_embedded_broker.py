@@ -65,7 +65,7 @@ def test_a_taken_port_is_one_clear_line_and_leaves_nothing_behind() -> None:
         with pytest.raises(BrokerFailed) as told:
             Broker(port=port)
     assert str(told.value) == (
-        f"the embedded broker did not start: port {port} on 127.0.0.1 is taken by another program"
+        f"the embedded broker did not start: port {port} on 127.0.0.1 is in use by another program"
     )
     assert psutil.Process().children() == children
 

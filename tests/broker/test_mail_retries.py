@@ -111,7 +111,7 @@ async def test_twenty_greylisted_users_are_all_mailed_and_no_commit_is_held(
     assert metrics["saga_requests_waiting_next_seconds"] < 20
     row = await retrying(setup, "u7", attempt=2)
     assert (row["state"], row["trouble"]["kind"], row["overdue"]) == ("running", "failed", False)
-    assert row["why"].startswith("retrying: attempt 2 of 12 by the Notifier failed because ")
+    assert row["why"].startswith("retrying: attempt 2 of 12 by the Notifier failed: ")
     assert "451 4.7.1 greylisted" in row["why"]
 
     await setup.desk.counts({"completed": USERS}, within_s=40)
@@ -146,7 +146,7 @@ async def test_requests_that_wait_survive_kill_9_of_their_notifier_and_a_rollbac
     await becomes(setup.desk, "u4", "rolled-back")
     history = (await setup.desk.get("/api/sagas/u4"))["history"]
     assert [line["reason"] for line in history if line["step"] == "retract"] == [
-        "nothing to take back: notify was not done"
+        "nothing to compensate: notify was not done"
     ]
     await setup.desk.counts({"completed": 4, "rolled-back": 1}, within_s=60)
     assert setup.mailed() == addresses(*range(4))

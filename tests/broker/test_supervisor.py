@@ -70,11 +70,11 @@ def test_a_crashed_service_is_started_again_and_said_so(start: Start) -> None:
     before, other = ask(ports[0], "/pid"), ask(ports[1], "/pid")
     ask(ports[0], "/die")
     up.wait_for_line("these are my last words", 5)
-    up.wait_for_line("stub0 ended with exit code 7, starting it again in 0.5 s", 5)
+    up.wait_for_line("stub0 ended with exit code 7, restarting in 0.5 s", 5)
     until(lambda: ask(ports[0], "/pid") not in ("", before), 15, "the service is back")
     assert ask(ports[1], "/pid") == other
     ask(ports[0], "/die")
-    up.wait_for_line("starting it again in 1 s", 5)
+    up.wait_for_line("restarting in 1 s", 5)
 
 
 def test_a_service_killed_by_hand_is_started_again(start: Start) -> None:
@@ -117,7 +117,7 @@ def test_the_death_of_the_embedded_broker_starts_everything_afresh(start: Start)
     up = start("broker", str(port))
     before = ask(port, "/pid")
     next(each for each in up.children() if str(each.pid) != before).kill()
-    up.wait_for_line("the embedded broker died, and all that it held is gone", 5)
+    up.wait_for_line("the embedded broker died and its data are lost", 5)
     up.wait_for_line("all services are ready again", 20)
     assert ask(port, "/pid") not in ("", before)
     assert len(up.children()) == 2

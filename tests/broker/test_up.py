@@ -68,7 +68,7 @@ def test_a_service_killed_by_force_comes_back_and_works_go_on(system: System) ->
 def test_when_the_embedded_broker_dies_all_begins_afresh(system: System) -> None:
     onboard(system, "forgotten")
     next(child for child in system.children() if any("mock_cluster" in word for word in child.cmdline())).kill()
-    system.wait_for_line("the embedded broker died, and all that it held is gone", 5)
+    system.wait_for_line("the embedded broker died and its data are lost", 5)
     system.wait_for_line("all services are ready again", 45)
     onboard(system, "new")
     assert state(system, "forgotten") is None
@@ -98,7 +98,7 @@ def test_a_taken_port_is_one_line_that_names_it_and_nothing_is_started(start_sys
         system = start_system(wait=False, **{name: port})
         assert system.process.wait(10) == 1
         until(lambda: system.lines, 2, "it has said why")
-        line = f"port {port} on 127.0.0.1 is taken by another program: set SAGA_{name.upper()} to another one"
+        line = f"port {port} on 127.0.0.1 is in use by another program: set SAGA_{name.upper()} to another one"
         assert system.lines == [line]
 
 
@@ -111,7 +111,7 @@ def test_one_port_for_two_services_is_one_line() -> None:
 def test_a_wrong_setting_is_one_line_and_nothing_is_started() -> None:
     done = saga("up", env={"SAGA_LAG": "slow"})
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "SAGA_LAG=slow is wrong; allowed: seconds, such as 0 or 0.5-2.0\n"
+    assert done.stderr == "SAGA_LAG=slow is invalid; allowed: seconds, such as 0 or 0.5-2.0\n"
 
 
 def test_a_wrong_policy_is_one_line_and_nothing_is_started(tmp_path: Path) -> None:

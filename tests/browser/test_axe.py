@@ -1,5 +1,6 @@
 """axe-core finds nothing: WCAG 2.2 A and AA, and its best practices, on every tab with data, in light and dark."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def dialog(user: User, system: System) -> None:
     """The question before a redrive of many."""
     open_view(user, system, "errors")
     user.page.locator(".errors > .tools button").first.click()
-    expect(user.page.locator("dialog.ask").get_by_label("Messages a second")).to_be_visible()
+    expect(user.page.locator("dialog.ask").get_by_label("Messages per second")).to_be_visible()
 
 
 def drawer(user: User, system: System, state: str) -> None:
@@ -59,10 +60,17 @@ def unknown_outcome(user: User, _system: System) -> None:
 
 
 def lost_connection(user: User, _system: System) -> None:
-    """The server has gone away."""
-    user.page.route("**/api/**", lambda route: route.abort())
+    """The page cannot reach the server after it has loaded the plan."""
+    user.page.route(re.compile("/api/(?!plan)"), lambda route: route.abort())
     user.page.reload()
     expect(user.page.locator("#connection")).to_be_visible()
+
+
+def no_plan(user: User, _system: System) -> None:
+    """The page cannot load the plan."""
+    user.page.route("**/api/plan", lambda route: route.abort())
+    user.page.reload()
+    expect(user.page.get_by_role("heading", name="The console cannot be reached")).to_be_visible()
 
 
 SCENES: dict[str, Callable[[User, System], None]] = {
@@ -73,6 +81,7 @@ SCENES: dict[str, Callable[[User, System], None]] = {
     "form": form,
     "unknown outcome": unknown_outcome,
     "lost connection": lost_connection,
+    "no plan": no_plan,
 }
 
 

@@ -78,7 +78,7 @@ def test_names_of_every_script_and_length_fit(user: User) -> None:
 def test_with_a_keyboard_only_a_user_is_onboarded_found_and_looked_at(user: User) -> None:
     page = user.page
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the view")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Tab")
     expect(page.locator("#new-user")).to_be_focused()
     page.keyboard.press("Enter")
@@ -141,7 +141,7 @@ def test_on_a_phone_nobody_is_told_of_a_key(visit: Callable[..., User], company:
 def test_on_a_phone_every_station_says_whose_it_is_or_what_it_does(visit: Callable[..., User], company: System) -> None:
     user = visit(company.url, trace="on", viewport=PHONE, has_touch=True).connected()
     stations = user.page.locator(".station")
-    for station, said in zip(range(4), ("Provisioner", "Authorizer", "Notifier", "ends it"), strict=True):
+    for station, said in zip(range(4), ("Provisioner", "Authorizer", "Notifier", "End"), strict=True):
         expect(stations.nth(station)).to_contain_text(said, use_inner_text=True)
 
 

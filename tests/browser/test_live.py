@@ -16,7 +16,7 @@ def test_with_the_trace_on_a_new_user_is_seen_travelling_through_all_lanes_and_a
     expect(row).to_be_visible()
     expect(row.locator(".lane-0 .fact")).to_have_text(re.compile(r"^[A-Z]{2}-"))
     expect(row.locator(".lane-1 .fact")).not_to_be_empty()
-    expect(row.locator(".lane-2 .fact")).to_have_text("mail sent")
+    expect(row.locator(".lane-2 .fact")).to_have_text("e-mail sent")
     expect(row).to_have_attribute("data-state", "completed", timeout=SAGA_MS)
     expect(user.sees_arrival(id)).to_contain_text(re.compile(r"\d s"))
     expect(row).to_have_count(0)
@@ -111,7 +111,7 @@ def test_the_department_filter_hides_the_others(user: User) -> None:
 def test_the_figures_at_the_top_and_the_footer_say_what_is(user: User) -> None:
     user.press_new_user()
     expect(user.page.locator("#in-flight")).to_have_text(re.compile(r"^\d+$"))
-    expect(user.page.locator("#footer")).to_contain_text("In memory: gone when you stop it.")
+    expect(user.page.locator("#footer")).to_contain_text("In memory: lost when the broker stops.")
     expect(user.page.locator("#p50")).to_have_text(re.compile(r"\d"), timeout=SAGA_MS)
     expect(user.page.locator("#footer")).to_contain_text("From Kafka to this page in")
 

@@ -61,7 +61,7 @@ def test_a_name_that_shows_nothing_is_refused_at_its_field(user: User) -> None:
 
 def test_a_csv_file_onboards_everybody_in_it(user: User) -> None:
     user.choose_csv("name,email,department\nCsv One,one@example.com,Sales\nCsv Two,two@example.com,People\n")
-    expect(user.page.locator("#new-answer")).to_contain_text("2 users of people.csv")
+    expect(user.page.locator("#new-answer")).to_contain_text("2 users from people.csv")
     expect(user.page.locator(".arrival", has_text="Csv One")).to_be_visible(timeout=30_000)
     expect(user.page.locator(".arrival", has_text="Csv Two")).to_be_visible(timeout=30_000)
 
@@ -79,7 +79,7 @@ def test_a_csv_file_may_be_dropped_on_the_page(user: User) -> None:
     )
     assert user.page.evaluate("window.hint") is True
     expect(user.page.locator("#drop")).to_be_hidden()
-    expect(user.page.locator("#new-answer")).to_contain_text("1 user of drop.csv")
+    expect(user.page.locator("#new-answer")).to_contain_text("1 user from drop.csv")
 
 
 def test_a_csv_file_with_bad_entries_names_every_one_and_sends_nothing(user: User) -> None:
@@ -106,7 +106,7 @@ def test_the_bytes_of_a_csv_file_are_sent_as_they_are(user: User, encoding: str,
 
     user.page.route("**/api/users", answer)
     user.page.set_input_files("#csv-file", {"name": "a.csv", "mimeType": "text/csv", "buffer": content})
-    expect(user.page.locator("#new-answer")).to_contain_text("1 user of a.csv")
+    expect(user.page.locator("#new-answer")).to_contain_text("1 user from a.csv")
     assert sent == [("text/csv", content)]
     now(f"{encoding}: the page sends the {len(content)} bytes of the file as {sent[0][0]}")
 
@@ -114,7 +114,7 @@ def test_the_bytes_of_a_csv_file_are_sent_as_they_are(user: User, encoding: str,
 @pytest.mark.field(15)
 def test_a_mistake_in_a_csv_file_is_shown_by_its_line(user: User, now: Callable[[str], None]) -> None:
     wrong = {"index": 2, "line": 9, "field": "email", "message": "is not an e-mail address"}
-    body = {"title": "Unprocessable Content", "status": 422, "detail": "1 of 3 users are wrong", "errors": [wrong]}
+    body = {"title": "Unprocessable Content", "status": 422, "detail": "1 of 3 users are invalid", "errors": [wrong]}
     user.page.route("**/api/users", lambda route: route.fulfill(status=422, json=body))
     user.choose_csv("as the server has read it")
     answer = user.page.locator("#new-answer .refused li")
@@ -128,7 +128,7 @@ def test_a_csv_file_is_read_in_its_own_encoding(user: User, encoding: str, now: 
     text = f"name;email;department\nJürgen {encoding};juergen@example.com;Sales\n"
     user.choose_csv(text.encode(encoding), "jürgen.csv")
     answer = user.page.locator("#new-answer")
-    expect(answer).to_contain_text("1 user of jürgen.csv, read as")
+    expect(answer).to_contain_text("1 user from jürgen.csv, read as")
     expect(user.page.locator(".arrival", has_text=f"Jürgen {encoding}")).to_be_visible(timeout=30_000)
     now(answer.inner_text())
 

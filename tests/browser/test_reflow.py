@@ -131,7 +131,7 @@ def test_with_only_parked_sagas_the_live_tab_says_how_many_wait_under_errors(
     expect(stuck).to_contain_text(f"{stats['counts']['parked']} are parked")
     link = stuck.get_by_role("link", name="under Errors")
     expect(link).to_contain_text(f"{stats['errors']} permanently failed messages")
-    expect(user.page.get_by_text("Nobody is being onboarded.")).to_be_hidden()
+    expect(user.page.get_by_text("No users are being onboarded.")).to_be_hidden()
     now(stuck.inner_text().replace("\n", " "))
     link.click()
     expect(user.page.locator(".view.errors")).to_be_visible()

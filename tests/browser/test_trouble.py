@@ -28,7 +28,7 @@ def test_a_parked_saga_is_said_on_its_row_and_listed_under_errors(
     expect(line).to_contain_text(re.compile(r"new-user\[\d+\]@\d+"))
     line.get_by_role("link").click()
     expect(user.drawer()).to_contain_text("Parked")
-    expect(user.drawer()).to_contain_text("waits for somebody")
+    expect(user.drawer()).to_contain_text("waiting for an operator")
 
 
 def test_a_step_that_fails_at_first_is_said_to_be_tried_again(
@@ -36,7 +36,7 @@ def test_a_step_that_fails_at_first_is_said_to_be_tried_again(
 ) -> None:
     user = visit(start_system(lag="0.3-0.5", flaky_rate=0.6, seed=7).url, trace="on").connected()
     user.button("Ten new users").click()
-    expect(user.page.locator(".run.retrying").first).to_contain_text(re.compile(r"(2nd|3rd|\dth) try of \d"))
+    expect(user.page.locator(".run.retrying").first).to_contain_text(re.compile(r"attempt \d of \d"))
 
 
 def test_a_stuck_saga_counts_down_to_its_next_attempt_and_is_said_to_be_overdue(
@@ -45,14 +45,16 @@ def test_a_stuck_saga_counts_down_to_its_next_attempt_and_is_said_to_be_overdue(
     system = start_system(lag="0-0.1", deadline=1, mail=f"smtp://127.0.0.1:{free_port()}")
     user = visit(system.url, trace="on").connected()
     id = user.press_new_user()
-    expect(user.row(id)).to_contain_text(re.compile(r"(2nd|3rd|4th|5th) try of 16 in \d s"))
+    expect(user.row(id)).to_contain_text(re.compile(r"attempt [2-5] of 16 in \d s"))
     user.page.goto(f"{system.url}/#/sagas/{id}")
     story = user.drawer().locator(".timeline")
-    expect(story).to_contain_text(re.compile(r"The Notifier tries again in \d s \((2nd|3rd|4th|5th) of 16\): "))
+    expect(story).to_contain_text(re.compile(r"The Notifier retries in \d s \(attempt [2-5] of 16\): "))
     expect(story).to_contain_text(re.compile("Overdue at (authorize|notify)"), timeout=SAGA_MS)
     expect(story).to_contain_text("missed its deadline at")
     expect(user.drawer().locator(".drawer-state")).to_contain_text("Running, overdue")
-    expect(story).to_contain_text(re.compile(r"The Notifier tries again in [3-6]\d s \(6th of 16\): "), timeout=SAGA_MS)
+    expect(story).to_contain_text(
+        re.compile(r"The Notifier retries in [3-6]\d s \(attempt 6 of 16\): "), timeout=SAGA_MS
+    )
 
 
 def test_a_user_on_the_way_is_turned_round_and_seen_going_back(
@@ -66,7 +68,7 @@ def test_a_user_on_the_way_is_turned_round_and_seen_going_back(
     question = user.page.locator("dialog.ask")
     expect(question).to_contain_text("Roll back the onboarding of")
     question.get_by_role("button", name="Roll back").click()
-    expect(user.drawer().locator(".said")).to_contain_text("is being rolled back by somebody.")
+    expect(user.drawer().locator(".said")).to_contain_text("is being rolled back.")
     user.page.keyboard.press("Escape")
     expect(user.row(id).locator(".leg[data-outcome=cancelled]")).to_be_visible()
     expect(user.row(id).locator(".below")).to_be_visible()
@@ -85,10 +87,10 @@ def test_a_page_that_lost_its_server_says_so_comes_back_and_has_missed_nothing(
     system.child("agents:console").kill()
     line = user.page.locator("#connection")
     expect(line).to_contain_text(re.compile(r"Connection lost at \d\d:\d\d:\d\d"))
-    expect(line).to_contain_text(re.compile("Trying"))
+    expect(line).to_contain_text(re.compile("Reconnecting"))
     meanwhile = onboard_at_the_provisioner(system, "Missed Nobody")
 
-    expect(line).to_contain_text("Connected again.", timeout=60_000)
+    expect(line).to_contain_text("Reconnected.", timeout=60_000)
     expect(user.sees_arrival(meanwhile)).to_contain_text("Missed Nobody")
     expect(user.arrival(before)).to_have_count(1)
     expect(line).to_be_hidden()

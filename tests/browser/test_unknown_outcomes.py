@@ -161,7 +161,7 @@ def test_an_answer_that_is_late_is_waited_for_and_said_to_be(user: User) -> None
     held: list[Route] = []
     user.page.route("**/api/users", lambda route, _: held.append(route))
     user.page.locator("#new-user").click()
-    expect(doubt(user)).to_contain_text("No answer yet")
+    expect(doubt(user)).to_contain_text("No response yet")
     user.page.locator("#new-user").click()
     assert len(held) == 1
     held[0].continue_()

@@ -72,7 +72,7 @@ def test_a_search_shows_the_first_match_as_it_comes_and_offers_later_ones(user: 
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text("Completed")
     company_post(company, {"name": f"{name} junior", "email": "later@example.com", "department": "Sales"})
-    user.button("1 more since · show").click()
+    user.button("1 new · show").click()
     expect(rows).to_have_count(2)
 
 
@@ -135,7 +135,7 @@ def test_a_link_to_a_saga_opens_the_drawer_with_its_timeline(
     expect(drawer).to_contain_text("Completed in")
     expect(drawer).to_contain_text("git, ci, cloud")
     story = drawer.locator(".timeline")
-    for what in ("Device assigned", "Access granted", "Mail sent", "Saga completed"):
+    for what in ("Device assigned", "Access granted", "E-mail sent", "Saga completed"):
         expect(story).to_contain_text(what)
     for topic in ("new-user", "authorize", "notify", "notified", "provisioner-sagas-changelog"):
         expect(story.get_by_text(re.compile(rf"^{topic}\[\d+\]@\d+$")).first).to_be_visible()
@@ -177,7 +177,7 @@ def test_the_arrow_keys_go_to_the_next_and_the_previous_user(user: User, grace: 
 
 def test_a_link_to_a_saga_that_is_not_there_says_so(visit: Callable[..., User], company: System) -> None:
     user = visit(company.url, "#/sagas/no-such-saga")
-    expect(user.drawer().get_by_role("heading", name="No such saga")).to_be_visible()
+    expect(user.drawer().get_by_role("heading", name="Saga not found")).to_be_visible()
     user.page.keyboard.press("Escape")
     expect(user.page.locator("#drawer")).to_be_hidden()
 

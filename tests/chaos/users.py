@@ -13,7 +13,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from saga_app.local.sample_users import person
+from saga_app.local.sample_users import sample_user
 from tests.topics import user
 
 DEPARTMENTS = ("Engineering", "Sales", "Finance", "People", "Support")
@@ -82,7 +82,7 @@ class Users:
     def _by_http(self) -> None:
         dice = random.Random(f"http {self.seed}")
         for size in self._portions(self.count - self.plain, dice):
-            people = [person((_department(dice),), dice) for _ in range(size)]
+            people = [sample_user((_department(dice),), dice) for _ in range(size)]
             for id in self._accepted(people, f"chaos-{dice.getrandbits(64):x}"):
                 self.accepted[id] = time.time()
 

@@ -76,7 +76,7 @@ def test_a_deleted_topic_is_named_and_created_again_and_the_services_go_on(
 
     def reason() -> str:
         found = [str(ready(system, service)[1].get("reason")) for service in (*SERVICES, "console")]
-        return next((each for each in found if "deleted while this service ran" in each), "")
+        return next((each for each in found if "they were deleted while the service was running" in each), "")
 
     now(until(reason, 30, "it is named", every_s=0.02))
     all_ready(system)

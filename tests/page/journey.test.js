@@ -18,7 +18,12 @@ const USUAL = 1000;
 const lanes = (row) => legs(row).map(({ lane }) => lane);
 
 /** @param {number} ms @param {string} step @param {number | null} [nextAt] @returns {FailedAttempt} */
-const failure = (ms, step, nextAt = null) => ({ step, attempt: 1, at: at(ms), next_at: nextAt == null ? null : at(nextAt) });
+const failure = (ms, step, nextAt = null) => ({
+  step,
+  attempt: 1,
+  at: at(ms),
+  next_at: nextAt == null ? null : at(nextAt),
+});
 
 test("progress starts at 0, is proportional up to the usual time, and never reaches the end", () => {
   assert.equal(progress(-5, USUAL), 0);

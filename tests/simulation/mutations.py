@@ -97,13 +97,13 @@ def commit_past_a_hole(_original: Function) -> Function:
 # -- what the services remember
 
 
-@mutation((step, "is_second"))
+@mutation((step, "is_second_request"))
 def duplicates_of_new_user_ignored(_original: Function) -> Function:
     """A second request for a user is taken for the first."""
     return lambda *_about: False
 
 
-@mutation((Effects, "undone"))
+@mutation((Effects, "record_tombstone"))
 def undo_without_tombstone(_original: Function) -> Function:
     """A step that comes after its undo acts."""
     return nothing
@@ -115,7 +115,7 @@ def tombstones_not_read(original: Function) -> Function:
     return lambda *arguments: replace(original(*arguments), undone=[])
 
 
-@mutation((Effects, "answered"))
+@mutation((Effects, "record_result"))
 def mail_not_noted(_original: Function) -> Function:
     """A request that comes twice sends two mails."""
     return nothing
@@ -152,19 +152,19 @@ def requests_of_a_saga_at_once(_original: Function) -> Function:
     return locked
 
 
-@mutation((step, "may_be_done"))
+@mutation((step, "may_have_acted"))
 def follow_up_to_the_refused(_original: Function) -> Function:
     """Whoever got no mail is told that it is void."""
     return lambda remembered, name: name in remembered.answers or name in remembered.begun
 
 
-@mutation((step, "may_be_done"))
+@mutation((step, "may_have_acted"))
 def follow_up_only_if_certain(_original: Function) -> Function:
     """Whoever may have got a mail is not told that it is void."""
     return lambda remembered, name: name in remembered.answers and remembered.answers[name].visit.outcome == "done"
 
 
-@mutation((Effects, "begun"))
+@mutation((Effects, "record_intent"))
 def mail_begun_without_a_note(_original: Function) -> Function:
     """Who is killed while a mail is being sent has sent none."""
     return nothing
@@ -205,7 +205,7 @@ def republished_requests_absorbed(original: Function) -> Function:
 # -- rows
 
 
-@mutation((StepLoop, "bury"), instant=1, sagas=3, crashes=4, denials=0.9, errors=0.0, flaky=0.0, lost=0.0)
+@mutation((StepLoop, "record_tombstones"), instant=1, sagas=3, crashes=4, denials=0.9, errors=0.0, flaky=0.0, lost=0.0)
 def device_taken_back_before_its_row(original: Function) -> Function:
     """Who is killed between the two assigns another when the request comes again."""
 
@@ -216,7 +216,7 @@ def device_taken_back_before_its_row(original: Function) -> Function:
     return bury
 
 
-@mutation((machine, "apply"))
+@mutation((machine, "join"))
 def older_row_wins(_original: Function) -> Function:
     """The latest news counts, and not what is furthest."""
     return lambda _row, news: news
@@ -233,7 +233,7 @@ def way_back_not_first(original: Function) -> Function:
     return rank
 
 
-@mutation((machine, "apply"))
+@mutation((machine, "join"))
 def origin_lost_at_a_redrive(original: Function) -> Function:
     """Nobody knows any more which request was the first."""
 
@@ -244,19 +244,19 @@ def origin_lost_at_a_redrive(original: Function) -> Function:
     return apply
 
 
-@mutation((machine, "passed"))
+@mutation((machine, "is_past"))
 def late_messages_act(_original: Function) -> Function:
     """A late request, or a duplicate of `notified`, begins again what has ended."""
     return lambda _row, _request: False
 
 
-@mutation((machine, "passed"))
+@mutation((machine, "is_past"))
 def late_too_early(original: Function) -> Function:
     """What is noted counts as sent."""
     return lambda row, request: original(row, request) or len(row.history) > len(request.history)
 
 
-@mutation((Observer, "parked"))
+@mutation((Observer, "apply_dead_letter"))
 def parked_not_noted(_original: Function) -> Function:
     """A saga waits for somebody, and nobody sees it."""
     return nothing
@@ -268,7 +268,7 @@ def no_dead_letter(_original: Function) -> Function:
     return nothing
 
 
-@mutation((step, "misplaced"), (observer, "misplaced"))
+@mutation((step, "forward_if_misplaced"), (observer, "forward_if_misplaced"))
 def wrong_partition_accepted(_original: Function) -> Function:
     """A saga has rows wherever another client's hash has put it."""
     return lambda *_arguments: False
@@ -277,7 +277,7 @@ def wrong_partition_accepted(_original: Function) -> Function:
 # -- what follows what
 
 
-@mutation((machine, "following"))
+@mutation((machine, "next_after"))
 def denied_is_done(original: Function) -> Function:
     """A "no" is not heard."""
 
@@ -287,7 +287,7 @@ def denied_is_done(original: Function) -> Function:
     return following
 
 
-@mutation((machine, "following"))
+@mutation((machine, "next_after"))
 def oldest_undone_first(original: Function) -> Function:
     """The device goes back before the authorizations are revoked."""
 
@@ -317,7 +317,7 @@ def key_depends_on_the_attempt(_original: Function) -> Function:
     return lambda self, name: f"{self.saga}:{self.id}:{name}:{self.attempt}"
 
 
-@mutation((StepLoop, "turned"))
+@mutation((StepLoop, "was_cancelled"))
 def goes_on_after_it_was_turned(_original: Function) -> Function:
     """A step that acted while its saga was rolled back sends it forward."""
     return lambda *_arguments: False
@@ -333,19 +333,19 @@ def _directed(change: Callable[[Row, Signal], tuple[Row, Signal]]) -> Mutate:
     return mutate
 
 
-@mutation((machine, "directed"))
+@mutation((machine, "apply_operator_signal"))
 def completed_is_rolled_back(original: Function) -> Function:
     """A user who was onboarded loses the device."""
     return _directed(lambda row, signal: (_as_if(row, "completed", "running"), signal))(original)
 
 
-@mutation((machine, "directed"))
+@mutation((machine, "apply_operator_signal"))
 def rolled_back_twice(original: Function) -> Function:
     """A saga on its way back is turned once more."""
     return _directed(lambda row, signal: (_as_if(row, "rolling-back", "running"), signal))(original)
 
 
-@mutation((machine, "directed"))
+@mutation((machine, "apply_operator_signal"))
 def redrive_of_any_attempt(original: Function) -> Function:
     """Two operators redrive, and it is done twice."""
 
@@ -355,19 +355,19 @@ def redrive_of_any_attempt(original: Function) -> Function:
     return _directed(change)(original)
 
 
-@mutation((machine, "directed"))
+@mutation((machine, "apply_operator_signal"))
 def rollback_not_heeded(original: Function) -> Function:
     """An operator rolls a saga back, and it goes on."""
     return lambda plan, row, signal: None if signal.kind == "cancelled" else original(plan, row, signal)
 
 
-@mutation((machine, "directed"))
+@mutation((machine, "apply_operator_signal"))
 def redrive_of_another_step(original: Function) -> Function:
     """What was meant for one step is done at the next."""
     return _directed(lambda row, signal: (row, replace(signal, step=row.step)))(original)
 
 
-@mutation((machine, "mark"))
+@mutation((machine, "mark_signal"))
 def redrive_forgotten(original: Function) -> Function:
     """One that is read before its dead letter is lost."""
     return lambda row, signal: row if signal.kind == "redriven" else original(row, signal)
@@ -381,19 +381,19 @@ def late_redrive_awaited(_original: Function) -> Function:
     return lambda row, signal: [signal] if signal.kind == "redriven" else row.awaited
 
 
-@mutation((Rows, "again"), sagas=3, pairs=0, crashes=4, duplicates=0.6, rollbacks=3)
+@mutation((Rows, "rewrite"), sagas=3, pairs=0, crashes=4, duplicates=0.6, rollbacks=3)
 def repeated_order_not_waited_for(_original: Function) -> Function:
     """A duplicate of an order sends the saga back before the row that says so is there."""
     return nothing
 
 
-@mutation((machine, "resumed"), sagas=3, crashes=4, lost=0.6)
+@mutation((machine, "resume_after"), sagas=3, crashes=4, lost=0.6)
 def provision_asked_again(_original: Function) -> Function:
     """A request that comes again may end otherwise than its row says."""
     return nothing
 
 
-@mutation((machine, "directed"))
+@mutation((machine, "apply_operator_signal"))
 def order_forgotten(original: Function) -> Function:
     """Who was killed between the row and the message has sent nothing."""
     return _directed(lambda row, signal: (replace(row, order=None), signal))(original)
@@ -405,7 +405,7 @@ def slip_lost_at_a_redrive(original: Function) -> Function:
     return lambda row: replace(original(row), slip=None)
 
 
-@mutation((machine, "_back"))
+@mutation((machine, "_cancel"))
 def steps_ahead_not_undone(original: Function) -> Function:
     """A mail that went out unheard of is never called void."""
 

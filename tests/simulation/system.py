@@ -50,7 +50,7 @@ class CountedLoop(StepLoop):
 
     happened: Counter[str]
 
-    def absorbed(self, record: Any, request: Any) -> None:
+    def count_duplicate(self, record: Any, request: Any) -> None:
         if self.effects is not None:
             stopped = self.step.name in self.effects.get(record.partition, request.id).undone
             self.happened["stopped by a tombstone" if stopped else "duplicates of a waiting request absorbed"] += 1
@@ -58,10 +58,10 @@ class CountedLoop(StepLoop):
             self.happened["duplicates of new-user absorbed"] += 1
         else:
             self.happened["late messages absorbed"] += 1
-        super().absorbed(record, request)
+        super().count_duplicate(record, request)
 
-    def turned(self, *about: Any) -> bool:
-        turned = super().turned(*about)
+    def was_cancelled(self, *about: Any) -> bool:
+        turned = super().was_cancelled(*about)
         self.happened["turned round while a step acted"] += turned
         return turned
 

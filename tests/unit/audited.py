@@ -109,7 +109,7 @@ class Topics:
         self.put(DLQ, message.id if message else "", body, [(DEAD_LETTER, encode(letter))])
         return Parked(letter, message, body)
 
-    def tell(self, kind: Any, row: Row) -> machine.Turn | None:
+    def tell(self, kind: Any, row: Row) -> machine.OperatorDecision | None:
         """What an operator wants of a saga, and what it leads to, if it applies."""
         self.second += 1
         attempt = row.attempt + (kind == "redriven")

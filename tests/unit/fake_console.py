@@ -184,7 +184,7 @@ class FakeConsole:
             problem = {"title": "Service Unavailable", "detail": "nothing was sent: the broker is away"}
             return web.json_response(problem, status=503, content_type="application/problem+json")
         self.orders.append((request.match_info["verb"], body))
-        return web.json_response({"count": count - 1, "dry_run": False, "left_out": {"dealt with already": 1}})
+        return web.json_response({"count": count - 1, "dry_run": False, "left_out": {"already resolved": 1}})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """Ends after its events, as if the connection were lost; then goes on after the last id."""

@@ -82,7 +82,7 @@ ACCEPTED = [
 @pytest.mark.field(8)
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: ascii(text)[:40])
 def test_what_cannot_be_mailed_is_refused_with_a_reason(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^is not an address that can be mailed: .{10}"):
+    with pytest.raises(ValueError, match=r"^is not a valid e-mail address: .{10}"):
         mailbox(text)
 
 

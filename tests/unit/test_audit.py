@@ -10,7 +10,7 @@ import pytest
 
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.audit import audit_records
-from saga_app.audit.case import Seen
+from saga_app.audit.case import LogState
 from saga_app.audit.gather import Gathering
 from saga_app.audit.judge import judge
 from saga_app.saga import machine
@@ -110,8 +110,8 @@ def test_a_saga_whose_ending_was_never_noted_is_found_and_so_is_the_offset() -> 
     found = topics.found(now=int((START + 600) * 1000))
     assert found.keys() == {"never-ended", "unfinished"}
     assert "10 min ago" in found["never-ended"]
-    assert "its row waits for authorize" in found["never-ended"]
-    assert "the request to complete, and nothing came of it" in found["unfinished"]
+    assert "running, waiting for authorize" in found["never-ended"]
+    assert "the request to complete without an effect" in found["unfinished"]
 
 
 def test_an_overdue_saga_that_has_not_ended_is_said_to_be_overdue() -> None:
@@ -126,7 +126,7 @@ def test_a_request_that_nobody_has_taken_up_has_never_ended() -> None:
     topics.put("new-user", "ada", requested())
     report = audit_records(topics.records)
     assert [each.kind for each in report.findings] == ["never-ended"]
-    assert "it has no row" in report.findings[0].sentence
+    assert "no row, last request to provision" in report.findings[0].sentence
     assert report.findings[0].proof == ("new-user[0]@0",)
 
 
@@ -152,7 +152,7 @@ def ending(**otherwise: Any) -> Row:
 def test_whatever_is_noted_after_the_ending_is_found(state: Any) -> None:
     topics = completed()
     topics.note(ending(state=state))
-    assert f"and after that {state} at" in topics.found()["ended-twice"]
+    assert f"then {state} at" in topics.found()["ended-twice"]
 
 
 def test_an_ending_that_is_written_once_more_behind_an_old_row_has_mended_it() -> None:
@@ -171,19 +171,19 @@ def test_an_ending_that_is_written_once_more_behind_an_old_row_has_mended_it() -
 def test_two_devices_are_found_and_both_are_named() -> None:
     topics = completed()
     topics.change(Message, "notify", lambda m: replace(m, facts=m.facts | {"device_id": "LT-2"}))
-    assert topics.found() == {"two-devices": "its messages name LT-1 and LT-2"}
+    assert topics.found() == {"two-devices": "the messages name LT-1 and LT-2"}
 
 
 @pytest.mark.parametrize(
     ("otherwise", "says"),
     [
-        ({"facts": {"device_id": "LT-9", "authorizations": ["git"]}}, "names the device LT-9, and the topics LT-1"),
-        ({"facts": {"device_id": "LT-1", "authorizations": ["root"]}}, "authorizations are not those of the topics"),
-        ({"facts": {}}, "it has no device"),
-        ({"user": SOMEBODY_ELSE}, "its user is not the one of the topics"),
-        ({"history": [visit("provision")]}, "its history is provision done"),
-        ({"state": "rolled-back"}, "nothing turned it round"),
-        ({"state": "parked"}, "there is no dead letter of it"),
+        ({"facts": {"device_id": "LT-9", "authorizations": ["git"]}}, "device LT-9, and the messages name LT-1"),
+        ({"facts": {"device_id": "LT-1", "authorizations": ["root"]}}, "authorizations differs from the messages"),
+        ({"facts": {}}, "device_id is missing"),
+        ({"user": SOMEBODY_ELSE}, "the user differs from the messages"),
+        ({"history": [visit("provision")]}, "the history is provision done"),
+        ({"state": "rolled-back"}, "no denial or cancellation precedes the compensations"),
+        ({"state": "parked"}, "there is no dead letter"),
     ],
 )
 def test_a_row_that_says_something_else_than_the_topics_is_found(otherwise: dict[str, Any], says: str) -> None:
@@ -196,38 +196,38 @@ def test_a_row_that_says_something_else_than_the_topics_is_found(otherwise: dict
 def test_a_message_with_somebody_elses_data_is_found() -> None:
     topics = completed()
     topics.change(Message, "notify", lambda message: replace(message, user=SOMEBODY_ELSE))
-    assert topics.found() == {"changelog": "its row says completed, but its messages are of several users"}
+    assert topics.found() == {"changelog": "the row is completed, but the messages have different user data"}
 
 
 def test_a_saga_that_was_on_its_way_back_and_went_forward_again_is_found() -> None:
     topics = refused()
     topics.drop(ROWS_CHANGELOG)
     topics.put(ROWS_CHANGELOG, "ada", topics.records[topics.place(ROWS_CHANGELOG, 0)].value)
-    assert topics.found()["changelog"] == "its row says running, but it was on its way back before"
+    assert topics.found()["changelog"] == "the row is running, but an earlier row is rolling-back"
 
 
 def test_a_completed_saga_without_its_last_message_is_found() -> None:
     topics = completed()
     topics.drop("notified")
-    assert topics.found() == {"changelog": "its row says completed, but nothing on notified asks for complete"}
+    assert topics.found() == {"changelog": "the row is completed, but notified has no request for complete"}
 
 
 def test_a_completed_saga_of_which_something_was_taken_back_is_found() -> None:
     topics = completed()
     topics.records += [each for each in refused().records if each.topic == "revoke"]
-    assert "its row says completed, but it was asked to revoke" in topics.found()["changelog"]
+    assert "the row is completed, but there is a request on revoke" in topics.found()["changelog"]
 
 
 def test_a_saga_that_services_have_worked_on_without_a_row_is_found() -> None:
     topics = completed()
     topics.records = [each for each in topics.records if each.topic != ROWS_CHANGELOG]
-    assert "it was asked to authorize, but the changelog has no row of it" in topics.found()["changelog"]
+    assert "there is a request on authorize, but no row in the changelog" in topics.found()["changelog"]
 
 
 def test_a_row_that_cannot_be_read_is_found() -> None:
     topics = completed()
     topics.put(ROWS_CHANGELOG, "ada", b"hello")
-    assert topics.found() == {"changelog": "a row cannot be read: not JSON: expected value at line 1 column 1"}
+    assert topics.found() == {"changelog": "unreadable row: not JSON: expected value at line 1 column 1"}
 
 
 # -- a step without its predecessor
@@ -237,26 +237,26 @@ def test_a_row_that_cannot_be_read_is_found() -> None:
 def test_a_request_that_is_missing_is_missed_by_the_next(topic: str) -> None:
     topics = completed()
     topics.drop(topic)
-    assert f"but nothing on {topic} asks for" in topics.found()["no-predecessor"]
+    assert f"but {topic} has no request for" in topics.found()["no-predecessor"]
 
 
 def test_a_step_that_was_skipped_is_found() -> None:
     topics = completed()
     topics.change(Message, "notify", lambda m: replace(m, history=m.history[:1]))
-    assert topics.found()["no-predecessor"].startswith("asked to notify without authorize done")
+    assert topics.found()["no-predecessor"].startswith("request to notify without authorize done")
 
 
 def test_an_undo_that_comes_before_the_undo_of_a_newer_step_is_found() -> None:
     topics = refused()
     topics.change(Message, "deprovision", lambda m: replace(m, history=m.history[:-1]))
-    assert topics.found()["no-predecessor"].startswith("asked to deprovision without revoke before it")
+    assert topics.found()["no-predecessor"].startswith("request to deprovision without revoke before it")
 
 
 def test_an_undo_that_nothing_led_to_is_found() -> None:
     topics = completed()
     slip = Slip([], [], undoing=True)
     topics.put("revoke", "ada", replace(requested(), slip=slip, history=[visit("provision"), visit("authorize")]))
-    assert 'asked to revoke without a "no" that turned it round' in topics.found()["no-predecessor"]
+    assert "request to revoke without a denial or cancellation" in topics.found()["no-predecessor"]
 
 
 # -- the way back
@@ -308,7 +308,7 @@ def test_a_mail_that_its_undo_knew_nothing_of_is_found() -> None:
         return replace(body, history=[replace(line, reason=nothing.get(line.step)) for line in body.history])
 
     topics.rewrite(knew_nothing)
-    assert "retract found nothing to take back" in topics.found()["mail-after-rollback"]
+    assert "retract found nothing to compensate" in topics.found()["mail-after-rollback"]
 
 
 # -- dead letters
@@ -319,9 +319,9 @@ def test_a_dead_letter_that_no_row_knows_of_is_found() -> None:
     topics.drop(ROWS_CHANGELOG)
     found = topics.found()
     assert found["unnoted-dead-letter"] == (
-        "authorize[0]@0 is a dead letter (Permanent at authorize), but its row says running at authorize"
+        "authorize[0]@0 is a dead letter (Permanent at authorize), but the row is running at authorize"
     )
-    assert "a dead letter of it is Permanent at authorize" in found["never-ended"]
+    assert "dead letter: Permanent at authorize" in found["never-ended"]
 
 
 def test_a_second_dead_letter_of_a_redriven_saga_must_be_noted_too() -> None:
@@ -339,7 +339,7 @@ def test_a_second_dead_letter_of_a_redriven_saga_must_be_noted_too() -> None:
 def test_a_dead_letter_that_cannot_be_read_is_found() -> None:
     topics = completed()
     topics.put(DLQ, "ada", b"{}")
-    assert "a dead letter cannot be read" in topics.found()["unnoted-dead-letter"]
+    assert "unreadable dead letter" in topics.found()["unnoted-dead-letter"]
 
 
 # -- offsets committed past unfinished work
@@ -349,7 +349,7 @@ def test_a_dead_letter_that_cannot_be_read_is_found() -> None:
 def test_a_request_of_which_nothing_came_is_found_once_it_is_committed(topic: str, next_topic: str) -> None:
     topics = Topics()
     topics.go_on("new-user", topics.ask("new-user", requested()), stop=next_topic)
-    assert "nothing came of it: no next message" in topics.found()["unfinished"]
+    assert "without an effect: no next message" in topics.found()["unfinished"]
     committed = topics.committed()
     for offsets in committed.values():
         offsets.pop((topic, 0), None)
@@ -368,7 +368,7 @@ def test_garbage_must_become_a_dead_letter_before_its_offset_is_committed() -> N
     topics = completed()
     topics.put("authorize", "ada", b"hello")
     assert topics.found()["unfinished"] == (
-        "the authorizer has committed what is no message, and there is no dead letter: "
+        "the authorizer has committed an unreadable message, and there is no dead letter: "
         "not JSON: expected value at line 1 column 1"
     )
     topics.bury("authorize", None, b"hello")
@@ -389,7 +389,7 @@ def test_a_record_on_the_wrong_partition_must_have_been_sent_on() -> None:
     stray = topics.put("new-user", "u4", requested("u4"), partition=2)
     assert topics.found(partitions=3) == {}, "there is one on the right partition"
     topics.drop("new-user", 0)
-    assert "belongs on partition 0, and has not sent it on" in topics.found(partitions=3)["unfinished"]
+    assert "belongs on partition 0, but has not forwarded it" in topics.found(partitions=3)["unfinished"]
     assert stray.partition == 2
 
 
@@ -419,12 +419,12 @@ def test_what_was_deleted_long_ago_is_not_missed_and_the_report_says_so() -> Non
     gathering.take_all(topics.records)
     until = (START + 100) * 1000
     lost = {(topic, 0): until for topic in ("new-user", "authorize", "notify")}
-    report = judge(gathering, Seen(gathering.newest, 1, topics.committed(), lost))
+    report = judge(gathering, LogState(gathering.newest, 1, topics.committed(), lost))
     assert report.findings == []
     assert report.counts["seen_in_part"] == 1
     assert report.left_out[0] == (
-        f"new-user: records until {at(100)} are gone from 1 of 1 partitions; "
-        "sagas that began before were judged without what needs them"
+        f"new-user: records until {at(100)} were deleted from 1 of 1 partitions; "
+        "for sagas that began earlier, checks that need them were skipped"
     )
 
 
@@ -441,18 +441,18 @@ def test_a_request_that_waited_until_its_neighbours_had_gone_is_not_missed() -> 
     long_ago = {("new-user", 0): (START - 86_400) * 1000}
 
     def found(first: int) -> list[str]:
-        seen = Seen(gathering.newest, 1, topics.committed(), long_ago, {("new-user", 0): first})
+        seen = LogState(gathering.newest, 1, topics.committed(), long_ago, {("new-user", 0): first})
         return [each.sentence for each in judge(gathering, seen).findings]
 
     assert found(at_offset + 1) == []
-    assert any("nothing on new-user asks for provision" in sentence for sentence in found(at_offset))
+    assert any("new-user has no request for provision" in sentence for sentence in found(at_offset))
 
 
 def test_a_topic_that_was_made_anew_is_found() -> None:
     topics = completed()
     gathering = Gathering()
     gathering.take_all(topics.records)
-    seen = Seen(gathering.newest, 1, {"notifier": {("notify", 0): 41}}, ends={("notify", 0): 1})
+    seen = LogState(gathering.newest, 1, {"notifier": {("notify", 0): 41}}, ends={("notify", 0): 1})
     [finding] = judge(gathering, seen).findings
     assert "the notifier has committed offset 41, but the partition ends at 1" in finding.sentence
 
@@ -466,7 +466,7 @@ def test_a_saga_takes_less_than_three_kilobytes() -> None:
     gathering.take_all(topics.records)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert judge(gathering, Seen(gathering.newest)).sagas == 300
+    assert judge(gathering, LogState(gathering.newest)).sagas == 300
     assert taken / 300 < 3_000
 
 
@@ -520,10 +520,10 @@ def test_a_saga_from_before_the_topics_grew_adds_up_where_it_was_handled() -> No
     row = topics.saga("u4")  # on the first partition, which is not its home among sixteen
     home = partition_of(b"u4", 16)
     assert home != 0
-    assert "has not sent it on" in topics.found(partitions=16)["unfinished"], "nobody has moved it"
+    assert "has not forwarded it" in topics.found(partitions=16)["unfinished"], "nobody has moved it"
     topics.second += 10
     topics.put(ROWS_CHANGELOG, "u4", row, partition=home)
     assert topics.found(partitions=16) == {}
     topics.second += 10
     topics.put(ROWS_CHANGELOG, "u4", decode(Row, topics.records[topics.place(ROWS_CHANGELOG, 0)].value), partition=0)
-    assert "it has rows on several partitions" in topics.found(partitions=16)["changelog"]
+    assert "there are rows on several partitions" in topics.found(partitions=16)["changelog"]

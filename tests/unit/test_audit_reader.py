@@ -134,5 +134,5 @@ def test_a_broker_that_goes_away_is_one_line() -> None:
     topics = completed()
     snapshot = there(topics)
     topics.drop("notified")
-    with pytest.raises(CannotRead, match=r"has stopped answering: notified\[0\]"):
+    with pytest.raises(CannotRead, match=r"has stopped responding: notified\[0\]"):
         reading(topics, snapshot)

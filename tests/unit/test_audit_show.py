@@ -24,14 +24,14 @@ def report(count: int) -> Report:
 def test_findings_are_shown_by_kind_with_examples_and_the_sum_is_last(capsys: pytest.CaptureFixture[str]) -> None:
     show(report(7), 2, as_json=False)
     assert capsys.readouterr().out.splitlines() == [
-        "started and never ended: 7",
+        "started but not ended: 7",
         "  u0\tit \\x1b[31mwaits\tnotify[0]@1 notify[0]@2",
         "  u1\tit \\x1b[31mwaits\tnotify[0]@1 notify[0]@2",
         "  and 5 more: --examples 7",
-        "two devices: 1",
+        "several devices: 1",
         "  ada\tA and B\t",
-        "left out: notify: gone",
-        "8 things do not add up: 9 sagas in 1,234 records (2 mails again)",
+        "not checked: notify: gone",
+        "8 inconsistencies: 9 sagas in 1,234 records (2 mails again)",
     ]
 
 
@@ -45,16 +45,16 @@ def test_json_has_every_finding(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_when_everything_adds_up_one_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     show(completed().audit(), 5, as_json=False)
-    assert capsys.readouterr().out == "everything adds up: 1 sagas in 7 records (1 completed, 1 mails)\n"
+    assert capsys.readouterr().out == "no inconsistencies: 1 sagas in 7 records (1 completed, 1 mails)\n"
 
 
 def test_a_long_run_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress() as progress:
-        progress.said -= 11
+        progress.printed_at -= 11
         tell = progress.of("reading", 5000)
         tell(1000)
         tell(2000)
-    assert re.fullmatch(r"reading: 1,000 of 5,000, [\d,]+ a second\n", capsys.readouterr().err)
+    assert re.fullmatch(r"reading: 1,000 of 5,000, [\d,]+ per second\n", capsys.readouterr().err)
 
 
 def test_every_kind_of_finding_has_a_title_and_is_explained_in_the_handbook() -> None:

@@ -35,7 +35,7 @@ def run(console: FakeConsole) -> Run:
 
 def test_a_user_can_be_onboarded_with_her_own_data(run: Run, console: FakeConsole) -> None:
     done = run("new", "--name", "Grace Hopper", "--email", "g@example.com", "--department", "Sales", "--id", "grace")
-    assert (done.returncode, done.stdout) == (0, "grace is on the way: saga show grace\n")
+    assert (done.returncode, done.stdout) == (0, "grace accepted; see: saga show grace\n")
     user = {"name": "Grace Hopper", "email": "g@example.com", "department": "Sales", "id": "grace"}
     assert [json.loads(body) for _, body in console.sent] == [user]
 
@@ -65,7 +65,7 @@ def test_more_users_than_the_console_takes_at_once_are_sent_in_parts(run: Run, c
 def test_a_csv_file_is_sent_as_it_is(run: Run, console: FakeConsole) -> None:
     text = "name,email,department\nAda,ada@example.com,Sales\nBob,bob@example.com,People\n"
     done = run("new", "--csv", "-", input=text)
-    assert (done.returncode, done.stdout) == (0, "2 users are on the way: saga list\n")
+    assert (done.returncode, done.stdout) == (0, "2 users accepted; see: saga list\n")
     assert console.sent == [("text/csv", text.encode())]
 
 
@@ -88,7 +88,7 @@ def test_a_list_takes_as_many_pages_as_it_needs(run: Run, console: FakeConsole) 
 def test_a_list_for_people_says_that_there_is_more(run: Run) -> None:
     done = run("list", "--limit", "2")
     assert done.stdout.count("Ada Lovelace") == 2
-    assert done.stderr == "2 of 250: more with --limit\n"
+    assert done.stderr == "2 of 250: use --limit to show more\n"
 
 
 def test_a_saga_shows_its_facts_and_history(run: Run) -> None:
@@ -168,7 +168,7 @@ def test_one_dead_letter_is_shown_with_its_bytes_and_cannot_control_the_terminal
 
 def test_an_id_is_redriven_at_once_and_it_is_said_by_whom(run: Run, console: FakeConsole) -> None:
     done = run("redrive", "user-9", "user-8", "--by", "ana")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "1 redriven\n", "1 left out: dealt with already\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 redriven\n", "1 left out: already resolved\n")
     assert console.orders == [("redrive", {"ids": ["user-9", "user-8"], "by": "ana"})]
 
 
@@ -187,7 +187,7 @@ def test_a_dry_run_prints_the_count_and_changes_nothing(run: Run, console: FakeC
 def test_all_that_match_are_counted_and_then_sent_in_portions_oldest_first(run: Run, console: FakeConsole) -> None:
     console.letters = [letter(number) for number in range(1203)]
     done = run("redrive", "--service", "notifier", "--error", "Permanent", "--yes", "--json")
-    assert json.loads(done.stdout) == {"count": 1200, "dry_run": False, "left_out": {"dealt with already": 3}}
+    assert json.loads(done.stdout) == {"count": 1200, "dry_run": False, "left_out": {"already resolved": 3}}
     assert [len(body["ids"]) for _, body in console.orders] == [500, 500, 203]
     assert console.orders[0][1]["ids"][0] == "notify[3]@1202"
     listed = [path for path in console.asked if path.startswith("/api/errors?")]
@@ -230,7 +230,7 @@ def test_who_breaks_off_midway_is_told_how_far_it_came(run: Run, console: FakeCo
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
         "nothing was sent: the broker is away",
-        "499 had been sent before; the same command again does the rest",
+        "499 were sent before; repeat the command for the rest",
     ]
 
 

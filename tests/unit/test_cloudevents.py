@@ -102,7 +102,7 @@ def test_a_request_is_read_whatever_its_content_type_says(kind: str | None) -> N
     [
         (orjson.dumps([envelope()]), "application/cloudevents-batch+json", "application/cloudevents-batch+json"),
         (b"\x00", "application/cloudevents+avro", "application/cloudevents+avro"),
-        (b"\x00", "application/cloudevents", "application/cloudevents is not read"),
+        (b"\x00", "application/cloudevents", "application/cloudevents is not supported"),
         (b"<user/>", "application/xml", "application/xml"),
         (b"name,email\n", "text/csv", "text/csv"),
         (b"\x00\x00", "application/\x1b[2J", r"application/\x1b[2J"),

@@ -10,7 +10,7 @@ from aiohttp import ClientSession, web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_app.web.compression import LONG, SHORTEST, accepts_gzip
+from saga_app.web.compression import MIN_BYTES, THREAD_BYTES, accepts_gzip
 from saga_app.web.problem import Problem
 from tests.unit.web import serving
 
@@ -91,7 +91,7 @@ async def test_long_json_is_packed_for_who_accepts_it(count: int, now: Callable[
         plain, whole = await ask(client, f"/rows/{count}", None)
         packed, sent = await ask(client, f"/rows/{count}", "gzip")
     assert json.loads(whole) == json.loads(gzip.decompress(sent)) == ROWS[:count]
-    assert (LONG if count == 1000 else SHORTEST) < len(whole)
+    assert (THREAD_BYTES if count == 1000 else MIN_BYTES) < len(whole)
     assert len(sent) < len(whole) / 4
     assert packed.headers["Content-Encoding"] == "gzip"
     assert "Content-Encoding" not in plain.headers

@@ -50,8 +50,8 @@ def test_a_record_is_at_the_line_where_it_starts(end: str, now: Callable[[str], 
 @pytest.mark.parametrize(
     ("text", "line", "why"),
     [
-        ('name,email\n\n"Ada,a@b\nBob,b@c\n', 3, "never closed"),
-        ('sep=;\nname;email\nAda;"a@b', 3, "never closed"),
+        ('name,email\n\n"Ada,a@b\nBob,b@c\n', 3, "not closed"),
+        ('sep=;\nname;email\nAda;"a@b', 3, "not closed"),
         ('name,email\nAda,a@b\n"Bob"x,b@c\n', 3, "closing quote"),
         ('name,email\n"' + "x" * 200_000 + '",b\n', 2, "field larger"),
     ],

@@ -13,7 +13,7 @@ from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Plan
 from saga_app.saga.timeline import why
 from saga_app.saga.times import epoch, iso
-from saga_app.service.memory.deadlines import AGAIN_S, Deadlines
+from saga_app.service.memory.deadlines import RESEND_AFTER_S, Deadlines
 from tests.unit.makers import START, at, journey
 
 STEPS_S = {step.topic: step.deadline for step in ONBOARDING.steps + ONBOARDING.compensations}
@@ -61,13 +61,13 @@ def index(seconds: float = 60.0) -> tuple[Deadlines, dict[str, Row], Clock]:
 
 
 def come(deadlines: Deadlines, rows: dict[str, Row]) -> list[Signal]:
-    return deadlines.come(lambda _partition, id: rows.get(id))
+    return deadlines.take_due(lambda _partition, id: rows.get(id))
 
 
 def keep(deadlines: Deadlines, rows: dict[str, Row], row: Row) -> Row:
     """Write a row."""
     rows[row.id] = row
-    deadlines.wrote(0, row, encode(row))
+    deadlines.row_written(0, row, encode(row))
     return row
 
 
@@ -79,9 +79,9 @@ def test_what_is_overdue_is_said_once_with_the_step_and_the_reason() -> None:
     clock.now = START + 60.1
     (signal,) = come(deadlines, rows)
     assert (signal.kind, signal.step, signal.service, signal.due_at) == ("overdue", "authorize", "authorizer", at(60))
-    assert "nothing has been heard since authorize was asked for" in (signal.reason or "")
+    assert "no message received since authorize was requested" in (signal.reason or "")
     keep(deadlines, rows, machine.mark_signal(row, signal))
-    clock.now += 10 * AGAIN_S
+    clock.now += 10 * RESEND_AFTER_S
     assert come(deadlines, rows) == []
 
 
@@ -91,7 +91,7 @@ def test_what_was_said_and_not_noted_is_said_again() -> None:
     clock.now = START + 61
     assert len(come(deadlines, rows)) == 1
     assert come(deadlines, rows) == []
-    clock.now += AGAIN_S
+    clock.now += RESEND_AFTER_S
     assert len(come(deadlines, rows)) == 1
 
 
@@ -133,7 +133,7 @@ def test_the_index_finds_just_what_a_look_at_every_row_would_find(
 
 def test_a_step_that_is_tried_again_is_named_though_the_provisioner_has_not_heard_of_it() -> None:
     trouble = Signal(1, "ada", "onboarding", "failed", "notify", "notifier", at(58), 4, 5, at(62), "the server is gone")
-    signal = deadline.missed(ONBOARDING, replace(asked("authorize"), trouble=trouble), START + 60, START + 60)
+    signal = deadline.overdue_signal(ONBOARDING, replace(asked("authorize"), trouble=trouble), START + 60, START + 60)
     assert (signal.step, signal.service) == ("notify", "notifier")
     assert "the server is gone" in (signal.reason or "")
 
@@ -149,13 +149,13 @@ def test_a_saga_that_is_retried_as_planned_is_not_overdue_and_one_whose_attempt_
     deadlines, rows, clock = index()
     keep(deadlines, rows, asked("authorize"))
     keep(deadlines, rows, greylisted(20, 320))
-    clock.now = START + 320 + deadline.TRYING_S - 0.1
+    clock.now = START + 320 + deadline.ATTEMPT_GRACE_S - 0.1
     assert come(deadlines, rows) == []
     keep(deadlines, rows, greylisted(330, 900))
-    clock.now = START + 900 + deadline.TRYING_S + 0.1
+    clock.now = START + 900 + deadline.ATTEMPT_GRACE_S + 0.1
     (signal,) = come(deadlines, rows)
-    assert (signal.step, signal.service, signal.due_at) == ("notify", "notifier", at(900 + deadline.TRYING_S))
-    assert f"attempt 7 of 16 was due at {at(900)}, and no result of it is known" in (signal.reason or "")
+    assert (signal.step, signal.service, signal.due_at) == ("notify", "notifier", at(900 + deadline.ATTEMPT_GRACE_S))
+    assert f"attempt 7 of 16 was due at {at(900)} and has not reported a result" in (signal.reason or "")
 
 
 @pytest.mark.field(11)
@@ -186,5 +186,5 @@ def test_with_a_hundred_thousand_open_sagas_only_what_is_due_is_looked_at() -> N
     keep(deadlines, rows, asked("authorize"))
     clock.now = START + 61
     looked_at = []
-    deadlines.come(lambda _partition, id: looked_at.append(id) or rows.get(id))  # type: ignore[func-returns-value]
+    deadlines.take_due(lambda _partition, id: looked_at.append(id) or rows.get(id))  # type: ignore[func-returns-value]
     assert looked_at == ["ada"]

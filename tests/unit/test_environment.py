@@ -96,7 +96,7 @@ def test_a_working_directory_that_is_gone_is_one_line(tmp_path: Path, monkeypatc
 @pytest.mark.field(21)
 def test_a_full_disk_is_temporary_and_asks_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "TemporaryFile", lambda dir: open("/dev/full", "wb", buffering=0))  # noqa: SIM115
-    with pytest.raises(WrongEnvironment, match="make room there") as problem:
+    with pytest.raises(WrongEnvironment, match="free disk space") as problem:
         environment.use_directory("SAGA_DATADIR", tmp_path)
     assert problem.value.temporary
 
@@ -128,7 +128,7 @@ def test_an_address_of_another_machine_names_the_setting(host: str) -> None:
 def test_a_taken_port_names_the_setting(host: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        expected = f"port {port} on {host} is taken by another program: set SAGA_CONSOLE_PORT to another one"
+        expected = f"port {port} on {host} is in use by another program: set SAGA_CONSOLE_PORT to another one"
         with pytest.raises(WrongEnvironment, match=expected):
             environment.check_ports({"SAGA_CONSOLE_PORT": (host, port)})
 

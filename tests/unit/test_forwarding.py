@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from saga_app.web.forwarding import SIGNS, Source, address_of, source_of
+from saga_app.web.forwarding import PROXY_HEADERS, Source, address_of, source_of
 
 pytestmark = pytest.mark.field(26)
 
@@ -33,7 +33,7 @@ def test_a_request_without_forwarding_headers_comes_from_its_peer() -> None:
     assert source(None).client is None
 
 
-@pytest.mark.parametrize("name", [*SIGNS, *(sign.lower() for sign in SIGNS)])
+@pytest.mark.parametrize("name", [*PROXY_HEADERS, *(sign.lower() for sign in PROXY_HEADERS)])
 def test_a_forwarding_header_of_any_other_peer_hides_the_client(name: str) -> None:
     found = source("127.0.0.1", (name, "127.0.0.1"))
     assert (found.client, found.proxied, found.host, found.scheme) == (None, True, "saga.example.com", None)

@@ -10,8 +10,8 @@ from aiohttp import web
 from pydantic import SecretStr
 from yarl import URL
 
-from saga_app.web.forwarding import SIGNS
-from saga_app.web.guard import WRONG_TOKENS
+from saga_app.web.forwarding import PROXY_HEADERS
+from saga_app.web.guard import MAX_WRONG_TOKENS
 from tests.unit.web import Rules, post_bytes, problem_of, serving
 
 NOBODY = (ip_network("192.0.2.0/24"),)
@@ -96,7 +96,7 @@ async def test_a_token_that_is_no_text_is_wrong() -> None:
 
 async def test_who_keeps_sending_wrong_tokens_has_to_wait_but_the_right_one_is_always_heard() -> None:
     async with serving(routes, Rules("0.0.0.0", TOKEN, NOBODY)) as client:
-        for number in range(WRONG_TOKENS):
+        for number in range(MAX_WRONG_TOKENS):
             await problem_of(await client.post("/x", headers={"Authorization": f"Bearer guess {number}"}), 401)
         answer = await client.post("/x", headers={"Authorization": "Bearer guess"})
         await problem_of(answer, 429)
@@ -167,7 +167,7 @@ KEPT, OURS = {"Host": "saga.example.com"}, {"Origin": SAGA, "Sec-Fetch-Site": "s
 
 
 @pytest.mark.field(26)
-@pytest.mark.parametrize("sign", SIGNS)
+@pytest.mark.parametrize("sign", PROXY_HEADERS)
 async def test_a_proxy_that_is_not_named_has_no_rights(sign: str, now: Callable[[str], None]) -> None:
     async with serving(routes, Rules(token=TOKEN)) as client:
         for claim in ("127.0.0.1", "for=127.0.0.1"):

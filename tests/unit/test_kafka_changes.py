@@ -61,7 +61,7 @@ async def test_a_deleted_topic_is_named_and_created_again(cluster: Cluster, watc
     assert watch.problem is None
     del cluster.held["notify"]
     await watch.check()
-    assert "topics are missing: notify: deleted while this service ran" in (watch.problem or "")
+    assert "topics are missing: notify: they were deleted while the service was running" in (watch.problem or "")
     assert cluster.held["notify"] == PARTITIONS
     await watch.check()
     assert watch.problem is None

@@ -89,7 +89,7 @@ def test_a_client_cannot_write_the_slip_or_the_facts() -> None:
 def test_a_start_that_cannot_be_is_corrected_by_the_keeper_only(start: str) -> None:
     message = replace(journey()[1][1], started_at=start)  # type: ignore[index]
     assert machine.admit(ONBOARDING, "authorize", message, at(0)).started_at == start
-    assert machine.with_believable_start(message, at(0)).started_at == at(0)
+    assert machine.with_plausible_start(message, at(0)).started_at == at(0)
 
 
 @pytest.mark.field(3, 36)
@@ -205,12 +205,12 @@ def stuck_at(topic: str) -> Row:
     return row
 
 
-def led(row: Row, signal: Signal) -> machine.Turn:
+def led(row: Row, signal: Signal) -> machine.OperatorDecision:
     """What the operator's signal leads to; it must."""
     turn = machine.apply_operator_signal(ONBOARDING, row, signal)
     assert turn is not None
     assert turn.onward is not None
-    return machine.Turn(machine.join(row, turn.row), turn.onward)
+    return machine.OperatorDecision(machine.join(row, turn.row), turn.onward)
 
 
 def test_a_parked_saga_is_redriven_once_however_often_it_is_asked_for() -> None:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from saga_app.saga.retry import Permanent, Transient
 from saga_app.service.mail import smtp_mail as mail_
-from saga_app.service.mail.connections import Lines
+from saga_app.service.mail.connections import ConnectionPool
 from saga_app.service.mail.smtp_mail import SmtpMail
 from saga_app.settings import Mail
 from tests.smtp import MailServer, mail_server, telnet
@@ -88,7 +88,7 @@ def test_no_subject_and_no_text_has_a_header_of_its_own(subject: str, text: str)
 async def test_what_is_no_address_is_refused_without_asking_the_server(
     to: str, server: MailServer, mail: SmtpMail
 ) -> None:
-    assert await welcome(mail, to) == "this is no address that a mail can be sent to"
+    assert await welcome(mail, to) == "this is not a valid e-mail address"
     assert not server.connections
 
 
@@ -175,7 +175,7 @@ async def test_a_host_that_has_no_name_is_tried_again() -> None:
 
 async def test_a_mail_whose_answer_was_lost_is_sent_again_with_the_same_id(server: MailServer, mail: SmtpMail) -> None:
     server.drops = True
-    with pytest.raises(Transient, match="did not say whether it took the mail"):
+    with pytest.raises(Transient, match="did not confirm the mail"):
         await welcome(mail)
     server.drops = False
     assert await welcome(mail) is None
@@ -186,7 +186,7 @@ async def test_a_mail_whose_answer_was_lost_is_sent_again_with_the_same_id(serve
 async def test_a_server_that_is_slow_with_its_answer_is_waited_for(
     server: MailServer, mail: SmtpMail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mail_, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(mail_, "COMMAND_TIMEOUT_S", 0.1)
     server.slow_s = 0.3
     assert await welcome(mail) is None
     assert len(server.mails) == 1
@@ -196,8 +196,8 @@ async def test_a_server_that_is_slow_with_its_answer_is_waited_for(
 async def test_a_server_that_falls_silent_is_given_up(
     command: str, server: MailServer, mail: SmtpMail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mail_, "TIMEOUT_S", 0.1)
-    monkeypatch.setattr(mail_, "ANSWER_S", 0.1)
+    monkeypatch.setattr(mail_, "COMMAND_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(mail_, "DATA_TIMEOUT_S", 0.1)
     server.silent.add(command)
     with pytest.raises(Transient):
         await welcome(mail)
@@ -248,7 +248,7 @@ async def test_a_connection_that_the_server_has_closed_costs_neither_a_mail_nor_
 async def test_a_connection_that_is_dead_without_saying_so_costs_no_attempt(
     answer: str | None, server: MailServer, mail: SmtpMail
 ) -> None:
-    mail.lines.probe_s = 0.1
+    mail.pool.probe_s = 0.1
     await welcome(mail)
     server.only = list(server.connections)
     if answer:
@@ -261,7 +261,7 @@ async def test_a_connection_that_is_dead_without_saying_so_costs_no_attempt(
 
 async def test_a_connection_that_nobody_needs_is_closed(server: MailServer) -> None:
     mail = SmtpMail("127.0.0.1", server.port)
-    mail.lines.idle_s = 0.05
+    mail.pool.idle_s = 0.05
     await welcome(mail)
     await eventually(closed(server, 1), 5, "it is closed")
     assert await welcome(mail) is None
@@ -370,4 +370,4 @@ def test_the_settings_say_which_server() -> None:
 
 
 def test_a_line_is_only_made_when_it_is_needed() -> None:
-    Lines(lambda: pytest.fail("nobody has sent anything"))
+    ConnectionPool(lambda: pytest.fail("nobody has sent anything"))

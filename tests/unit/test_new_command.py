@@ -83,9 +83,9 @@ def test_a_file_that_is_sent_twice_onboards_nobody_twice(
     run: Run, console: Console, write: Callable[..., str], count: int, now: Callable[[str], None]
 ) -> None:
     file = write(people(count))
-    assert run("--csv", file).stdout == f"{count} users are on the way: saga list\n"
+    assert run("--csv", file).stdout == f"{count} users accepted; see: saga list\n"
     again = run("--csv", file)
-    assert (again.returncode, again.stdout) == (0, f"{count:,} exist already, 0 new: saga list\n")
+    assert (again.returncode, again.stdout) == (0, f"0 users accepted, {count:,} already exist; see: saga list\n")
     assert console.names == [f"P{n}" for n in range(count)]
     assert run("--csv", file, "--idempotency-key", "once more").returncode == 0
     assert len(console.names) == 2 * count
@@ -112,7 +112,7 @@ def test_a_portion_that_is_refused_names_the_lines_of_the_file(
     done = run("--csv", file, "--idempotency-key", "k")
     assert done.returncode == 1
     assert "  line 10003, id: the id taken exists already" in done.stderr
-    assert "10,000 users before were accepted" in done.stderr
+    assert "10,000 earlier users were accepted" in done.stderr
     assert "--idempotency-key k" in done.stderr
 
 
@@ -148,10 +148,10 @@ def test_an_answer_that_got_lost_is_asked_for_again_with_the_same_key(
     console.lost = 2
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
-    assert "on the way" in done.stdout
+    assert "accepted" in done.stdout
     assert (len(console.keys), len(set(console.keys))) == (3, 1)
     assert len(console.names) == (3 if "--count" in arguments else 1)
-    assert "the outcome is unknown; asking again with the same key" in done.stderr
+    assert "the outcome is unknown; repeating the request with the same key" in done.stderr
     now(done.stderr.splitlines()[0].split(": ")[-1])
 
 
@@ -168,7 +168,7 @@ def test_an_outcome_that_stays_unknown_is_said_to_be_and_how_to_find_out(
     assert f"--idempotency-key {console.keys[0]} finds out" in last
     console.lost = console.gateway = 0
     found = run("--name", "Ada", "--idempotency-key", console.keys[0])
-    assert (found.returncode, "exists already" in found.stdout, console.names) == (0, True, ["Ada"])
+    assert (found.returncode, "already exists" in found.stdout, console.names) == (0, True, ["Ada"])
     now(last)
 
 

@@ -151,6 +151,6 @@ def test_a_saga_that_was_accepted_before_goes_on(old: dict[str, str]) -> None:
 def test_a_character_that_a_conversion_has_lost_is_refused_everywhere(field: str, now: Now) -> None:
     user = ADA | {field: f"J\ufffd{ADA[field]}"}
     (answer,) = by_json(user)
-    assert answer.startswith(f"{field}: has U+FFFD")
+    assert answer.startswith(f"{field}: contains U+FFFD")
     assert [answer] == by_csv(user) == by_kafka(user)
     now(answer[:40])

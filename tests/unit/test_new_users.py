@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saga_app.web import new_users
-from saga_app.web.new_users import LIST_BYTES, LIST_ENTRIES, ONE_BYTES
+from saga_app.web.new_users import MAX_LIST_BYTES, MAX_LIST_ENTRIES, MAX_USER_BYTES
 from saga_app.web.problem import Problem
 from tests.unit.office import ADA, Office, opened
 from tests.unit.web import problem_of
@@ -124,9 +124,9 @@ async def test_a_csv_without_users_or_with_a_wrong_header_is_refused(office: Off
         (b"{}", "text/plain", 415),
         (b"name=Ada", "application/x-www-form-urlencoded", 415),
         (b"{}", "application/json; charset=latin-1", 415),
-        (b'{"name": "' + b"x" * ONE_BYTES + b'"}', "application/json", 413),
-        (b"[" + b" " * LIST_BYTES + b"]", "application/json", 413),
-        (b"[" + b"{}," * LIST_ENTRIES + b"{}]", "application/json", 413),
+        (b'{"name": "' + b"x" * MAX_USER_BYTES + b'"}', "application/json", 413),
+        (b"[" + b" " * MAX_LIST_BYTES + b"]", "application/json", 413),
+        (b"[" + b"{}," * MAX_LIST_ENTRIES + b"{}]", "application/json", 413),
     ],
 )
 async def test_every_bad_body_gets_its_problem(office: Office, body: bytes, kind: str, status: int) -> None:

@@ -17,9 +17,9 @@ from tests.names import random_names
     ],
 )
 def test_an_address_is_made_of_the_name(name: str, address: str) -> None:
-    assert sample_users.address(name) == address
+    assert sample_users.email_for(name) == address
 
 
 def test_the_address_of_any_name_can_be_mailed() -> None:
     for name in random_names(300, seed=3):
-        assert mailbox(sample_users.address(name)).wire.isascii()
+        assert mailbox(sample_users.email_for(name)).wire.isascii()

@@ -51,22 +51,22 @@ LONG = Retry(attempts=3, delays=(600.0,))
 @pytest.mark.parametrize(
     ("steps", "compensations", "problem"),
     [
-        ((FLIGHT,), (), "it has 1 steps; 2 to 8 are possible"),
-        (tuple(step(f"s{n}") for n in range(9)), (), "it has 9 steps; 2 to 8 are possible"),
+        ((FLIGHT,), (), "it has 1 steps; allowed are 2 to 8"),
+        (tuple(step(f"s{n}") for n in range(9)), (), "it has 9 steps; allowed are 2 to 8"),
         ((step("a"), step("a", topic="b")), (), "two steps have the name a"),
         ((step("a"), step("b", topic="a")), (), "two steps have the topic a"),
         ((step("a"), step("b", "other")), (), "step b ends the saga, so its service has to be first"),
         ((step("a", undo="x"), step("b")), (), "step a names the compensation x, which is not in the plan"),
         ((step("a", undo="x"), step("b")), (step("x", "other"),), "step a needs a compensation by first"),
         ((step("a", undo="x"), step("b")), (step("x"), step("y")), "compensation y compensates no step"),
-        ((step("a", topic="dlq"), step("b")), (), "the topic dlq is not possible"),
-        ((step("a", topic="a-changelog"), step("b")), (), "the topic a-changelog is not possible"),
+        ((step("a", topic="dlq"), step("b")), (), "the topic name dlq is not allowed"),
+        ((step("a", topic="a-changelog"), step("b")), (), "the topic name a-changelog is not allowed"),
         ((step("A"), step("b")), (), "names are lower-case letters"),
-        ((step("a", "console"), step("b", "console")), (), "console is taken"),
+        ((step("a", "console"), step("b", "console")), (), "console is reserved"),
         ((step("a", retry=LONG), step("b")), (), "retry of step a: at first the longest delay"),
-        ((step("a", fact=Fact("state", "state")), step("b")), (), "the fact state is not possible"),
+        ((step("a", fact=Fact("state", "state")), step("b")), (), "the fact name state is not allowed"),
         ((step("a", fact=Fact("x", "x")), step("b", fact=Fact("x", "y"))), (), "two steps have the fact x"),
-        ((step("a", words=Words(icon="cat")), step("b")), (), "no icon cat; there are"),  # type: ignore[arg-type]
+        ((step("a", words=Words(icon="cat")), step("b")), (), "unknown icon cat; allowed are"),  # type: ignore[arg-type]
     ],
 )
 def test_an_inconsistent_plan_is_refused(

@@ -56,7 +56,7 @@ def test_an_advertised_address_that_never_answers_is_given_up(
     async def never(*_address: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(reachability, "CONNECT_S", 0.01)
+    monkeypatch.setattr(reachability, "CONNECT_TIMEOUT_S", 0.01)
     monkeypatch.setattr(asyncio, "open_connection", never)
     assert "no connection within 0.01 s" in explained(there, ("192.0.2.7", 9092))
 
@@ -74,4 +74,4 @@ def test_a_bootstrap_name_that_does_not_resolve_is_named() -> None:
 
 
 def test_a_server_that_is_no_kafka_is_said_to_answer_otherwise(there: tuple[str, int]) -> None:
-    assert "does not answer as Kafka does: TimeoutError: late" in explained(there, there)
+    assert "does not answer like a Kafka broker: TimeoutError: late" in explained(there, there)

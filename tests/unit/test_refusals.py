@@ -27,7 +27,7 @@ from saga_app.saga.messages import (
 )
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import dead_letters
-from saga_app.service.dead_letters import KEPT, Refusals, shortened, with_letter
+from saga_app.service.dead_letters import SHORTENED_BYTES, Refusals, shortened, with_letter
 from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
@@ -104,7 +104,7 @@ def test_a_saga_on_its_way_back_is_parked_there_and_can_be_redriven() -> None:
     revoke, deprovision = (stop for stop in back if isinstance(stop, tuple) and stop[0] in ("revoke", "deprovision"))
     table = Rowbook()
     row = machine.row_waiting_for(ONBOARDING, "revoke", revoke[1], at(5))
-    Rows(table).note(Sent(), HOME, row)
+    Rows(table).join(Sent(), HOME, row)
     _, sent = at_step("revoke", encode(revoke[1]), [refused("deprovision")])
     parked = noted(table, sent)
     assert (parked.state, parked.step) == ("parked", "revoke")
@@ -178,7 +178,7 @@ def test_a_message_that_is_stored_cut_still_parks_its_saga_and_loses_no_facts() 
     request = decode(Message, on("notify"))
     request.facts |= {"notes": "n" * 3_000_000}
     letter = replace(LETTER, topic="notify", step="notify", id="ada", saga="onboarding")
-    value, headers = shortened(encode(request), with_letter([], letter), *KEPT[0])
+    value, headers = shortened(encode(request), with_letter([], letter), *SHORTENED_BYTES[0])
     body = parse(DLQ, value, headers)
     assert isinstance(body, Parked)
     assert body.letter.original_bytes == len(encode(request))
@@ -198,7 +198,7 @@ def test_each_cut_is_smaller_than_the_one_before_and_tells_how_much_is_missing(
 ) -> None:
     carried = [header for header in carried if header[0] != DEAD_LETTER]
     whole, headers, sizes = value, with_letter(carried, LETTER), [size_of(value, carried)]
-    for value_bytes, headers_bytes in KEPT:
+    for value_bytes, headers_bytes in SHORTENED_BYTES:
         value, headers = shortened(value, headers, value_bytes, headers_bytes)
         letter = decode(DeadLetter, dict(headers)[DEAD_LETTER])
         kept = size_of(value, [header for header in headers if header[0] != DEAD_LETTER])
@@ -215,15 +215,15 @@ async def test_a_dlq_that_takes_nothing_makes_the_service_not_ready_until_it_doe
         async def acknowledged(self) -> None:
             raise letter
 
-    monkeypatch.setattr(dead_letters, "AGAIN_S", 0.0)
+    monkeypatch.setattr(dead_letters, "RESEND_AFTER_S", 0.0)
     letter = refused(DLQ, b"x" * 100_000, with_letter([], LETTER))
     refusals = Refusals()
-    for tries in range(len(KEPT)):
-        await refusals.shorten(Refusing(), letter, tries)
+    for tries in range(len(SHORTENED_BYTES)):
+        await refusals.resend_shortened(Refusing(), letter, tries)
     assert refusals.problem is None
-    await refusals.shorten(Refusing(), letter, len(KEPT))
+    await refusals.resend_shortened(Refusing(), letter, len(SHORTENED_BYTES))
     assert "dead letters cannot be stored: dlq refused" in (refusals.problem or "")
-    await refusals.shorten(Sent(), letter, len(KEPT) + 1)
+    await refusals.resend_shortened(Sent(), letter, len(SHORTENED_BYTES) + 1)
     assert refusals.problem is None
 
 

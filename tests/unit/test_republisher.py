@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from saga_app.saga.messages import Effects, Waiting
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.times import epoch
-from saga_app.service.memory.republisher import BATCH, Due, Schedule, republish
+from saga_app.service.memory.republisher import MAX_BATCH, Due, Schedule, republish
 from tests.unit.makers import START, at
 from tests.unit.test_deadlines import Clock
 from tests.unit.test_step import Sent
@@ -116,7 +116,7 @@ def test_of_ten_thousand_requests_only_those_that_are_due_are_looked_at() -> Non
         table.write(row(f"u{number}", notify=100 + number))
     assert len(table.due(109)) == 10
     assert len(table.asked) == 10
-    assert len(table.due(1e6)) == BATCH, "the rest after a turn of the loop"
+    assert len(table.due(1e6)) == MAX_BATCH, "the rest after a turn of the loop"
 
 
 def test_a_request_goes_to_its_own_topic_under_its_sagas_key_with_the_attempt_that_is_due() -> None:

@@ -83,7 +83,7 @@ def test_a_wrong_value_is_one_line_with_variable_value_and_what_is_allowed(
     shown = "***" if variable == "SAGA_TOKEN" else value
     assert ended.value.code == 2
     assert len(said) == 1
-    assert said[0].startswith(f"{variable}={shown} is wrong; allowed: ")
+    assert said[0].startswith(f"{variable}={shown} is invalid; allowed: ")
 
 
 def test_every_setting_that_can_be_wrong_is_tried_above() -> None:

@@ -17,7 +17,7 @@ from rich.console import Console as RichConsole
 from saga_app.audit import Finding, Report
 from saga_app.audit.show import show
 from saga_app.commands.table import print_table
-from saga_app.local.console_output import Voice
+from saga_app.local.console_output import ConsoleOutput
 from saga_app.service import log
 from saga_app.terminal import to_json, visible
 from tests.system import saga
@@ -143,7 +143,7 @@ def test_a_table_keeps_its_lines_whatever_is_in_a_cell(width: int) -> None:
 @pytest.mark.field(6)
 @pytest.mark.parametrize("name", ["relayed\x1b[31m red \x1b[0mline", "\x1b[2J\x1b]0;t\x07\x9b2J\r\u202e"])
 def test_the_supervisor_relays_no_controls(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    Voice(["console"]).line("console", f"said {name}")
+    ConsoleOutput(["console"]).line("console", f"said {name}")
     shown = capsys.readouterr().out
     assert not controls(shown)
     assert "said" in shown

@@ -108,7 +108,7 @@ def test_the_sentence_says_when_the_next_attempt_is_and_how_many_are_left() -> N
         1, "ada", "onboarding", "failed", "authorize", "authorizer", at(2), 2, 5, at(10), "policy service timed out"
     )
     assert why(ONBOARDING, machine.mark_signal(row, signal), at(2)) == (
-        f"retrying: attempt 2 of 5 by the Authorizer failed because policy service timed out; next in 8 s, at {at(10)}"
+        f"retrying: attempt 2 of 5 by the Authorizer failed: policy service timed out; next in 8 s, at {at(10)}"
     )
 
 
@@ -121,7 +121,7 @@ def test_a_step_that_the_provisioner_does_not_hear_of_is_shown_as_retrying(next_
         1, "ada", "onboarding", "failed", "notify", "notifier", at(1.5), 6, 15, at(next_at), "451 greylisted"
     )
     sentence = why(ONBOARDING, machine.mark_signal(row, signal), at(2))
-    assert sentence.startswith("retrying: attempt 6 of 15 by the Notifier failed because 451 greylisted; ")
+    assert sentence.startswith("retrying: attempt 6 of 15 by the Notifier failed: 451 greylisted; ")
     assert says in sentence
 
 

@@ -44,7 +44,7 @@ def test_a_refusal_has_the_brokers_words_and_a_remedy(code: int, message: str | 
 
 def test_only_topics_without_an_error_count_as_created() -> None:
     answer = response(("notify", 0, None), ("revoke", 36, "exists"), ("dlq", 38, "no"))
-    assert topic_state.created(answer) == ["notify"]
+    assert topic_state.created_topics(answer) == ["notify"]
 
 
 def test_a_topic_that_another_service_has_created_is_no_refusal() -> None:

@@ -27,7 +27,7 @@ DENY_RATE = 0.5
 def inventory(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of a running inventory server, which the services are told."""
     port = free_port()
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLE))
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLE), prepend=os.pathsep)
     monkeypatch.setenv("TRAINING_INVENTORY", f"http://127.0.0.1:{port}")
     server = Process(sys.executable, "-m", "training.inventory", "--port", str(port), cwd=EXAMPLE)
     server.wait_for_line("inventory on", 20)
@@ -132,7 +132,7 @@ def test_a_device_that_the_inventory_does_not_have_rolls_the_saga_back(
     start_system: Callable[..., System], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLE))
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLE), prepend=os.pathsep)
     monkeypatch.setenv("TRAINING_INVENTORY", f"http://127.0.0.1:{port}")
     server = Process(sys.executable, "-m", "training.inventory", "--port", str(port), "--devices", "1", cwd=EXAMPLE)
     try:
@@ -151,7 +151,7 @@ def test_an_inventory_that_is_away_is_asked_again(
     start_system: Callable[..., System], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLE))
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLE), prepend=os.pathsep)
     monkeypatch.setenv("TRAINING_INVENTORY", f"http://127.0.0.1:{port}")
     system = start_system(lag="0", trainer_port=free_port(), **PLAN)
     onboard(system, "ada")

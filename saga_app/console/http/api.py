@@ -1,4 +1,4 @@
-"""The console over HTTP: users in, sagas out."""
+"""The HTTP API of the console."""
 
 import asyncio
 import base64
@@ -17,10 +17,10 @@ from saga_app.console.http.plan_view import plan_view
 from saga_app.console.http.routes import Call
 from saga_app.console.index import filters
 from saga_app.console.index.query import Queries
-from saga_app.console.kafka.trace import Trace, shown
+from saga_app.console.kafka.trace import Trace, record_view
 from saga_app.console.operator import action_request
-from saga_app.console.operator.action_request import Order
-from saga_app.console.operator.operator import SOON_S, Operator
+from saga_app.console.operator.action_request import ActionRequest
+from saga_app.console.operator.operator import INDEX_WAIT_S, Operator
 from saga_app.console.record_id import Place, place_of
 from saga_app.saga.messages import DLQ, Row
 from saga_app.web.new_users import NewUser
@@ -29,20 +29,24 @@ from saga_app.web.query import read
 from saga_app.web.saga_view import view
 from saga_app.web.start_saga import Starter
 
-#: What can be wrong with an order.
-ORDER_PROBLEMS = (400, 401, 403, 404, 413, 415, 422, 429, 503)
+#: Error statuses of a redrive or rollback.
+ACTION_PROBLEMS = (400, 401, 403, 404, 413, 415, 422, 429, 503)
 
 
 class TraceQuery(BaseModel):
-    """`GET /api/sagas/{id}/trace`."""
+    """Query of `GET /api/sagas/{id}/trace`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    raw: bool = Field(False, description="each entry with its record as it stands in the log")
+    raw: bool = Field(False, description="include the Kafka record of each entry")
 
 
 class Api:
-    """The handlers. `not_ready` says why the index is not up to date, `stats` are the figures of now."""
+    """The request handlers.
+
+    `not_ready`: returns why the index is not up to date, or None. `stats`: returns the current figures. `now`: returns
+    the time as ISO 8601 text.
+    """
 
     def __init__(
         self,
@@ -61,7 +65,7 @@ class Api:
         self.get_stats, self.not_ready, self.now = stats, not_ready, now
 
     def calls(self) -> Sequence[Call]:
-        """All of them, as they are routed and described."""
+        """The calls for the router and the OpenAPI document."""
         return (
             Call(
                 "POST",
@@ -104,17 +108,17 @@ class Api:
                 "POST",
                 "/api/errors/redrive",
                 self.redrive,
-                body=Order,
-                answer=schemas.Ordered,
-                problems=ORDER_PROBLEMS,
+                body=ActionRequest,
+                answer=schemas.ActionResult,
+                problems=ACTION_PROBLEMS,
             ),
             Call(
                 "POST",
                 "/api/errors/rollback",
                 self.rollback,
-                body=Order,
-                answer=schemas.Ordered,
-                problems=ORDER_PROBLEMS,
+                body=ActionRequest,
+                answer=schemas.ActionResult,
+                problems=ACTION_PROBLEMS,
             ),
             Call("GET", "/api/session", sign_in.show, answer=sign_in.Session),
             Call(
@@ -129,34 +133,36 @@ class Api:
         )
 
     async def post_users(self, request: web.Request) -> web.StreamResponse:
-        """Onboard a user, a JSON array of users, or CSV with a header line; answered when the broker has them."""
+        """Onboard one user (JSON) or many (JSON array or CSV); responds after the broker's acknowledgement."""
         return await self.starter.handle(request)
 
     async def sagas(self, request: web.Request) -> web.Response:
-        """Sagas by state, department, overdue and search; sorted, in pages."""
+        """List sagas, filtered by state, department, overdue and search text, sorted and in pages."""
         query = read(filters.SagaQuery, request)
-        cursor = self.hub.cursor  # before the question: what comes while it is answered is told again, not missed
+        cursor = (
+            self.hub.cursor
+        )  # taken before the query, so that concurrent events are repeated on the stream instead of missed
         return _json(await self.queries.sagas(query) | {"cursor_event": cursor})
 
     async def saga(self, request: web.Request) -> web.Response:
-        """One saga: its state, its facts, and why it is where it is."""
+        """One saga: its state, its facts, its history, and the reason for its state."""
         cursor = self.hub.cursor
         row, overtook = await self._find(request.match_info["id"])
         return _json(view(row, self.now(), overtook) | {"cursor_event": cursor})
 
     async def _find(self, id: str) -> tuple[Row, int | None]:
-        """The row; a user who has just been accepted is waited for."""
-        deadline = monotonic() + SOON_S
+        """The row of a saga, and how many it overtook. Waits briefly for a user who has just been accepted."""
+        deadline = monotonic() + INDEX_WAIT_S
         while (found := await self.queries.saga(id)) is None:
             if reason := self.not_ready():
-                raise Problem(503, f"it is not known yet whether there is a saga {id}: {reason}")
+                raise Problem(503, f"the index is not up to date, so the saga {id} may exist: {reason}")
             if id not in self.starter.accepted or monotonic() > deadline:
-                raise Problem(404, f"there is no saga {id}")
+                raise Problem(404, f"saga {id} does not exist")
             await asyncio.sleep(0.05)
         return found
 
     async def saga_trace(self, request: web.Request) -> web.Response:
-        """One saga's timeline, from Kafka itself, in causal order, with topic, partition and offset."""
+        """The timeline of one saga, read from Kafka, in causal order, with topic, partition and offset."""
         query = read(TraceQuery, request)
         row, _ = await self._find(request.match_info["id"])
         found = await self.trace.of(row)
@@ -164,73 +170,73 @@ class Api:
         if query.raw:
             entries = [
                 orjson.loads(orjson.dumps(entry))
-                | {"raw": shown(found.raws[entry.topic, entry.partition, entry.offset])}
+                | {"raw": record_view(found.raws[entry.topic, entry.partition, entry.offset])}
                 for entry in entries
             ]
         return _json({"id": row.id, "entries": entries, "searched": found.searched})
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: saga (an ending), with trace=on also step; stats every second; reset.
+        """Server-sent events: saga (a saga has ended), step (with trace=on), stats (every second), and reset.
 
-        Last-Event-ID (or last_event_id) resumes without a gap.
+        Last-Event-ID (or last_event_id) resumes the stream without a gap.
         """
         return await self.hub.stream(request)
 
     async def stats(self, _request: web.Request) -> web.Response:
-        """The figures of now."""
+        """Current statistics."""
         return _json(self.get_stats())
 
     async def plan(self, _request: web.Request) -> web.Response:
-        """The plan that the services work by: steps, compensations, and the words by which they are shown."""
+        """The plan of the sagas: steps, compensations and their display texts."""
         return _json(plan_view(PLAN).model_dump())
 
     async def errors(self, request: web.Request) -> web.Response:
-        """Dead letters, newest first, or counted by service, step and error."""
+        """List dead letters, newest first, or count them by service, step and error."""
         return _json(await self.queries.errors(read(filters.ErrorQuery, request)))
 
     async def error(self, request: web.Request) -> web.Response:
-        """One dead letter with its bytes, from Kafka itself; by the place of the original."""
+        """One dead letter with its bytes, read from Kafka; identified by the position of the original."""
         name = "{topic}[{partition}]@{offset}".format_map(request.match_info)
         place = place_of(name)
         letter = await self.queries.letter(place) if place else None
         if letter is None:
-            raise self._no_letter(name)
+            raise self._letter_not_found(name)
         at = Place(DLQ, letter["dlq_partition"], letter["dlq_offset"])
         raw = (await self.operator.lookup.records([at])).get(at)
         if raw is None:
-            raise Problem(404, f"the dead letter {name} is not in Kafka any more; it was {at.name}")
-        return _json(letter | _whole(raw))
+            raise Problem(404, f"dead letter {name} is no longer in Kafka; its position was {at.name}")
+        return _json(letter | _content(raw))
 
-    def _no_letter(self, name: str) -> Problem:
+    def _letter_not_found(self, name: str) -> Problem:
         if reason := self.not_ready():
-            return Problem(503, f"it is not known yet whether there is a dead letter {name}: {reason}")
-        return Problem(404, f"there is no dead letter {name}")
+            return Problem(503, f"the index is not up to date, so the dead letter {name} may exist: {reason}")
+        return Problem(404, f"dead letter {name} does not exist")
 
     async def redrive(self, request: web.Request) -> web.Response:
-        """Try dead letters again: one, some, or all that a filter matches; answered when the broker has it."""
+        """Redrive dead letters by id or filter; responds after the broker's acknowledgement."""
         return _json(await self.operator.redrive(await action_request.read(request)))
 
     async def rollback(self, request: web.Request) -> web.Response:
-        """Undo what sagas have done: one, some, or all whose dead letters a filter matches."""
+        """Roll back sagas by id or by a filter on dead letters; responds after the broker's acknowledgement."""
         return _json(await self.operator.roll_back(await action_request.read(request)))
 
 
 class StreamQuery(BaseModel):
-    """`GET /api/stream`."""
+    """Query of `GET /api/stream`."""
 
-    trace: str = Field("on", pattern="^(on|off)$", description="off: only the endings")
-    last_event_id: str | None = Field(None, description="as the header Last-Event-ID, for the first connection")
+    trace: str = Field("on", pattern="^(on|off)$", description="off: no step events")
+    last_event_id: str | None = Field(None, description="same as the header Last-Event-ID, for a first connection")
 
 
-def _whole(raw: Any) -> dict[str, Any]:
-    """Bytes that are no text are shown as such only in base64."""
+def _content(raw: Any) -> dict[str, Any]:
+    """Key, value and headers of a record. A value that is not UTF-8 is given in base64 only."""
     try:
         text = None if raw.value is None else raw.value.decode()
     except UnicodeDecodeError:
         text = None
     encoded = None if raw.value is None else base64.b64encode(raw.value).decode()
-    told = shown(raw)
-    return {"key": told["key"], "value": text, "value_base64": encoded, "headers": told["headers"]}
+    record = record_view(raw)
+    return {"key": record["key"], "value": text, "value_base64": encoded, "headers": record["headers"]}
 
 
 def _json(body: Any) -> web.Response:
@@ -239,7 +245,7 @@ def _json(body: Any) -> web.Response:
 
 
 def add_routes(app: web.Application, calls: Sequence[Call]) -> None:
-    """To the web server."""
+    """Add the calls to the router of the web server."""
     for call in calls:
         if call.method == "GET":
             app.router.add_get(call.path, call.handler)  # and HEAD

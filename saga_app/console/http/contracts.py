@@ -16,7 +16,7 @@ from saga_app.console.http.routes import Call
 from saga_app.saga.messages import DLQ, SIGNALS, DeadLetter, Message, Row, Signal
 from saga_app.web.guard import OPEN
 from saga_app.web.idempotency import KEY_HEADER
-from saga_app.web.new_users import LIST_ENTRIES, NewUser
+from saga_app.web.new_users import MAX_LIST_ENTRIES, NewUser
 from saga_app.web.problem import CONTENT_TYPE
 from saga_app.web.session import COOKIE
 
@@ -31,13 +31,13 @@ def _version() -> str:
 
 
 class Schemas:
-    """Collects the schemas that are referred to."""
+    """Collects referenced JSON schemas."""
 
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}
 
     def ref(self, kind: type) -> dict[str, Any]:
-        """A reference to the schema of this class."""
+        """A reference to the schema of a class, which is collected."""
         schema = TypeAdapter(kind).json_schema(ref_template=_REF)
         self.found |= schema.pop("$defs", {})
         name = schema.get("title", kind.__name__)
@@ -48,14 +48,18 @@ class Schemas:
 
 
 def openapi(calls: Sequence[Call]) -> dict[str, Any]:
-    """OpenAPI 3.1."""
+    """The OpenAPI 3.1 document of the API."""
     known = Schemas()
     paths: dict[str, Any] = {}
     for call in calls:
         paths.setdefault(call.path, {})[call.method.lower()] = _operation(call, known)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Onboarding console", "version": _version(), "description": "Users in, sagas out."},
+        "info": {
+            "title": "Onboarding console",
+            "version": _version(),
+            "description": "Onboard users, and inspect, redrive and roll back sagas.",
+        },
         "paths": paths,
         "components": {
             "schemas": known.found,
@@ -77,9 +81,13 @@ def _operation(call: Call, known: Schemas) -> dict[str, Any]:
     if call.body is not None:
         operation["requestBody"] = _users(known) if call.body is NewUser else _body(call.body, known)
     if call.path not in OPEN:
-        operation["security"] = [{}, {"token": []}, {"session": []}]  # without either: clients of a trusted network
+        operation["security"] = [
+            {},
+            {"token": []},
+            {"session": []},
+        ]  # {}: clients of a trusted network need no credentials
     if call.body is NewUser:
-        operation["parameters"].append(_header(KEY_HEADER, "the same key, the same users: nobody starts twice"))
+        operation["parameters"].append(_header(KEY_HEADER, "requests with the same key and body are processed once"))
     return operation
 
 
@@ -115,8 +123,13 @@ def _body(kind: type[BaseModel], known: Schemas) -> dict[str, Any]:
 
 def _users(known: Schemas) -> dict[str, Any]:
     one = known.ref(NewUser)
-    several = {"type": "array", "items": one, "minItems": 1, "description": f"at most {LIST_ENTRIES}, else a 413"}
-    csv = {"type": "string", "description": "a header line with name, email, department and perhaps id"}
+    several = {
+        "type": "array",
+        "items": one,
+        "minItems": 1,
+        "description": f"at most {MAX_LIST_ENTRIES} users, otherwise 413",
+    }
+    csv = {"type": "string", "description": "a header line with name, email, department and optionally id"}
     content = {"application/json": {"schema": {"oneOf": [one, several]}}, "text/csv": {"schema": csv}}
     return {"required": True, "content": content}
 
@@ -140,7 +153,7 @@ def _problems(call: Call, known: Schemas) -> dict[str, Any]:
 
 
 def asyncapi() -> dict[str, Any]:
-    """AsyncAPI 3.0: a channel for each topic; who receives and who sends what."""
+    """The AsyncAPI 3.0 document: a channel for each topic, and an operation for each step."""
     known = Schemas()
     kinds = {"Request": Message, "Row": Row, "Signal": Signal, "DeadLetter": DeadLetter}
     messages = {
@@ -149,9 +162,9 @@ def asyncapi() -> dict[str, Any]:
     }
     messages["DeadLetter"] = {
         "name": "DeadLetter",
-        "summary": "the original's bytes; the header dead-letter says what happened",
+        "summary": "the bytes of the original; the header dead-letter describes the failure",
         "headers": {"type": "object", "properties": {"dead-letter": known.ref(DeadLetter)}},
-        "payload": {"description": "the original's bytes"},
+        "payload": {"description": "the bytes of the original"},
     }
     held = {**dict.fromkeys(PLAN.topics, "Request"), SIGNALS: "Signal", DLQ: "DeadLetter", ROWS_CHANGELOG: "Row"}
     channels = {
@@ -183,7 +196,7 @@ def _operations() -> dict[str, Any]:
 
 
 def add_routes(app: web.Application, calls: Sequence[Call]) -> None:
-    """Both, made once."""
+    """Add `/openapi.json` and `/asyncapi.json` to the router; both are generated once."""
     for path, contract in (("/openapi.json", openapi(calls)), ("/asyncapi.json", asyncapi())):
         app.router.add_get(path, _handler(orjson.dumps(contract)))
 

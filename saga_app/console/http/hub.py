@@ -1,7 +1,7 @@
-"""Server-sent events: each is made once for all clients, and every client has just a place in one ring of events.
+"""The event stream (server-sent events). All clients share one ring buffer of serialized events.
 
-A client that falls behind, or comes back, is served from the index when the ring does not reach back that far; so
-memory is bounded whatever clients do. A client that takes nothing for a while is cut off; browsers resume.
+A client that has fallen behind the ring, or resumes at an older event, is served from the index, so memory is bounded.
+A client that accepts no data for a while is disconnected; browsers reconnect and resume.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from saga_app.saga.messages import Row
 from saga_app.web.problem import Fault, Problem
 from saga_app.web.saga_view import view
 
-#: Events kept in memory, and events in one write.
-RING, CHUNK = 20_000, 500
+#: Number of events in memory, and maximum number of events in one write.
+RING_SIZE, CHUNK_SIZE = 20_000, 500
 
-#: How many clients at once; how long one may take to accept a write; how long the line may be silent (seconds).
-CLIENTS, WRITE_S, SILENT_S = 200, 15.0, 10.0
+#: Maximum number of clients, timeout of a write, and interval of keep-alive comments (seconds).
+MAX_CLIENTS, WRITE_TIMEOUT_S, KEEPALIVE_S = 200, 15.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What the index holds of a saga that changed: its row and the latest entry about it."""
+class StoredChange:
+    """A change of a saga as the index stores it: its row and its latest trace entry."""
 
     seq: int
     row: Row
@@ -35,14 +35,18 @@ class Kept:
     entry: Any
 
 
-#: The sagas that changed after event number seq, oldest change first, up to a limit; `trace` adds those under way.
-Resume = Callable[[int, bool, int], Awaitable[Sequence[Kept]]]
+#: Called with (seq, trace, limit): the sagas that changed after event number seq, oldest change first, at most limit.
+#: Unfinished sagas are included only if `trace` is true.
+Resume = Callable[[int, bool, int], Awaitable[Sequence[StoredChange]]]
 
 
 class Hub:
-    """`publish` and `tick` are called in the event loop, `stream` is the handler."""
+    """Distributes events to clients. `publish` and `tick` must be called in the event loop; `stream` is the handler.
 
-    def __init__(self, resume: Resume, now: Callable[[], str], ring: int = RING) -> None:
+    `resume`: reads changes from the index. `now`: the time as ISO 8601 text. `ring`: number of events in memory.
+    """
+
+    def __init__(self, resume: Resume, now: Callable[[], str], ring: int = RING_SIZE) -> None:
         self.resume, self.now = resume, now
         self.epoch, self.last = "", 0
         self.events: deque[Event] = deque(maxlen=ring)
@@ -52,7 +56,10 @@ class Hub:
         self.news = asyncio.Event()
 
     def publish(self, epoch: str, last: int, events: Sequence[Event]) -> None:
-        """What the index has committed, up to event number `last`."""
+        """Publish events that the index has committed, up to event number `last`.
+
+        A new `epoch` means that the index was rebuilt; clients then get a reset event.
+        """
         if epoch != self.epoch or (not events and last != self.last):
             self.events.clear()
         self.epoch, self.last = epoch, last
@@ -60,12 +67,12 @@ class Hub:
         self._wake()
 
     def tick(self, stats: dict[str, Any]) -> None:
-        """The figures of this second."""
+        """Publish new statistics."""
         self.stats, self.ticks = stats, self.ticks + 1
         self._wake()
 
     def stop(self) -> None:
-        """Let all clients go."""
+        """Disconnect all clients."""
         self.stopping = True
         self._wake()
 
@@ -75,14 +82,14 @@ class Hub:
 
     @property
     def cursor(self) -> str:
-        """The id of the last event: a client that resumes there misses nothing that comes after."""
+        """The id of the last event, from which a client can resume."""
         return f"{self.epoch}-{self.last}"
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """`GET /api/stream`."""
-        trace = _switch(request)
-        if self.clients >= CLIENTS:
-            raise Problem(429, f"{CLIENTS} clients listen already", headers={"Retry-After": "30"})
+        """Handle `GET /api/stream`. Raises `Problem` 422 or 429."""
+        trace = _wants_trace(request)
+        if self.clients >= MAX_CLIENTS:
+            raise Problem(429, f"the limit of {MAX_CLIENTS} stream clients is reached", headers={"Retry-After": "30"})
         given = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
         client = _Client(self, trace, given)
         response = web.StreamResponse(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
@@ -94,16 +101,16 @@ class Hub:
             await response.prepare(request)
             await response.write(b"retry: 1000\n\n")
             while not self.stopping and (text := await client.next()):
-                await asyncio.wait_for(response.write(text), WRITE_S)
+                await asyncio.wait_for(response.write(text), WRITE_TIMEOUT_S)
         except (ConnectionError, TimeoutError):
             if request.transport is not None:
-                request.transport.abort()  # it takes nothing: cut it off, its browser comes back
+                request.transport.abort()  # it accepts no data: disconnect it, its browser will reconnect
         finally:
             self.clients -= 1
         return response
 
     def text(self, event: Event, trace: bool) -> bytes:
-        """An event on the wire, or nothing if this client does not want it."""
+        """An event serialized for the stream; empty for a step event without `trace`."""
         if event.entry is not None and not trace:
             return b""
         if event.json is None:
@@ -111,8 +118,8 @@ class Hub:
             event.json = orjson.dumps({"entry": event.entry, "saga": shown} if event.entry else shown)
         return _text("step" if event.entry else "saga", self.epoch, event.seq, event.json)
 
-    def kept_text(self, kept: Kept) -> bytes:
-        """The same for a saga out of the index: as it is now, with the latest that was told about it."""
+    def stored_text(self, kept: StoredChange) -> bytes:
+        """A change from the index, serialized for the stream: the current row with its latest trace entry."""
         shown = view(kept.row, self.now(), kept.overtook)
         if kept.row.ended:
             return _text("saga", self.epoch, kept.seq, orjson.dumps(shown))
@@ -120,7 +127,7 @@ class Hub:
 
 
 class _Client:
-    """Where one client is."""
+    """The position of one client in the stream."""
 
     def __init__(self, hub: Hub, trace: bool, last_id: str | None) -> None:
         self.hub, self.trace = hub, trace
@@ -129,20 +136,20 @@ class _Client:
         self.tick = hub.ticks if not hub.stats else -1
 
     async def next(self) -> bytes:
-        """What to write next; waits until there is something. Empty only when the hub stops."""
+        """The next bytes to write; waits for events. Empty only if the hub stops."""
         while not self.hub.stopping:
             news = self.hub.news
             text = self._reset() or await self._events() or self._stats()
             if text:
                 return text
             try:
-                await asyncio.wait_for(news.wait(), SILENT_S)
+                await asyncio.wait_for(news.wait(), KEEPALIVE_S)
             except TimeoutError:
-                return b": still here\n\n"
+                return b": keep-alive\n\n"
         return b""
 
     def _reset(self) -> bytes:
-        """Another epoch, or a number that has not been: nobody can say what is missing."""
+        """A reset event if the client's position is of another epoch or in the future, so that its gap is unknown."""
         hub = self.hub
         if not hub.epoch or (self.epoch == hub.epoch and self.at <= hub.last):
             return b""
@@ -150,7 +157,7 @@ class _Client:
         return _text("reset", hub.epoch, hub.last, b"{}")
 
     async def _events(self) -> bytes:
-        """The next of those that this client wants, if there are any."""
+        """The next events for this client; empty if there are none."""
         text = b""
         while not text and self.at < self.hub.last and self.epoch == self.hub.epoch:
             events = self.hub.events
@@ -161,18 +168,18 @@ class _Client:
         return text
 
     def _from_ring(self, events: deque[Event]) -> bytes:
-        chunk = list(_slice(events, self.at + 1 - events[0].seq, CHUNK))
+        chunk = list(_slice(events, self.at + 1 - events[0].seq, CHUNK_SIZE))
         self.at = chunk[-1].seq
         return b"".join(self.hub.text(event, self.trace) for event in chunk)
 
     async def _from_index(self) -> bytes:
-        """The ring does not reach back far enough."""
+        """The next changes from the index, for a position before the start of the ring."""
         known = self.hub.last
-        found = await self.hub.resume(self.at, self.trace, CHUNK)
+        found = await self.hub.resume(self.at, self.trace, CHUNK_SIZE)
         self.at = found[-1].seq if found else self.at
-        if len(found) < CHUNK:
+        if len(found) < CHUNK_SIZE:
             self.at = max(self.at, known)
-        return b"".join(self.hub.kept_text(kept) for kept in found)
+        return b"".join(self.hub.stored_text(kept) for kept in found)
 
     def _stats(self) -> bytes:
         if self.tick == self.hub.ticks or not self.hub.stats:
@@ -182,17 +189,17 @@ class _Client:
 
 
 def _slice(events: deque[Event], start: int, count: int) -> Iterator[Event]:
-    """From the end of a deque, where its items are near."""
+    """A slice of a deque, indexed from its end, where access is fast."""
     behind = len(events) - start
     for place in range(behind, max(0, behind - count), -1):
         yield events[-place]
 
 
-def _switch(request: web.Request) -> bool:
+def _wants_trace(request: web.Request) -> bool:
     given = request.query.get("trace", "on")
     if given not in ("on", "off"):
-        fault: Fault = {"index": None, "field": "trace", "message": "is neither on nor off"}
-        raise Problem(422, "trace is neither on nor off", errors=[fault])
+        fault: Fault = {"index": None, "field": "trace", "message": "must be on or off"}
+        raise Problem(422, "trace must be on or off", errors=[fault])
     return given == "on"
 
 

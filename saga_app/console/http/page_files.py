@@ -1,4 +1,4 @@
-"""The page's files: read once, answered from memory, checked by ETag, and nothing from anywhere else."""
+"""Serves the files of the page from memory, with ETags and optional gzip compression."""
 
 import mimetypes
 from hashlib import blake2b
@@ -10,7 +10,7 @@ from aiohttp import web
 
 from saga_app.web import compression
 
-#: The page may load, and may talk to, nothing but this server.
+#: The content security policy restricts the page to this server.
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
@@ -23,7 +23,7 @@ _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css
 
 
 class File(NamedTuple):
-    """One file of the page, as it is and packed; each form has an ETag of its own."""
+    """One file of the page. `packed` is its gzip form, which has an ETag of its own."""
 
     body: bytes
     kind: str
@@ -32,7 +32,7 @@ class File(NamedTuple):
 
 
 def load(root: Traversable | None = None) -> dict[str, File]:
-    """All files, by their path."""
+    """All files of the page by path."""
     found: dict[str, File] = {}
     _add(found, root or files("saga_app.console") / "page", "/")
     return found
@@ -50,12 +50,12 @@ def _read(item: Traversable) -> File:
     body = item.read_bytes()
     ending = item.name[item.name.rfind(".") :]
     kind = _TYPES.get(ending) or mimetypes.guess_type(item.name)[0] or "application/octet-stream"
-    packed = compression.pack(body, 9) if len(body) >= compression.SHORTEST else None
+    packed = compression.pack(body, 9) if len(body) >= compression.MIN_BYTES else None
     return File(body, kind, blake2b(body, digest_size=8).hexdigest(), packed)
 
 
 def add_routes(app: web.Application, page: dict[str, File]) -> None:
-    """`GET /`, and every file under `/page`."""
+    """Add `GET /` and all files under `/page` to the router."""
     for path, file in page.items():
         app.router.add_get(f"/page{path}", _handler(file))
     if "/index.html" in page:

@@ -1,11 +1,11 @@
-"""`GET /api/plan`: the plan as clients see it. The page draws its stations, lanes and words from it."""
+"""The plan as `GET /api/plan` returns it. The page takes its stations, lanes and texts from it."""
 
 from saga_app.console.http.schemas import CompensationWords, PlanCompensation, PlanStep, PlanView, StepWords
 from saga_app.saga.plan import Plan, Step
 
 
 def plan_view(plan: Plan) -> PlanView:
-    """The steps in order, and their compensations."""
+    """The steps of a plan in order, and their compensations."""
     return PlanView(
         name=plan.name,
         services=list(plan.services),

@@ -1,4 +1,4 @@
-"""A call of the API: what is routed, and what the contract says about it, in one place."""
+"""A call of the API: its route together with its description for the OpenAPI document."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One method on one path. The handler's docstring says what it is for."""
+    """One method on one path. The first line of the handler's docstring is the summary."""
 
     method: str
     path: str
@@ -20,10 +20,10 @@ class Call:
     answer: type[BaseModel] | str | None = None  #: a model, or a media type
     status: int = 200
     body: type[BaseModel] | None = None
-    also: Mapping[str, type[BaseModel]] = field(default_factory=dict)  #: by media type of what was sent
+    also: Mapping[str, type[BaseModel]] = field(default_factory=dict)  #: by media type of the request body
     problems: tuple[int, ...] = ()
 
     @property
     def summary(self) -> str:
-        """The first line of what it is for."""
+        """The first line of the handler's docstring."""
         return (self.handler.__doc__ or "").strip().splitlines()[0]

@@ -1,4 +1,4 @@
-"""The shapes of what the console answers, for `/openapi.json` and for those who write clients."""
+"""The response models of the console's API, for `/openapi.json`."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,27 +30,25 @@ class SagaFields(BaseModel):
     saga: str
     user: User
     state: State
-    step: str = Field(description="the step that is waited for or worked on, or the last one")
+    step: str = Field(description="the current step, or the last one if the saga has ended")
     attempt: int
-    facts: dict[str, Any] = Field(
-        description="all that the steps have found out; those of the plan also by their names"
-    )
+    facts: dict[str, Any] = Field(description="results of the steps; facts of the plan are also fields of the saga")
     started_at: str
     updated_at: str
     ended_at: str | None
     duration: float | None
     overdue: bool
-    due_at: str | None = Field(None, description="the deadline that was missed, if one was")
+    due_at: str | None = Field(None, description="the deadline that was missed, if any")
     reason: str | None
-    why: str = Field(description="what it waits for or how it ended, in a sentence")
+    why: str = Field(description="what the saga waits for or how it ended, in a sentence")
     overtook: int | None = Field(
-        description="sagas that had started earlier and were running or rolling back (not parked) when this one ended"
+        description="number of sagas that started earlier and were running or rolling back when this one ended"
     )
     trouble: Trouble | None
     history: list[Visit]
 
 
-#: By how it is shown.
+#: Field type by the display format of a fact.
 _FACT_TYPES: dict[str, Any] = {"text": str | None, "list": list[str] | None, "time": str | None}
 
 if TYPE_CHECKING:
@@ -64,14 +62,14 @@ else:
         __base__=SagaFields,
         __doc__=SagaFields.__doc__,
         **{
-            fact.name: (_FACT_TYPES[fact.shown_as], Field(description=f"{fact.label}, once it is known"))
+            fact.name: (_FACT_TYPES[fact.shown_as], Field(description=f"{fact.label}; null until it is known"))
             for fact in PLAN.facts
         },
     )
 
 
 class SagaNow(Saga):
-    """A saga, and where the event stream has to be resumed to miss nothing that follows."""
+    """A saga, and the event id from which the event stream continues without a gap."""
 
     model_config = ConfigDict(title="SagaNow")
 
@@ -82,28 +80,28 @@ class SagaPage(BaseModel):
     """A page of sagas."""
 
     items: list[Saga]
-    next: str | None = Field(description="the cursor of the next page")
+    next: str | None = Field(description="cursor of the next page; null on the last one")
     total: int
-    cursor_event: str = Field(description="resume the stream here (last_event_id) and nothing is missed")
+    cursor_event: str = Field(description="event id (last_event_id) from which the stream continues without a gap")
 
 
 class Accepted(BaseModel):
-    """The broker has acknowledged the saga."""
+    """A new saga that the broker has acknowledged."""
 
     id: str
     url: str
 
 
 class AcceptedList(BaseModel):
-    """The broker has acknowledged all of them."""
+    """New sagas that the broker has acknowledged."""
 
     accepted: int
     ids: list[str]
-    encoding: str | None = Field(None, description="of a CSV file: the encoding in which it was read")
+    encoding: str | None = Field(None, description="detected encoding of a CSV file")
 
 
 class TraceEntry(BaseModel):
-    """A line of a timeline, with its place in Kafka as the proof."""
+    """An entry of a timeline, with the position of its record in Kafka."""
 
     at: str
     topic: str
@@ -112,23 +110,25 @@ class TraceEntry(BaseModel):
     service: str
     step: str
     kind: str = Field(
-        description="requested, done, denied, failed, parked, overdue, redriven, cancelled, or the state at the end"
+        description="requested, done, denied, failed, parked, overdue, redriven, cancelled, or the final state"
     )
     attempt: int
     data: dict[str, Any]
-    raw: dict[str, Any] | None = Field(None, description="the record itself, with ?raw=true")
+    raw: dict[str, Any] | None = Field(None, description="the Kafka record, with ?raw=true")
 
 
 class Searched(BaseModel):
-    """What was read to find a saga's records."""
+    """The extent of the search for the records of a saga."""
 
-    around_s: float | None = Field(description="seconds around the saga's times; null: its partition of every topic")
-    records: int = Field(description="how many were read")
-    missing: list[str] = Field(description="topics on which a record of it was expected and not found")
+    around_s: float | None = Field(
+        description="seconds around the times of the saga; null: the whole partition of every topic"
+    )
+    records: int = Field(description="number of records read")
+    missing: list[str] = Field(description="topics on which an expected record was not found")
 
 
 class Timeline(BaseModel):
-    """One saga's timeline, in causal order, read from Kafka."""
+    """The timeline of one saga, in causal order, read from Kafka."""
 
     id: str
     entries: list[TraceEntry]
@@ -136,9 +136,9 @@ class Timeline(BaseModel):
 
 
 class DeadLetterItem(BaseModel):
-    """A dead letter; topic, partition and offset are those of the original."""
+    """A dead letter. Topic, partition and offset are those of the original record."""
 
-    name: str = Field(description="the place of the original, such as authorize[3]@42")
+    name: str = Field(description="position of the original record, such as authorize[3]@42")
     id: str | None
     saga: str | None
     department: str | None
@@ -147,22 +147,26 @@ class DeadLetterItem(BaseModel):
     error: str
     reason: str
     attempts: int
-    attempt: int = Field(description="how often it has been tried, redrives included; a redrive is the next")
+    attempt: int = Field(description="number of the last attempt, redrives included; a redrive starts the next one")
     at: str
     topic: str
     partition: int
     offset: int
-    open: bool = Field(description="whether somebody has to deal with it")
-    readable: bool = Field(description="whether its saga is known; others are sent again as they are")
+    open: bool = Field(description="whether an operator has to resolve it")
+    readable: bool = Field(
+        description="whether its message can be decoded; if not, a redrive resends the record unchanged"
+    )
     dlq_partition: int
     dlq_offset: int
-    refused_by: str | None = Field(description="the topic that refused what the record led to")
-    original_bytes: int | None = Field(description="size of the original's value and headers, if it is stored cut")
-    kept_bytes: int | None = Field(description="how much of it is stored, if it is stored cut")
+    refused_by: str | None = Field(description="topic that rejected an output of the step")
+    original_bytes: int | None = Field(
+        description="size of the original's value and headers, if it is stored truncated"
+    )
+    kept_bytes: int | None = Field(description="stored size, if it is stored truncated")
 
 
 class DeadLetterGroup(BaseModel):
-    """Dead letters of one kind (group=true)."""
+    """Number of dead letters with the same service, step and error (group=true)."""
 
     service: str
     step: str
@@ -170,25 +174,25 @@ class DeadLetterGroup(BaseModel):
     count: int
     first_at: str
     last_at: str
-    reason: str = Field(description="of the example")
-    example: str = Field(description="the name of the newest")
+    reason: str = Field(description="reason of the example")
+    example: str = Field(description="name of the newest dead letter")
 
 
 class DeadLetterWhole(DeadLetterItem):
-    """A dead letter with what stands in the dlq: the original's bytes and headers, and the header dead-letter."""
+    """A dead letter with its record in the dlq: the original bytes and headers, and the header dead-letter."""
 
     key: str | None
-    value: str | None = Field(description="if it is UTF-8")
-    value_base64: str | None = Field(description="the bytes; null if the record has no value")
+    value: str | None = Field(description="the value as text; null if it is not UTF-8")
+    value_base64: str | None = Field(description="the value in base64; null if the record has none")
     headers: dict[str, str | None]
 
 
-class Ordered(BaseModel):
-    """What the broker has acknowledged, or what it would be."""
+class ActionResult(BaseModel):
+    """Number of actions that the broker has acknowledged, or that a dry run would send."""
 
     count: int
     dry_run: bool
-    left_out: dict[str, int] = Field({}, description="what does not apply, by the reason; absent if there is nothing")
+    left_out: dict[str, int] = Field({}, description="number of items left out, by reason; absent if there are none")
 
 
 class DeadLetterPage(BaseModel):
@@ -200,63 +204,65 @@ class DeadLetterPage(BaseModel):
 
 
 class Percentiles(BaseModel):
-    """In seconds."""
+    """Percentiles in seconds."""
 
     p50: float | None
     p99: float | None
 
 
 class StepFigures(BaseModel):
-    """How one step is doing."""
+    """Statistics of one step."""
 
     waiting: int
     rate: float
-    slowest: float = Field(description="seconds that the first in line has been waiting")
+    slowest: float = Field(description="waiting time of the longest waiting saga, in seconds")
 
 
 class ServiceFigures(BaseModel):
-    """How one service is doing."""
+    """State of one service."""
 
     up: bool
     workers: int | None
-    lag: int | None = Field(description="records that it has not dealt with")
+    lag: int | None = Field(description="consumer lag, in records")
     reason: str | None
 
 
 class BrokerFigures(BaseModel):
-    """The broker, and how full it is if it is the embedded one."""
+    """State of the broker; `fill` (0 to 1) only for the embedded broker."""
 
     embedded: bool
     up: bool
     fill: float | None
-    bootstrap: str | None = Field(None, description="HOST:PORT, several separated by commas: where this console reads")
+    bootstrap: str | None = Field(
+        None, description="bootstrap servers of this console: HOST:PORT, several separated by commas"
+    )
 
 
 class Stats(BaseModel):
-    """The figures of this second; also the `stats` event of the stream."""
+    """Current statistics; also the `stats` event of the stream."""
 
     counts: dict[State, int]
     overdue: int
-    trouble: int = Field(description="parked, not rolled back completely, or overdue and under way; each counted once")
+    trouble: int = Field(description="number of sagas that are parked, rollback-incomplete, or unfinished and overdue")
     in_flight: int
-    rate: float = Field(description="sagas that ended, a second, over the last 10 s")
+    rate: float = Field(description="sagas ended per second, average of the last 10 s")
     duration: Percentiles
-    delay: Percentiles = Field(description="from the broker's log to this console")
+    delay: Percentiles = Field(description="time from the broker's log to this console")
     errors: int
     steps: dict[str, StepFigures]
     services: dict[str, ServiceFigures]
     broker: BrokerFigures
     departments: list[str]
     lag: str
-    not_ready: str | None = Field(description="why the index is not up to date, if it is not")
+    not_ready: str | None = Field(description="why the index is not up to date; null if it is")
 
 
 class StepWords(BaseModel):
-    """How a step is shown in timelines."""
+    """Texts for a step in timelines."""
 
     requested: str
     done: str
-    compensated: str | None = Field(description="when its compensation is done; null if it has none")
+    compensated: str | None = Field(description="text for its completed compensation; null if it has none")
 
 
 class PlanStep(BaseModel):
@@ -265,22 +271,22 @@ class PlanStep(BaseModel):
     name: str
     topic: str
     service: str
-    label: str = Field(description="the service's name as people write it")
+    label: str = Field(description="display name of the service")
     icon: str
-    summary: str = Field(description="what it does, in a verb phrase")
+    summary: str = Field(description="what the step does, as a verb phrase")
     words: StepWords
-    fact: str | None = Field(description="the key of what it finds out in the facts of a saga")
+    fact: str | None = Field(description="key of its result in the facts of a saga")
     fact_label: str | None
     fact_shown_as: Literal["text", "list", "time"] | None
-    compensation: str | None = Field(description="the name of its compensation")
+    compensation: str | None = Field(description="name of its compensation")
 
 
 class CompensationWords(BaseModel):
-    """How a compensation is shown in timelines."""
+    """Texts for a compensation in timelines."""
 
     requested: str
     done: str
-    not_needed: str | None = Field(description="instead of `done` when there was nothing to compensate")
+    not_needed: str | None = Field(description="used instead of `done` if there was nothing to compensate")
 
 
 class PlanCompensation(BaseModel):
@@ -293,11 +299,11 @@ class PlanCompensation(BaseModel):
     icon: str
     summary: str
     words: CompensationWords
-    compensates: list[str] = Field(description="the names of the steps")
+    compensates: list[str] = Field(description="names of the compensated steps")
 
 
 class PlanView(BaseModel):
-    """The plan that the services work by."""
+    """The plan of the sagas."""
 
     name: str
     services: list[str]
@@ -306,7 +312,7 @@ class PlanView(BaseModel):
 
 
 class ProblemBody(BaseModel):
-    """RFC 9457."""
+    """A problem (RFC 9457)."""
 
     type: str
     title: str
@@ -314,14 +320,18 @@ class ProblemBody(BaseModel):
     detail: str
     instance: str
     errors: list[dict[str, Any]] | None = Field(
-        None, description="index, field and message of each mistake; line, too, if it is in a CSV file"
+        None, description="index, field and message of each error; in a CSV file also the line"
     )
-    accepted: int | None = Field(None, description="503: users that the broker has acknowledged; their ids are in ids")
+    accepted: int | None = Field(
+        None, description="503: number of users that the broker has acknowledged; `ids` has their ids"
+    )
     ids: list[str] | None = None
-    unknown: list[str] | None = Field(None, description="503: ids of users who may have arrived or not")
-    url: str | None = Field(None, description="409: where the saga is that has the id; state and reason are its own")
+    unknown: list[str] | None = Field(None, description="503: ids of users whose outcome is unknown")
+    url: str | None = Field(
+        None, description="409: URL of the saga that has the id; state and reason are those of that saga"
+    )
     state: State | None = None
     reason: str | None = None
     outcome: Literal["none", "unknown"] | None = Field(
-        None, description="of a change that failed with a 503: none, or not known until the request is repeated"
+        None, description="effect of a change that failed with 503: none, or unknown until the request is repeated"
     )

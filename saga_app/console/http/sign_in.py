@@ -1,4 +1,4 @@
-"""`/api/session`: a browser shows the token once and gets a cookie, which its event stream can send too."""
+"""`/api/session`: exchanges the token for a cookie, because a browser's event stream cannot send a token header."""
 
 from typing import Annotated, Any
 
@@ -11,28 +11,28 @@ from saga_app.web.guard import GUARD
 from saga_app.web.problem import Fault, Problem
 from saga_app.web.session import COOKIE, LIFETIME_S
 
-#: More than any token is long (bytes).
-LONGEST_BODY = 8192
+#: Larger than a body with the longest token.
+MAX_BODY_BYTES = 8192
 
 
 class Credentials(BaseModel):
-    """What a browser shows to be let in."""
+    """The body of a sign-in."""
 
     model_config = ConfigDict(extra="forbid")
 
-    token: Annotated[SecretStr, Field(min_length=1, max_length=1000, description="that of SAGA_TOKEN")]
+    token: Annotated[SecretStr, Field(min_length=1, max_length=1000, description="the value of SAGA_TOKEN")]
 
 
 class Session(BaseModel):
-    """What this client may do."""
+    """The access rights of the client."""
 
     read: bool
-    change: bool = Field(description="from the console's own page")
-    token: bool = Field(description="whether there is a token that would let it do everything")
+    change: bool = Field(description="whether this client may change data from the console's page")
+    token: bool = Field(description="whether full access is possible with a token")
 
 
 async def show(request: web.Request) -> web.Response:
-    """What this client may do, and whether a token would help."""
+    """The access rights of this client, and whether a token grants more."""
     return _answer(request.app[GUARD].access(request))
 
 
@@ -46,7 +46,7 @@ async def sign_in(request: web.Request) -> web.Response:
 
 
 async def sign_out(request: web.Request) -> web.Response:
-    """Forget the session cookie."""
+    """Delete the session cookie."""
     answer = web.Response(status=204)
     answer.del_cookie(COOKIE, path="/", **_flags(request))
     return answer
@@ -54,7 +54,7 @@ async def sign_out(request: web.Request) -> web.Response:
 
 async def _credentials(request: web.Request) -> Credentials:
     try:
-        return Credentials.model_validate(await body.read_json(request, LONGEST_BODY))
+        return Credentials.model_validate(await body.read_json(request, MAX_BODY_BYTES))
     except ValidationError as error:
         faults: list[Fault] = [
             {"index": None, "field": ".".join(map(str, each["loc"])) or None, "message": each["msg"]}
@@ -64,7 +64,7 @@ async def _credentials(request: web.Request) -> Credentials:
 
 
 def _flags(request: web.Request) -> dict[str, Any]:
-    """Out of reach of scripts and of other sites; over TLS, where the page came that way."""
+    """Cookie flags: no access by scripts or other sites, and only over TLS if the page was loaded over TLS."""
     origin = request.headers.get("Origin", "").lower()
     secure = origin.startswith("https://") or request.app[GUARD].source_of(request).scheme == "https"
     return {"httponly": True, "samesite": "Strict", "secure": secure}

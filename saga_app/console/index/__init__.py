@@ -1,1 +1,1 @@
-"""The index: sagas and dead letters in SQLite or PostgreSQL, rebuilt from Kafka when it is missing."""
+"""The index: sagas and dead letters in SQLite or PostgreSQL, rebuilt from Kafka if missing."""

@@ -1,4 +1,4 @@
-"""What is counted while records are read: sagas by state and step, endings, delays. Kept up, never recounted."""
+"""Statistics, updated incrementally while records are read: sagas by state and step, throughput, delays."""
 
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -10,34 +10,37 @@ from saga_app.saga.times import between, epoch
 
 STATES = ("running", "completed", "rolling-back", "rolled-back", "parked", "rollback-incomplete")
 
-#: How far back rates and delays look (seconds), and how many endings the durations cover at least.
+#: Window of rates and delays (seconds), and minimum number of ended sagas for the percentiles of durations.
 WINDOW_S, DURATIONS = 10.0, 500
 
 STEPS = tuple(step.name for step in PLAN.all_steps)
 
 
 class Window:
-    """Values with their times; the old ones drop out."""
+    """A sliding window of timed values.
+
+    `keep`: number of latest values that do not expire; `most`: maximum number of values.
+    """
 
     def __init__(self, keep: int = 0, most: int = 50_000) -> None:
         self.keep = keep
         self.values: deque[tuple[float, float]] = deque(maxlen=most)
 
     def add(self, now: float, value: float = 0.0) -> None:
-        """One more."""
+        """Add a value. `now`: seconds since 1970."""
         self.values.append((now, value))
 
     def expire(self, now: float) -> None:
-        """Forget what is older than the window, but keep the latest few if so asked."""
+        """Remove values older than the window, except for the latest `keep`."""
         while len(self.values) > self.keep and self.values[0][0] < now - WINDOW_S:
             self.values.popleft()
 
     def rate(self) -> float:
-        """Values a second."""
+        """Values per second."""
         return round(len(self.values) / WINDOW_S, 1)
 
     def percentiles(self) -> dict[str, float | None]:
-        """The middle one, and the one that 99 of 100 are below."""
+        """The values p50 and p99; None if there are no values."""
         ordered = sorted(value for _, value in self.values)
         if not ordered:
             return {"p50": None, "p99": None}
@@ -46,23 +49,23 @@ class Window:
 
 
 class Figures:
-    """Told of every change of a row."""
+    """The statistics. `counts`: initial number of sagas by state."""
 
     def __init__(self, counts: dict[str, int]) -> None:
         self.counts = Counter(counts)
         self.overdue: set[str] = set()
         self.parked: set[str] = set()
-        #: By step, who waits for it and since when; in the order in which they came, so that the slowest is the first.
+        #: By step: the sagas that wait for it, and since when; in order of arrival, so the first has waited longest.
         self.waiting: dict[str, dict[str, str]] = {step: {} for step in STEPS}
         self.passed: dict[str, Window] = {step: Window() for step in STEPS}
         self.ended, self.durations, self.delays = Window(), Window(keep=DURATIONS), Window(most=5000)
 
     def restore(self, row: Row) -> None:
-        """A row from the index that has not ended; it is among the counts already."""
+        """Add an unfinished row from the index, which `counts` already includes."""
         self._enter(row)
 
-    def moved(self, before: Row | None, row: Row, now: float) -> None:
-        """A row has changed."""
+    def row_changed(self, before: Row | None, row: Row, now: float) -> None:
+        """Update the statistics after a row has changed; `before` is None for a new saga."""
         if before is not None and (before.state, before.step) == (row.state, row.step):
             return self._mark(row)
         if before is not None:
@@ -88,7 +91,7 @@ class Figures:
             self.passed[row.step].add(now)
         ended_at = row.ended_at or row.updated_at
         self.durations.add(now, between(row.started_at, ended_at))
-        if epoch(ended_at) > now - WINDOW_S:  # what is only read anew is no rate
+        if epoch(ended_at) > now - WINDOW_S:  # old records that are read during a rebuild do not count
             self.ended.add(epoch(ended_at))
 
     def _enter(self, row: Row) -> None:
@@ -102,13 +105,13 @@ class Figures:
         if row.step in self.waiting:
             self.waiting[row.step].pop(row.id, None)
 
-    def delayed(self, now: float, seconds: Iterable[float]) -> None:
-        """How long records took from the log to here."""
+    def add_delays(self, now: float, seconds: Iterable[float]) -> None:
+        """Add delays of records from the broker's log to the console (seconds)."""
         for delay in seconds:
             self.delays.add(now, max(0.0, delay))
 
     def snapshot(self, now: float) -> dict[str, Any]:
-        """For `/api/stats`. `now` is seconds since 1970."""
+        """The statistics for `/api/stats`. `now`: seconds since 1970."""
         for window in (self.ended, self.durations, self.delays, *self.passed.values()):
             window.expire(now)
         return {

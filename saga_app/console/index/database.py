@@ -1,4 +1,4 @@
-"""The database behind the index: SQLite or PostgreSQL by URL, opened, claimed by one console alone, and made anew."""
+"""The database of the index: SQLite or PostgreSQL. Opens it, locks it for one console, and recreates it."""
 
 import fcntl
 import os
@@ -18,44 +18,44 @@ from saga_app.environment import WrongEnvironment
 
 log = structlog.get_logger()
 
-#: The index can be read anew, so a commit need not reach the disk before the next; it must only never be half there.
+#: The index can be rebuilt, so commits need not be durable; they only have to be atomic.
 PRAGMAS = {
     "journal_mode": "WAL",
     "synchronous": "NORMAL",
     "busy_timeout": "10000",
     "temp_store": "MEMORY",
-    "cache_size": "-16384",  # KiB: every saga is a place of its own in eight indexes, of which 2 MiB hold little
-    "wal_autocheckpoint": "4000",  # pages: a page that changes often is copied back seldom
+    "cache_size": "-16384",  # KiB; each saga touches eight indexes, for which the default of 2 MiB is too small
+    "wal_autocheckpoint": "4000",  # pages; fewer checkpoints of pages that change often
 }
 
 
 class InUse(RuntimeError):
-    """Another console writes this index; each needs its own."""
+    """Another console uses this index; each console needs its own."""
 
 
-#: What PostgreSQL says of mistakes in the URL, which no waiting mends. An error at connecting has no SQLSTATE.
+#: PostgreSQL messages for errors in the URL, which retries cannot fix. Connection errors have no SQLSTATE.
 _REFUSED = re.compile(r"FATAL:.*(authentication failed|does not exist|no pg_hba\.conf entry|permission denied)")
 
-#: How a file begins that SQLite can open.
+#: First bytes of an SQLite file.
 _MAGIC = b"SQLite format 3\0"
 
 
 class Database:
-    """An engine, and the claim to be the only one who writes through it. Raises `WrongEnvironment`."""
+    """An engine with an exclusive lock. Raises `WrongEnvironment` for an invalid URL."""
 
     def __init__(self, url: str) -> None:
         try:
             found = make_url(url)
         except (ArgumentError, ValueError) as error:
-            raise WrongEnvironment(f"SAGA_INDEX is not a URL that can be used: {error}") from None
+            raise WrongEnvironment(f"SAGA_INDEX is not a valid database URL: {error}") from None
         self.sqlite = found.get_backend_name() == "sqlite"
-        self.url = found.set(drivername="sqlite" if self.sqlite else "postgresql+psycopg")  # the drivers that we have
+        self.url = found.set(drivername="sqlite" if self.sqlite else "postgresql+psycopg")  # the installed drivers
         self.path = Path(found.database) if self.sqlite and found.database else None
         self.engine: Engine = self._make_engine()
         self.claim: Claim | None = None
 
     def check(self) -> None:
-        """Find out whether it can be opened. A server that is away is no error: it may come.
+        """Check that the database can be opened. A server that is down is no error, because it may start later.
 
         Raises `WrongEnvironment`.
         """
@@ -71,8 +71,8 @@ class Database:
         except UnicodeError as error:  # a host name that cannot be encoded
             raise self.unusable(error) from None
 
-    def unusable(self, reason: object, remedy: str = "set SAGA_INDEX to one that can") -> WrongEnvironment:
-        """The error for an index that cannot be used; the reason is the database's."""
+    def unusable(self, reason: object, remedy: str = "set SAGA_INDEX to another database") -> WrongEnvironment:
+        """The error for an index that cannot be used. `reason`: error of the database; `remedy`: what to do."""
         return WrongEnvironment(f"SAGA_INDEX={self.url.render_as_string()} cannot be used ({reason}): {remedy}")
 
     def _make_engine(self) -> Engine:
@@ -81,9 +81,7 @@ class Database:
         except ImportError as error:
             raise self.unusable(error, "install the driver: pip install 'psycopg[binary]'") from None
         except OSError as error:
-            raise self.unusable(
-                error.strerror or error, "set it to a file in a directory that can be written"
-            ) from None
+            raise self.unusable(error.strerror or error, "set it to a file in a writable directory") from None
 
     def _engine(self) -> Engine:
         if not self.sqlite:
@@ -95,14 +93,14 @@ class Database:
         return engine
 
     def open(self) -> None:
-        """Claim it. Raises `InUse`."""
+        """Lock the database. Raises `InUse`."""
         if self.claim is None:
             self.claim = (
                 _claim_file(self.path) if self.path else _claim_server(self.engine) if not self.sqlite else None
             )
 
-    def gone(self) -> bool:
-        """Whether somebody has deleted the file."""
+    def is_deleted(self) -> bool:
+        """Whether the database file was deleted or replaced."""
         claimed = self.claim.inode if self.claim else None
         if self.path is None or claimed is None:
             return False
@@ -111,8 +109,8 @@ class Database:
         except FileNotFoundError:
             return True
 
-    def renew(self) -> None:
-        """A new file in the place of one that is gone or broken."""
+    def recreate(self) -> None:
+        """Create a new database file in place of a deleted or damaged one."""
         self.close()
         if self.path is not None:
             for left in (self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))):
@@ -121,43 +119,43 @@ class Database:
         self.open()
 
     def close(self) -> None:
-        """Give it up; a later `open` takes it again."""
+        """Close the database and release the lock; it can be opened again."""
         claim, self.claim = self.claim, None
         if claim is not None and not self.sqlite:
             claim.release()
         self.engine.dispose()
         if claim is not None and self.sqlite:
-            claim.release()  # last: to close any descriptor of a file ends all locks that SQLite has on it
+            claim.release()  # last, because closing any descriptor of a file releases the locks that SQLite holds on it
 
 
 class Claim:
-    """Held until it is released, or until the process ends in whatever way."""
+    """An exclusive lock, held until it is released or the process ends."""
 
     def __init__(self, release: Callable[[], None], inode: int | None = None) -> None:
         self.release, self.inode = release, inode
 
 
 def _check_file(path: Path, database: Database) -> None:
-    """It must be empty or an SQLite database, and this account must be able to write it and beside it."""
+    """Check that the file is empty or an SQLite database, and that file and directory are writable."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         begins = os.pread(descriptor, len(_MAGIC), 0)
         os.close(descriptor)
         if not os.access(path.parent, os.W_OK):
-            raise PermissionError(0, "its directory cannot be written")
+            raise PermissionError(0, "its directory is not writable")
     except OSError as error:
-        raise database.unusable(error.strerror or error, "set it to a file that this account can write") from None
+        raise database.unusable(error.strerror or error, "set it to a file that is writable for this account") from None
     if begins not in (b"", _MAGIC):
         raise database.unusable("the file is not an SQLite database", "set it to another file, or delete this one")
 
 
 def _claim_file(path: Path) -> Claim:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # personal data: for this user's eyes
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # private, because it holds personal data
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not the kind of lock that SQLite takes
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # independent of the locks of SQLite
     except BlockingIOError:
         os.close(descriptor)
-        raise InUse(f"another console writes the index {path}; give each its own SAGA_INDEX") from None
+        raise InUse(f"another console uses the index {path}; give each its own SAGA_INDEX") from None
     return Claim(lambda: os.close(descriptor), os.fstat(descriptor).st_ino)
 
 
@@ -168,14 +166,12 @@ def _claim_server(engine: Engine) -> Claim:
     connection.commit()
     if not held:
         connection.close()
-        raise InUse(f"another console writes the index in {engine.url.database}; give each its own SAGA_INDEX")
+        raise InUse(f"another console uses the index in {engine.url.database}; give each its own SAGA_INDEX")
 
     def release() -> None:
-        with suppress(
-            DBAPIError
-        ):  # the server may be gone; else the next claim need not wait for it to end the session
+        with suppress(DBAPIError):  # the server may be down. Releasing explicitly lets the next console lock it at once
             connection.execute(text("select pg_advisory_unlock(:key)"), {"key": key})
-        connection.invalidate()  # the lock ends with its session, which must not go back to the pool
+        connection.invalidate()  # the lock belongs to the session, which must not return to the pool
         connection.close()
 
     return Claim(release)
@@ -189,14 +185,14 @@ def _prepare(connection: Any, _record: Any) -> None:
 
 
 def add_search(connection: Connection) -> bool:
-    """An index of all three-letter pieces, where the database has such a thing; whether it has."""
+    """Create a trigram index for searches; returns whether the database supports it."""
     statements = _SQLITE if connection.engine.dialect.name == "sqlite" else _POSTGRESQL
     try:
         with connection.begin_nested():
             for statement in statements:
                 connection.execute(text(statement))
     except DBAPIError as error:
-        log.warning("searching reads every row: the database has no trigram index", problem=str(error.orig))
+        log.warning("no trigram index, searches scan all rows", problem=str(error.orig))
         return False
     return True
 

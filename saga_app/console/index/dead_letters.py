@@ -1,4 +1,4 @@
-"""The dead letters in the index: pages of them, their kinds, and those that an operator means."""
+"""Queries for dead letters in the index."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, tuple_
 
 from saga_app.console.index.filters import ErrorFilter, ErrorQuery
-from saga_app.console.index.index import MANY, chunks
+from saga_app.console.index.index import IDS_PER_QUERY, chunks
 from saga_app.console.index.paging import Sort, page
 from saga_app.console.index.tables import letters
 from saga_app.console.record_id import Place
@@ -19,8 +19,8 @@ _PLACE = (letters.c.topic, letters.c.partition, letters.c.offset)
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A dead letter as the index holds it; `place` is that of the original, `dlq` where it stands in the dlq."""
+class IndexedLetter:
+    """A dead letter in the index. `place`: position of the original; `dlq`: partition and offset in the dlq."""
 
     place: Place
     dlq: tuple[int, int]
@@ -32,44 +32,51 @@ class Held:
     open: bool
     readable: bool
     refused_by: str | None = None
-    original_bytes: int | None = None  #: Set if it is stored cut.
+    original_bytes: int | None = None  #: Set if it is stored truncated.
 
 
-_OTHERS = ("id", "saga", "service", "step", "attempt", "open", "readable", "refused_by", "original_bytes")
-_HELD = [*_PLACE, letters.c.dlq_partition, letters.c.dlq_offset, *(letters.c[name] for name in _OTHERS)]
+_OTHER_COLUMNS = ("id", "saga", "service", "step", "attempt", "open", "readable", "refused_by", "original_bytes")
+_LETTER_COLUMNS = [
+    *_PLACE,
+    letters.c.dlq_partition,
+    letters.c.dlq_offset,
+    *(letters.c[name] for name in _OTHER_COLUMNS),
+]
 
 
-def _held(query: Select[Any], connection: Connection) -> list[Held]:
+def _letters(query: Select[Any], connection: Connection) -> list[IndexedLetter]:
     rows = connection.execute(query.order_by(*_OLDEST))
-    return [Held(Place(*row[:3]), (row[3], row[4]), *row[5:]) for row in rows]
+    return [IndexedLetter(Place(*row[:3]), (row[3], row[4]), *row[5:]) for row in rows]
 
 
-def meant(connection: Connection, given: ErrorFilter) -> list[Held]:
-    """All that a filter matches, oldest first."""
-    return _held(select(*_HELD).where(*conditions(given)), connection)
+def matching(connection: Connection, given: ErrorFilter) -> list[IndexedLetter]:
+    """All dead letters that the filter matches, oldest first."""
+    return _letters(select(*_LETTER_COLUMNS).where(*conditions(given)), connection)
 
 
-def named(connection: Connection, places: Sequence[Place]) -> list[Held]:
-    """Those of these places."""
-    asked = (select(*_HELD).where(tuple_(*_PLACE).in_(some)) for some in chunks(places, MANY))
-    return [held for query in asked for held in _held(query, connection)]
+def at_places(connection: Connection, places: Sequence[Place]) -> list[IndexedLetter]:
+    """The dead letters of the records at these positions."""
+    queries = (select(*_LETTER_COLUMNS).where(tuple_(*_PLACE).in_(some)) for some in chunks(places, IDS_PER_QUERY))
+    return [held for query in queries for held in _letters(query, connection)]
 
 
-def waiting(connection: Connection, ids: Sequence[str]) -> list[Held]:
-    """Those for which these sagas wait."""
-    asked = (select(*_HELD).where(letters.c.open, letters.c.id.in_(some)) for some in chunks(ids, MANY))
-    return [held for query in asked for held in _held(query, connection)]
+def open_for_sagas(connection: Connection, ids: Sequence[str]) -> list[IndexedLetter]:
+    """The open dead letters of these sagas."""
+    queries = (
+        select(*_LETTER_COLUMNS).where(letters.c.open, letters.c.id.in_(some)) for some in chunks(ids, IDS_PER_QUERY)
+    )
+    return [held for query in queries for held in _letters(query, connection)]
 
 
-def one(connection: Connection, place: Place) -> dict[str, Any] | None:
-    """As it is listed."""
+def find_one(connection: Connection, place: Place) -> dict[str, Any] | None:
+    """One dead letter as an item of a list; None if it does not exist."""
     query = select(letters).where(*(column == value for column, value in zip(_PLACE, place, strict=True)))
     found = connection.execute(query).first()
     return _item(found) if found else None
 
 
-def listed(connection: Connection, query: ErrorQuery) -> dict[str, Any]:
-    """A page of them: items, next and total; or what there is of each kind."""
+def list_page(connection: Connection, query: ErrorQuery) -> dict[str, Any]:
+    """A page of dead letters (items, next, total), or of groups with `query.group`."""
     wanted = conditions(query)
     if query.group:
         return {"items": _kinds(connection, wanted), "next": None, "total": _count(connection, wanted)}
@@ -78,7 +85,7 @@ def listed(connection: Connection, query: ErrorQuery) -> dict[str, Any]:
 
 
 def conditions(given: ErrorFilter) -> list[ColumnElement[bool]]:
-    """A filter of dead letters as SQL."""
+    """The SQL conditions of a filter."""
     found = [letters.c.open == given.open]
     for name in ("id", "saga", "service", "step", "error", "topic"):
         if (value := getattr(given, name)) is not None:
@@ -96,7 +103,7 @@ def conditions(given: ErrorFilter) -> list[ColumnElement[bool]]:
 
 
 def _kinds(connection: Connection, wanted: Iterable[ColumnElement[bool]]) -> list[dict[str, Any]]:
-    """By service, step and error: how many, from when to when, and the newest as the example."""
+    """Groups by service, step and error: count, first and last time, and the newest dead letter as an example."""
     kinds = (letters.c.service, letters.c.step, letters.c.error)
     each = (
         select(
@@ -130,7 +137,7 @@ def _name(found: dict[str, Any]) -> str:
 
 
 def _plain(row: Any) -> dict[str, Any]:
-    """SQLAlchemy's names of columns are a kind of str that orjson does not take."""
+    """A row as a dictionary; orjson does not accept SQLAlchemy's subclass of str as keys."""
     return {str(name): value for name, value in row._mapping.items()}
 
 
@@ -139,5 +146,5 @@ def _count(connection: Connection, wanted: Iterable[ColumnElement[bool]]) -> int
 
 
 def escaped(q: str) -> str:
-    """For LIKE … ESCAPE '!'."""
+    """Text escaped for LIKE … ESCAPE '!'."""
     return q.replace("!", "!!").replace("%", "!%").replace("_", "!_")

@@ -1,4 +1,4 @@
-"""What a client may ask of the lists: each parameter with its limits. A mistake is a 422 that names the parameter."""
+"""Query parameters of the lists of sagas and dead letters, with their limits."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,11 +7,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from saga_app.saga.messages import State
 from saga_app.web.query import NO_NUL
 
-#: Rows on a page.
-DEFAULT, MOST = 50, 500
+#: Number of rows on a page.
+DEFAULT_LIMIT, MAX_LIMIT = 50, 500
 
-Limit = Annotated[int, Field(ge=1, le=MOST, description="rows on a page")]
-Cursor = Annotated[str | None, Field(max_length=1000, description="the `next` of the page before")]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="maximum number of rows on a page")]
+Cursor = Annotated[str | None, Field(max_length=1000, description="`next` of the previous page")]
 Text = Annotated[str | None, Field(min_length=1, max_length=200, pattern=NO_NUL)]
 
 
@@ -23,52 +23,52 @@ States = Annotated[list[State], BeforeValidator(_several)]
 
 
 class SagaFilter(BaseModel):
-    """Which sagas."""
+    """A filter of sagas."""
 
     model_config = ConfigDict(extra="forbid")
 
-    state: States = Field(default=[], description="one, or several separated by commas")
+    state: States = Field(default=[], description="one or more states, separated by commas")
     department: Text = None
     q: Text = Field(
         None,
         description="part of a name, an e-mail address or an id, or the beginning of a device id; "
-        "case, accents, normal forms and invisible characters do not matter",
+        "case, accents, normalization and invisible characters are ignored",
     )
     overdue: bool | None = None
-    trouble: bool | None = Field(None, description="parked, not rolled back completely, or overdue and under way")
+    trouble: bool | None = Field(None, description="parked, rollback-incomplete, or unfinished and overdue")
 
 
 class SagaQuery(SagaFilter):
-    """`GET /api/sagas`."""
+    """Query of `GET /api/sagas`."""
 
     sort: Literal["started_at", "-started_at", "ended_at", "-ended_at", "duration", "-duration", "name", "-name"] = (
-        Field("-started_at", description="- turns it round; rows without a value come last")
+        Field("-started_at", description="sort key; - for descending order; rows without a value come last")
     )
-    limit: Limit = DEFAULT
+    limit: Limit = DEFAULT_LIMIT
     cursor: Cursor = None
 
 
 class ErrorFilter(BaseModel):
-    """Which dead letters."""
+    """A filter of dead letters."""
 
     model_config = ConfigDict(extra="forbid")
 
-    id: Text = Field(None, description="of the saga")
+    id: Text = Field(None, description="id of the saga")
     saga: Text = None
     service: Text = None
     step: Text = None
-    error: Text = Field(None, description="the class of the error")
+    error: Text = Field(None, description="error class")
     topic: Text = None
     department: Text = None
     q: Text = Field(None, description="part of the reason or of the id")
-    since: Text = Field(None, description="ISO 8601 time: not before")
-    until: Text = Field(None, description="ISO 8601 time: before")
-    open: bool = Field(True, description="those that wait for somebody; false: those that are dealt with")
+    since: Text = Field(None, description="ISO 8601 time; inclusive")
+    until: Text = Field(None, description="ISO 8601 time; exclusive")
+    open: bool = Field(True, description="true: open dead letters; false: resolved ones")
 
 
 class ErrorQuery(ErrorFilter):
-    """`GET /api/errors`, newest first."""
+    """Query of `GET /api/errors`."""
 
-    group: bool = Field(False, description="counted by service, step and error")
-    limit: Limit = DEFAULT
+    group: bool = Field(False, description="return counts by service, step and error")
+    limit: Limit = DEFAULT_LIMIT
     cursor: Cursor = None

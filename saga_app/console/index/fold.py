@@ -1,7 +1,7 @@
-"""Records become rows, and rows become events: what the index keeps and what the stream tells.
+"""Folds records into saga rows, and publishes row changes as events.
 
-`machine.join` chooses the further of two states, so the order in which topics are read does not matter, nor do
-duplicates. Rows that have not ended are held here, so that most records need no question to the index.
+`machine.join` chooses the state that is furthest along, so duplicates and the reading order of topics do not matter.
+Unfinished rows are kept in memory, so that most records need no query of the index.
 """
 
 from collections import OrderedDict
@@ -23,18 +23,18 @@ from saga_app.saga.times import iso, record_time
 
 log = structlog.get_logger()
 
-#: Ended sagas of which the row, and of which just the id is remembered: records that come late need no look-up.
-RECENT, ENDED_IDS = 2_000, 200_000
+#: Number of ended sagas whose row, or only whose id, is kept in memory, so that late records need no query.
+MAX_RECENT, MAX_ENDED_IDS = 2_000, 200_000
 
-#: Signals of sagas of which nothing else has been read yet.
-EARLY = 10_000
+#: Maximum number of sagas with signals that were read before any other record of the saga.
+MAX_EARLY_SIGNALS = 10_000
 
-#: States in which a saga goes on by itself.
-MOVING = ("running", "rolling-back")
+#: States in which a saga proceeds without an operator.
+ACTIVE_STATES = ("running", "rolling-back")
 
 
 class _AnyTopic:
-    """Whether a topic of a slip exists is for the services to find out."""
+    """Accepts every topic of a routing slip: the services check whether it exists."""
 
     def __contains__(self, _name: object) -> bool:
         return True
@@ -44,12 +44,12 @@ ANY_TOPIC = _AnyTopic()
 
 _REQUESTS = frozenset(PLAN.topics)
 
-#: Causes before effects, among records of the same millisecond.
+#: Order of records with equal timestamps: causes before effects.
 _ORDER = {topic: place for place, topic in enumerate((*PLAN.topics, SIGNALS, DLQ, ROWS_CHANGELOG))}
 
 
 class Raw(Protocol):
-    """A record as aiokafka gives it."""
+    """A record as returned by aiokafka."""
 
     topic: str
     partition: int
@@ -61,109 +61,113 @@ class Raw(Protocol):
 
 
 class Stored(Protocol):
-    """What the fold asks the index."""
+    """The queries of the index that the fold uses."""
 
     def find(self, ids: list[str]) -> dict[str, Row | None]:
-        """Those of these ids that it knows: their rows, or None where the saga has ended."""
+        """The rows of known ids; None for a saga that has ended."""
 
 
 @dataclass(slots=True)
 class Tracked:
-    """A saga that is followed: its row, what has been told about it, and what the index holds of it."""
+    """A saga in memory: its row, its last event, the row in the index, and the identities of published entries."""
 
     row: Row
     seq: int = 0
     stored: Row | None = None
     entry: Entry | None = None
     overtook: int | None = None
-    told: set[tuple[Any, ...]] = field(default_factory=set)
+    published: set[tuple[Any, ...]] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class Event:
-    """Something for the stream: a step was told, or (without an entry) a saga has ended."""
+    """An event of the stream: a trace entry, or, if `entry` is None, the end of a saga."""
 
     seq: int
     at: str
     entry: Entry | None
     row: Row
     overtook: int | None
-    json: bytes | None = None  #: made when the first client wants it
+    json: bytes | None = None  #: serialized when the first client needs it
 
 
 @dataclass(slots=True)
 class Letter:
-    """A dead letter as it was read; `open` until its saga goes on, or until it has been sent again as it is."""
+    """A dead letter. `open` until its saga continues, or until it is resent."""
 
     parked: Parked
     partition: int
     offset: int
     open: bool = True
-    gone_on: bool = False  #: its saga has gone on since, within the same batch
+    gone_on: bool = False  #: its saga has continued within the same batch
 
 
 @dataclass(slots=True)
 class Changes:
-    """What a batch of records has led to."""
+    """The changes that result from a batch of records."""
 
     sagas: dict[str, Tracked] = field(default_factory=dict)
-    letters: dict[tuple[str, int, int], Letter] = field(default_factory=dict)  #: by the place of the original
-    unreadable: dict[str, list[Letter]] = field(default_factory=dict)  #: those without a message, by the saga they name
-    gone_on: set[str] = field(default_factory=set)  #: sagas whose earlier dead letters are dealt with
-    redriven: set[Place] = field(default_factory=set)  #: dead letters that were sent again as they are
+    letters: dict[tuple[str, int, int], Letter] = field(default_factory=dict)  #: by the position of the original
+    unreadable: dict[str, list[Letter]] = field(
+        default_factory=dict
+    )  #: those without a readable message, by the saga that they name
+    gone_on: set[str] = field(default_factory=set)  #: sagas whose earlier dead letters are resolved
+    redriven: set[Place] = field(default_factory=set)  #: dead letters that were resent
     events: list[Event] = field(default_factory=list)
 
 
 class Fold:
-    """All sagas that have not ended, and the number of the last event."""
+    """The state of all unfinished sagas, and the number of the last event (`seq`)."""
 
     def __init__(self, stored: Stored, figures: Figures, seq: int) -> None:
         self.stored, self.figures, self.seq = stored, figures, seq
-        self.live = False  #: until it has caught up, nobody can say who overtook whom
-        self.bulk = False  #: while very much is caught up with, only what sagas have come to is told, no single steps
+        self.live = False  #: whether it has caught up; before that, overtaking cannot be counted
+        self.bulk = False  #: whether a large backlog is read; then no events are published
         self.open: dict[str, Tracked] = {}
         self.recent: OrderedDict[str, Tracked] = OrderedDict()
         self.ended: OrderedDict[str, None] = OrderedDict()
         self.early: OrderedDict[str, list[Signal]] = OrderedDict()
-        self.starts: SortedList[tuple[str, str]] = SortedList()  #: of the sagas that are moving
-        self.asked: set[str] = set()  #: Ids that the index has been asked about in this batch.
-        self.now, self.at = 0.0, ""  #: When this batch is folded.
+        self.starts: SortedList[tuple[str, str]] = SortedList()  #: start times of the sagas in `ACTIVE_STATES`
+        self.asked: set[str] = set()  #: Ids that were queried from the index in this batch.
+        self.now, self.at = 0.0, ""  #: Time of the current batch.
 
     def restore(self, row: Row) -> None:
-        """A row that the index holds and that has not ended."""
+        """Add an unfinished row from the index."""
         self.open[row.id] = Tracked(row, stored=row)
-        self._keep_moving(None, row)
+        self._update_starts(None, row)
         self.figures.restore(row)
 
     def knows(self, id: str) -> bool:
-        """Whether something has been read of this saga lately."""
+        """Whether the saga is in memory."""
         return id in self.open or id in self.recent or id in self.ended
 
     def batch(self, records: Iterable[Raw]) -> Changes:
-        """Everything that these records lead to; the index has to write it before the stream tells it."""
-        records, self.now = sorted(records, key=_when), time()
+        """Fold a batch of records. Write the returned changes to the index before publishing their events."""
+        records, self.now = sorted(records, key=_order), time()
         self.at = iso(self.now)
         ids = [(raw.key or b"").decode("utf-8", "replace") for raw in records]
         self._look_up({id for id in ids if id and "\x00" not in id})  # a key may be any bytes
         changes = Changes()
         for raw, id in zip(records, ids, strict=True):
-            if raw.headers and (letter_of := redriven_from(raw.headers)) is not None:  # whether it can be read or not
+            if (
+                raw.headers and (letter_of := redriven_from(raw.headers)) is not None
+            ):  # also if the record itself is unreadable
                 changes.redriven.add(letter_of)
             if self.bulk and raw.topic in _REQUESTS and (id in self.ended or id in self.recent):
-                continue  # the table has told how it ended, before its requests were read
+                continue  # its final row was read before, from the changelog
             try:
                 if (record := self._decode(raw, self.open.get(id))) is not None:
                     self._take(changes, record)
-            except Exception:  # one record that nobody has foreseen must not keep all others from being read
+            except Exception:  # an unexpected record must not block the others
                 log.exception("record skipped", topic=raw.topic, partition=raw.partition, offset=raw.offset)
         for letter in changes.letters.values():
             letter.open = self._is_open(letter)
         return changes
 
     def _is_open(self, letter: Letter) -> bool:
-        """Whether an operator has to deal with a dead letter: its saga waits for it, or is not known.
+        """Whether an operator has to resolve a dead letter: its saga is parked because of it, or is not known.
 
-        One that cannot be read may not concern the saga that it names: it is open until that saga goes on from there.
+        An unreadable one may not concern the saga that it names; it is open until that saga continues.
         """
         parked = letter.parked
         id = parked.letter.id
@@ -176,22 +180,22 @@ class Fold:
         return waits or parked.message is None
 
     def _decode(self, raw: Raw, tracked: Tracked | None) -> Record | None:
-        """What a record says, if it can be read; `tracked` is the saga that its key names, if that is under way."""
-        if raw.topic == ROWS_CHANGELOG and _says_nothing_new(raw.value, tracked):
+        """Decode a record; None if it is unreadable or redundant. `tracked`: the unfinished saga of its key, if any."""
+        if raw.topic == ROWS_CHANGELOG and _is_redundant(raw.value, tracked):
             return None
         at = iso(record_time(raw.timestamp, self.now))
         try:
             body = parse(raw.topic, raw.value, raw.headers, ROWS_CHANGELOG)
-            if isinstance(body, Message):  # what no step would work on is no saga
+            if isinstance(body, Message):  # a message that no step would accept starts no saga
                 body = machine.admit(PLAN, raw.topic, body, at, ANY_TOPIC)
         except BadMessage as error:
             place = {"topic": raw.topic, "partition": raw.partition, "offset": raw.offset}
-            log.debug("unreadable, its dead letter will say so", **place, problem=str(error))
+            log.debug("unreadable record", **place, problem=str(error))
             return None
         return Record(raw.topic, raw.partition, raw.offset, at, body)
 
     def _look_up(self, ids: Iterable[str]) -> None:
-        """Ask the index, once a batch, about all sagas that are not known here."""
+        """Query the index, once per batch, for all sagas that are not in memory."""
         unknown = [id for id in ids if not self.knows(id)]
         self.asked = set(unknown)
         for id, row in self.stored.find(unknown).items():
@@ -202,7 +206,7 @@ class Fold:
 
     def _remember_ended(self, id: str) -> None:
         self.ended[id] = None
-        if len(self.ended) > ENDED_IDS:
+        if len(self.ended) > MAX_ENDED_IDS:
             self.ended.popitem(last=False)
 
     def _take(self, changes: Changes, record: Record) -> None:
@@ -215,12 +219,12 @@ class Fold:
         if id is None:
             return
         if id not in self.asked and not self.knows(id):
-            self._look_up([id])  # a client that writes another key than the id, or none
+            self._look_up([id])  # a client may use another key than the id, or none
         tracked = self.open.get(id) or self.recent.get(id)
         if tracked is None and id in self.ended:
             return
         before = tracked.row if tracked else None
-        row = self._applied(_with_their_start(before, body) if before else None, record)
+        row = self._applied(_with_provisioners_start(before, body) if before else None, record)
         if row is None:
             if isinstance(body, Signal):
                 self._keep_early(body)
@@ -229,7 +233,7 @@ class Fold:
             tracked = self.open[id] = Tracked(row)
         if row is not before:
             self._moved(changes, tracked, before, row)
-        self._tell(changes, tracked, record)
+        self._publish_entries(changes, tracked, record)
         if row.ended and id in self.open:
             self._end(changes, tracked)
 
@@ -246,24 +250,24 @@ class Fold:
         return machine.join(row, parked) if parked else row
 
     def _sent_at(self, record: Record, message: Message) -> str:
-        """When a request was sent: not before the step that sent it ended, even if the broker's clock is behind."""
+        """When a request was sent: not before the end of the previous step, even if the clock of the broker is slow."""
         return min(max(record.at, message.history[-1].ended_at), self.at) if message.history else record.at
 
     def _keep_early(self, signal: Signal) -> None:
         self.early.setdefault(signal.id, []).append(signal)
-        if len(self.early) > EARLY:
+        if len(self.early) > MAX_EARLY_SIGNALS:
             self.early.popitem(last=False)
 
     def _with_early(self, before: Row | None, row: Row) -> Row:
-        """A row that is new, with the signals that were read before it."""
+        """Apply the signals that were read before the first row of a saga."""
         if before is None and self.early:
             for signal in self.early.pop(row.id, ()):
                 row = machine.mark_signal(row, signal)
         return row
 
     def _moved(self, changes: Changes, tracked: Tracked, before: Row | None, row: Row) -> None:
-        self.figures.moved(before, row, self.now)
-        self._keep_moving(before, row)
+        self.figures.row_changed(before, row, self.now)
+        self._update_starts(before, row)
         if before and before.state == "parked" and (row.state, row.updated_at) != ("parked", before.updated_at):
             changes.gone_on.add(row.id)
             for letter in changes.unreadable.get(row.id, ()):
@@ -271,19 +275,19 @@ class Fold:
         tracked.row = row
         changes.sagas[row.id] = tracked
 
-    def _keep_moving(self, before: Row | None, row: Row) -> None:
-        """A parked saga waits for an operator: whoever ends meanwhile does not overtake it."""
+    def _update_starts(self, before: Row | None, row: Row) -> None:
+        """Maintain `starts`. A parked saga is not included, because it cannot be overtaken."""
         if before is not None:
             self.starts.discard((before.started_at, row.id))
-        if row.state in MOVING:
+        if row.state in ACTIVE_STATES:
             self.starts.add((row.started_at, row.id))
 
-    def _tell(self, changes: Changes, tracked: Tracked, record: Record) -> None:
-        """A step event for each entry that has not been told."""
+    def _publish_entries(self, changes: Changes, tracked: Tracked, record: Record) -> None:
+        """Create a step event for each trace entry that has not been published."""
         for entry in entries(PLAN, record):
-            same = _sameness(entry)
-            if same not in tracked.told:
-                tracked.told.add(same)
+            identity = _identity(entry)
+            if identity not in tracked.published:
+                tracked.published.add(identity)
                 tracked.entry = entry
                 self._event(changes, tracked, entry)
 
@@ -299,15 +303,15 @@ class Fold:
             tracked.overtook = self.starts.bisect_left((row.started_at, row.id))
         del self.open[row.id]
         self.recent[row.id] = tracked
-        if len(self.recent) > RECENT:
+        if len(self.recent) > MAX_RECENT:
             self._remember_ended(self.recent.popitem(last=False)[0])
         self._event(changes, tracked, None)
 
 
-def _with_their_start(row: Row, news: Message | Signal | Row | Parked) -> Row:
-    """A row that was made from the request alone, with the start that the Provisioner has given its saga.
+def _with_provisioners_start(row: Row, news: Message | Signal | Row | Parked) -> Row:
+    """Replace the start time of a row built from the first request by the one that the Provisioner has determined.
 
-    The Provisioner knows better: it corrects the record's time by the clock of the broker.
+    The Provisioner corrects the timestamp of the record by the clock of the broker.
     """
     theirs = isinstance(news, Row) or (isinstance(news, Message) and news.history)
     started_at = news.started_at if theirs and isinstance(news, Message | Row) else None
@@ -316,15 +320,15 @@ def _with_their_start(row: Row, news: Message | Signal | Row | Parked) -> Row:
     return replace(row, started_at=started_at)
 
 
-def _when(raw: Raw) -> tuple[int, int]:
+def _order(raw: Raw) -> tuple[int, int]:
     return raw.timestamp, _ORDER.get(raw.topic, 0)
 
 
-def _says_nothing_new(value: bytes | None, tracked: Tracked | None) -> bool:
-    """Whether a row of the changelog is just what the topics have told already; seen without decoding it.
+def _is_redundant(value: bytes | None, tracked: Tracked | None) -> bool:
+    """Whether a changelog row contains nothing new, determined without decoding it.
 
-    Every step writes one, and none but the last matters to somebody who reads the topics. Where an operator has
-    intervened, the number of steps does not tell who is further.
+    Every step writes a row, and the topics have the same information. If an operator has intervened, the number of
+    steps does not show which row is further along.
     """
     if value is None:
         return True
@@ -336,7 +340,7 @@ def _says_nothing_new(value: bytes | None, tracked: Tracked | None) -> bool:
 
 
 def _from_table(row: Row | None, theirs: Row) -> Row:
-    """What the Provisioner's table says: its last word as it is, before that the further of the two with all marks."""
+    """Join a row with one of the changelog: a final row is taken as it is, otherwise the further one with all marks."""
     if theirs.ended:
         return row if row and row.ended else theirs
     row = machine.join(row, theirs)
@@ -347,8 +351,8 @@ def _from_table(row: Row | None, theirs: Row) -> Row:
     return machine.mark_signal(row, theirs.trouble) if theirs.trouble else row
 
 
-def _sameness(entry: Entry) -> tuple[Any, ...]:
-    """A request that was sent twice is told once; every signal and dead letter is news."""
+def _identity(entry: Entry) -> tuple[Any, ...]:
+    """The identity of an entry: a repeated request is published once; each signal and dead letter is distinct."""
     if entry.topic in (SIGNALS, DLQ):
         return entry.topic, entry.partition, entry.offset
     return entry.topic, entry.kind, entry.step, entry.attempt

@@ -1,8 +1,8 @@
-"""How many sagas another one overtook, for those that ended while the index was being built.
+"""Counts how many sagas each saga overtook, for those that ended while the index was being built.
 
-A saga overtakes those that had started earlier and were still moving by themselves (running or rolling back) when it
-ended. A parked saga waits for an operator, and is overtaken by nobody meanwhile. While records are read in the order of
-the topics, and not of time, this cannot be counted; so it is done once, when all has been read, by a sweep over time.
+A saga overtakes those that started earlier and were running or rolling back when it ended; parked sagas are not
+overtaken. During a rebuild, records are not read in the order of time, so the counts are computed once at its end, by a
+sweep over time.
 """
 
 from collections import defaultdict
@@ -16,14 +16,14 @@ from saga_app.console.index.index import Index, chunks
 from saga_app.console.index.tables import letters, sagas
 from saga_app.saga.messages import Row, decode
 
-#: Rows in one write.
-MANY = 5000
+#: Number of rows in one write.
+ROWS_PER_WRITE = 5000
 
 _SET = update(sagas).where(sagas.c.id == bindparam("b_id")).values(overtook=bindparam("b_overtook"))
 
 
 class Life(NamedTuple):
-    """A saga's times (ISO); `pauses` are the spans in which it was parked, the last perhaps without an end."""
+    """The times of a saga (ISO 8601). `pauses`: intervals in which it was parked; the last may be open-ended."""
 
     id: str
     started_at: str
@@ -31,8 +31,8 @@ class Life(NamedTuple):
     pauses: Sequence[tuple[str, str | None]] = ()
 
 
-def settle(index: Index) -> int:
-    """Fill in what is missing; returns how many."""
+def fill_in_counts(index: Index) -> int:
+    """Fill in missing counts in the index; returns how many."""
     with index.database.engine.begin() as connection:
         missing = sagas.c.overtook.is_(None) & sagas.c.ended_at.is_not(None)
         first = connection.execute(select(func.min(sagas.c.ended_at)).where(missing)).scalar()
@@ -40,13 +40,13 @@ def settle(index: Index) -> int:
             return 0
         wanted = set(connection.execute(select(sagas.c.id).where(missing)).scalars())
         counted = [{"b_id": id, "b_overtook": n} for id, n in counts(_lives(connection, first)) if id in wanted]
-        for some in chunks(counted, MANY):
+        for some in chunks(counted, ROWS_PER_WRITE):
             connection.execute(_SET, list(some))
         return len(counted)
 
 
 def counts(lives: Sequence[Life]) -> Iterator[tuple[str, int]]:
-    """For each saga that has ended, in the order of the ends: how many it overtook."""
+    """Yield each ended saga with the number of sagas that it overtook, in the order of their ends."""
     moving: SortedList[tuple[str, str]] = SortedList()
     for _at, what, started_at, id in sorted(_turns(lives)):
         if what == _ENDS:
@@ -57,7 +57,7 @@ def counts(lives: Sequence[Life]) -> Iterator[tuple[str, int]]:
             moving.discard((started_at, id))
 
 
-#: What happens to a saga. At the same time whatever starts to move does so before another ends.
+#: Kinds of events of the sweep. At equal times, starts are processed before ends.
 _STOPS, _MOVES, _ENDS = 0, 1, 2
 
 
@@ -73,14 +73,14 @@ def _turns(lives: Sequence[Life]) -> Iterator[tuple[str, int, str, str]]:
 
 
 def pauses(row: Row, parked: Sequence[str]) -> list[tuple[str, str | None]]:
-    """When a saga that was parked at these times stood still: each until the next step took up a request of it."""
+    """The intervals in which a saga was parked. `parked`: start times; each ends with the next request to a step."""
     moves = sorted(visit.received_at for visit in row.history)
     last = None if row.state == "parked" else row.ended_at or row.updated_at
     return [(at, next((moved for moved in moves if moved > at), last)) for at in sorted(parked)]
 
 
 def _lives(connection: Connection, first: str) -> list[Life]:
-    """Those that had not ended before `first`."""
+    """The lives of all sagas that had not ended before `first`."""
     under_way = or_(sagas.c.ended_at.is_(None), sagas.c.ended_at >= first)
     stood = _pauses(connection, under_way)
     rows = connection.execute(select(sagas.c.id, sagas.c.started_at, sagas.c.ended_at).where(under_way))
@@ -88,7 +88,7 @@ def _lives(connection: Connection, first: str) -> list[Life]:
 
 
 def _pauses(connection: Connection, under_way: ColumnElement[bool]) -> dict[str, list[tuple[str, str | None]]]:
-    """By saga, for those that have dead letters, or are parked though their dead letter has expired."""
+    """Pauses by saga, for sagas with dead letters or in the state parked."""
     parked, rows = defaultdict[str, list[str]](list), dict[str, Row]()
     joined = select(sagas.c.id, sagas.c.row, letters.c.at).outerjoin(letters, letters.c.id == sagas.c.id)
     troubled = letters.c.at.is_not(None) | (sagas.c.state == "parked")

@@ -1,5 +1,5 @@
-"""Pages by key: a page begins behind the last row of the one before, so that nothing is skipped or shown twice while
-rows are added. The cursor that a client gets is opaque.
+"""Keyset pagination: a page begins after the last row of the previous one, so that concurrent inserts do not cause
+duplicates or gaps. The cursor is opaque to clients.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -13,7 +13,7 @@ from saga_app.web.problem import Fault, Problem
 
 
 class Sort(NamedTuple):
-    """By a column, then by the keys that make it unique; rows without a value come last, whichever way."""
+    """A sort order: by a column, then by the keys that make it unique. Rows without a value come last."""
 
     name: str
     column: ColumnElement[Any]
@@ -23,12 +23,12 @@ class Sort(NamedTuple):
 
     @property
     def spelled(self) -> str:
-        """As a client writes it."""
+        """The order in a query parameter, such as -started_at."""
         return f"-{self.name}" if self.down else self.name
 
 
 class After(NamedTuple):
-    """Where a page begins: behind the row with this value (None: among those without one) and these keys."""
+    """The last row of the previous page: its value in the sort column, which may be None, and its keys."""
 
     value: Any
     keys: list[Any]
@@ -37,7 +37,10 @@ class After(NamedTuple):
 def page(
     connection: Connection, query: Select[Any], sort: Sort, limit: int, cursor: str | None
 ) -> tuple[Sequence[Row[Any]], str | None]:
-    """The rows of a page, and the cursor of the next. `query` selects the sort's columns among others."""
+    """The rows of a page, and the cursor of the next page, or None.
+
+    `query` must select the columns of `sort`. Raises `Problem` 422 for an invalid cursor.
+    """
     after = _read(cursor, sort) if cursor else None
     rows: list[Row[Any]] = []
     for nulls in (False, True) if sort.nullable else (False,):
@@ -51,7 +54,7 @@ def page(
 
 
 def _part(query: Select[Any], sort: Sort, nulls: bool, after: After | None) -> Select[Any]:
-    """The rows that have a value, or those that have none, behind a certain one."""
+    """The query for rows with a value, or (`nulls`) without one, after a given row."""
     columns = sort.keys if nulls else (sort.column, *sort.keys)
     if sort.nullable:
         query = query.where(sort.column.is_(None) if nulls else sort.column.is_not(None))
@@ -84,9 +87,9 @@ def _read(cursor: str, sort: Sort) -> After:
         fault: Fault = {
             "index": None,
             "field": "cursor",
-            "message": "is not the `next` of a page of this list in this order",
+            "message": "is not the `next` of a page of this list with this sort order",
         }
-        raise Problem(422, "the cursor does not fit", errors=[fault])
+        raise Problem(422, "the cursor does not match this list", errors=[fault])
     return After(float(value) if type(value) is int else value, keys)
 
 
@@ -108,5 +111,5 @@ def _is_value_of(column: ColumnElement[Any], value: Any) -> bool:
 
 
 def both(conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
-    """All of them."""
+    """The conjunction of conditions."""
     return and_(*conditions) if conditions else and_(literal(True))

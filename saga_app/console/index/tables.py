@@ -1,4 +1,4 @@
-"""The tables of the index. They hold nothing that Kafka does not hold: delete them, and they are read anew."""
+"""The tables of the index. Kafka holds the same data, so they can be deleted and are rebuilt."""
 
 from sqlalchemy import (
     BigInteger,
@@ -17,7 +17,7 @@ from sqlalchemy import (
 
 from saga_app.active_plan import PLAN
 
-#: An index that was made with another schema, or for another plan, is deleted and rebuilt.
+#: An index with another schema, or for another plan, is deleted and rebuilt.
 SCHEMA = f"5 {PLAN.name} {','.join(PLAN.topics)}"
 
 metadata = MetaData()
@@ -26,8 +26,8 @@ metadata = MetaData()
 Text = AnyText().with_variant(AnyText(collation="C"), "postgresql")
 
 #: One row a saga. `name_key` is the beginning of the name in its folded form (`saga.text.fold`), by which the list is
-#: sorted; `search_key` is the text that a search looks at, and `first_fact` what the plan's first step found out, both
-#: folded. `row` is the wire's JSON, `told` the trace entry of the latest event, `seq` that event's number.
+#: sorted; `search_key` is the searched text, and `first_fact` the fact of the plan's first step, both folded. `row` is
+#: the JSON of the changelog, `told` the JSON of the latest trace entry, `seq` the number of the latest event.
 sagas = Table(
     "sagas",
     metadata,
@@ -62,8 +62,8 @@ Index("sagas_seq", sagas.c.seq)
 _KEYED = sagas.c.idempotency.is_not(None)
 Index("sagas_idempotency", sagas.c.idempotency, sqlite_where=_KEYED, postgresql_where=_KEYED)
 
-#: Dead letters, by the place of the original: one that is read or sent twice is one. `open` until somebody has dealt
-#: with it. `readable`: its saga goes on with the attempt after `attempt`; others are sent again as they are.
+#: Dead letters by the position of the original, so that duplicates are stored once. `open` until an operator has
+#: resolved it. `readable`: a redrive starts the attempt after `attempt`; others are resent unchanged.
 letters = Table(
     "letters",
     metadata,
@@ -91,7 +91,7 @@ letters = Table(
 Index("letters_at", letters.c.open, letters.c.at, letters.c.dlq_partition, letters.c.dlq_offset)
 Index("letters_id", letters.c.id)
 
-#: Dead letters that were sent again as they are. The record that says so may be read before the dead letter itself.
+#: Dead letters that were resent. The resent record may be read before the dead letter itself.
 redriven = Table(
     "redriven",
     metadata,
@@ -100,7 +100,7 @@ redriven = Table(
     Column("offset", BigInteger, primary_key=True),
 )
 
-#: The next record to read, by topic and partition; written together with what was read before it.
+#: The next offset to read, by topic and partition; written in the same transaction as the records before it.
 offsets = Table(
     "offsets",
     metadata,

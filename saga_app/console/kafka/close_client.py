@@ -1,18 +1,18 @@
-"""Ending aiokafka's clients: it can hang, and it can raise what was meant for its own tasks. Neither may reach us."""
+"""Closes aiokafka clients. Their `stop` can hang, or raise the cancellation of internal tasks."""
 
 import asyncio
 from collections.abc import Awaitable
 
-#: How long one may take (seconds).
-MOST_S = 3.0
+#: Timeout of closing a client (seconds).
+CLOSE_TIMEOUT_S = 3.0
 
 
-async def ended(*stops: Awaitable[object]) -> None:
-    """Returns when all have ended, in whatever way, or when it takes too long."""
+async def close_clients(*stops: Awaitable[object]) -> None:
+    """Await the `stop` calls of clients; ignores their errors, and returns after a timeout at the latest."""
     tasks = {asyncio.ensure_future(stop) for stop in stops}
-    _, hanging = await asyncio.wait(tasks, timeout=MOST_S)  # raises nothing of theirs, cancellations included
+    _, hanging = await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)  # does not raise errors of the tasks
     for task in hanging:
         task.cancel()
     for task in tasks - hanging:
         if not task.cancelled():
-            task.exception()  # looked at, so that nobody logs it as forgotten
+            task.exception()  # retrieve it, so that asyncio does not log it

@@ -1,14 +1,14 @@
-"""Where partitions end: what a consumer of committed records can read, and what the log holds."""
+"""End offsets of partitions: last stable offset and high watermark, and transactions that block readers."""
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from saga_app.console.kafka.close_client import ended
-from saga_app.console.kafka.open_consumer import opened
+from saga_app.console.kafka.close_client import close_clients
+from saga_app.console.kafka.open_consumer import start_consumer
 from saga_app.console.kafka.source import Stale
 
 
 class Ends:
-    """Where partitions end: for a consumer of committed records (`readable`), and in the log."""
+    """End offsets: `readable` are the last stable offsets, up to which a read_committed consumer can read."""
 
     def __init__(self, bootstrap: str) -> None:
         levels = ("read_committed", "read_uncommitted")
@@ -21,24 +21,25 @@ class Ends:
         self._is_open = False
         self.readable: dict[TopicPartition, int] = {}
         self._logs: dict[TopicPartition, int] = {}
-        self._open: dict[TopicPartition, int] = {}  #: where transactions were open at the last look, and still are
+        self._open: dict[TopicPartition, int] = {}  #: last stable offsets of partitions whose transaction was already open at the previous refresh
 
     async def open(self) -> None:
-        """Connect, unless that is done. Raises KafkaError.
+        """Connect the consumers if necessary. Raises `KafkaError`.
 
-        Not before all topics exist: a client that asks for an absent one may have it created, with any partition count.
+        Call it only when all topics exist, because metadata requests may create absent topics with a wrong partition
+        count.
         """
         if not self._is_open:
             self._is_open = True
             for consumer in self._consumers:
-                await opened(consumer)
+                await start_consumer(consumer)
 
     async def close(self) -> None:
-        """Close what was opened."""
-        await ended(*(consumer.stop() for consumer in self._consumers))
+        """Close the consumers."""
+        await close_clients(*(consumer.stop() for consumer in self._consumers))
 
-    async def look(self, places: list[TopicPartition]) -> Stale | None:
-        """Ask for the ends; `Stale` if a partition ends before where it ended: its topic was created again."""
+    async def refresh(self, places: list[TopicPartition]) -> Stale | None:
+        """Fetch the end offsets; returns `Stale` if a log has become shorter, so its topic was created again."""
         readable, logs = [await consumer.end_offsets(places) for consumer in self._consumers]
         shorter = next((place for place in places if logs[place] < self._logs.get(place, 0)), None)
         before, self.readable = self.readable, readable
@@ -50,8 +51,8 @@ class Ends:
             f"{shorter.topic}[{shorter.partition}] has lost records or was created again: it ends at {logs[shorter]}"
         )
 
-    def held(self, places: list[TopicPartition]) -> str | None:
-        """Which of these partitions wait for a transaction that was left open, in words."""
+    def blocked_by_transaction(self, places: list[TopicPartition]) -> str | None:
+        """A description of the records in these partitions that an open transaction blocks, or None."""
         open_ = [place for place in places if place in self._open]
         if not open_:
             return None

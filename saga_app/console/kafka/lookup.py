@@ -1,4 +1,4 @@
-"""Some records of Kafka, read by their places: without a group, with a few consumers that are kept."""
+"""Reads single records by position, with a small pool of consumers without a group."""
 
 import asyncio
 from collections import defaultdict
@@ -9,50 +9,50 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from saga_app.console.kafka.close_client import ended
-from saga_app.console.kafka.open_consumer import opened
+from saga_app.console.kafka.close_client import close_clients
+from saga_app.console.kafka.open_consumer import start_consumer
 from saga_app.console.record_id import Place
 from saga_app.console.kafka.positions import Run
 from saga_app.web.problem import Problem
 from saga_app.stream.embedded import FETCH_WAIT_MS
 
-#: Consumers that are kept; how many may ask at once; how long one question may take (seconds).
-KEPT, AT_ONCE, DEADLINE_S = 2, 16, 8.0
+#: Size of the consumer pool, maximum number of concurrent lookups, and timeout of a lookup (seconds).
+MAX_CONSUMERS, MAX_CONCURRENT, DEADLINE_S = 2, 16, 8.0
 
-#: Records that are wanted are read together with what lies between them, if that is no more than this.
-NEAR = 200
+#: Maximum gap in offsets between records that are read in one run.
+MAX_GAP = 200
 
 
 class Lookup:
-    """Answers one question after the other; its consumers are opened by the first."""
+    """Looks up records. Its consumers are opened when first needed."""
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
         self.idle: list[AIOKafkaConsumer] = []
-        self.slots = asyncio.Semaphore(KEPT)
+        self.slots = asyncio.Semaphore(MAX_CONSUMERS)
         self.asking = 0
 
     @asynccontextmanager
     async def consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
-        """One to read with, for a few seconds.  Raises `Problem` 429 or 503."""
-        if self.asking >= AT_ONCE:
-            raise Problem(429, "too many records are being looked up; try again shortly", headers={"Retry-After": "1"})
+        """A consumer from the pool, for at most `DEADLINE_S`. Raises `Problem` 429 or 503."""
+        if self.asking >= MAX_CONCURRENT:
+            raise Problem(429, "too many concurrent lookups; try again shortly", headers={"Retry-After": "1"})
         self.asking += 1
         try:
             async with asyncio.timeout(DEADLINE_S), self.slots, self._borrowed() as consumer:
                 yield consumer
         except TimeoutError:
-            raise Problem(503, f"Kafka did not give the records within {DEADLINE_S:g} s") from None
+            raise Problem(503, f"Kafka did not return the records within {DEADLINE_S:g} s") from None
         except (KafkaError, OSError) as error:
-            raise Problem(503, f"the broker is away: {type(error).__name__}") from error
+            raise Problem(503, f"the broker is unavailable: {type(error).__name__}") from error
         finally:
             self.asking -= 1
 
     async def records(self, places: Iterable[Place]) -> Mapping[Place, Any]:
-        """Those of these records that are still there.  Raises `Problem` 429 or 503."""
+        """The records at these positions; deleted ones are omitted. Raises `Problem` 429 or 503."""
         wanted, found = set(places), {}
         async with self.consumer() as consumer:
-            for together in rounds(await _there(consumer, _runs(wanted))):
+            for together in group_by_partition(await _clipped(consumer, _runs(wanted))):
                 async for raw in read(consumer, together):
                     place = Place(raw.topic, raw.partition, raw.offset)
                     if place in wanted:
@@ -65,13 +65,13 @@ class Lookup:
         try:
             yield consumer
         except BaseException:
-            await ended(consumer.stop())
+            await close_clients(consumer.stop())
             raise
-        consumer.pause(*consumer.assignment())  # not unassigned: that leaves aiokafka unable to stop
+        consumer.pause(*consumer.assignment())  # not unassigned, because aiokafka then fails to stop
         self.idle.append(consumer)
 
     async def _open(self) -> AIOKafkaConsumer:
-        return await opened(
+        return await start_consumer(
             AIOKafkaConsumer(
                 bootstrap_servers=self.bootstrap,
                 group_id=None,
@@ -84,13 +84,13 @@ class Lookup:
         )
 
     async def close(self) -> None:
-        """End the consumers."""
+        """Close the consumers."""
         while self.idle:
-            await ended(self.idle.pop().stop())
+            await close_clients(self.idle.pop().stop())
 
 
 def _runs(places: Iterable[Place]) -> list[Run]:
-    """From the first of them to the last, of each partition; several runs where there is much between."""
+    """Combine positions into runs of offsets, split at gaps larger than `MAX_GAP`."""
     offsets: defaultdict[TopicPartition, list[int]] = defaultdict(list)
     for topic, partition, offset in sorted(places):
         offsets[TopicPartition(topic, partition)].append(offset)
@@ -98,7 +98,7 @@ def _runs(places: Iterable[Place]) -> list[Run]:
     for where, wanted in offsets.items():
         first = last = wanted[0]
         for offset in wanted:
-            if offset - last > NEAR:
+            if offset - last > MAX_GAP:
                 runs.append(Run(where, first, last + 1))
                 first = offset
             last = offset
@@ -106,16 +106,16 @@ def _runs(places: Iterable[Place]) -> list[Run]:
     return runs
 
 
-async def _there(consumer: AIOKafkaConsumer, runs: list[Run]) -> list[Run]:
-    """What of these runs the topics hold: to wait for the rest would be in vain."""
+async def _clipped(consumer: AIOKafkaConsumer, runs: list[Run]) -> list[Run]:
+    """The runs limited to existing offsets, because a read of others would wait until its timeout."""
     places = list({run.place for run in runs})
     first, end = await asyncio.gather(consumer.beginning_offsets(places), consumer.end_offsets(places))
     held = [Run(run.place, max(run.first, first[run.place]), min(run.end, end[run.place])) for run in runs]
     return [run for run in held if run.first < run.end]
 
 
-def rounds(runs: Iterable[Run]) -> list[list[Run]]:
-    """Runs that can be read at the same time: one of each partition."""
+def group_by_partition(runs: Iterable[Run]) -> list[list[Run]]:
+    """Group runs that can be read at the same time: at most one of each partition."""
     found: list[list[Run]] = []
     for run in runs:
         free = next((some for some in found if all(run.place != other.place for other in some)), None)
@@ -126,7 +126,7 @@ def rounds(runs: Iterable[Run]) -> list[list[Run]]:
 
 
 async def read(consumer: AIOKafkaConsumer, runs: list[Run]) -> AsyncIterator[Any]:
-    """All records of these runs."""
+    """Yield all records of these runs. `runs`: at most one of each partition."""
     ends = {run.place: run.end for run in runs}
     consumer.assign(list(ends))
     for run in runs:

@@ -1,7 +1,7 @@
-"""Where in the topics a saga's records stand: by the time at which it ran.
+"""Finds the offset ranges that may hold the records of a saga, by the times at which it ran.
 
-Its records are written when it starts and whenever a step ends, so of a saga that waits for days only the minutes
-around these moments have to be read. The few records of `saga-signals` and `dlq` may come at any time.
+Its records are written when it starts and whenever a step ends, so only the minutes around these times have to be
+read. The few records of `saga-signals` and `dlq` may be written at any time.
 """
 
 import asyncio
@@ -15,17 +15,17 @@ from saga_app.saga.messages import DLQ, SIGNALS, Row
 from saga_app.saga.times import epoch
 from saga_app.service.kafka import topics
 
-#: Services' and brokers' clocks may differ by so much, and this is how near windows are joined (seconds).
+#: Tolerance for clock differences, and maximum gap between windows that are merged (seconds).
 SLACK_S, NEAR_S = 10.0, 60.0
 
-#: Topics in which something may be written at any time, and seldom is.
+#: Topics with few records, which may be written at any time.
 SPARSE = (SIGNALS, DLQ)
 
 Window = tuple[float, float | None]  #: From, to (seconds since 1970); None: to the end.
 
 
 class Run(NamedTuple):
-    """Records of one partition, from an offset to before another."""
+    """A range of offsets in one partition; `end` is exclusive."""
 
     place: TopicPartition
     first: int
@@ -33,9 +33,9 @@ class Run(NamedTuple):
 
 
 def windows(row: Row, others: Iterable[float] = ()) -> list[Window]:
-    """The times around which the saga's steps were asked for and done, in their order, the near ones joined.
+    """Time windows around the requests and results of a saga's steps, in order, with close ones merged.
 
-    `others`: when else something happened to it (seconds since 1970).
+    `others`: further times (seconds since 1970).
     """
     last = row.ended_at or row.updated_at
     visits = [at for visit in row.history for at in (visit.received_at, visit.ended_at)]
@@ -50,30 +50,30 @@ def windows(row: Row, others: Iterable[float] = ()) -> list[Window]:
 
 
 def whole(row: Row, slack_s: float = SLACK_S) -> list[Window]:
-    """From its start to its end, or until now, and so many seconds around that."""
+    """One window from the start of a saga to its end, or open-ended, extended by `slack_s` on both sides."""
     return [(epoch(row.started_at) - slack_s, epoch(row.ended_at) + slack_s if row.ended_at else None)]
 
 
 async def everything(consumer: AIOKafkaConsumer, partition: int) -> list[Run]:
-    """All that a partition of every topic holds: where the broker knows no times."""
+    """The whole partition of every topic, for brokers without an index by time."""
     places = [TopicPartition(topic, partition) for topic in TOPICS]
     first, end = await asyncio.gather(consumer.beginning_offsets(places), consumer.end_offsets(places))
     return [Run(place, first[place], end[place]) for place in places if first[place] < end[place]]
 
 
 async def sparse(consumer: AIOKafkaConsumer, partition: int, row: Row) -> list[Run]:
-    """The signals and the dead letters of the time in which the saga ran."""
+    """Runs of the signals and dead letters in the time of the saga."""
     return await _within(consumer, [TopicPartition(topic, partition) for topic in SPARSE], whole(row))
 
 
 async def dense(consumer: AIOKafkaConsumer, partition: int, row: Row, others: Iterable[float] = ()) -> list[Run]:
-    """What was written while the saga's steps were asked for; `others`: and at these times (seconds since 1970)."""
+    """Runs of all other topics around the steps of the saga, and around `others` (seconds since 1970)."""
     places = [TopicPartition(topic, partition) for topic in TOPICS if topic not in SPARSE]
     return await _within(consumer, places, windows(row, others))
 
 
 async def around(consumer: AIOKafkaConsumer, partition: int, row: Row, slack_s: float) -> list[Run]:
-    """All that was written while the saga ran, and so many seconds around that."""
+    """Runs of all topics in the time of the saga, extended by `slack_s` on both sides."""
     return await _within(consumer, [TopicPartition(topic, partition) for topic in TOPICS], whole(row, slack_s))
 
 
@@ -94,6 +94,6 @@ async def _runs(
 async def _offsets(
     consumer: AIOKafkaConsumer, places: list[TopicPartition], time: float, ends: dict[Any, int]
 ) -> dict[Any, int]:
-    """The first records that are not older; the end where all are."""
+    """Offsets of the first records at or after a time; the end offset if there are none."""
     found = await consumer.offsets_for_times(dict.fromkeys(places, max(0, int(time * 1000))))
     return {place: at.offset if (at := found[place]) else ends[place] for place in places}

@@ -1,7 +1,7 @@
-"""Reads all topics into the index and tells the stream: in a thread of its own, so that the web stays quick.
+"""Reads all topics into the index and publishes events, in its own thread, so that the web server stays responsive.
 
-A batch is folded, written in one transaction together with its offsets, and only then told. So what was told is in the
-index, and what is in the index is read from there on after a restart: no gap, and nothing twice.
+A batch is folded, written in one transaction together with its offsets, and only then published. A published event is
+therefore in the index, and after a restart reading continues from the stored offsets: no gaps, no duplicates.
 """
 
 import asyncio
@@ -27,24 +27,24 @@ from saga_app.stream.capacity import Capacity
 
 log = structlog.get_logger()
 
-#: Records in one transaction at most; time to gather them under load, and to wait for the first (seconds).
-MOST, GATHER_S, WAIT_S = 5_000, 0.02, 0.25
+#: Maximum number of records in a transaction; time to gather them under load, and timeout for the first (seconds).
+BATCH_RECORDS, GATHER_S, WAIT_S = 5_000, 0.02, 0.25
 
-#: The same while catching up: nobody waits for the single record, and what changes twice is written once.
-MOST_OLD = 10_000
+#: The same while catching up, when latency does not matter and larger batches save repeated writes of a saga.
+CATCH_UP_BATCH_RECORDS = 10_000
 
-#: Pause before the next try, when something is away (seconds).
-AGAIN_S = 1.0
+#: Maximum delay before the next attempt if Kafka or the database is unavailable (seconds).
+RETRY_DELAY_S = 1.0
 
-#: Of each batch, the delay of so many records is looked at.
-SAMPLED = 20
+#: Number of records of each batch whose delay is measured.
+DELAY_SAMPLES = 20
 
 
 class Reader:
-    """`start`, then `stop`. `not_ready` says why the index is not up to date yet.
+    """The reader. Call `start`, then `stop`. `not_ready` is the reason why the index is not up to date, or None.
 
-    In the reader's thread it calls `publish` with what has been committed, `tick` each second with the figures, and
-    `died` when it cannot go on, which nothing foreseen leads to.
+    Callbacks, called in the reader's thread: `publish` with (epoch, last event number, events) after each commit,
+    `tick` every second with the statistics, and `died` with an unexpected error that ends the thread.
     """
 
     def __init__(
@@ -68,20 +68,17 @@ class Reader:
         self._thread = threading.Thread(target=self._main, name="console-reader", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start the thread."""
         self._thread.start()
 
     async def stop(self) -> None:
-        """End after the batch that is under way."""
+        """Stop after the current batch."""
         self._stopping.set()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, 8.0)
 
     def interrupt(self, reason: Waiting | Stale) -> None:
-        """What is read is not what it was: wait until the topics are there, or read everything again.
-
-        May be called from any thread.
-        """
+        """Interrupt reading: wait until the topics exist (`Waiting`), or rebuild the index (`Stale`). Thread-safe."""
         self._interruption = reason
 
     def _main(self) -> None:
@@ -89,7 +86,7 @@ class Reader:
             asyncio.run(self._run())
             self.not_ready = "stopping"
         except BaseException as error:
-            self.not_ready = f"the reader has died: {type(error).__name__}"
+            self.not_ready = f"the reader has crashed: {type(error).__name__}"
             self.died(error)
         finally:
             self.index.close()
@@ -103,40 +100,40 @@ class Reader:
             ticking.cancel()
 
     async def _attempt(self) -> None:
-        """Read until something is in the way; say what, and make good what can be."""
+        """Read until an error occurs; report it, rebuild the index if necessary, and pause before the next attempt."""
         try:
             await self._session()
             return
         except Stale as error:
-            log.warning("the index is made anew", reason=str(error))
+            log.warning("rebuilding the index", reason=str(error))
             self._rebuild()
             return
         except (Waiting, InUse, WrongEnvironment) as error:
             reason = str(error)
         except (KafkaError, OSError, TimeoutError) as error:
-            reason = f"the broker is away: {type(error).__name__}"
+            reason = f"the broker is unavailable: {type(error).__name__}"
         except DBAPIError as error:
             reason = f"SAGA_INDEX cannot be used: {' '.join(str(error.orig).split())}"
             self._rebuild_if_gone()
         except Exception as error:
-            log.exception("the reader starts again", error=type(error).__name__)
+            log.exception("reader failed, restarting", error=type(error).__name__)
             reason = f"the reader failed: {type(error).__name__}"
         self.broker_up = False
         if reason != self.not_ready:
-            log.warning("reading waits", reason=reason)
+            log.warning("reader is waiting", reason=reason)
         self.not_ready = reason
-        await self._pause(AGAIN_S * random.uniform(0.5, 1))
+        await self._pause(RETRY_DELAY_S * random.uniform(0.5, 1))
 
     async def _pause(self, seconds: float) -> None:
         await asyncio.to_thread(self._stopping.wait, seconds)
 
     def _rebuild_if_gone(self) -> None:
-        if self.index.database.gone():
-            log.warning("the index is gone, it is made anew")
+        if self.index.database.is_deleted():
+            log.warning("index was deleted, rebuilding it")
             self._rebuild()
 
     def _rebuild(self) -> None:
-        self.not_ready = "the index is read anew from Kafka"
+        self.not_ready = "the index is being rebuilt from Kafka"
         self.index.rebuild("")
         self.publish(self.index.epoch, self.index.seq, [])
 
@@ -144,7 +141,7 @@ class Reader:
         self.index.open()
         async with self.make_source() as source:
             if not self.index.belongs_to(source.cluster):
-                raise Stale("the index was made from another cluster")
+                raise Stale("the index belongs to another Kafka cluster")
             self._interruption = None
             await source.start_at(self._restore())
             self.fold.bulk = source.bulk
@@ -153,7 +150,7 @@ class Reader:
                 await self._batch(source)
 
     def _restore(self) -> dict[Place, int]:
-        """The fold as the index has it, and where to go on reading."""
+        """Restore the fold from the index; returns the offsets from which to continue."""
         offsets = self.index.offsets()
         figures = Figures(self.index.counts())
         figures.delays, figures.ended = self.fold.figures.delays, self.fold.figures.ended
@@ -166,11 +163,11 @@ class Reader:
         return offsets
 
     async def _batch(self, source: Source) -> None:
-        records, after = await source.read(WAIT_S, MOST if self.fold.live else MOST_OLD)
+        records, after = await source.read(WAIT_S, BATCH_RECORDS if self.fold.live else CATCH_UP_BATCH_RECORDS)
         if self._interruption is not None:
             raise self._interruption
-        if self.index.database.gone():
-            raise Stale("the index file is gone")
+        if self.index.database.is_deleted():
+            raise Stale("the index file was deleted")
         if records:
             self._take(records, after)
         if not self.fold.live:
@@ -179,7 +176,7 @@ class Reader:
             await asyncio.sleep(GATHER_S if self.fold.live else 0)
 
     def _take(self, records: list[Any], after: dict[Place, int]) -> None:
-        """From records to what the stream tells."""
+        """Fold a batch of records, write the changes and publish the events."""
         changes: Changes = self.fold.batch(records)
         self.index.write(changes, after, self.fold.seq)
         self.records += len(records)
@@ -189,22 +186,22 @@ class Reader:
                 self.capacity.add(record)
         if self.fold.live:
             now = time()
-            sampled = records[:: max(1, len(records) // SAMPLED)]
-            self.fold.figures.delayed(now, (now - record_time(record.timestamp, now) for record in sampled))
+            sampled = records[:: max(1, len(records) // DELAY_SAMPLES)]
+            self.fold.figures.add_delays(now, (now - record_time(record.timestamp, now) for record in sampled))
 
     def _catch_up(self, source: Source) -> None:
-        """From the moment on in which everything that was there at the start has been read, all is live."""
+        """Switch to live operation when all records that existed at the start have been read."""
         if source.missing:
-            self.not_ready = f"the index is being read from Kafka: {self.records} records so far"
+            self.not_ready = f"the index is catching up with Kafka: {self.records} records read so far"
             return
-        settled = overtaking.settle(self.index)
+        counted = overtaking.fill_in_counts(self.index)
         self.fold.live, self.fold.bulk = True, False
         self.not_ready = None
         sagas = self.fold.figures.counts.total()
-        log.info("the index is up to date", records=self.records, sagas=sagas, settled=settled)
+        log.info("index is up to date", records=self.records, sagas=sagas, overtaking_counts=counted)
 
     def figures(self) -> dict[str, Any]:
-        """What is counted, now."""
+        """The current statistics."""
         return self.fold.figures.snapshot(time()) | {"errors": self.index.errors}
 
     async def _tick(self) -> None:

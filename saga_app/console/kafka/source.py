@@ -1,4 +1,4 @@
-"""Everything that the topics hold, from given offsets on: no group, and all partitions assigned by hand."""
+"""Reads all topics from given offsets: without a consumer group, with all partitions assigned explicitly."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -8,9 +8,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import OffsetOutOfRangeError
 
-from saga_app.console.kafka.close_client import ended
-from saga_app.console.kafka.fetch_tuning import Gather
-from saga_app.console.kafka.open_consumer import opened
+from saga_app.console.kafka.close_client import close_clients
+from saga_app.console.kafka.fetch_tuning import FetchTuner
+from saga_app.console.kafka.open_consumer import start_consumer
 from saga_app.active_plan import ROWS_CHANGELOG, TOPICS
 from saga_app.service.kafka import topics
 from saga_app.stream.embedded import FETCH_WAIT_MS
@@ -18,24 +18,27 @@ from saga_app.stream.upstream.aiokafka import disable_prefetch_backoff, set_fetc
 
 Place = tuple[str, int]
 
-#: While catching up, so many records of one partition at a time: the fewer, the better the order of time is kept.
-RUN = 50
+#: Maximum number of records from one partition in turn while catching up. Smaller turns keep the order of time better.
+RECORDS_PER_TURN = 50
 
-#: From so many records on, the table's changelog is read before the rest: most of the rest is then old news, and the
-#: single steps are more than a client of the stream could be told (hub.RING).
-BULK = 20_000
+#: With a larger backlog, the changelog is read before the other topics: most of their records are then redundant, and
+#: the events of single steps would exceed the ring of the event stream anyway.
+BULK_THRESHOLD = 20_000
 
 
 class Waiting(Exception):
-    """Not everything is there yet; the text says what is missing."""
+    """Topics are missing or incomplete; the text says which."""
 
 
 class Stale(Exception):
-    """The topics are not those that the index was made from: it must be read anew."""
+    """The topics are not those from which the index was built, so it must be rebuilt."""
 
 
 class Source:
-    """Opened with `async with`, then positioned by `start_at`."""
+    """The source of records. Open it with `async with`, then call `start_at`.
+
+    Entering it raises `Waiting` until all topics exist.
+    """
 
     def __init__(self, bootstrap: str, partitions: int, embedded: bool) -> None:
         self.bootstrap, self.partitions = bootstrap, partitions
@@ -43,14 +46,14 @@ class Source:
         self.wait_ms = FETCH_WAIT_MS if embedded else 500
         self.consumer: AIOKafkaConsumer
         self.cluster = ""
-        self.missing: dict[Place, int] = {}  #: What was there at the start and has not been read, by its end.
-        self.reached: dict[Place, int] = {}  #: How far each of these has been read: milliseconds since 1970.
-        self.bulk = False  #: Whether that is so much that the changelog goes first.
+        self.missing: dict[Place, int] = {}  #: End offsets of the backlog that has not been read yet.
+        self.reached: dict[Place, int] = {}  #: Timestamp of the last record read from each of these (ms since 1970).
+        self.bulk = False  #: Whether the changelog is read first.
 
     async def __aenter__(self) -> Self:
         await self._check()
-        self.consumer = await opened(self._consumer())  # not before: who waits for topics would leave many behind
-        self.gather = Gather(partial(set_fetch_wait, self.consumer), self.wait_ms)
+        self.consumer = await start_consumer(self._consumer())  # after the check, so that waiting for topics creates no consumers
+        self.tuner = FetchTuner(partial(set_fetch_wait, self.consumer), self.wait_ms)
         disable_prefetch_backoff(self.consumer)
         return self
 
@@ -60,7 +63,7 @@ class Source:
             group_id=None,
             enable_auto_commit=False,
             isolation_level="read_committed",
-            auto_offset_reset="none",  # a lost position is news, not a detail
+            auto_offset_reset="none",  # a lost position must raise an error
             fetch_max_wait_ms=self.wait_ms,
             max_partition_fetch_bytes=1024 * 1024,
             request_timeout_ms=30_000,
@@ -68,65 +71,68 @@ class Source:
         )
 
     async def __aexit__(self, *_: object) -> None:
-        await ended(self.consumer.stop())
+        await close_clients(self.consumer.stop())
 
     async def _check(self) -> None:
-        """Raises `Waiting` until all topics are there."""
+        """Raises `Waiting` until all topics exist."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=10_000)
         try:
             await admin.start()
             missing = await topics.check(admin, self.partitions)
             self.cluster = await cluster_of(admin)
         finally:
-            await ended(admin.close())
+            await close_clients(admin.close())
         if missing is not None:
             raise Waiting(missing.reason)
 
     async def start_at(self, offsets: Mapping[Place, int]) -> None:
-        """Begin there, or at the beginning where nothing is said.  Raises `Stale` if an offset is beyond the end."""
+        """Set the positions; partitions without an offset start at their beginning.
+
+        Raises `Stale` if an offset is beyond the end of its partition.
+        """
         first = await self.consumer.beginning_offsets(self.places)
         ends = await self.consumer.end_offsets(self.places)
         self.consumer.assign(self.places)
-        behind = 0
+        backlog = 0
         for place in self.places:
             offset = max(offsets.get((place.topic, place.partition), 0), first[place])
             if offset > ends[place]:
-                raise Stale(f"{place.topic}[{place.partition}] ends at {ends[place]}, {offset} had been read")
+                raise Stale(f"{place.topic}[{place.partition}] ends at {ends[place]}, but offset {offset} was read before")
             self.consumer.seek(place, offset)
             if offset < ends[place]:
                 self.missing[place] = ends[place]
-                behind += ends[place] - offset
-        self.bulk = behind > BULK
+                backlog += ends[place] - offset
+        self.bulk = backlog > BULK_THRESHOLD
         self.reached = dict.fromkeys(self.missing, 0)
-        if self.missing:  # a broker holds a request back that asks only for what is not there yet
+        if self.missing:  # a fetch of partitions without new records would delay the response
             self.consumer.pause(*[place for place in self.places if place not in self.missing])
 
     async def read(self, wait_s: float, most: int) -> tuple[list[Any], dict[Place, int]]:
-        """The next records of all partitions, about so many at most, and the offsets behind them.
+        """The next records of all partitions, about `most` at the most, and the next offset of each partition read.
 
-        Raises `Stale` if a position is not there any more.
+        `wait_s`: how long to wait for the first record. Raises `Stale` if a position has been deleted.
         """
         try:
-            records = await (self._old(wait_s, most) if self.missing else self._new(wait_s, most))
+            records = await (self._read_backlog(wait_s, most) if self.missing else self._read_new(wait_s, most))
         except OffsetOutOfRangeError as error:
-            raise Stale(f"positions are gone: {_shown(error.args[0])}") from error
+            raise Stale(f"records were deleted before they were read: {_shown(error.args[0])}") from error
         return records, {(record.topic, record.partition): record.offset + 1 for record in records}
 
-    async def _new(self, wait_s: float, most: int) -> list[Any]:
+    async def _read_new(self, wait_s: float, most: int) -> list[Any]:
         found = await self.consumer.getmany(timeout_ms=int(wait_s * 1000), max_records=most)
-        self.gather.fetched(found)
+        self.tuner.record_fetch(found)
         return [record for run in found.values() for record in run]
 
-    async def _old(self, wait_s: float, most: int) -> list[Any]:
-        """What was there at the start, about in the order of time, and not topic by topic.
+    async def _read_backlog(self, wait_s: float, most: int) -> list[Any]:
+        """Read the backlog approximately in the order of time instead of topic by topic.
 
-        So most sagas go a long way within one batch, and the index has to write each of them once or twice. Very much
-        begins with the changelog, in the same order: who has ended there is written once, and read no further.
+        Each batch then contains most of the steps of its sagas, so that the index writes each saga once or twice. A
+        large backlog starts with the changelog: sagas that ended are written once, and their requests are skipped.
         """
         records: list[Any] = []
         while self.missing and len(records) < most:
-            place = min(self.missing, key=self._turn)
-            run = (await self.consumer.getmany(place, timeout_ms=int(wait_s * 1000), max_records=RUN)).get(place)
+            place = min(self.missing, key=self._turn_key)
+            run = (await self.consumer.getmany(place, timeout_ms=int(wait_s * 1000), max_records=RECORDS_PER_TURN)).get(place)
             if run:
                 records += run
                 self.reached[place] = run[-1].timestamp
@@ -139,19 +145,19 @@ class Source:
             self.consumer.resume(*self.places)
         return records
 
-    def _turn(self, place: Place) -> tuple[bool, int]:
-        """Whose turn it is: the least."""
+    def _turn_key(self, place: Place) -> tuple[bool, int]:
+        """The sort key of the partition to read next; the smallest is first."""
         return self.bulk and place[0] != ROWS_CHANGELOG, self.reached[place]
 
 
 def _shown(positions: Mapping[Any, int]) -> str:
-    return ", ".join(f"{place.topic}[{place.partition}]@{offset}" for place, offset in _some(positions.items()))
+    return ", ".join(f"{place.topic}[{place.partition}]@{offset}" for place, offset in _first_three(positions.items()))
 
 
-def _some(items: Iterable[Any]) -> list[Any]:
+def _first_three(items: Iterable[Any]) -> list[Any]:
     return sorted(items)[:3]
 
 
 async def cluster_of(admin: AIOKafkaAdminClient) -> str:
-    """The id that the brokers say they belong to; another id, another Kafka."""
+    """The id of the Kafka cluster; empty if it has none."""
     return str((await admin.describe_cluster()).get("cluster_id") or "")

@@ -1,8 +1,8 @@
-"""One saga's timeline out of Kafka itself: its partition of every topic, over the time in which it ran.
+"""Reads the timeline of one saga from Kafka: its partition of every topic, in the time in which it ran.
 
-A console asks this for sagas that nobody watched. The index says only when a saga ran; what is shown is what is read
-from the topics, with topic, partition and offset as the proof. If records are missing there (topics that were mirrored,
-clocks that differ), they are looked for further away, as far as that is affordable; the answer says what was searched.
+The index only tells when a saga ran; the timeline comes from the topics, with topic, partition and offset as evidence.
+If expected records are missing (mirrored topics, clock differences), the search is extended within limits; the result
+says what was searched.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 
 from saga_app.console.kafka import positions
-from saga_app.console.kafka.lookup import Lookup, read, rounds
+from saga_app.console.kafka.lookup import Lookup, read, group_by_partition
 from saga_app.console.kafka.positions import SLACK_S, Run
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga.messages import BadMessage, Row, parse
@@ -22,18 +22,18 @@ from saga_app.saga.timeline import Entry, Record, story
 from saga_app.saga.times import iso, record_time, timestamp_text
 from saga_app.stream import partition_of
 
-#: How far around a saga's times its records are looked for if some are missing (seconds); None: wherever they are.
-WIDER_S = (600.0, 86_400.0, None)
+#: Extensions of the search window if records are missing (seconds); None: whole partitions.
+WIDER_SLACKS_S = (600.0, 86_400.0, None)
 
-#: The most that a wider search reads, and the longest that it takes (records, seconds).
-MOST_RECORDS, LONGEST_S = 100_000, 4.0
+#: Limits of an extended search: records and seconds.
+MAX_RECORDS, MAX_SEARCH_S = 100_000, 4.0
 
 
 @dataclass(slots=True)
 class Searched:
-    """What was searched for a timeline: `around_s` seconds around the times of its row, None for whole partitions.
+    """The extent of a search: `around_s` seconds around the times of the row, None for whole partitions.
 
-    `missing` are the topics on which a record of this saga was expected and not found.
+    `missing`: topics on which an expected record was not found.
     """
 
     around_s: float | None
@@ -43,7 +43,7 @@ class Searched:
 
 @dataclass(slots=True)
 class Found:
-    """A timeline in causal order, the records that it comes from by their places, and what was searched."""
+    """A timeline in causal order, its records by position, and the extent of the search."""
 
     entries: list[Entry]
     raws: dict[tuple[str, int, int], Any]
@@ -51,13 +51,13 @@ class Found:
 
 
 class Trace:
-    """Answers by a lookup in Kafka."""
+    """Reads timelines of sagas from Kafka."""
 
     def __init__(self, lookup: Lookup, partitions: int, embedded: bool) -> None:
         self.lookup, self.partitions, self.embedded = lookup, partitions, embedded
 
     async def of(self, row: Row) -> Found:
-        """The timeline of the saga with this row.  Raises `Problem` 429 or 503."""
+        """The timeline of the saga with this row. Raises `Problem` 429 or 503."""
         async with self.lookup.consumer() as consumer:
             search = Search(consumer, row, partition_of(row.id.encode(), self.partitions))
             await (search.everything() if self.embedded else search.by_time())
@@ -65,7 +65,7 @@ class Trace:
 
 
 class Search:
-    """Collects a saga's records in `raws`, by their places."""
+    """A search for the records of a saga; `raws` are those found, by position."""
 
     def __init__(self, consumer: AIOKafkaConsumer, row: Row, partition: int) -> None:
         self.consumer, self.row, self.partition = consumer, row, partition
@@ -74,38 +74,38 @@ class Search:
         self.until = float("inf")
 
     async def everything(self) -> None:
-        """All that its partition holds, of every topic."""
+        """Search the whole partition of every topic."""
         self.searched.around_s = None
         await self._read(await positions.everything(self.consumer, self.partition))
         self.searched.missing = [*missing(self.row, self.raws.values())]
 
     async def by_time(self) -> None:
-        """Its signals and dead letters first, for they say when else something happened to it; then the rest."""
+        """Search by time: signals and dead letters first, because they give further times of activity; then the rest."""
         await self._read(await positions.sparse(self.consumer, self.partition, self.row))
         moments = [record_time(raw.timestamp, time()) for raw in self.raws.values()]
         await self._read(await positions.dense(self.consumer, self.partition, self.row, moments))
-        self.until = monotonic() + LONGEST_S
-        for slack_s in WIDER_S:
+        self.until = monotonic() + MAX_SEARCH_S
+        for slack_s in WIDER_SLACKS_S:
             self.searched.missing = [*missing(self.row, self.raws.values())]
-            if not self.searched.missing or not await self._widened(slack_s):
+            if not self.searched.missing or not await self._widen(slack_s):
                 return
 
-    async def _widened(self, slack_s: float | None) -> bool:
-        """Search further away; False if that was too much."""
+    async def _widen(self, slack_s: float | None) -> bool:
+        """Extend the search; False if that exceeds the limits."""
         if slack_s is None:
             runs = await positions.everything(self.consumer, self.partition)
         else:
             runs = await positions.around(self.consumer, self.partition, self.row, slack_s)
-        if sum(run.end - run.first for run in runs) > MOST_RECORDS or not await self._read(runs):
+        if sum(run.end - run.first for run in runs) > MAX_RECORDS or not await self._read(runs):
             return False
         self.searched.around_s = slack_s
         self.searched.missing = [*missing(self.row, self.raws.values())]
         return True
 
     async def _read(self, runs: Iterable[Run]) -> bool:
-        """Keep the saga's records of these runs; False if the time is over."""
+        """Read runs and keep the records of the saga; False if the time limit is exceeded."""
         key = self.row.id.encode()
-        for together in rounds(runs):
+        for together in group_by_partition(runs):
             async for raw in read(self.consumer, together):
                 self.searched.records += 1
                 if raw.key == key or _is_origin(self.row, raw):
@@ -116,12 +116,12 @@ class Search:
 
 
 def _is_origin(row: Row, raw: Any) -> bool:
-    """Whether a saga began with this record: its client may have chosen another key, or none."""
+    """Whether this record started the saga: its key may differ from the id, because clients choose it."""
     return row.origin == (raw.partition, raw.offset) and raw.topic == PLAN.steps[0].topic
 
 
 def missing(row: Row, raws: Iterable[Any]) -> Iterator[str]:
-    """The topics that must hold a record of a saga with this row, and of which none is among these."""
+    """The topics on which a saga with this row must have a record, but none was found."""
     there = {raw.topic for raw in raws}
     if row.ended and ROWS_CHANGELOG not in there:
         yield ROWS_CHANGELOG
@@ -144,8 +144,8 @@ def _records(raws: Iterable[Any]) -> list[Record]:
     return found
 
 
-def shown(raw: Any) -> dict[str, Any]:
-    """A record as it stands in the log, for the person who wants to see it."""
+def record_view(raw: Any) -> dict[str, Any]:
+    """Key, value, headers and timestamp of a record as text, for display."""
     return {
         "key": text(raw.key),
         "value": text(raw.value),
@@ -155,5 +155,5 @@ def shown(raw: Any) -> dict[str, Any]:
 
 
 def text(value: bytes | None) -> str | None:
-    """Bytes as people read them."""
+    """Bytes decoded as UTF-8, with invalid sequences replaced; None for null."""
     return None if value is None else value.decode("utf-8", "replace")

@@ -1,7 +1,7 @@
-"""What becomes of a dead letter or of a saga when an operator redrives it or rolls it back. Pure: it decides.
+"""Decides which action a redrive or rollback leads to, for each dead letter or saga. Pure functions.
 
-A saga is only ever told, by a signal: whether that still applies is decided by the Provisioner, who owns its row. A
-dead letter from which no saga can be read is sent again as it was.
+An action on a saga is a signal: the Provisioner, which owns the row, decides whether it still applies. A dead letter
+whose message cannot be decoded is resent unchanged.
 """
 
 from collections import Counter
@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from saga_app.active_plan import PLAN, ROWS_CHANGELOG
-from saga_app.console.index.dead_letters import Held
+from saga_app.console.index.dead_letters import IndexedLetter
 from saga_app.console.record_id import Place
-from saga_app.saga.machine import is_turned
+from saga_app.saga.machine import is_rolling_back
 from saga_app.saga.messages import DLQ, Row, Signal
 
 Kind = Literal["redriven", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
-    """Tell this saga."""
+class OperatorAction:
+    """A signal that redrives or cancels a saga."""
 
     kind: Kind
     id: str
@@ -31,80 +31,80 @@ class Intent:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Of two with the same key the second would change nothing: an attempt starts once, and a saga turns once."""
+        """Identity for deduplication: an attempt is started once, and a saga is cancelled once."""
         return self.kind, self.id, self.attempt if self.kind == "redriven" else 0
 
     def signal(self, at: str, by: str) -> Signal:
-        """On the wire."""
+        """The signal to publish. `at`: ISO 8601 time; `by`: name of the operator."""
         return Signal(1, self.id, self.saga, self.kind, self.step, self.service, at, self.attempt, by=by)
 
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """Send this dead letter again as it was; one that is stored cut from its original."""
+    """Resend a dead letter unchanged; if it is stored truncated, resend its original."""
 
-    held: Held
+    held: IndexedLetter
 
     @property
     def source(self) -> Place:
-        """Where the bytes are."""
+        """The position of the record to resend."""
         return self.held.place if self.held.original_bytes is not None else Place(DLQ, *self.held.dlq)
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Once is enough."""
+        """Identity for deduplication."""
         return self.held.place
 
 
-Act = Intent | Resend
+Action = OperatorAction | Resend
 
-#: What does not apply, in words.
-DEALT_WITH = "dealt with already"
-NOT_WAITING = "not waiting for anybody"
-ENDED = "ended or rolling back already"
-UNREADABLE = "no saga can be read from it"
-FOREIGN = "not from a topic of a step"
-JUST_ASKED = "asked for just now"
-GONE = "not in Kafka any more"
-CUT = "stored cut, and its original is not in Kafka any more"
+#: Reasons why no action applies, as the API reports them in `left_out`.
+RESOLVED = "already resolved"
+NOT_PARKED = "not parked"
+ENDED = "already ended or rolling back"
+UNREADABLE = "its message cannot be decoded, so its saga is unknown"
+NOT_A_STEP = "not from the topic of a step"
+RECENTLY_SENT = "already requested in the last seconds"
+GONE = "no longer in Kafka"
+TRUNCATED = "stored truncated, and its original is no longer in Kafka"
 
 
 @dataclass(slots=True)
-class Chosen:
-    """What there is to do, each thing once, in order; and how much is left out, by the reason."""
+class ActionPlan:
+    """The distinct actions to carry out, in order, and the number of items left out by reason."""
 
-    acts: dict[tuple[Any, ...], Act] = field(default_factory=dict)  #: by their keys
+    actions: dict[tuple[Any, ...], Action] = field(default_factory=dict)  #: by their keys
     left_out: Counter[str] = field(default_factory=Counter)
 
-    def add(self, found: Iterable[Act | str]) -> "Chosen":
-        """Acts, or reasons why not."""
+    def add(self, found: Iterable[Action | str]) -> "ActionPlan":
+        """Add actions, and reasons for items to which no action applies; returns the plan itself."""
         for each in found:
             if isinstance(each, str):
                 self.left_out[each] += 1
             else:
-                self.acts.setdefault(each.key, each)
+                self.actions.setdefault(each.key, each)
         return self
 
 
-def redrive(letter: Held, row: Row | None = None) -> Act | str:
-    """A dead letter is tried again: its saga with its next attempt, or else its bytes.
+def redrive_action(letter: IndexedLetter, row: Row | None = None) -> Action | str:
+    """The action that redrives a dead letter, or why none applies: the next attempt of its saga, or a resend.
 
-    `row` is that of the saga which an unreadable dead letter names: if it waits, it goes on from what its row knows.
+    `row`: of the saga that an unreadable dead letter names. If that saga is parked, it continues from its row.
     """
     if not letter.open:
-        return DEALT_WITH
+        return RESOLVED
     if letter.readable and letter.id is not None and not _needs_original(letter):
-        return _told("redriven", letter, letter.attempt + 1)
-    if row is not None and row.state == "parked" and not letter.readable and not is_first(letter):
-        return _of_row("redriven", row, row.attempt + 1)
-    # Not a mistake of whoever asks, but of whoever wrote it: it must not keep the others of its kind from going on.
-    return Resend(letter) if letter.place.topic in PLAN.topics else FOREIGN
+        return _action_for_letter("redriven", letter, letter.attempt + 1)
+    if row is not None and row.state == "parked" and not letter.readable and not is_initial_request(letter):
+        return _action_for_row("redriven", row, row.attempt + 1)
+    # A reason instead of an error, so that one foreign record does not block the rest of the request.
+    return Resend(letter) if letter.place.topic in PLAN.topics else NOT_A_STEP
 
 
-def _needs_original(letter: Held) -> bool:
-    """Whether only the original has all facts of its saga: its row is too large for the changelog, or it is stored cut.
+def _needs_original(letter: IndexedLetter) -> bool:
+    """Whether only the original record has all facts: the row exceeds the changelog, or the letter is truncated.
 
-    A letter about a request that could not be sent needs none: the row waits for that step, and has all that it needs.
+    If a request to a later step could not be sent, the row waits for that step and has all facts.
     """
     step = PLAN.on(letter.place.topic)
     if step is None or step.name != letter.step:
@@ -112,32 +112,35 @@ def _needs_original(letter: Held) -> bool:
     return letter.refused_by == ROWS_CHANGELOG or letter.original_bytes is not None
 
 
-def roll_back(letter: Held, row: Row | None = None) -> Act | str:
-    """The saga of a dead letter goes back; `row` is that of the saga which an unreadable one names."""
+def rollback_action(letter: IndexedLetter, row: Row | None = None) -> Action | str:
+    """The action that rolls back the saga of a dead letter, or why none applies.
+
+    `row`: of the saga that an unreadable dead letter names.
+    """
     if not letter.open:
-        return DEALT_WITH
+        return RESOLVED
     if letter.readable and letter.id is not None:
-        return _told("cancelled", letter, letter.attempt)
-    return turn_round(row) if row is not None and not is_first(letter) else UNREADABLE
+        return _action_for_letter("cancelled", letter, letter.attempt)
+    return cancel_action(row) if row is not None and not is_initial_request(letter) else UNREADABLE
 
 
-def is_first(letter: Held) -> bool:
-    """Whether it is a client's request: what cannot be read there begins no saga, and concerns none that has its id."""
+def is_initial_request(letter: IndexedLetter) -> bool:
+    """Whether the original is the first request of a saga. If unreadable, it belongs to no saga, whatever its id."""
     return letter.place.topic == PLAN.steps[0].topic
 
 
-def turn_round(row: Row) -> Act | str:
-    """A saga goes back, wherever it is."""
-    if row.state not in ("running", "parked") or is_turned(row):
+def cancel_action(row: Row) -> Action | str:
+    """The action that rolls back a saga at any step, or why none applies."""
+    if row.state not in ("running", "parked") or is_rolling_back(row):
         return ENDED
-    return _of_row("cancelled", row, row.attempt)
+    return _action_for_row("cancelled", row, row.attempt)
 
 
-def _of_row(kind: Kind, row: Row, attempt: int) -> Intent:
+def _action_for_row(kind: Kind, row: Row, attempt: int) -> OperatorAction:
     step = PLAN.named(row.step)
     service = step.service if step else PLAN.steps[0].service
-    return Intent(kind, row.id, row.saga, row.step, service, attempt)
+    return OperatorAction(kind, row.id, row.saga, row.step, service, attempt)
 
 
-def _told(kind: Kind, letter: Held, attempt: int) -> Intent:
-    return Intent(kind, letter.id or "", letter.saga or PLAN.name, letter.step, letter.service, attempt)
+def _action_for_letter(kind: Kind, letter: IndexedLetter, attempt: int) -> OperatorAction:
+    return OperatorAction(kind, letter.id or "", letter.saga or PLAN.name, letter.step, letter.service, attempt)

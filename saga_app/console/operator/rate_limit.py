@@ -1,15 +1,18 @@
-"""So many a second: what is due by now, and when to look again. Pure."""
+"""Rate limiting: how many messages are due, and how long to pause. Pure functions."""
 
-#: Sent at once at most, and seconds between two portions at least.
-PORTION, TICK_S = 500, 0.1
+#: Maximum size of a batch, and minimum pause between batches (seconds).
+BATCH_SIZE, MIN_PAUSE_S = 500, 0.1
 
 
 def due(total: int, sent: int, rate: float | None, elapsed: float) -> int:
-    """How many of all are to be sent by now, no more than a portion beyond those that are. The first is due at once."""
+    """How many of `total` should have been sent after `elapsed` seconds; at most one batch more than `sent`.
+
+    `rate`: per second, None for no limit. The first message is due immediately.
+    """
     reached = total if rate is None else min(total, 1 + int(elapsed * rate))
-    return max(sent, min(reached, sent + PORTION))
+    return max(sent, min(reached, sent + BATCH_SIZE))
 
 
 def pause(sent: int, rate: float, elapsed: float) -> float:
-    """Seconds until the next is due, or a little longer, so that many do not go one by one."""
-    return max(TICK_S, sent / rate - elapsed)
+    """Seconds until the next message is due; at least `MIN_PAUSE_S`, so that messages are sent in batches."""
+    return max(MIN_PAUSE_S, sent / rate - elapsed)

@@ -1,1 +1,1 @@
-"""What the services need to know of the Kafka cluster: topics, partitions, clocks, changes."""
+"""The Kafka cluster as the services use it: topics, partitions, clocks, and changes at runtime."""

@@ -1,7 +1,7 @@
-"""How far the broker's clock is from this worker's, measured from acknowledgements.
+"""Measures the offset between the broker's clock and the local clock from acknowledgements.
 
 The topics have LogAppendTime: the broker sets the timestamp of each record and returns it with the acknowledgement.
-That arrives at most a little later, so of all differences between the broker's time and ours the largest is the best.
+Network delay only reduces the measured difference, so the largest of all recent differences is the most accurate.
 """
 
 from collections.abc import Callable
@@ -10,31 +10,31 @@ from time import time
 from saga_app.saga.times import EARLIEST_S
 from saga_app.service import metrics
 
-#: How long a difference counts (seconds): clocks are corrected and drift, brokers change.
+#: How long a measurement is used (seconds), because clocks drift or are corrected, and brokers change.
 WINDOW_S = 60.0
 
 
 def ahead_of(appended_ms: int, now_s: float) -> float | None:
-    """Seconds by which the clock that wrote this timestamp is ahead of ours; None if it is not from a clock."""
+    """Seconds by which the clock that wrote a timestamp is ahead of the local clock; None if it is implausible."""
     appended_s = appended_ms / 1000
     return appended_s - now_s if appended_s >= EARLIEST_S else None
 
 
 class BrokerClock:
-    """`observe` every acknowledgement; `ahead_s` is the difference, 0 until it is `known`.
+    """The offset of the broker's clock. Call `observe()` for every acknowledgement.
 
-    Where the broker does not set timestamps there is nothing to measure: the first acknowledgement says so, and the
-    difference counts as known and 0.
+    `ahead_s`: the offset in seconds, 0 until it is `known`. If the broker does not set timestamps, the first
+    acknowledgement shows that, and the offset is known to be 0. `clock`: returns seconds since 1970 (UTC).
     """
 
     def __init__(self, topic: str, clock: Callable[[], float] = time) -> None:
         self.topic, self.clock = topic, clock
         self.known, self.ahead_s = False, 0.0
         self._since = 0.0
-        self._before = self._now = float("-inf")  #: the largest of the last window, and of this one
+        self._before = self._now = float("-inf")  #: the largest offset of the last window and of this one
 
     def observe(self, by_broker: bool, appended_ms: int) -> None:
-        """An acknowledged record: its timestamp, and whether the broker has set it."""
+        """Measure with an acknowledged record: its timestamp in milliseconds, and whether the broker has set it."""
         now = self.clock()
         ahead = ahead_of(appended_ms, now) if by_broker else None
         self.known = True

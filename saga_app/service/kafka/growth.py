@@ -1,8 +1,8 @@
-"""Giving all topics more partitions: the rows of sagas that have ended move to the partitions where their ids belong.
+"""Adds partitions to all topics, and copies the rows of ended sagas to the partitions where their ids belong then.
 
-The order makes it repeatable. Rows are copied while the request topics still have the old number, with which the
-services go on to work; only when all copies are acknowledged do the other topics grow. The old copies stay: nothing
-reads them any more.
+The operation can be repeated after a failure: changelogs grow first and rows are copied while the request topics still
+have the old number of partitions, so that the services could continue with it. Only when all copies are acknowledged do
+the other topics grow. The old copies remain, but are not read any more.
 """
 
 from collections import Counter
@@ -22,18 +22,18 @@ from saga_app.stream import partition_of
 #: The topics that hold rows.
 CHANGELOGS = (ROWS_CHANGELOG, *EFFECTS_CHANGELOGS.values())
 
-#: How long the broker may take for one answer, and for the new partitions to have leaders (seconds).
-ANSWER_S = 15.0
+#: Timeout for one response of the broker, and for the election of leaders of new partitions (seconds).
+BROKER_TIMEOUT_S = 15.0
 
 Rows = Mapping[tuple[int, bytes], bytes]
 
 
 class CannotGrow(Exception):
-    """The topics cannot be given so many partitions now; one line that says why and what to do."""
+    """The topics cannot grow at the moment; the text says why and what to do, in one line."""
 
 
 class Move(NamedTuple):
-    """A row that belongs on another partition of its topic."""
+    """A row and the partition to which it has to be copied."""
 
     key: bytes
     value: bytes
@@ -41,9 +41,9 @@ class Move(NamedTuple):
 
 
 def moves(rows: Rows, before: int, after: int) -> Iterator[Move]:
-    """The rows that belong on another partition of `after` than of `before`.
+    """The rows that have to be copied when the number of partitions changes from `before` to `after`.
 
-    `rows`: the latest of each partition and key. One that is not where it belonged before is an old copy.
+    `rows`: the latest row of each partition and key. A row on a wrong partition is an old copy, and is ignored.
     """
     for (partition, key), value in rows.items():
         new = partition_of(key, after)
@@ -65,7 +65,7 @@ def open_sagas(rows: Rows) -> list[str]:
 
 
 def grow(bootstrap: str, partitions: int) -> int:
-    """Give every topic so many partitions; answers how many rows were moved. Raises `CannotGrow`."""
+    """Grow every topic to `partitions`. Returns the number of copied rows. Raises `CannotGrow`."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
     try:
         before = _counts(admin, bootstrap)
@@ -79,17 +79,17 @@ def grow(bootstrap: str, partitions: int) -> int:
         moved = sum(_copy(bootstrap, topic, list(moves(rows[topic], used, partitions))) for topic in CHANGELOGS)
         _create(admin, {topic: count for topic, count in before.items() if topic not in CHANGELOGS}, partitions)
     except KafkaException as error:
-        raise CannotGrow(f"the broker at {bootstrap} refuses: {error.args[0].str()}") from None
+        raise CannotGrow(f"the broker at {bootstrap} refuses the request: {error.args[0].str()}") from None
     return moved
 
 
 def _counts(admin: AdminClient, bootstrap: str) -> dict[str, int]:
     try:
-        found = admin.list_topics(timeout=ANSWER_S).topics
+        found = admin.list_topics(timeout=BROKER_TIMEOUT_S).topics
     except KafkaException:
-        raise CannotGrow(f"no broker answers at {bootstrap}: start it, or name another with --broker") from None
+        raise CannotGrow(f"no broker answers at {bootstrap}: start it, or pass another with --broker") from None
     if missing := [topic for topic in TOPICS if topic not in found]:
-        raise CannotGrow(f"topics are missing: {', '.join(missing)}: start the services once, they create them")
+        raise CannotGrow(f"topics are missing: {', '.join(missing)}: start the services once to create them")
     return {topic: len(found[topic].partitions) for topic in TOPICS}
 
 
@@ -98,28 +98,28 @@ def _check_counts(counts: Mapping[str, int], partitions: int) -> None:
         raise CannotGrow(f"every topic has {partitions} partitions already, or more")
     most = max(counts, key=counts.__getitem__)
     if counts[most] > partitions:
-        raise CannotGrow(f"topic {most} has {counts[most]} partitions, and none can be taken away: grow to as many")
+        raise CannotGrow(f"topic {most} has {counts[most]} partitions, which cannot be reduced: grow to that many")
 
 
 def _check_stopped(admin: AdminClient) -> None:
     for group, asked in admin.describe_consumer_groups(list(SERVICES)).items():
-        if members := asked.result(ANSWER_S).members:
+        if members := asked.result(BROKER_TIMEOUT_S).members:
             raise CannotGrow(
-                f"{len(members)} workers of {group} are running: stop all services first (names last 10 s)"
+                f"{len(members)} workers of {group} are running: stop all services first (Kafka forgets them after 10 s)"
             )
 
 
 def _check_handled(bootstrap: str, counts: Mapping[str, int]) -> None:
-    """Every record of a topic that a group reads has to be behind its committed offset."""
+    """Raises `CannotGrow` if a consumer group has not committed all records of its topics."""
     waiting: Counter[str] = Counter()
     for group, topics in READS.items():
         places = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
         with _Reading(bootstrap, group) as consumer:
-            committed = consumer.committed(places, timeout=ANSWER_S)
+            committed = consumer.committed(places, timeout=BROKER_TIMEOUT_S)
             waiting.update(message.topic() for message in _records(consumer, committed))
     if waiting:
         shown = ", ".join(f"{count} of {topic}" for topic, count in waiting.items())
-        raise CannotGrow(f"records have not been handled yet ({shown}): start the services, and wait for them")
+        raise CannotGrow(f"records have not been processed yet ({shown}): start the services, and wait until they are")
 
 
 def _check_ended(rows: Rows) -> None:
@@ -132,7 +132,7 @@ def _check_ended(rows: Rows) -> None:
 
 
 class _Reading:
-    """A consumer that joins no group and commits nothing."""
+    """A consumer that neither joins its group nor commits."""
 
     def __init__(self, bootstrap: str, group: str = "growth") -> None:
         named = {"bootstrap.servers": bootstrap, "group.id": group, "log_level": 0}
@@ -159,16 +159,16 @@ def _rows(bootstrap: str, topic: str, count: int) -> Rows:
 
 
 def _records(consumer: Any, places: list[Any]) -> Iterator[Any]:
-    """The records from these offsets (from the first if there is none) to the end; no markers, nothing aborted.
+    """The committed records from these offsets, or from the first one without an offset, to the end.
 
     Raises `CannotGrow` if the broker stops answering.
     """
     consumer.assign([TopicPartition(each.topic, each.partition, _start(each.offset)) for each in places])
     left = {(each.topic, each.partition) for each in places}
     while left:
-        message = consumer.poll(ANSWER_S)
+        message = consumer.poll(BROKER_TIMEOUT_S)
         if message is None:
-            raise CannotGrow(f"the topics cannot be read: the broker has not answered for {ANSWER_S:g} s")
+            raise CannotGrow(f"the topics cannot be read: the broker has not answered for {BROKER_TIMEOUT_S:g} s")
         error = message.error()
         if error is None:
             yield message
@@ -183,27 +183,27 @@ def _start(offset: int) -> int:
 
 
 def _create(admin: AdminClient, counts: Mapping[str, int], partitions: int) -> None:
-    """Grow those that have fewer, and wait until all partitions have leaders."""
+    """Add the missing partitions, and wait until all partitions have leaders."""
     wanted = [NewPartitions(topic, partitions) for topic, count in counts.items() if count < partitions]
     for asked in admin.create_partitions(wanted).values() if wanted else ():
-        asked.result(ANSWER_S)
-    deadline = monotonic() + ANSWER_S
-    while not _led(admin, counts, partitions):
+        asked.result(BROKER_TIMEOUT_S)
+    deadline = monotonic() + BROKER_TIMEOUT_S
+    while not _have_leaders(admin, counts, partitions):
         if monotonic() > deadline:
             raise CannotGrow(
-                f"new partitions have no leader after {ANSWER_S:g} s: look at the brokers, then repeat this"
+                f"new partitions have no leader after {BROKER_TIMEOUT_S:g} s: check the brokers, then repeat the command"
             )
         sleep(0.1)
 
 
-def _led(admin: AdminClient, counts: Mapping[str, int], partitions: int) -> bool:
-    found = admin.list_topics(timeout=ANSWER_S).topics
+def _have_leaders(admin: AdminClient, counts: Mapping[str, int], partitions: int) -> bool:
+    found = admin.list_topics(timeout=BROKER_TIMEOUT_S).topics
     held = [found[topic].partitions for topic in counts]
     return all(len(each) >= partitions and all(p.leader >= 0 for p in each.values()) for each in held)
 
 
 def _copy(bootstrap: str, topic: str, moving: list[Move]) -> int:
-    """Write rows to their new partitions, acknowledged when this returns; how many."""
+    """Copy rows to their new partitions and wait for the acknowledgements. Returns how many."""
     failed: list[Any] = []
 
     def report(error: Any, _message: Any) -> None:
@@ -222,5 +222,5 @@ def _copy(bootstrap: str, topic: str, moving: list[Move]) -> int:
     left = producer.flush(60)
     if left or failed:
         reason = failed[0].str() if failed else "no acknowledgement in 60 s"
-        raise CannotGrow(f"{left + len(failed)} rows of {topic} were not moved ({reason}): repeat this")
+        raise CannotGrow(f"{left + len(failed)} rows of {topic} were not copied ({reason}): repeat the command")
     return len(moving)

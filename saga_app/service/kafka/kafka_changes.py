@@ -1,4 +1,4 @@
-"""What may be exchanged under a running service, or between two runs of it: the cluster, and its topics."""
+"""Detects that the cluster or its topics were replaced, while a service runs or between two runs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -15,16 +15,15 @@ from saga_app.stream.topic_ids import TopicIds
 
 log = structlog.get_logger()
 
-#: Is called with names of topics; whether it could be done now, or has to be tried again.
+#: Called with the names of recreated topics. Returns whether it succeeded; otherwise it is called again.
 StartOver = Callable[[Collection[str]], Awaitable[bool]]
 
-#: Time between two checks of the topics, and between two questions to a broker that does not answer (seconds).
-CHECK_S, AGAIN_S = 5.0, 1.0
+#: Time between two checks of the topics, and between two attempts to reach a broker (seconds).
+CHECK_INTERVAL_S, RETRY_INTERVAL_S = 5.0, 1.0
 
 
 async def claim_tables(app: Any, bootstrap: str) -> None:
-    """Before the tables are opened: those on disk that were written for another cluster, or for a changelog that was
-    deleted, are set aside."""
+    """Set aside local tables that belong to another cluster or to a deleted changelog. Call it before they are opened."""
     if app.conf.store.scheme != "rocksdb" or not app.tables:
         return
     changelogs = [str(table.changelog_topic_name) for table in app.tables.values()]
@@ -32,24 +31,24 @@ async def claim_tables(app: Any, bootstrap: str) -> None:
     moved = await asyncio.to_thread(claim, app.conf.tabledir, origin)
     if moved is not None:
         reason, path = moved
-        log.warning("tables set aside, they are rebuilt from Kafka", reason=reason, tables=str(path))
+        log.warning("local tables set aside, rebuilding from Kafka", reason=reason, tables=str(path))
 
 
 async def _origin(bootstrap: str, changelogs: list[str], security: Mapping[str, Any]) -> Origin:
-    """Asked for until the broker answers: it has just done so."""
+    """The ids of cluster and changelogs. Repeats the request until the broker answers."""
     while True:
         try:
             return await asyncio.to_thread(partial(Origin.ask, bootstrap, changelogs, **security))
         except KafkaException as error:
-            log.warning("the broker does not describe its topics", topics=changelogs, error=str(error.args[0]))
-            await asyncio.sleep(AGAIN_S)
+            log.warning("could not describe topics", topics=changelogs, error=str(error.args[0]))
+            await asyncio.sleep(RETRY_INTERVAL_S)
 
 
 class TopicWatch:
-    """Notices topics that were deleted, or recreated with another number of partitions, while the service runs.
+    """Detects topics that were deleted or recreated while the service runs.
 
-    `problem` says so, or is None. Missing topics are created again, as at the start; with another number of partitions
-    nothing can be done but to wait. `start_over` is called with the names of topics that were created again.
+    Missing topics are created again. `start_over` is called with the names of recreated topics. `problem`: why the topics
+    cannot be used, or None; for a wrong number of partitions it stays set until an operator corrects it.
     """
 
     def __init__(
@@ -59,39 +58,39 @@ class TopicWatch:
         self.embedded, self._start_over = embedded, start_over
         self._ids, self._replaced = TopicIds(bootstrap), set[str]()
         self.problem: str | None = None
-        self.existing: set[str] = set()  #: all topics of the cluster, as of the last look
+        self.existing: set[str] = set()  #: all topics of the cluster at the last check
 
     async def check(self) -> None:
-        """One look; a broker that does not answer is somebody else's problem."""
+        """Check the topics once. An unavailable broker is ignored here, because readiness reports it."""
         try:
-            problem = await self._look()
+            problem = await self._find_problem()
         except topics.WrongPartitions as error:
             problem = str(error)
         except (KafkaError, OSError, TimeoutError):
             return
         if problem != self.problem:
             report = log.error if problem else log.info
-            report("topics are not as they must be" if problem else "topics are complete again", reason=problem)
+            report("topics unusable" if problem else "topics usable again", reason=problem)
         self.problem = problem
-        await self.look_for_new_ids()
+        await self.check_for_recreated_topics()
 
-    async def look_for_new_ids(self) -> None:
-        """Start over in topics that were created again since the last look; the embedded broker's never are."""
+    async def check_for_recreated_topics(self) -> None:
+        """Start over in topics that were recreated since the last check. The embedded broker does not recreate any."""
         if self._start_over is None or self.embedded:
             return
         self._replaced |= set(await self._ids.changed(topics.TOPICS))
         try:
             is_done = bool(self._replaced) and await self._start_over(self._replaced)
         except (KafkaError, OSError, TimeoutError) as error:
-            log.warning("a replaced topic cannot be read from its beginning yet", error=repr(error))
+            log.warning("could not restart from the beginning of recreated topics", error=repr(error))
             return
         if is_done:
             log.warning(
-                "topics were deleted and created again: read from their beginning", topics=sorted(self._replaced)
+                "topics were recreated, reading from their beginning", topics=sorted(self._replaced)
             )
             self._replaced.clear()
 
-    async def _look(self) -> str | None:
+    async def _find_problem(self) -> str | None:
         async with topics.admin_of(self.bootstrap) as admin:
             found = set(await admin.list_topics())
             self.existing.intersection_update(found)
@@ -99,4 +98,4 @@ class TopicWatch:
             missing = await topics.check(admin, self.partitions)
             if missing and not self.embedded:
                 await topics.create(admin, self.partitions, self.replication)
-        return f"{missing.reason}: deleted while this service ran, they are created again" if missing else None
+        return f"{missing.reason}: they were deleted while the service was running, and are created again" if missing else None

@@ -1,4 +1,4 @@
-"""One user is one partition number in every topic. Other clients hash keys otherwise, or send none."""
+"""Forwards records to the partition of their saga id, because other clients may use another partitioner or no key."""
 
 import structlog
 
@@ -9,12 +9,12 @@ from saga_app.stream import partition_of
 log = structlog.get_logger()
 
 
-def misplaced(outputs: Outputs, record: Record, id: str, partitions: int) -> bool:
-    """Whether a record is on another partition than its id's; if so it is sent on, as it is, and is done here."""
+def forward_if_misplaced(outputs: Outputs, record: Record, id: str, partitions: int) -> bool:
+    """Forward a record unchanged if it is not on the partition of its saga id. Returns whether it was forwarded."""
     key = id.encode()
     if record.partition == partition_of(key, partitions):
         return False
     metrics.FORWARDED.labels(record.topic).inc()
-    log.debug("sent on to its partition", saga=id, topic=record.topic, partition=record.partition, offset=record.offset)
+    log.debug("record forwarded", saga=id, topic=record.topic, partition=record.partition, offset=record.offset)
     outputs.send(record.topic, key, record.value, list(record.headers))
     return True

@@ -1,4 +1,4 @@
-"""What the broker says about the topics: why it created none, and whether a record can be acknowledged."""
+"""Interprets the broker's responses about topics: failed creation, missing replicas, deviating configuration."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from aiokafka.errors import (
 #: Effective configuration of each topic, by topic and name.
 Configs = Mapping[str, Mapping[str, str]]
 
-#: Partitions of each topic as a Metadata response has them.
+#: The partitions of each topic, from a Metadata response.
 Partitions = Mapping[str, Sequence[Mapping[str, Any]]]
 
 _REMEDIES: Mapping[int, str] = {
@@ -27,15 +27,15 @@ _REMEDIES: Mapping[int, str] = {
 }
 
 
-def created(response: Any) -> list[str]:
+def created_topics(response: Any) -> list[str]:
     """The topics that a CreateTopics response says were created."""
     return [topic for topic, code, *_ in response.topic_errors if not code]
 
 
 def refusal(response: Any) -> str | None:
-    """Why a CreateTopics response created less than was asked for, in the broker's words; None if it did not.
+    """The broker's reasons for topics that a CreateTopics response has not created, or None.
 
-    A topic that exists already is no refusal: several services create them at the same time.
+    An existing topic is not a refusal, because several services create the topics at the same time.
     """
     topics: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
     for topic, code, *message in response.topic_errors:
@@ -52,7 +52,7 @@ def _refused(code: int, message: str, topics: Sequence[str]) -> str:
 
 
 def configs(responses: Iterable[Any]) -> dict[str, dict[str, str]]:
-    """From DescribeConfigs responses; a topic that may not be described is left out."""
+    """The configs in DescribeConfigs responses; topics without permission are left out."""
     return {
         name: {entry[0]: entry[1] for entry in entries}
         for response in responses
@@ -62,7 +62,7 @@ def configs(responses: Iterable[Any]) -> dict[str, dict[str, str]]:
 
 
 def unwritable(partitions: Partitions, configs: Configs) -> str | None:
-    """Why a record that all replicas in sync have to acknowledge would be refused, or None."""
+    """Why a record with acks=all would be refused, or None."""
     for topic, held in partitions.items():
         needed = int(configs.get(topic, {}).get("min.insync.replicas") or 1)
         for each in held:
@@ -75,23 +75,23 @@ def unwritable(partitions: Partitions, configs: Configs) -> str | None:
                     )
                 return (
                     f"no record on {topic}[{each['partition']}] can be acknowledged: min.insync.replicas is {needed}, "
-                    f"{in_sync} of its {replicas} replicas are in sync: {remedy}"
+                    f"but {in_sync} of {replicas} replicas are in sync: {remedy}"
                 )
     return None
 
 
 def wrong_cleanup(expected: Configs, actual: Configs) -> Iterator[str]:
-    """A line for each topic whose records the broker deletes or compacts against the plan."""
+    """A line for each topic with a wrong cleanup policy."""
     for topic, wanted in expected.items():
         policy = wanted.get("cleanup.policy", "delete")
         found = actual.get(topic, {}).get("cleanup.policy", policy)
         if found != policy:
-            harm = "rows that are old are lost" if policy == "compact" else "earlier records of a saga are lost"
+            harm = "old rows are lost" if policy == "compact" else "earlier records of a saga are lost"
             yield f"topic {topic} has cleanup.policy={found}: {harm}; set it to {policy} (kafka-configs.sh --alter)"
 
 
 def surplus(expected: Iterable[str], partitions: Partitions) -> Iterator[str]:
-    """A line for each topic that has more partitions than others."""
+    """A line for each topic with more partitions than the other topics."""
     counts = {topic: len(partitions[topic]) for topic in expected if topic in partitions}
     fewest, most = min(counts.values(), default=0), max(counts.values(), default=0)
     for topic, count in counts.items():

@@ -1,4 +1,4 @@
-"""The topics: names, partitions, configs; making sure that they exist before anything reads them."""
+"""The topics: names, partitions and configs; creates and checks them before the services start."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -18,19 +18,19 @@ from saga_app.service.kafka import reachability, topic_state
 
 log = structlog.get_logger()
 
-#: The broker's clock, not the senders': what the trace shows is then comparable.
+#: Timestamps are set by the broker's clock, so that the times of one saga are comparable.
 BROKER_TIME = {"message.timestamp.type": "LogAppendTime"}
 
-#: A dead letter holds its original byte for byte and a header more, and it is kept until somebody has dealt with it.
+#: A dead letter is larger than its original, by the header with the reason, and is kept without limit.
 DEAD_LETTERS = BROKER_TIME | {"retention.ms": "-1", "max.message.bytes": "2097152"}
 
-#: Compact only, never delete: it is the table. A row holds what the largest message holds, and more.
+#: Changelogs are compacted only, because they are the durable tables. A row is larger than the largest message.
 COMPACT = BROKER_TIME | {"cleanup.policy": "compact", "max.message.bytes": "2097152"}
 
-#: Kafka's own topic of committed offsets: without it no group can work.
+#: Kafka's topic of committed offsets, without which no consumer group works.
 OFFSETS = "__consumer_offsets"
 
-#: Name of each topic and its configs.
+#: The configs of each topic, by name.
 TOPICS: Mapping[str, Mapping[str, str]] = {
     **dict.fromkeys(PLAN.topics, BROKER_TIME),
     SIGNALS: BROKER_TIME,
@@ -41,26 +41,26 @@ TOPICS: Mapping[str, Mapping[str, str]] = {
 
 
 class WrongPartitions(WrongEnvironment):
-    """A topic has another number of partitions than `SAGA_PARTITIONS` says; nothing may start on it."""
+    """The number of partitions differs from `SAGA_PARTITIONS`; the service must not start."""
 
 
 class TooFewPartitions(WrongPartitions):
-    """A few topics have fewer partitions than the others: somebody has recreated them, and they may be corrected."""
+    """Fewer than half of the topics have too few partitions: they were recreated, and an operator can correct them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What is not there yet, for the person who waits for it."""
+    """Topics or leaders are missing; `reason` names them."""
 
     reason: str
 
 
 async def check(admin: AIOKafkaAdminClient, partitions: int) -> Missing | None:
-    """None when every topic exists, has a leader everywhere, and enough partitions.
+    """Check that every topic exists and has leaders and enough partitions. Returns None if so.
 
     Raises `WrongPartitions`.
     """
-    have = set(await admin.list_topics())  # asking for an absent topic by name might create it
+    have = set(await admin.list_topics())  # a request for a missing topic by name might create it
     if absent := [name for name in TOPICS if name not in have]:
         return Missing(f"topics are missing: {', '.join(absent)}")
     found = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(list(TOPICS))}
@@ -70,10 +70,10 @@ async def check(admin: AIOKafkaAdminClient, partitions: int) -> Missing | None:
 
 
 def check_partitions(counts: Mapping[str, int], partitions: int) -> None:
-    """Raises `WrongPartitions` unless the topic with the fewest partitions has exactly so many, and
-    `TooFewPartitions` where most topics have enough.
+    """Check the number of partitions of each topic against `partitions`.
 
-    More are possible in some topics: their records are forwarded (see stream/assignor.py).
+    Single topics may have more partitions: their records are forwarded (see stream/assignor.py). Raises
+    `TooFewPartitions` if fewer than half of the topics have too few, and `WrongPartitions` in other cases.
     """
     fewest = min(counts, key=counts.__getitem__, default=None)
     if fewest is None or counts[fewest] == partitions:
@@ -91,7 +91,7 @@ def check_partitions(counts: Mapping[str, int], partitions: int) -> None:
 
 
 async def create(admin: AIOKafkaAdminClient, partitions: int, replication: int) -> str | None:
-    """Create what is missing; any number of services may race. Answers why the broker refused, or None."""
+    """Create missing topics. Several services may do so concurrently. Returns why the broker refused, or None."""
     have = set(await admin.list_topics())
     new = [
         NewTopic(name, partitions, replication, topic_configs=dict(configs))
@@ -101,15 +101,15 @@ async def create(admin: AIOKafkaAdminClient, partitions: int, replication: int) 
     if not new:
         return None
     response = await admin.create_topics(new)
-    if created := topic_state.created(response):
+    if created := topic_state.created_topics(response):
         log.info("topics created", topics=created, partitions=partitions)
     return topic_state.refusal(response)
 
 
 async def ensure(bootstrap: str, partitions: int, replication: int, embedded: bool = False) -> AsyncIterator[str]:
-    """Wait for the broker and for the topics, making them if they are missing; yields why it still waits.
+    """Wait until the topics exist and can be written, creating missing ones; yields the reason for each wait.
 
-    Ends when all is there and can be written. Raises `WrongPartitions`. The embedded broker makes its topics itself.
+    The embedded broker creates its topics itself. Raises `WrongPartitions`.
     """
     delay = 0.1
     while reason := await _problem(bootstrap, partitions, replication, embedded):
@@ -120,7 +120,7 @@ async def ensure(bootstrap: str, partitions: int, replication: int, embedded: bo
 
 @asynccontextmanager
 async def admin_of(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A client for as long as it is needed. Raises KafkaError, OSError or TimeoutError."""
+    """An admin client, closed on exit. Raises `KafkaError`, `OSError` or `TimeoutError`."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000)
     try:
         await admin.start()
@@ -146,7 +146,7 @@ async def _problem(bootstrap: str, partitions: int, replication: int, embedded: 
 
 
 async def _unwritable(admin: AIOKafkaAdminClient) -> str | None:
-    """Why no record could be acknowledged, or None. Logs what else is wrong with the topics."""
+    """Why no record could be acknowledged, or None. Logs deviating topic configurations."""
     names = [*TOPICS, *({OFFSETS} & set(await admin.list_topics()))]
     held = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(names)}
     asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
@@ -164,8 +164,8 @@ def _addresses(bootstrap: str) -> list[reachability.Address]:
 
 
 def _advertised(admin: AIOKafkaAdminClient) -> list[reachability.Address]:
-    """The brokers that the first metadata name."""
-    from saga_app.stream.upstream.aiokafka import network_client  # here, for `saga up` needs no Faust
+    """The addresses of the brokers in the cluster's metadata."""
+    from saga_app.stream.upstream.aiokafka import network_client  # imported here, because `saga up` does not need Faust
 
     brokers = network_client(admin).cluster.brokers()
     return [(each.host, each.port) for each in brokers if not str(each.nodeId).startswith("bootstrap")]

@@ -1,7 +1,6 @@
-"""A few connections to one mail server, kept for the next mail.
+"""A pool of connections to one mail server.
 
-Each is used by one sender at a time. The one used last is used next, so that those not needed grow idle; one that has
-been idle for a while is closed.
+The connection that was used last is used next, so that surplus connections become idle, and are closed after `IDLE_S`.
 """
 
 import asyncio
@@ -10,24 +9,24 @@ from contextlib import asynccontextmanager
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
-#: At once; more senders wait. Servers commonly allow one client some 10 to 50.
-LINES = 8
-#: Seconds after which an idle connection is closed; servers do it after some minutes (RFC 5321 4.5.3.2.7).
+#: The maximum number of connections; further senders wait. Servers commonly allow 10 to 50 per client.
+MAX_CONNECTIONS = 8
+#: Seconds after which an idle connection is closed. Servers close it after some minutes (RFC 5321 4.5.3.2.7).
 IDLE_S = 20.0
-#: Seconds that the server may take to show that a kept connection lives.
+#: Timeout in seconds for checking whether an idle connection still works.
 PROBE_S = 2.0
-#: Seconds for the goodbye.
+#: Timeout of QUIT in seconds.
 QUIT_S = 1.0
 
 #: "Service not available, closing transmission channel" (RFC 5321 4.2.3).
 CLOSING = 421
 
 
-class Lines:
-    """Connections made when they are needed, by `make`."""
+class ConnectionPool:
+    """A pool of up to `limit` connections, which `make` creates on demand."""
 
     def __init__(
-        self, make: Callable[[], SMTP], limit: int = LINES, idle_s: float = IDLE_S, probe_s: float = PROBE_S
+        self, make: Callable[[], SMTP], limit: int = MAX_CONNECTIONS, idle_s: float = IDLE_S, probe_s: float = PROBE_S
     ) -> None:
         self.idle_s, self.probe_s = idle_s, probe_s
         self._make = make
@@ -37,33 +36,33 @@ class Lines:
         self._closed = False
 
     @asynccontextmanager
-    async def line(self) -> AsyncIterator[SMTP]:
-        """A connection that lives and has been greeted, for one mail; the next one has it after that.
+    async def connection(self) -> AsyncIterator[SMTP]:
+        """A working connection for one mail, after EHLO. It returns to the pool afterwards.
 
-        Raises what aiosmtplib raises when there is none to be had. Whatever goes wrong inside closes it,
-        except for a plain answer of the server.
+        Raises the errors of aiosmtplib if no connection can be made. An error in the body closes the connection, except
+        for an ordinary error response of the server.
         """
         async with self._slots:
-            client = await self._alive() or await self._connected()
-            sound = False
+            client = await self._reuse() or await self._connected()
+            is_usable = False
             try:
                 yield client
-                sound = True
+                is_usable = True
             except SMTPResponseException as answer:
-                sound = answer.code >= 400 and answer.code != CLOSING
+                is_usable = answer.code >= 400 and answer.code != CLOSING
                 raise
             finally:
-                self._put_back(client, sound)
+                self._put_back(client, is_usable)
 
     async def close(self) -> None:
-        """Say goodbye on all that is kept; what is still in use is closed after its mail. Takes `QUIT_S` at most."""
+        """Close all idle connections within `QUIT_S` seconds. Connections in use are closed after their mail."""
         self._closed = True
         while self._kept:
-            self._leave(self._kept[-1][0])
+            self._quit(self._kept[-1][0])
         await asyncio.gather(*self._leaving)
 
-    async def _alive(self) -> SMTP | None:
-        """The kept connection that was used last, if the server still answers on it; nothing of a mail is said yet."""
+    async def _reuse(self) -> SMTP | None:
+        """The idle connection that was used last, if the server still responds on it; otherwise None."""
         if not self._kept:
             return None
         client, timer = self._kept.pop()
@@ -79,7 +78,7 @@ class Lines:
         return await self._reset(client, client.timeout)
 
     async def _reset(self, client: SMTP, timeout_s: float | None) -> SMTP:
-        """No mail is begun; on a new connection EHLO goes first, which tells what the server can do."""
+        """Send RSET, which checks the connection. On a new connection aiosmtplib sends EHLO before it."""
         try:
             await client.rset(timeout=timeout_s)
         except BaseException:
@@ -87,28 +86,28 @@ class Lines:
             raise
         return client
 
-    def _put_back(self, client: SMTP, sound: bool) -> None:
-        if sound and client.is_connected and not self._closed:
-            timer = asyncio.get_running_loop().call_later(self.idle_s, self._leave, client)
+    def _put_back(self, client: SMTP, is_usable: bool) -> None:
+        if is_usable and client.is_connected and not self._closed:
+            timer = asyncio.get_running_loop().call_later(self.idle_s, self._quit, client)
             self._kept.append((client, timer))
         else:
             client.close()
 
-    def _leave(self, client: SMTP) -> None:
-        """Not kept any longer."""
+    def _quit(self, client: SMTP) -> None:
+        """Remove a connection from the pool and close it in the background."""
         for kept in self._kept:
             if kept[0] is client:
                 kept[1].cancel()
         self._kept = [kept for kept in self._kept if kept[0] is not client]
-        task = asyncio.create_task(_goodbye(client))
+        task = asyncio.create_task(_quit(client))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
 
-async def _goodbye(client: SMTP) -> None:
+async def _quit(client: SMTP) -> None:
     try:
         await client.quit(timeout=QUIT_S)
     except (SMTPException, OSError):
-        pass  # it was gone already
+        pass  # the connection was closed already
     finally:
         client.close()

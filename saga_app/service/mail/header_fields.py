@@ -1,5 +1,7 @@
-"""Header fields of a mail, written by us: the email package folds a text between two encoded words and loses the space
-there, and encodes an address that is longer than a line.
+"""Encodes header fields of a mail, in place of the email package.
+
+The email package loses the space between two encoded words when it folds a text, and encodes an address that is longer
+than a line.
 """
 
 import re
@@ -7,23 +9,23 @@ from base64 import b64encode
 from collections.abc import Iterator
 from email.policy import Policy
 
-#: Bytes of text in an encoded word: 64 characters with base64 and "=?utf-8?b?…?=", so that "Subject: " and the first
-#: word fit into the 76 characters of RFC 2047, section 2.
+#: Bytes of text per encoded word. With base64 and "=?utf-8?b?…?=" a word has 64 characters, so that "Subject: " and the
+#: first word fit into the 76 characters of RFC 2047, section 2.
 WORD_BYTES = 39
-#: Characters in a line (RFC 5322, section 2.1.1).
-LINE = 78
+#: The maximum line length in characters (RFC 5322, section 2.1.1).
+MAX_LINE_LENGTH = 78
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
 class Header(str):
-    """A header's value, with what stands on the wire for it. The email package takes it as it is."""
+    """A header value together with its encoded form, which the email package writes unchanged."""
 
     name: str
     wire: str
 
     def __new__(cls, name: str, value: str, wire: str) -> "Header":
-        """`wire`: without the name and the last line break; continued lines begin with a space."""
+        """`wire`: the encoded value without the name and the last line break; continuation lines begin with a space."""
         made = super().__new__(cls, value)
         made.name, made.wire = name, wire
         return made
@@ -35,7 +37,7 @@ class Header(str):
 
 
 def subject(text: str) -> Header:
-    """A subject that every reader decodes to this text. A run of control characters becomes a space."""
+    """The Subject field for a text. A run of control characters becomes one space."""
     text = without_controls(text)
     if _is_plain(text):
         return Header("Subject", text, text)
@@ -43,22 +45,22 @@ def subject(text: str) -> Header:
 
 
 def address(name: str, wire: str) -> Header:
-    """An address alone, on one line: an address is shorter than the longest line that SMTP allows."""
+    """A field with one address on one line, because an address is shorter than the longest line that SMTP allows."""
     return Header(name, wire, wire)
 
 
 def without_controls(text: str) -> str:
-    """One line of text that can be encoded: control characters and lone surrogates become spaces."""
+    """The text with each run of control characters and lone surrogates replaced by a space."""
     return _CONTROLS.sub(" ", text)
 
 
 def _is_plain(text: str) -> bool:
-    """Whether it needs no encoding: printable ASCII on one line that no reader strips or decodes."""
-    return text.isascii() and text == text.strip() and "=?" not in text and len(f"Subject: {text}") <= LINE
+    """Whether a subject needs no encoding: ASCII on one line that mail programs neither strip nor decode."""
+    return text.isascii() and text == text.strip() and "=?" not in text and len(f"Subject: {text}") <= MAX_LINE_LENGTH
 
 
 def _encoded_words(text: str) -> Iterator[str]:
-    """RFC 2047, section 2, in base64; a character is never divided, and white space between words does not count."""
+    """Encoded words (RFC 2047, section 2) in base64. A character is not split across words."""
     word = b""
     for character in text:
         encoded = character.encode()

@@ -1,1 +1,1 @@
-"""What a service remembers of its sagas: rows, effects, and requests that wait for a time."""
+"""The state that a service keeps in its tables: saga rows, effects, delayed requests and deadlines."""

@@ -1,6 +1,6 @@
-"""Says when a saga is overdue: an index of what is due next, and a timer that sends a signal for each that has come.
+"""Detects overdue sagas: an index of deadlines, and a timer that publishes a signal for each missed one.
 
-The timer does not mark the row: it sends `overdue`, and the Observer marks it, as it does with every other signal.
+The timer does not write saga rows. It publishes `overdue`, and the Observer flags the row when it reads that signal.
 """
 
 import asyncio
@@ -22,41 +22,50 @@ from saga_app.stream import Table, Transport
 
 log = structlog.get_logger()
 
-#: The timer's tick, and how soon a signal is sent again if no mark has followed it (seconds).
-TICK_S, AGAIN_S = 0.2, 10.0
+#: The period of the timer (seconds).
+TICK_S = 0.2
 
-#: Signals sent together, and rows looked at between two awaits when the index is made.
-TOGETHER, PORTION = 2_000, 500
+#: A signal is published again if the row is not flagged after this time (seconds).
+RESEND_AFTER_S = 10.0
 
-#: A row that may have to be watched has these bytes; so most of a large table is not decoded.
-OPEN = b'"ended_at":null'
+#: The maximum number of signals in a batch, and the number of rows read between two awaits when the index is rebuilt.
+MAX_BATCH, ROWS_PER_TURN = 2_000, 500
+
+#: Every row of an open saga contains these bytes. Other rows are not decoded, which are most rows of a large table.
+OPEN_ROW_BYTES = b'"ended_at":null'
 
 Place = tuple[int, str]
 
 
 class Deadlines:
-    """Which saga is due when; one entry a saga, looked at again when its time has come."""
+    """An index of open sagas by deadline, with one entry per saga.
+
+    `seconds`: how long a whole saga may take. `clock`: returns seconds since 1970 (UTC).
+    """
 
     def __init__(self, plan: Plan, seconds: float, clock: Callable[[], float] = time) -> None:
         self.plan, self.seconds, self.clock = plan, seconds, clock
         self.heap: list[tuple[float, Place]] = []
         self.known: dict[Place, float] = {}
 
-    def wrote(self, partition: int, row: Row, _value: bytes) -> None:
-        """A row was written: watch it, unless that is done already."""
+    def row_written(self, partition: int, row: Row, _value: bytes) -> None:
+        """Update the index after a row was written."""
         if not (row.ended or row.overdue):
             self.watch((partition, row.id), deadline.due(self.plan, row, self.seconds))
 
     def watch(self, place: Place, at: float) -> None:
-        """Look at this saga then (seconds since 1970), or earlier."""
+        """Check this saga at this time (seconds since 1970) at the latest."""
         if at < self.known.get(place, at + 1):
             self.known[place] = at
             heappush(self.heap, (at, place))
 
-    def come(self, row_of: Callable[[int, str], Row | None]) -> list[Signal]:
-        """The signals for those whose time has come, at most `TOGETHER`; each is looked at again after `AGAIN_S`."""
+    def take_due(self, row_of: Callable[[int, str], Row | None]) -> list[Signal]:
+        """The signals for overdue sagas, at most `MAX_BATCH`. Each saga is checked again after `RESEND_AFTER_S`.
+
+        `row_of`: returns the current row by partition and saga id.
+        """
         now, found = self.clock(), list[Signal]()
-        while self.heap and self.heap[0][0] <= now and len(found) < TOGETHER:
+        while self.heap and self.heap[0][0] <= now and len(found) < MAX_BATCH:
             at, place = heappop(self.heap)
             if self.known.get(place) != at:
                 continue  # there is an earlier entry
@@ -66,18 +75,18 @@ class Deadlines:
                 continue
             due = deadline.due(self.plan, row, self.seconds)
             if due <= now:
-                found.append(deadline.missed(self.plan, row, due, now))
-            self.watch(place, max(due, now + AGAIN_S) if due <= now else due)
+                found.append(deadline.overdue_signal(self.plan, row, due, now))
+            self.watch(place, max(due, now + RESEND_AFTER_S) if due <= now else due)
         return found
 
-    def forget(self) -> None:
-        """Other partitions are ours now."""
+    def clear(self) -> None:
+        """Empty the index, because this worker owns other partitions now."""
         self.heap.clear()
         self.known.clear()
 
 
 class Timer(Service):
-    """Sends what is due. After each rebalance it makes the index anew from the table, in the background."""
+    """Publishes signals for overdue sagas. It rebuilds the index in the background after each rebalance."""
 
     def __init__(self, app: AppT, table: Table, rows: Rows, deadlines: Deadlines, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -86,8 +95,8 @@ class Timer(Service):
         table.on_recover(self._recovered)
 
     async def _recovered(self) -> None:
-        """Other partitions, and their rows are complete; while they are being looked at, the streams go on."""
-        self.deadlines.forget()
+        """Called after a rebalance, when the tables are recovered. The index is rebuilt while streams continue."""
+        self.deadlines.clear()
         self.stale = True
 
     @Service.task
@@ -95,15 +104,15 @@ class Timer(Service):
         while not self.should_stop:
             if self.stale:
                 await self._rebuild()
-            sent = await self._send(self.deadlines.come(self.rows.get))
-            await self.sleep(0 if sent == TOGETHER else TICK_S)
+            sent = await self._publish(self.deadlines.take_due(self.rows.get))
+            await self.sleep(0 if sent == MAX_BATCH else TICK_S)
 
     async def _rebuild(self) -> None:
         self.stale = False
         for number, (partition, _key, value) in enumerate(self.table.rows()):
-            if OPEN in value:
+            if OPEN_ROW_BYTES in value:
                 self._watch(partition, value)
-            if number % PORTION == 0:
+            if number % ROWS_PER_TURN == 0:
                 await asyncio.sleep(0)
             if self.stale or self.should_stop:
                 return
@@ -111,12 +120,12 @@ class Timer(Service):
 
     def _watch(self, partition: int, value: bytes) -> None:
         try:
-            self.deadlines.wrote(partition, decode(Row, value), value)
+            self.deadlines.row_written(partition, decode(Row, value), value)
         except BadMessage:
-            return  # whoever reads it next says so
+            return  # logged by the next reader of this row
 
-    async def _send(self, signals: list[Signal]) -> int:
-        """Acknowledged, or sent again later."""
+    async def _publish(self, signals: list[Signal]) -> int:
+        """Publish signals and wait for their acknowledgement; returns how many. A failure is repeated later."""
         if not signals:
             return 0
         outputs = cast(Transport, self.app.transport).new_outputs()
@@ -126,7 +135,7 @@ class Timer(Service):
         try:
             await outputs.acknowledged()
         except Exception as error:
-            log.warning("deadlines were missed and could not be said", sagas=len(signals), error=type(error).__name__)
+            log.warning("could not publish overdue signals", sagas=len(signals), error=type(error).__name__)
         else:
-            log.warning("overdue", sagas=len(signals), first=signals[0].id, step=signals[0].step)
+            log.warning("sagas overdue", sagas=len(signals), first=signals[0].id, step=signals[0].step)
         return len(signals)

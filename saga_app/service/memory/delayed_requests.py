@@ -1,11 +1,11 @@
 """Requests that wait outside their partition until their next attempt is due.
 
-A request whose next attempt is minutes or hours away must not stay in flight: it would hold back the commit of its
-partition. The step loop writes it to the service's table `effects` instead, and its record is done. When the attempt is
+A request whose next attempt is minutes or hours away must not stay in flight, because it would hold back the commit of
+its partition. The step loop stores it in the table `effects` instead, and its record is finished. When the attempt is
 due, the request is published to its own topic again (republisher.py) with the header `retry-attempt`.
 
-The table is the truth: a record of the request acts only if the entry is for just its attempt. So a duplicate of the
-original, and an entry that was published twice or too late, change nothing.
+The table is authoritative: a record leads to an attempt only if the stored entry is for exactly that attempt.
+Duplicates of the original, and requests that were published twice or too late, are therefore absorbed.
 """
 
 from enum import Enum
@@ -17,17 +17,17 @@ from saga_app.service.record import RETRY_ATTEMPT, Headers, Record
 
 
 class Decision(Enum):
-    """What to do with a record of a request."""
+    """What to do with a request."""
 
-    BEGIN = "with the first attempt"
-    RESUME = "with the attempt for which the request has waited"
-    ABSORB = "nothing: it is a duplicate"
+    BEGIN = "make the first attempt"
+    RESUME = "make the attempt that the request has waited for"
+    ABSORB = "ignore it, because it is a duplicate"
 
 
 def decide(waiting: Waiting | None, record: Record, request: Message) -> Decision:
-    """What to do with a record and its request, by the entry that waits for the same step, if any.
+    """Decide what to do with a record and its request. `waiting`: the stored entry for the same step, if any.
 
-    A redrive begins with the first attempt, whatever waits.
+    A redrive begins with the first attempt, even if an entry is stored.
     """
     due = _attempt_due(record)
     if waiting is None or waiting.request_attempt < request.attempt:
@@ -37,13 +37,13 @@ def decide(waiting: Waiting | None, record: Record, request: Message) -> Decisio
 
 
 def _attempt_due(record: Record) -> int | None:
-    """The attempt for which a record was published again; None for every other record, whatever its header holds."""
+    """The attempt in the header `retry-attempt`; None if the header is missing or invalid."""
     value = next((value for name, value in record.headers if name == RETRY_ATTEMPT), None)
     return int(value) if value is not None and value.isdigit() and len(value) < 10 else None
 
 
 def entry(record: Record, request: Message, progress: Progress, next_at: float) -> Waiting:
-    """The entry of a request whose attempt `progress.attempt` is due at `next_at` (seconds since 1970)."""
+    """The entry to store for a request whose attempt `progress.attempt` is due at `next_at` (seconds since 1970)."""
     return Waiting(
         attempt=progress.attempt,
         next_at=iso(next_at),
@@ -56,7 +56,7 @@ def entry(record: Record, request: Message, progress: Progress, next_at: float) 
 
 
 def progress(waiting: Waiting) -> Progress:
-    """Where the attempts go on."""
+    """The progress with which the attempts continue."""
     return Progress(waiting.attempt, False, waiting.received_at, waiting.started_at)
 
 

@@ -1,7 +1,7 @@
-"""What a service remembers of a saga, where the outside world does not: answers, and what has been undone.
+"""The table `effects` of a service: recorded results, intent records, tombstones and delayed requests.
 
-A mail that was sent must not be sent again by a request that comes twice; and a step whose undo has come first must not
-act any more: the undo leaves a tombstone. Both are acknowledged before their record counts as done.
+Recorded results keep a duplicate request from repeating an effect, such as a mail. Tombstones keep a step from acting
+after its compensation. Both are acknowledged before the record that led to them is finished.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class RawTable(Protocol):
-    """What is needed of the stream layer's table."""
+    """The part of the stream layer's table that is needed here."""
 
     def read(self, partition: int, key: bytes) -> bytes | None: ...
     def write(self, outputs: Any, partition: int, key: bytes, value: bytes | None) -> None: ...
@@ -26,14 +26,14 @@ class RawTable(Protocol):
     async def owned(self) -> None: ...
 
 
-#: Called with every row that is written, and its partition.
+#: Called with partition and row after each write.
 Watcher = Callable[[int, Remembered], None]
 
 
 class Effects:
-    """One row a saga, on the partition of its id; a saga of which nothing is remembered has none.
+    """Reads and writes the rows of the table `effects`: at most one per saga, on the partition of the saga id.
 
-    `watchers` are called with every row that is written.
+    `watchers` are called after each write.
     """
 
     def __init__(self, table: RawTable, *watchers: Watcher) -> None:
@@ -41,54 +41,62 @@ class Effects:
         self.latest = RowCache(Remembered)
 
     def locked(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
-        """Keep other requests of this saga out: they wait until what this one does can be seen."""
+        """Lock a saga: other requests of it wait until the outputs of this one are visible in the table."""
         return self.table.locked(partition, id.encode())
 
     async def owned(self) -> None:
-        """Wait until it is certain that the saga is this worker's. Raises `Fenced` when it is another's by now."""
+        """Wait until this worker certainly owns its partitions. Raises `Fenced` if another worker owns them by now."""
         await self.table.owned()
 
     def get(self, partition: int, id: str) -> Remembered:
-        """What is remembered. Raises `BadMessage` if it cannot be read: without it a thing might be done twice."""
+        """The row of a saga, empty if there is none.
+
+        Raises `BadMessage` if the row is unreadable, because acting without it could repeat an effect.
+        """
         value = self.table.read(partition, id.encode())
         if value is None:
             return Remembered(1, id)
         try:
             remembered = self.latest.read(partition, id, value)
             if remembered.id != id:
-                raise BadMessage(f"it is what is remembered of {remembered.id}")
+                raise BadMessage(f"it belongs to saga {remembered.id}")
             return remembered
         except BadMessage as error:
-            raise BadMessage(f"what is remembered of this saga cannot be read: {error}") from None
+            raise BadMessage(f"the row of this saga in the table effects is unreadable: {error}") from None
 
-    def begun(self, outputs: Any, partition: int, id: str, step: str) -> None:
-        """Remember that a run of attempts of a step begins."""
+    def record_intent(self, outputs: Any, partition: int, id: str, step: str) -> None:
+        """Record that a run of attempts of a step begins."""
         row = self.get(partition, id)
         self._write(outputs, partition, changed(row, begun=[*row.begun, step]))
 
-    def answered(self, outputs: Any, partition: int, id: str, step: str, answer: Answer) -> None:
-        """Remember what a step has answered; its request does not wait any more."""
+    def record_result(self, outputs: Any, partition: int, id: str, step: str, answer: Answer) -> None:
+        """Record the result of a step, and remove its delayed request."""
         row = self.get(partition, id)
-        self._write(outputs, partition, changed(_not_waiting(row, step), answers=row.answers | {step: answer}))
+        self._write(
+            outputs, partition, changed(_without_delayed_request(row, step), answers=row.answers | {step: answer})
+        )
 
-    def undone(self, outputs: Any, partition: int, id: str, step: str) -> None:
-        """From now on this step of this saga must not act; a request for it that waits is dropped."""
+    def record_tombstone(self, outputs: Any, partition: int, id: str, step: str) -> None:
+        """Keep a step of a saga from acting later, and remove its delayed request."""
         row = self.get(partition, id)
         if step not in row.undone:
-            self._write(outputs, partition, changed(_not_waiting(row, step), undone=[*row.undone, step]))
+            row = changed(_without_delayed_request(row, step), undone=[*row.undone, step])
+            self._write(outputs, partition, row)
 
-    def waits(self, outputs: Any, partition: int, id: str, step: str, waiting: Waiting, had_no_effect: bool) -> None:
-        """Keep the request of a step until its next attempt is due.
+    def record_delayed_request(
+        self, outputs: Any, partition: int, id: str, step: str, waiting: Waiting, had_no_effect: bool
+    ) -> None:
+        """Store the request of a step until its next attempt is due.
 
-        `had_no_effect`: the run of attempts is forgotten, because it certainly had no effect.
+        `had_no_effect`: the attempts so far certainly had no effect, so that their intent record is removed.
         """
-        row = _not_begun(self.get(partition, id), step) if had_no_effect else self.get(partition, id)
+        row = _without_intent(self.get(partition, id), step) if had_no_effect else self.get(partition, id)
         self._write(outputs, partition, changed(row, waiting=row.waiting | {step: waiting}))
 
-    def stop_waiting(self, outputs: Any, partition: int, id: str, step: str, had_no_effect: bool) -> None:
-        """The request of a step does not wait any more; `had_no_effect` as above."""
-        row = _not_begun(self.get(partition, id), step) if had_no_effect else self.get(partition, id)
-        self._write(outputs, partition, _not_waiting(row, step))
+    def remove_delayed_request(self, outputs: Any, partition: int, id: str, step: str, had_no_effect: bool) -> None:
+        """Remove the stored request of a step, and its intent record if the attempts certainly `had_no_effect`."""
+        row = _without_intent(self.get(partition, id), step) if had_no_effect else self.get(partition, id)
+        self._write(outputs, partition, _without_delayed_request(row, step))
 
     def _write(self, outputs: Any, partition: int, row: Remembered) -> None:
         value = encode(row)
@@ -98,13 +106,13 @@ class Effects:
             watcher(partition, row)
 
 
-def _not_begun(row: Remembered, step: str) -> Remembered:
-    """Without one run of the step; those that did not end, or whose effect is not known, stay."""
+def _without_intent(row: Remembered, step: str) -> Remembered:
+    """The row without one intent record of the step. Intent records of other runs may have had an effect, and stay."""
     begun = list(row.begun)
     if step in begun:
         begun.remove(step)
     return changed(row, begun=begun)
 
 
-def _not_waiting(row: Remembered, step: str) -> Remembered:
+def _without_delayed_request(row: Remembered, step: str) -> Remembered:
     return changed(row, waiting={name: entry for name, entry in row.waiting.items() if name != step})

@@ -1,7 +1,8 @@
-"""Publishes requests that wait outside their partition (waiting.py) when their next attempt is due.
+"""Publishes delayed requests (delayed_requests.py) when their next attempt is due.
 
-A timer writes no rows: it publishes the request again, and the step loop removes the entry when the request is handled.
-If a worker dies in between, the next owner of the partition publishes it once more, and the duplicate is absorbed.
+The timer does not write rows: it publishes the request, and the step loop removes the stored entry when the request is
+finished. If the worker crashes in between, the next owner of the partition publishes the request again, and the
+duplicate is absorbed.
 """
 
 import asyncio
@@ -24,21 +25,21 @@ from saga_app.stream import Table, Transport
 
 log = structlog.get_logger()
 
-#: The timer's tick, and the pause after a publication that was not acknowledged or refused (seconds).
+#: The period of the timer, and the pause after a publication that failed or was refused (seconds).
 TICK_S, RESEND_AFTER_S = 0.5, 30.0
 
-#: Requests published together, and rows read between two awaits when the schedule is rebuilt.
-BATCH, ROWS_PER_TURN = 500, 500
+#: The size of a batch of requests, and the number of rows read between two awaits when the schedule is rebuilt.
+MAX_BATCH, ROWS_PER_TURN = 500, 500
 
-#: The bytes of a row in which something waits; others are not decoded.
-WAITS = b'"waiting":{"'
+#: Every row with a delayed request contains these bytes; other rows are not decoded.
+DELAYED_ROW_BYTES = b'"waiting":{"'
 
 #: Partition and saga id.
 Place = tuple[int, str]
 
 
 class Due(NamedTuple):
-    """A request whose attempt is due."""
+    """A delayed request whose next attempt is due."""
 
     place: Place
     step: str
@@ -46,19 +47,19 @@ class Due(NamedTuple):
 
 
 class Schedule:
-    """When each saga's waiting request is due. `clock` returns seconds since 1970.
+    """An index of delayed requests by due time. `clock`: returns seconds since 1970 (UTC).
 
-    Only an index: whether a request still waits is decided by its row.
+    Whether a request still waits is decided by its row, not by this index.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self.due_at: dict[Place, float] = {}  #: infinite if nothing is to be published until the row changes
-        self._published: dict[Place, float] = {}  #: when; what was due by then is not due again
+        self.due_at: dict[Place, float] = {}  #: infinite if nothing is due until the row changes
+        self._published: dict[Place, float] = {}  #: time of the last publication; requests due before are not due again
         self._heap: list[tuple[float, Place]] = []
 
     def row_written(self, partition: int, row: Effects) -> None:
-        """Follow a row of the table."""
+        """Update the index after a row was written."""
         place = (partition, row.id)
         if row.waiting:
             published = self._published.get(place, -math.inf)
@@ -69,15 +70,18 @@ class Schedule:
             self._published.pop(place, None)
 
     def watch(self, place: Place, at: float) -> None:
-        """Look at this saga's row at this time (seconds since 1970), and not before."""
+        """Check the row of this saga at this time (seconds since 1970), and not earlier."""
         self.due_at[place] = at
         if at < math.inf:
             heappush(self._heap, (at, place))
 
     def take_due(self, row_of: Callable[[int, str], Effects]) -> list[Due]:
-        """The requests that are due by their rows, of about `BATCH` sagas; they are not due again."""
+        """The requests that are due, about `MAX_BATCH` at most; they are not returned again.
+
+        `row_of`: returns the current row by partition and saga id.
+        """
         now, found = self.clock(), list[Due]()
-        while len(found) < BATCH and (at := self.next_at) is not None and at <= now:
+        while len(found) < MAX_BATCH and (at := self.next_at) is not None and at <= now:
             _, place = heappop(self._heap)
             row = row_of(*place)
             found += [Due(place, step, each) for step, each in row.waiting.items() if epoch(each.next_at) <= now]
@@ -87,31 +91,31 @@ class Schedule:
 
     @property
     def next_at(self) -> float | None:
-        """When the next request is due, in seconds since 1970; None if none is."""
+        """When the next request is due, in seconds since 1970; None if none waits."""
         while self._heap and self.due_at.get(self._heap[0][1]) != self._heap[0][0]:
             heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
     def clear(self) -> None:
-        """Forget everything: this worker has other partitions now."""
+        """Empty the index, because this worker owns other partitions now."""
         self.due_at.clear()
         self._published.clear()
         self._heap.clear()
 
 
 def republish(plan: Plan, outputs: Outputs, due: Due) -> None:
-    """Send a request to its own topic again, under the key of its saga."""
+    """Send a delayed request to its own topic again, keyed by its saga."""
     step = plan.named(due.step)
-    if step is None:  # the plan has changed since
-        log.error("no such step, its waiting request stays in the table", saga=due.place[1], step=due.step)
+    if step is None:  # the plan has changed
+        log.error("delayed request of an unknown step not published", saga=due.place[1], step=due.step)
         return
     value, headers = record_of(due.waiting)
-    log.info("attempt due", saga=due.place[1], step=due.step, attempt=due.waiting.attempt)
+    log.info("delayed request published", saga=due.place[1], step=due.step, attempt=due.waiting.attempt)
     outputs.send(step.topic, due.place[1].encode(), value, headers)
 
 
 class Republisher(Service):
-    """The timer of a service. After each rebalance it rebuilds the schedule from the table, in the background."""
+    """Publishes delayed requests. After each rebalance it rebuilds the schedule from the table in the background."""
 
     def __init__(
         self,
@@ -134,7 +138,7 @@ class Republisher(Service):
         return math.nan if at is None else at - self.schedule.clock()
 
     async def _recovered(self) -> None:
-        """Other partitions, and their rows are complete."""
+        """Called after a rebalance, when the table is recovered."""
         self.schedule.clear()
         self.stale = True
 
@@ -145,18 +149,18 @@ class Republisher(Service):
                 await self._rebuild()
             due = self.schedule.take_due(self._row)
             await self._publish(due)
-            await self.sleep(0 if len(due) >= BATCH else TICK_S)
+            await self.sleep(0 if len(due) >= MAX_BATCH else TICK_S)
 
     async def _rebuild(self) -> None:
         self.stale = False
         for number, (partition, key, value) in enumerate(self.table.rows()):
-            if WAITS in value and (partition, key.decode()) not in self.schedule.due_at:
+            if DELAYED_ROW_BYTES in value and (partition, key.decode()) not in self.schedule.due_at:
                 self.schedule.row_written(partition, self._decoded(key.decode(), value))
             if number % ROWS_PER_TURN == 0:
                 await asyncio.sleep(0)
             if self.stale or self.should_stop:
                 return
-        log.info("watching waiting requests", waiting=len(self.schedule.due_at))
+        log.info("watching delayed requests", waiting=len(self.schedule.due_at))
 
     def _row(self, partition: int, id: str) -> Effects:
         try:
@@ -168,13 +172,13 @@ class Republisher(Service):
         try:
             return decode(Effects, value)
         except BadMessage as error:
-            log.error("a row with a waiting request cannot be read", saga=id, problem=str(error))
+            log.error("row with a delayed request unreadable", saga=id, problem=str(error))
             return Effects(1, id)
 
     async def _publish(self, due: list[Due]) -> None:
-        """Publish and wait for the acknowledgements; what was not acknowledged is published again later.
+        """Publish requests and wait for the acknowledgements. A failed publication is repeated later.
 
-        A request that the broker refuses waits until its topic takes it; its saga is overdue then.
+        A request that the broker refuses is published again until the topic accepts it; its saga becomes overdue.
         """
         if not due:
             return
@@ -185,11 +189,11 @@ class Republisher(Service):
         try:
             await outputs.acknowledged()
         except Exception as error:
-            log.warning("could not publish requests that are due", requests=len(due), error=type(error).__name__)
-            again = due
+            log.warning("could not publish delayed requests", requests=len(due), error=type(error).__name__)
+            failed = due
         else:
-            again = [due[number] for number in outputs.refusals]
+            failed = [due[number] for number in outputs.refusals]
         for (refusal,) in outputs.refusals.values():
-            log.error("request that is due was refused by the broker", reason=str(refusal))
-        for each in again:
+            log.error("delayed request refused by the broker", reason=str(refusal))
+        for each in failed:
             self.schedule.watch(each.place, self.schedule.clock() + RESEND_AFTER_S)

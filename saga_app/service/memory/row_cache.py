@@ -1,4 +1,4 @@
-"""What was read or written last of a table, decoded: a handler asks for the same row several times."""
+"""A cache of decoded rows, because a handler reads the same row several times."""
 
 from typing import Generic, TypeVar
 
@@ -6,20 +6,20 @@ from saga_app.saga.messages import Effects, Row, decode
 
 T = TypeVar("T", Row, Effects)
 
-#: How many are held; the oldest goes first. A decoded row takes about 4 kB.
-HELD = 2_000
+#: The maximum number of cached rows; the oldest is evicted first. A decoded row takes about 4 kB.
+MAX_CACHED = 2_000
 
 
 class RowCache(Generic[T]):
-    """A row is the one that is held if its bytes are the same. Nobody may change what this gives: write a new one."""
+    """Caches decoded rows by partition and id. Callers must not modify a row that they get."""
 
-    def __init__(self, kind: type[T], size: int = HELD) -> None:
+    def __init__(self, kind: type[T], size: int = MAX_CACHED) -> None:
         self._kind: type[T] = kind
         self._size = size
         self._held: dict[tuple[int, str], tuple[bytes, T]] = {}
 
     def read(self, partition: int, id: str, value: bytes) -> T:
-        """The row of these bytes. Raises BadMessage."""
+        """The decoded row, from the cache if its bytes are the same. Raises `BadMessage`."""
         held = self._held.get((partition, id))
         if held is not None and held[0] == value:
             return held[1]
@@ -28,12 +28,12 @@ class RowCache(Generic[T]):
         return row
 
     def drop(self, partition: int, id: str) -> None:
-        """It will not be asked for."""
+        """Remove a row that will not be read again."""
         self._held.pop((partition, id), None)
 
     def keep(self, partition: int, id: str, value: bytes, row: T) -> None:
-        """A row that has just been written."""
-        self.drop(partition, id)  # the newest is last
+        """Cache a row that was just read or written."""
+        self.drop(partition, id)  # reinsert it as the newest entry
         self._held[partition, id] = value, row
         if len(self._held) > self._size:
             del self._held[next(iter(self._held))]

@@ -1,4 +1,4 @@
-"""The saga rows in the Provisioner's table: read, apply, write."""
+"""The saga rows in the Provisioner's table: read, join with new information, write."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -14,65 +14,68 @@ log = structlog.get_logger()
 
 
 class RawTable(Protocol):
-    """What is needed of the stream layer's table."""
+    """The part of the stream layer's table that is needed here."""
 
     def read(self, partition: int, key: bytes) -> bytes | None: ...
     def write(self, outputs: Any, partition: int, key: bytes, value: bytes | None) -> None: ...
     def locked(self, partition: int, key: bytes) -> AbstractAsyncContextManager[Any]: ...
 
 
-#: Told of every row that is written, with its partition and its bytes.
+#: Called with partition, row and encoded row after each write.
 Watcher = Callable[[int, Row, bytes], None]
 
 
 class Rows:
-    """One row a saga, on the partition of its id; `watchers` are told of every row that is written."""
+    """Reads and writes saga rows: one per saga, on the partition of its id. `watchers` are called after each write."""
 
     def __init__(self, table: RawTable, *watchers: Watcher) -> None:
         self.table, self.watchers = table, watchers
         self.latest = RowCache(Row)
 
     def locked(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
-        """Keep other requests of this saga out: they wait until what this one does can be seen."""
+        """Lock a saga: other requests of it wait until the outputs of this one are visible in the table."""
         return self.table.locked(partition, id.encode())
 
     def get(self, partition: int, id: str) -> Row | None:
-        """The row, or None. One that cannot be read counts as none: the messages carry all that it held."""
+        """The row of a saga, or None. An unreadable row counts as none: the messages carry all of its contents."""
         value = self.table.read(partition, id.encode())
         if value is None:
             return None
         try:
             row = self.latest.read(partition, id, value)
             if row.id != id:
-                raise BadMessage(f"it is the row of {row.id}")
+                raise BadMessage(f"it belongs to saga {row.id}")
             return row
         except BadMessage as error:
-            log.error("row unreadable, it is made anew", saga=id, partition=partition, problem=str(error))
+            log.error("row unreadable, rebuilding it from messages", saga=id, partition=partition, problem=str(error))
             return None
 
-    def note(self, outputs: Any, partition: int, news: Row) -> Row:
-        """Apply what is new and write the row if that changed it; the receipt covers the changelog."""
+    def join(self, outputs: Any, partition: int, news: Row) -> Row:
+        """Join the stored row with new information, write it if it changed, and return it.
+
+        `outputs` are acknowledged only when the changelog has the row.
+        """
         return self.advance(outputs, partition, self.get(partition, news.id), news)
 
     def advance(self, outputs: Any, partition: int, row: Row | None, news: Row) -> Row:
-        """The same, if it has just been got."""
+        """Like `join()`, for a caller that already holds the current row."""
         changed = machine.join(row, news)
         if changed is not row:
             self._write(outputs, partition, changed)
         return changed
 
-    def mark(self, outputs: Any, partition: int, row: Row, marked: Row) -> None:
-        """Write a row that a signal has marked, if it did."""
-        if marked is not row:
-            self._write(outputs, partition, marked)
+    def write_if_changed(self, outputs: Any, partition: int, row: Row, changed: Row) -> None:
+        """Write `changed` without a join, unless it is the same object as `row`."""
+        if changed is not row:
+            self._write(outputs, partition, changed)
 
-    def again(self, outputs: Any, partition: int, row: Row) -> None:
-        """Write a row as it is: then this receipt covers it, too."""
+    def rewrite(self, outputs: Any, partition: int, row: Row) -> None:
+        """Write an unchanged row again, so that these `outputs` include its acknowledgement."""
         self._write(outputs, partition, row)
 
     def _write(self, outputs: Any, partition: int, row: Row) -> None:
         value = encode(row)
-        if row.ended:  # hardly anybody asks again
+        if row.ended:  # rarely read again
             self.latest.drop(partition, row.id)
         else:
             self.latest.keep(partition, row.id, value, row)

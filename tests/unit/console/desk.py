@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from saga_app.console.index.query import Queries
-from saga_app.console.operator.action_request import Order
+from saga_app.console.operator.action_request import ActionRequest
 from saga_app.console.operator.operator import Operator
 from saga_app.console.record_id import Place
 from saga_app.saga import machine
@@ -80,11 +80,11 @@ class Desk:
 
     async def redrive(self, **order: Any) -> dict[str, Any]:
         """As it is asked for over HTTP."""
-        return await self.operator.redrive(Order.model_validate(order))
+        return await self.operator.redrive(ActionRequest.model_validate(order))
 
     async def roll_back(self, **order: Any) -> dict[str, Any]:
         """As it is asked for over HTTP."""
-        return await self.operator.roll_back(Order.model_validate(order))
+        return await self.operator.roll_back(ActionRequest.model_validate(order))
 
     def signals(self) -> list[Signal]:
         """Those that were sent."""

@@ -36,7 +36,7 @@ class Reading:
     def settle(self) -> int:
         """What is done once all has been caught up with."""
         self.fold.live = True
-        return overtaking.settle(self.index)
+        return overtaking.fill_in_counts(self.index)
 
     def close(self) -> None:
         """Give the index up."""

@@ -32,7 +32,7 @@ class Look:
 
     async def now(self, readable: int, log: int) -> Any:
         self.readable.ends[ONE], self.logs.ends[ONE] = readable, log
-        return await self.ends.look([ONE, OTHER])
+        return await self.ends.refresh([ONE, OTHER])
 
 
 @pytest.fixture
@@ -43,21 +43,21 @@ async def look() -> Look:
 @pytest.mark.field(35)
 async def test_a_transaction_that_is_under_way_is_not_reported_and_one_that_is_left_open_is(look: Look) -> None:
     await look.now(5, 8)
-    assert look.ends.held([ONE, OTHER]) is None, "it may be committed in a moment"
+    assert look.ends.blocked_by_transaction([ONE, OTHER]) is None, "it may be committed in a moment"
     await look.now(5, 9)
-    assert look.ends.held([ONE, OTHER]) == (
+    assert look.ends.blocked_by_transaction([ONE, OTHER]) == (
         "4 records wait for an open transaction, from new-user[0]@5 on: its producer has to commit or abort it"
     )
-    assert look.ends.held([OTHER]) is None
+    assert look.ends.blocked_by_transaction([OTHER]) is None
     await look.now(10, 10)
-    assert look.ends.held([ONE, OTHER]) is None
+    assert look.ends.blocked_by_transaction([ONE, OTHER]) is None
 
 
 @pytest.mark.field(35)
 async def test_a_partition_that_goes_on_is_no_open_transaction(look: Look) -> None:
     for readable in range(5):
         await look.now(readable, readable + 3)
-        assert look.ends.held([ONE]) is None
+        assert look.ends.blocked_by_transaction([ONE]) is None
 
 
 @pytest.mark.field(34)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from saga_app.console.kafka.fetch_tuning import GATHER_S, Gather
+from saga_app.console.kafka.fetch_tuning import GATHER_S, FetchTuner
 from tests.unit.stream.fakes import record
 
 WAIT_MS = 500
@@ -16,7 +16,7 @@ class Traffic:
     def __init__(self) -> None:
         self.now = 0.0
         self.waits_for = 1, WAIT_MS
-        self.gather = Gather(self.wait_for, WAIT_MS, clock=lambda: self.now)
+        self.gather = FetchTuner(self.wait_for, WAIT_MS, clock=lambda: self.now)
 
     def wait_for(self, min_bytes: int, max_wait_ms: int) -> None:
         self.waits_for = min_bytes, max_wait_ms
@@ -26,7 +26,7 @@ class Traffic:
         run: list[Any] = [record(0, value=b"x" * size)] * round(records_per_s / 10)
         for _ in range(round(seconds * 10)):
             self.now += 0.1
-            self.gather.fetched({("in", 0): run} if run else {})
+            self.gather.record_fetch({("in", 0): run} if run else {})
 
 
 @pytest.fixture

@@ -201,13 +201,13 @@ async def test_the_figures_come_as_they_are_made_and_move_nobody(stage: Stage) -
 
 
 async def test_a_silent_line_is_kept_open(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "SILENT_S", 0.05)
+    monkeypatch.setattr(hub_module, "KEEPALIVE_S", 0.05)
     async with stage.client.get("/s") as answer:
         assert await asyncio.wait_for(answer.content.readuntil(b"still here\n\n"), 5)
 
 
 async def test_a_client_that_takes_nothing_is_cut_off(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "WRITE_S", 0.2)
+    monkeypatch.setattr(hub_module, "WRITE_TIMEOUT_S", 0.2)
     _reader, writer = await asyncio.open_connection(stage.client.host, stage.client.port, limit=1)
     writer.write(b"GET /s?trace=on HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
@@ -224,7 +224,7 @@ async def test_a_client_that_takes_nothing_is_cut_off(stage: Stage, monkeypatch:
 
 
 async def test_too_many_clients_are_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "CLIENTS", 1)
+    monkeypatch.setattr(hub_module, "MAX_CLIENTS", 1)
     async with stage.listen():
         await problem_of(await stage.client.get("/s"), 429)
 

@@ -302,12 +302,12 @@ async def test_dead_letters_are_found_by_filter_name_and_saga(reading: MakeReadi
         logs.park(logs.written[-2], 10 + number)
     made.read(logs.records)
     asked = queries(made)
-    meant = await asked.letters_meant(ErrorFilter(service="authorizer"))
+    meant = await asked.letters_matching(ErrorFilter(service="authorizer"))
     assert [(held.id, held.attempt, held.readable, held.open) for held in meant] == [
         (f"s{number}", 1, True, True) for number in range(3)
     ]
-    assert await asked.letters_named([meant[1].place, Place("authorize", 0, 99)]) == [meant[1]]
-    assert await asked.letters_waiting(["s2", "nobody"]) == [meant[2]]
+    assert await asked.letters_at([meant[1].place, Place("authorize", 0, 99)]) == [meant[1]]
+    assert await asked.open_letters_of(["s2", "nobody"]) == [meant[2]]
     shown = await asked.letter(meant[0].place)
     assert shown is not None
     assert shown["name"] == meant[0].place.name
@@ -358,12 +358,12 @@ def test_a_second_console_is_kept_out_of_an_index_in_use(reading: MakeReading, u
 def test_a_deleted_index_is_noticed_and_made_anew(tmp_path: Path) -> None:
     made = Reading(f"sqlite:///{tmp_path}/index.sqlite")
     epoch = made.index.epoch
-    assert not made.index.database.gone()
+    assert not made.index.database.is_deleted()
     for file in tmp_path.iterdir():
         file.unlink()
-    assert made.index.database.gone()
+    assert made.index.database.is_deleted()
     made.index.rebuild("")
-    assert not made.index.database.gone()
+    assert not made.index.database.is_deleted()
     assert made.index.epoch != epoch
     made.close()
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.console.operator import action_request
-from saga_app.console.operator.rate_limit import PORTION, TICK_S, due, pause
+from saga_app.console.operator.rate_limit import BATCH_SIZE, MIN_PAUSE_S, due, pause
 from saga_app.console.record_id import REDRIVEN, REDRIVEN_BY, Place, place_of
 from saga_app.saga.messages import DEAD_LETTER, encode
 from saga_app.web.problem import Problem
@@ -57,10 +57,14 @@ async def test_redriving_twice_does_nothing_twice_before_and_after_the_saga_goes
 ) -> None:
     at = desk(lambda logs: parked(logs, "ada"))
     assert (await at.redrive(filter={}))["count"] == 1
-    assert await at.redrive(ids=["ada"]) == {"count": 0, "dry_run": False, "left_out": {"asked for just now": 1}}
+    assert await at.redrive(ids=["ada"]) == {
+        "count": 0,
+        "dry_run": False,
+        "left_out": {"already requested in the last seconds": 1},
+    }
     await at.provisioner()
     assert at.reading.index.errors == 0
-    assert await at.redrive(ids=["ada"]) == {"count": 0, "dry_run": False, "left_out": {"not waiting for anybody": 1}}
+    assert await at.redrive(ids=["ada"]) == {"count": 0, "dry_run": False, "left_out": {"not parked": 1}}
     assert (await at.redrive(filter={}))["count"] == 0
     assert at.sent == []
 
@@ -99,7 +103,7 @@ async def test_a_group_is_redriven_by_its_service_and_error_oldest_first(desk: C
 
 async def test_a_dead_letter_and_its_saga_are_one_thing(desk: Callable[[Setup], Desk]) -> None:
     at = desk(lambda logs: parked(logs, "ada"))
-    name = (await at.queries.letters_waiting(["ada"]))[0].place.name
+    name = (await at.queries.open_letters_of(["ada"]))[0].place.name
     assert (await at.redrive(ids=[name, "ada", "ada", name]))["count"] == 1
     assert len(at.sent) == 1
 
@@ -120,7 +124,7 @@ async def test_what_nobody_can_read_is_sent_again_as_it_was_and_is_then_dealt_wi
     assert message.headers == [*headers, (REDRIVEN, name.encode()), (REDRIVEN_BY, b"ana")]
     await at.provisioner()
     assert at.reading.index.errors == 0
-    assert await at.redrive(ids=[name]) == {"count": 0, "dry_run": False, "left_out": {"dealt with already": 1}}
+    assert await at.redrive(ids=[name]) == {"count": 0, "dry_run": False, "left_out": {"already resolved": 1}}
 
 
 async def test_what_still_cannot_be_read_comes_back_as_another_dead_letter(desk: Callable[[Setup], Desk]) -> None:
@@ -130,7 +134,7 @@ async def test_what_still_cannot_be_read_comes_back_as_another_dead_letter(desk:
     failed = at.logs.written[-1]
     at.write(lambda: at.logs.park(failed, at.now_s, step="notify", error="BadMessage"))
     at.logs.written[-1].headers = [*failed.headers, *at.logs.written[-1].headers]
-    open_ = await at.queries.letters_meant(action_request.ErrorFilter())
+    open_ = await at.queries.letters_matching(action_request.ErrorFilter())
     assert [letter.place.offset for letter in open_] == [failed.offset]
     await at.redrive(filter={})
     told = [value for name, value in at.sent[0].headers or () if name == REDRIVEN]
@@ -149,7 +153,7 @@ async def test_a_letter_from_a_topic_that_is_not_ours_does_not_keep_the_others_f
     assert await at.redrive(filter={}) == {
         "count": 1,
         "dry_run": False,
-        "left_out": {"not from a topic of a step": 1},
+        "left_out": {"not from the topic of a step": 1},
     }
 
 
@@ -157,7 +161,7 @@ async def test_a_letter_that_kafka_has_lost_is_left_out(desk: Callable[[Setup], 
     at = desk(lambda logs: garbage(logs) and None)
     at.logs.written.clear()
     for _ in range(2):
-        assert await at.redrive(filter={}) == {"count": 0, "dry_run": False, "left_out": {"not in Kafka any more": 1}}
+        assert await at.redrive(filter={}) == {"count": 0, "dry_run": False, "left_out": {"no longer in Kafka": 1}}
 
 
 async def test_any_saga_that_has_not_ended_can_be_rolled_back_once(desk: Callable[[Setup], Desk]) -> None:
@@ -168,7 +172,7 @@ async def test_any_saga_that_has_not_ended_can_be_rolled_back_once(desk: Callabl
 
     at = desk(setup)
     answer = await at.roll_back(ids=["parked", "running", "done"], by="ana")
-    assert answer == {"count": 2, "dry_run": False, "left_out": {"ended or rolling back already": 1}}
+    assert answer == {"count": 2, "dry_run": False, "left_out": {"already ended or rolling back": 1}}
     told = {signal.id: (signal.kind, signal.step, signal.service, signal.by) for signal in at.signals()}
     assert told == {
         "parked": ("cancelled", "authorize", "authorizer", "ana"),
@@ -189,7 +193,11 @@ async def test_the_sagas_of_a_group_can_be_rolled_back_but_not_what_nobody_can_r
 
     at = desk(setup)
     answer = await at.roll_back(filter={}, by="ana")
-    assert answer == {"count": 2, "dry_run": False, "left_out": {"no saga can be read from it": 1}}
+    assert answer == {
+        "count": 2,
+        "dry_run": False,
+        "left_out": {"its message cannot be decoded, so its saga is unknown": 1},
+    }
 
 
 async def test_unknown_ids_are_all_named_and_nothing_is_sent(desk: Callable[[Setup], Desk]) -> None:
@@ -219,7 +227,7 @@ async def test_many_go_at_the_rate_that_was_asked_for(desk: Callable[[Setup], De
 async def test_what_would_take_more_than_a_minute_is_refused_with_a_way_out(desk: Callable[[Setup], Desk]) -> None:
     at = desk(lambda logs: parked(logs, *(f"s{number}" for number in range(7))))
     problem = await refused(at.redrive(filter={}, rate=0.1), 422)
-    assert "at most 6 at once" in problem.detail
+    assert "at most 6 actions" in problem.detail
     assert (problem.errors[0]["field"], at.sent) == ("rate", [])
     assert (await at.redrive(filter={}, rate=0.1, dry_run=True))["count"] == 7
 
@@ -230,7 +238,7 @@ async def test_when_the_broker_goes_away_midway_it_is_said_how_many_were_sent_an
     at = desk(lambda logs: parked(logs, *(f"s{number}" for number in range(10))))
     at.takes = 4
     problem = await refused(at.redrive(filter={}, rate=1), 503)
-    assert problem.detail.startswith("4 of 10 were sent, then the broker was away (no broker)")
+    assert problem.detail.startswith("4 of 10 were sent, then the broker became unavailable (no broker)")
     assert problem.more == {"count": 4, "total": 10}
     at.takes = 100
     assert (await at.redrive(filter={}))["count"] == 6
@@ -269,14 +277,14 @@ def test_a_pace_sends_everything_never_too_much_and_in_the_time_that_it_takes(to
     sent, now = 0, 0.0
     while sent < total:
         upto = due(total, sent, rate, now)
-        assert sent <= upto <= sent + PORTION
+        assert sent <= upto <= sent + BATCH_SIZE
         assert upto <= 1 + now * rate
         if upto == sent:
             wait = pause(sent, rate, now)
-            assert wait >= TICK_S
+            assert wait >= MIN_PAUSE_S
             now += wait
         sent = upto
-    assert now <= total / rate + TICK_S + 1e-6
+    assert now <= total / rate + MIN_PAUSE_S + 1e-6
 
 
 def test_without_a_rate_all_goes_in_portions_at_once() -> None:
@@ -316,7 +324,7 @@ def test_what_is_no_name_of_a_place_is_an_id(name: str) -> None:
 )
 def test_every_mistake_in_an_order_is_named(body: bytes, index: int | None, field: str | None) -> None:
     with pytest.raises(Problem) as problem:
-        action_request.checked(orjson.loads(body))
+        action_request.parse(orjson.loads(body))
     assert problem.value.status == 422
     assert [(fault["index"], fault["field"]) for fault in problem.value.errors] == [(index, field)]
 
@@ -350,7 +358,7 @@ async def test_what_is_stored_cut_and_is_not_there_any_more_is_not_sent(
     else:
         original.value = b"another record at the same offset"
     answer = await at.redrive(filter={})
-    assert answer["left_out"] == {"stored cut, and its original is not in Kafka any more": 1}
+    assert answer["left_out"] == {"stored truncated, and its original is no longer in Kafka": 1}
     assert at.sent == []
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from saga_app.console.http import sign_in
-from saga_app.web.guard import WRONG_TOKENS
+from saga_app.web.guard import MAX_WRONG_TOKENS
 from saga_app.web.session import COOKIE, LIFETIME_S, Sessions
 from tests.unit.web import Rules, problem_of, serving
 
@@ -117,7 +117,7 @@ async def test_only_json_signs_in_so_that_no_form_can() -> None:
 
 async def test_tokens_are_not_guessed_by_signing_in() -> None:
     async with serving(routes, OUTSIDE) as client:
-        for _ in range(WRONG_TOKENS):
+        for _ in range(MAX_WRONG_TOKENS):
             await problem_of(await client.post("/api/session", json={"token": "guess"}), 401)
         await problem_of(await client.post("/api/session", json={"token": "guess"}), 429)
         assert (await client.post("/api/session", json={"token": "open-sesame"})).status == 200

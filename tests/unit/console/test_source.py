@@ -10,8 +10,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from saga_app.active_plan import ROWS_CHANGELOG
-from saga_app.console.kafka.fetch_tuning import Gather
-from saga_app.console.kafka.source import RUN, Source
+from saga_app.console.kafka.fetch_tuning import FetchTuner
+from saga_app.console.kafka.source import RECORDS_PER_TURN, Source
 from tests.record import FakeRecord
 from tests.unit.console.logs import PARTITIONS, Logs
 from tests.unit.console.partitions import Partitions
@@ -33,7 +33,7 @@ async def started(held: dict[TopicPartition, list[FakeRecord]], offsets: dict[tu
     source = Source("127.0.0.1:9", PARTITIONS, embedded=False)
     consumer: Any = Partitions(held)
     source.consumer = consumer
-    source.gather = Mock(Gather)
+    source.tuner = Mock(FetchTuner)
     await source.start_at(offsets)
     return source
 
@@ -44,7 +44,7 @@ async def test_while_catching_up_most_sagas_are_read_from_their_beginning_to_the
     seen: list[FakeRecord] = []
     while source.missing:
         records, _ = await source.read(0.0, 1000)
-        assert 0 < len(records) < 1000 + RUN
+        assert 0 < len(records) < 1000 + RECORDS_PER_TURN
         seen += records
     assert len(seen) == sum(map(len, held.values()))
     ahead, latest = 0, 0
@@ -58,7 +58,7 @@ async def test_very_much_begins_with_the_changelog(monkeypatch: pytest.MonkeyPat
     held = many_sagas()
     total = sum(map(len, held.values()))
     for most, first in ((total, False), (total - 1, True)):
-        monkeypatch.setattr("saga_app.console.kafka.source.BULK", most)
+        monkeypatch.setattr("saga_app.console.kafka.source.BULK_THRESHOLD", most)
         source = await started(held, {})
         assert source.bulk is first
         topics: list[str] = []

@@ -99,7 +99,7 @@ async def test_what_is_not_there_is_named_with_what_was_searched() -> None:
 
 
 async def test_a_search_that_costs_too_much_stops_and_says_how_far_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trace, "MOST_RECORDS", 50)
+    monkeypatch.setattr(trace, "MAX_RECORDS", 50)
     logs, rows = written(*(f"s{number}" for number in range(60)))
     search = await searched(kept(logs.written, 1000 * HOUR), rows["s30"])
     assert search.searched.around_s == 86_400.0

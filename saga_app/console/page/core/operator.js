@@ -33,7 +33,7 @@ export function signature() {
 }
 
 /**
- * The API's reasons for leaving something out: "dealt with already", or "3 (dealt with already), 1 (…)".
+ * The API's reasons for leaving something out: "already resolved", or "3 (already resolved), 1 (…)".
  * @param {LeftOut} [reasons]
  */
 export function because(reasons = {}) {

@@ -1,4 +1,4 @@
-// The filter buttons of the Users view: All, Pending, Complete, Rolled back, In trouble, each with its count.
+// The filter buttons of the Users view: All, Pending, Completed, Rolled back, In trouble, each with its count.
 
 import { h, text } from "../core/dom.js";
 import { number } from "../core/format.js";
@@ -18,7 +18,7 @@ const SEGMENTS = {
     count: ({ counts }) => sum(counts, "running", "rolling-back"),
     query: { state: "running,rolling-back" },
   },
-  completed: { label: "Complete", count: ({ counts }) => sum(counts, "completed"), query: { state: "completed" } },
+  completed: { label: "Completed", count: ({ counts }) => sum(counts, "completed"), query: { state: "completed" } },
   "rolled-back": {
     label: "Rolled back",
     count: ({ counts }) => sum(counts, "rolled-back"),
