@@ -85,7 +85,7 @@ class Console(Service):
             now=now,
         )
         self.departments = list(policy.load(settings.policy))
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._event_loop: asyncio.AbstractEventLoop | None = None
 
     def add_routes(self, app: web.Application) -> None:
         """Add the API, its contracts and the page to the web server."""
@@ -105,7 +105,7 @@ class Console(Service):
 
     async def on_start(self) -> None:
         """Start the reader and the polling of the services."""
-        self._loop = asyncio.get_running_loop()
+        self._event_loop = asyncio.get_running_loop()
         self.reader.start()
         self.add_future(self.services.run())
 
@@ -162,8 +162,8 @@ class Console(Service):
         self._call_in_loop(lambda: asyncio.ensure_future(self.crash(error)))
 
     def _call_in_loop(self, call: Callable[..., Any], *args: Any) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(call, *args)
+        if self._event_loop is not None and not self._event_loop.is_closed():
+            self._event_loop.call_soon_threadsafe(call, *args)
 
     def _on_poll(self, cluster: str, changed: Waiting | Stale | None) -> bool:
         if not self.reader.broker_up:

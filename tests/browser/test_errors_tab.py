@@ -343,7 +343,7 @@ def test_many_go_at_the_pace_that_was_asked_for_and_can_be_stopped(operator: Use
 
 def test_the_users_in_trouble_are_counted_and_found(visit: Callable[..., User], trouble: Company) -> None:
     user = visit(trouble.url, "#/users").connected()
-    which = user.page.get_by_role("group", name="Filter by state")
+    which = user.page.get_by_role("group", name="Quick filters")
     expect(which.get_by_role("button", name=re.compile(r"In trouble \d+"))).to_be_visible()
     which.get_by_role("button", name="In trouble").click()
     expect(user.page).to_have_url(re.compile(r"state=trouble"))

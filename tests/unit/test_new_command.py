@@ -165,7 +165,7 @@ def test_an_outcome_that_stays_unknown_is_said_to_be_and_how_to_find_out(
     assert (done.returncode, done.stdout) == (1, "")
     assert "Nothing was sent" not in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert f"--idempotency-key {console.keys[0]} finds out" in last
+    assert f"--idempotency-key {console.keys[0]}: it onboards no user twice" in last
     console.lost = console.gateway = 0
     found = run("--name", "Ada", "--idempotency-key", console.keys[0])
     assert (found.returncode, "already exists" in found.stdout, console.names) == (0, True, ["Ada"])

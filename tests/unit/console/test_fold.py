@@ -214,7 +214,7 @@ def test_garbage_that_was_sent_again_is_dealt_with_in_whatever_order_it_is_read(
             made.read([raw])
         assert made.index.errors == 1
         with made.index.database.engine.connect() as connection:
-            assert [held.place.offset for held in dead_letters.meant(connection, ErrorFilter())] == [8]
+            assert [held.place.offset for held in dead_letters.matching(connection, ErrorFilter())] == [8]
 
 
 def test_a_saga_that_an_operator_turns_round_is_the_same_in_whatever_order_it_is_read(on_sqlite: Reading) -> None:

@@ -203,7 +203,7 @@ async def test_the_figures_come_as_they_are_made_and_move_nobody(stage: Stage) -
 async def test_a_silent_line_is_kept_open(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "KEEPALIVE_S", 0.05)
     async with stage.client.get("/s") as answer:
-        assert await asyncio.wait_for(answer.content.readuntil(b"still here\n\n"), 5)
+        assert await asyncio.wait_for(answer.content.readuntil(b"keep-alive\n\n"), 5)
 
 
 async def test_a_client_that_takes_nothing_is_cut_off(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

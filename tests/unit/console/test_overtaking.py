@@ -88,7 +88,7 @@ def test_a_rebuild_counts_what_was_counted_live(lives: list[tuple[int, str, int]
             live.read([raw])
         for topic in sorted({raw.topic for raw in logs.records}):
             rebuilt.read([raw for raw in logs.records if raw.topic == topic])
-        rebuilt.fill_in_counts()
+        rebuilt.settle()
         assert found(rebuilt) == found(live)
         live.close()
         rebuilt.close()

@@ -73,7 +73,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(15):
         while not condition():
             await asyncio.sleep(0.001)
 

@@ -39,6 +39,6 @@ setInterval(() => {
   today = new Date().toDateString();
   for (const element of document.querySelectorAll("time")) {
     const format = formats.get(element);
-    if (format) text(element, format(element.dateTime));
+    if (format) text(element, format(element.getAttribute("datetime") ?? ""));
   }
 }, CHECK_MS);

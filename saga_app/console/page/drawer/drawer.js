@@ -54,10 +54,10 @@ export function drawer() {
   let opener = null;
   let timer = 0;
   /** Key of the timeline shown, and `updated_at` and `overdue` of the row shown. */
-  let told = "";
+  let shownStory = "";
   /** @type {string | null} */
-  let rowTold = null;
-  let overdueTold = false;
+  let shownUpdate = null;
+  let shownOverdue = false;
   /** Whether the saga is parked and unchanged, so that its trace is not loaded again. */
   let waits = false;
 
@@ -66,8 +66,8 @@ export function drawer() {
     if (id === null) opener = /** @type {HTMLElement | null} */ (document.activeElement);
     if (wanted === id) return;
     id = wanted;
-    told = "";
-    rowTold = null;
+    shownStory = "";
+    shownUpdate = null;
     waits = false;
     clearTimeout(timer);
     show(element, true);
@@ -126,7 +126,7 @@ export function drawer() {
     const done = row.status === "fulfilled" && hasEnded(row.value) && !failed;
     // Refresh once more after the saga has ended: its last record may reach the trace later than the row.
     if (!done) timer = setTimeout(refresh, REFRESH_MS);
-    else if (rowTold !== row.value.updated_at) timer = setTimeout(refresh, SETTLED_MS);
+    else if (shownUpdate !== row.value.updated_at) timer = setTimeout(refresh, SETTLED_MS);
     if (row.status === "fulfilled") rest(row.value, failed);
   }
 
@@ -135,11 +135,11 @@ export function drawer() {
    * @param {Saga} row @param {PromiseRejectedResult} [failed]
    */
   function rest(row, failed) {
-    const same = row.updated_at === rowTold && Boolean(row.overdue) === overdueTold;
+    const same = row.updated_at === shownUpdate && Boolean(row.overdue) === shownOverdue;
     const woken = waits && !same;
     waits = row.state === "parked" && same && !failed;
-    rowTold = row.updated_at;
-    overdueTold = Boolean(row.overdue);
+    shownUpdate = row.updated_at;
+    shownOverdue = Boolean(row.overdue);
     if (woken) refresh();
   }
 
@@ -164,8 +164,8 @@ export function drawer() {
   /** Rebuild the timeline only when records were added; raw records stay expanded. @param {TraceEntry[]} entries */
   function paintStory(entries) {
     const key = JSON.stringify(entries.map((entry) => [entry.topic, entry.offset, entry.kind]));
-    if (key === told) return;
-    told = key;
+    if (key === shownStory) return;
+    shownStory = key;
     const shown = [...story.querySelectorAll("details")];
     const open = new Set(shown.filter((details) => details.open).map((details) => details.dataset.key));
     keepFocus(story, () => story.replaceChildren(timeline(entries)), title);
@@ -207,7 +207,7 @@ export function drawer() {
     if (changed.has("travellers") || changed.has("arrivals")) {
       mark();
       const row = store.travellers.get(id)?.row;
-      if (row && row.updated_at !== rowTold && !timer) timer = setTimeout(refresh, 200);
+      if (row && row.updated_at !== shownUpdate && !timer) timer = setTimeout(refresh, 200);
     }
   });
   return { open, close: hide };
@@ -230,7 +230,7 @@ function factList(row) {
   return [
     line("E-mail", row.user.email, true),
     line("Department", row.user.department),
-    line("Duration", row.duration == null ? "–" : duration(row.duration)),
+    line("Time", row.duration == null ? "–" : duration(row.duration)),
     ...factSteps().map((step) => line(factTitle(step), fact(step, row))),
     line("Started", both(row.started_at)),
     line("Ended", row.ended_at ? both(row.ended_at) : "not yet"),

@@ -28,7 +28,7 @@ export function arrivals() {
     { class: "board-titles", "aria-hidden": "true" },
     ["", "User", "Department"].map((title) => h("span", {}, title)),
     columns.map((step) => h("span", { class: "fact" }, factTitle(step))),
-    ["Order", "Duration", "Ended"].map((title) => h("span", {}, title)),
+    ["Order", "Time", "Ended"].map((title) => h("span", {}, title)),
   );
   const more = h("a", { class: "board-more", href: "#/users", hidden: true }, "All users");
   const scroller = h("div", { class: "board-scroll" }, list, empty, more);

@@ -74,7 +74,7 @@ export function live() {
     show(swarm.element, flows);
     if (flows)
       swarm.say(
-        `${number(moving.length)} in progress, shown as flows: one dot per user. Below, ${slots.taken} of them as rows.`,
+        `${number(moving.length)} in progress, shown as flows: one dot per user. Below, ${slots.taken} of them.`,
       );
     const isEmpty = travellers.length === 0 && store.connection.state !== "loading";
     const stuck = isEmpty && parked.paint(store.stats);

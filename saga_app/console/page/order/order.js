@@ -83,7 +83,7 @@ export function order() {
     text(
       best,
       leap
-        ? `Most overtakes: ${leap.user.name} overtook ${plural(leap.overtook ?? 0, "saga")} in ${duration(leap.duration)}.`
+        ? `Most overtakes: ${leap.user.name}, ${plural(leap.overtook ?? 0, "saga")} in ${duration(leap.duration)}.`
         : "No saga overtook another.",
     );
     /** @type {(list: HTMLElement, labels: HTMLElement[]) => void} */

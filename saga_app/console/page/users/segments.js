@@ -41,7 +41,7 @@ export function segments(current, choose) {
     return { value, count, figure, button };
   });
   const buttons = parts.map((part) => part.button);
-  const element = h("div", { class: "segments", role: "group", "aria-label": "Filter by state" }, buttons);
+  const element = h("div", { class: "segments", role: "group", "aria-label": "Quick filters" }, buttons);
 
   /** The counts cover all departments, so they are hidden while a department is selected. */
   function paint() {

@@ -52,7 +52,7 @@ export function users() {
     ...FACT_COLUMNS.map((step) => h("th", { scope: "col", class: factClass(step) }, factTitle(step))),
     sortable("Started", "started_at", () => asked.sort, choose),
     sortable("Ended", "ended_at", () => asked.sort, choose),
-    sortable("Duration", "duration", () => asked.sort, choose),
+    sortable("Time", "duration", () => asked.sort, choose),
   ];
   const body = h("tbody");
   const table = h(
