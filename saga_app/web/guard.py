@@ -28,7 +28,7 @@ log = structlog.get_logger()
 SAFE = ("GET", "HEAD", "OPTIONS")
 
 #: Public resources without personal data: the page (which asks for the token), health, metrics, API descriptions.
-OPEN = ("/", "/metrics", "/openapi.json", "/asyncapi.json", "/api/session")
+OPEN = ("/", "/metrics", "/openapi.json", "/asyncapi.json", "/api/plan", "/api/session")
 OPEN_PREFIXES = ("/page/", "/health/")
 
 #: Wrong tokens per address and minute; further ones are answered with 429.

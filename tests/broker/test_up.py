@@ -111,7 +111,7 @@ def test_one_port_for_two_services_is_one_line() -> None:
 def test_a_wrong_setting_is_one_line_and_nothing_is_started() -> None:
     done = saga("up", env={"SAGA_LAG": "slow"})
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "SAGA_LAG=slow is invalid; allowed: seconds, such as 0 or 0.5-2.0\n"
+    assert done.stderr == "SAGA_LAG=slow is invalid; allowed: seconds or a range, such as 0 or 0.5-2.0\n"
 
 
 def test_a_wrong_policy_is_one_line_and_nothing_is_started(tmp_path: Path) -> None:

@@ -72,7 +72,16 @@ async def test_health_metrics_and_the_page_are_open_to_everybody_and_nothing_els
             assert (await client.get(URL(path, encoded=True))).status in (401, 404), path
 
 
-OPENED = ("/", "/page/app.js", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/asyncapi.json")
+OPENED = (
+    "/",
+    "/page/app.js",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/openapi.json",
+    "/asyncapi.json",
+    "/api/plan",
+)
 
 
 @pytest.mark.field(27)
