@@ -45,7 +45,7 @@ def test_services_without_a_table_list_none(tmp_path: Path) -> None:
 def test_a_wrong_setting_stops_a_service_with_one_line(tmp_path: Path) -> None:
     done = faust("notifier", "agents", tmp_path, SAGA_LAG="fast")
     assert done.returncode == 2
-    assert done.stderr.strip() == "SAGA_LAG=fast is invalid; allowed: seconds, such as 0 or 0.5-2.0"
+    assert done.stderr.strip() == "SAGA_LAG=fast is invalid; allowed: seconds or a range, such as 0 or 0.5-2.0"
 
 
 def test_a_policy_file_that_is_wrong_stops_a_service_with_the_place(tmp_path: Path) -> None:
