@@ -40,7 +40,7 @@ def test_where_no_console_answers_one_line_says_what_is_read(now: Callable[[str]
     done = saga("audit", env={"SAGA_CONSOLE_PORT": str(unused), "PATH": ""})
     told, *rest = done.stderr.splitlines()
     assert done.returncode in (0, 1)
-    reading = "reading kafka://127.0.0.1:9092: name another with --broker or SAGA_BROKER"
+    reading = "reading kafka://127.0.0.1:9092 instead (change it with --broker or SAGA_BROKER)"
     assert told == f"no console at http://127.0.0.1:{unused}; {reading}"
     assert len(rest) <= 1
     now(told)

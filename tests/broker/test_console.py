@@ -262,4 +262,4 @@ async def test_a_reader_that_dies_takes_the_console_with_it_to_be_started_again(
             return bool(console.console.crashed)
 
         await eventually(has_crashed, 10, "the console ends")
-        assert "died" in (console.console.not_ready() or "")
+        assert "crashed" in (console.console.not_ready() or "")
