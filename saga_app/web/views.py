@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
+from saga_app.active_plan import PLAN
 from saga_app.saga.messages import BadMessage, Row, State, User, decode
 from saga_app.saga.times import iso
 from saga_app.service import health
@@ -57,7 +58,7 @@ class Views:
     def __init__(self, app: Any, table: Table, rows: Rows, room: Room) -> None:
         self.app, self.table, self.rows = app, table, rows
         sender = Sender(bootstrap_of(app.settings), partitions=app.settings.partitions)
-        self.starter = Starter(sender, "provisioner", known=self.known, room=room, url="/sagas/{}")
+        self.starter = Starter(sender, PLAN.initiator, known=self.known, room=room, url="/sagas/{}")
 
     async def new_user(self, request: web.Request) -> web.Response:
         """Onboard one user. The response is sent when the broker has acknowledged the request."""
