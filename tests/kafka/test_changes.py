@@ -223,7 +223,7 @@ def test_a_topic_that_holds_more_than_before_when_it_is_noticed_is_read_from_its
     until(lambda: states(kafka, "again")["completed"] == len(ids), 60, "all completed", every_s=0.5)
     until(lambda: committed(kafka, "notifier", "notify") == ends(kafka, "notify"), 20, "all is committed")
     until(lambda: ask(f"{system.url}/api/sagas?q=again&state=completed")[1]["total"] == len(ids), 30, "the console, too")
-    now(next(line for line in system.lines if "read from their beginning" in line).split("[warning  ] ")[-1][:120])
+    now(next(line for line in system.lines if "reading from their beginning" in line).split("[warning  ] ")[-1][:120])
 
 
 def created(admin: AdminClient, topic: str, partitions: int) -> bool:

@@ -49,7 +49,7 @@ def test_a_taken_port_is_one_line_that_names_it(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         done = kit("start", KAFKA_PORT=str(port), KAFKA_DATA=str(tmp_path))
     assert done.returncode == 1
-    assert done.stderr == f"kafka: port {port} is in use by another program: set KAFKA_PORT to a free one\n"
+    assert done.stderr == f"kafka: port {port} is taken by another program: set KAFKA_PORT to a free one\n"
 
 
 @pytest.mark.kafka
