@@ -70,7 +70,7 @@ def test_a_full_disk_is_said_with_its_directory_and_nothing_is_lost(
     send(kafka, "new-user", ((b"disk%d" % n, user(f"disk{n}")) for n in range(300, 1500)))
     line = system.wait_for_line("No space left on device", 30)
     assert str(disk.path) in line
-    until(lambda: "starting it again" in system.said(), 30, "a service has ended and is started again")
+    until(lambda: "restarting in" in system.said(), 30, "a service has ended and is started again")
     full = [each for each in system.lines[said:] if " | " not in each]  # without Faust's banner
     disk.empty()
     until(lambda: states(kafka, "disk")["completed"] == 1500, 60, "1,500 users completed", every_s=0.5)
