@@ -59,7 +59,7 @@ def test_more_replicas_than_brokers_is_the_brokers_own_reason(
 def test_topics_that_no_record_can_be_written_to_are_not_ready(tmp_path: Path, now: Now) -> None:
     with broker(tmp_path, min_insync_replicas="2") as kafka:
         reason = until(lambda: _other_than_missing(first_reason(kafka.bootstrap)), 30, "the topics have leaders")
-        assert "can be acknowledged: min.insync.replicas is 2, 1 of its 1 replicas are in sync" in reason
+        assert "can be acknowledged: min.insync.replicas is 2, but 1 of 1 replicas are in sync" in reason
         now(reason[:110])
 
 
