@@ -104,7 +104,8 @@ def commands() -> Iterator[str]:
 
 
 def _command(command: click.Command, names: list[str], parent: click.Context | None) -> Iterator[str]:
-    context = click.Context(command, parent=parent, info_name=names[-1], terminal_width=100, max_content_width=100)
+    settings: dict[str, Any] = {"terminal_width": 100, "max_content_width": 100, **command.context_settings}
+    context = click.Context(command, parent=parent, info_name=names[-1], **settings)
     yield f"### {' '.join(names)}"
     yield ""
     yield "```"

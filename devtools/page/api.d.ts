@@ -1160,7 +1160,7 @@ export interface components {
             /**
              * By
              * @description name of the operator, recorded in the timeline; one line
-             * @default somebody
+             * @default an operator
              */
             by: string;
             /**

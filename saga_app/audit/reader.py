@@ -202,7 +202,7 @@ class Reading:
 
 
 def plausible_timestamp(timestamp: int, now: int) -> int:
-    """A record's timestamp, or `now` if it is missing, in the future, or implausibly old (milliseconds since 1970)."""
+    """The record's timestamp (ms since 1970), or `now` if it is missing, in the future, or implausibly old."""
     return timestamp if EARLIEST_TIMESTAMP_MS <= timestamp <= now else now
 
 

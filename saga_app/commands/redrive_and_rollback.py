@@ -80,4 +80,4 @@ def _login_name() -> str:
     try:
         return getuser()[:64]
     except (OSError, KeyError):  # in a container, the user id may have no name
-        return "somebody"
+        return "an operator"

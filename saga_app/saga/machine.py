@@ -167,7 +167,7 @@ def row_waiting_for(plan: Plan, topic: str, message: Message, at: str) -> Row:
 
 
 def row_ended(end: End, at: str) -> Row:
-    """The row of a saga that has ended; `at` is now (ISO)."""
+    """The row of a saga that has ended; `at`: the current time (ISO 8601)."""
     row = _row(end.message, end.state, end.message.history[-1].step, at)
     row.ended_at = row.updated_at
     return row

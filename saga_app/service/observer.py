@@ -131,7 +131,9 @@ class Observer:
             self.write_row_without_facts(outputs, record, by_topic[ROWS_CHANGELOG])
         elif ROWS_CHANGELOG in by_topic:
             log.error(
-                "row refused by the broker", saga=(record.key or b"").decode("utf-8", "replace"), reason=str(lost[0])
+                "saga row refused by the broker again, without facts",
+                saga=(record.key or b"").decode("utf-8", "replace"),
+                reason=str(lost[0]),
             )
         elif lost:
             self.park_onward(outputs, record, lost[0])

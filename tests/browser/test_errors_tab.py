@@ -241,7 +241,7 @@ def test_a_stuck_user_is_rolled_back_from_the_drawer_after_a_question(
     dialog(user).get_by_role("button", name="Roll back").click()
     expect(drawer.locator(".said")).to_contain_text("is being rolled back.")
     expect(drawer.locator(".drawer-state")).to_contain_text("Rolled back", timeout=SAGA_MS)
-    for words in ("Cancelled by somebody", "Follow-up e-mail sent", "Access revoked", "Saga rolled back"):
+    for words in ("Cancelled by an operator", "Follow-up e-mail sent", "Access revoked", "Saga rolled back"):
         expect(drawer.locator(".timeline")).to_contain_text(words)
     expect(drawer.get_by_role("button", name="Redrive")).to_have_count(0)
 
@@ -251,7 +251,7 @@ def test_a_stuck_user_is_redriven_from_the_drawer(visit: Callable[..., User], tr
     user = visit(trouble.url, f"#/sagas/{id}").connected()
     user.page.locator("#drawer").get_by_role("button", name="Redrive").click()
     expect(user.page.locator("#drawer .drawer-state")).to_contain_text("Completed", timeout=SAGA_MS)
-    expect(user.page.locator("#drawer .timeline")).to_contain_text("Redriven by somebody")
+    expect(user.page.locator("#drawer .timeline")).to_contain_text("Redriven by an operator")
 
 
 def test_a_whole_group_is_rolled_back_and_each_of_its_users_has_gone_all_the_way_back(

@@ -72,7 +72,7 @@ def test_a_user_on_the_way_is_turned_round_and_seen_going_back(
     user.page.keyboard.press("Escape")
     expect(user.row(id).locator(".leg[data-outcome=cancelled]")).to_be_visible()
     expect(user.row(id).locator(".below")).to_be_visible()
-    expect(user.row(id)).to_contain_text("cancelled by somebody")
+    expect(user.row(id)).to_contain_text("cancelled by an operator")
     expect(user.sees_arrival(id)).to_contain_text("rolled back")
 
 

@@ -2,9 +2,7 @@
 
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -13,31 +11,20 @@ from playwright.sync_api import sync_playwright
 
 from saga_app.service.world import World
 from tests.browser.conftest import FLAGS, chromium
-from tests.system import Process, System
+from tests.system import System
 from tests.wait import free_port, until
 
-EXAMPLE = Path(__file__).parents[1]
-PLAN = {"plan": "training.plan:TRAINING", "world": "training.world:make_world"}
 STEPS = ["provision", "authorize", "train", "notify", "complete"]
 COMPENSATIONS = ["retract", "untrain", "revoke", "deprovision"]
 DENY_RATE = 0.5
 
 
 @pytest.fixture
-def inventory(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URL of a running inventory server, which the services are told."""
-    port = free_port()
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLE), prepend=os.pathsep)
-    monkeypatch.setenv("TRAINING_INVENTORY", f"http://127.0.0.1:{port}")
-    server = Process(sys.executable, "-m", "training.inventory", "--port", str(port), cwd=EXAMPLE)
-    server.wait_for_line("inventory on", 20)
-    yield f"http://127.0.0.1:{port}"
-    server.end()
-
-
-@pytest.fixture
-def company(start_system: Callable[..., System], inventory: str) -> System:
-    return start_system(lag="0-0.1", deny_rate=DENY_RATE, trainer_port=free_port(), **PLAN)
+def company(
+    start_system: Callable[..., System], start_inventory: Callable[..., None], training: dict[str, str]
+) -> System:
+    start_inventory()
+    return start_system(lag="0-0.1", deny_rate=DENY_RATE, trainer_port=free_port(), **training)
 
 
 def get(url: str) -> Any:
@@ -79,18 +66,18 @@ def ended(system: System, id: str) -> dict[str, Any]:
 
 
 @pytest.mark.browser
-def test_the_fourth_step_shows_everywhere_and_its_sagas_add_up(company: System, inventory: str) -> None:
+def test_the_new_step_shows_everywhere_and_its_sagas_add_up(company: System, inventory_url: str) -> None:
     good, bad = denied_at(None), denied_at("notify")
     onboard(company, good, bad)
 
     done = ended(company, good)
     assert (done["state"], [visit["step"] for visit in done["history"]]) == ("completed", STEPS)
     assert done["course"] == "Customer conversations"
-    assert get(f"{inventory}/reservations")[f"training:{good}:provision"] == done["device_id"]
+    assert get(f"{inventory_url}/reservations")[f"training:{good}:provision"] == done["device_id"]
 
     back = ended(company, bad)
     assert (back["state"], [visit["step"] for visit in back["history"][4:]]) == ("rolled-back", COMPENSATIONS[1:])
-    assert f"training:{bad}:provision" not in get(f"{inventory}/reservations"), "its device is in stock again"
+    assert f"training:{bad}:provision" not in get(f"{inventory_url}/reservations"), "its device is in stock again"
 
     assert [step["name"] for step in get(f"{company.url}/api/plan")["steps"]] == STEPS
     assert "course" in get(f"{company.url}/openapi.json")["components"]["schemas"]["Saga"]["properties"]
@@ -129,35 +116,22 @@ def _clean(system: System) -> dict[str, Any] | None:
 
 
 def test_a_device_that_the_inventory_does_not_have_rolls_the_saga_back(
-    start_system: Callable[..., System], monkeypatch: pytest.MonkeyPatch
+    start_system: Callable[..., System], start_inventory: Callable[..., None], training: dict[str, str]
 ) -> None:
-    port = free_port()
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLE), prepend=os.pathsep)
-    monkeypatch.setenv("TRAINING_INVENTORY", f"http://127.0.0.1:{port}")
-    server = Process(sys.executable, "-m", "training.inventory", "--port", str(port), "--devices", "1", cwd=EXAMPLE)
-    try:
-        server.wait_for_line("inventory on", 20)
-        system = start_system(lag="0", trainer_port=free_port(), **PLAN)
-        onboard(system, "first")
-        assert ended(system, "first")["state"] == "completed"
-        onboard(system, "second")
-        saga = ended(system, "second")
-        assert (saga["state"], saga["reason"]) == ("rolled-back", "no device left for Sales")
-    finally:
-        server.end()
+    start_inventory(devices=1)
+    system = start_system(lag="0", trainer_port=free_port(), **training)
+    onboard(system, "first")
+    assert ended(system, "first")["state"] == "completed"
+    onboard(system, "second")
+    saga = ended(system, "second")
+    assert (saga["state"], saga["reason"]) == ("rolled-back", "no device left for Sales")
 
 
 def test_an_inventory_that_is_away_is_asked_again(
-    start_system: Callable[..., System], monkeypatch: pytest.MonkeyPatch
+    start_system: Callable[..., System], start_inventory: Callable[..., None], training: dict[str, str]
 ) -> None:
-    port = free_port()
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLE), prepend=os.pathsep)
-    monkeypatch.setenv("TRAINING_INVENTORY", f"http://127.0.0.1:{port}")
-    system = start_system(lag="0", trainer_port=free_port(), **PLAN)
+    system = start_system(lag="0", trainer_port=free_port(), **training)
     onboard(system, "ada")
-    until(lambda: "cannot be reached" in get(f"{system.url}/api/sagas/ada")["why"], 20, "it is said what is away")
-    server = Process(sys.executable, "-m", "training.inventory", "--port", str(port), cwd=EXAMPLE)
-    try:
-        assert ended(system, "ada")["state"] == "completed"
-    finally:
-        server.end()
+    until(lambda: "cannot be reached" in get(f"{system.url}/api/sagas/ada")["why"], 20, "the reason is shown")
+    start_inventory()
+    assert ended(system, "ada")["state"] == "completed"

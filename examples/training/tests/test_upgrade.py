@@ -1,34 +1,19 @@
 """Sagas finish by the routing slip with which they began, whatever plan the services have by then."""
 
 import json
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.system import Process, System
+from tests.system import System
 from tests.wait import free_port, until
 
-EXAMPLE = Path(__file__).parents[1]
-PLAN = {"plan": "training.plan:TRAINING", "world": "training.world:make_world"}
 THREE = ["provision", "authorize", "notify", "complete"]
 FOUR = ["provision", "authorize", "train", "notify", "complete"]
 USERS = 40
-
-
-@pytest.fixture
-def inventory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    port = free_port()
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLE), prepend=os.pathsep)
-    monkeypatch.setenv("TRAINING_INVENTORY", f"http://127.0.0.1:{port}")
-    server = Process(sys.executable, "-m", "training.inventory", "--port", str(port), cwd=EXAMPLE)
-    server.wait_for_line("inventory on", 20)
-    yield
-    server.end()
 
 
 def get(system: System, path: str) -> Any:
@@ -70,15 +55,20 @@ def in_flight(system: System) -> int:
 
 @pytest.mark.timeout(300)
 def test_sagas_finish_by_their_slips_when_a_step_is_added_and_removed(
-    start_system: Callable[..., System], inventory: None, kafka: str, tmp_path: Path
+    start_system: Callable[..., System],
+    start_inventory: Callable[..., None],
+    training: dict[str, str],
+    kafka: str,
+    tmp_path: Path,
 ) -> None:
+    start_inventory()
     data, kept = ("--broker", f"kafka://{kafka}"), {"datadir": tmp_path / "data"}
     before = start_system(*data, lag="2-4", **kept)
     onboard(before, "three")
     assert in_flight(before) > 0
     before.stop()
 
-    added = start_system(*data, lag="2-4", trainer_port=free_port(), **kept, **PLAN)
+    added = start_system(*data, lag="2-4", trainer_port=free_port(), **kept, **training)
     assert histories(added, "three") == {("completed", tuple(THREE))}
     onboard(added, "four")
     assert in_flight(added) > 0
@@ -86,7 +76,7 @@ def test_sagas_finish_by_their_slips_when_a_step_is_added_and_removed(
 
     removed = start_system(*data, lag="0-0.1", **kept)
     apart = {"broker": f"kafka://{kafka}", "datadir": tmp_path / "trainer", "trainer_port": free_port()}
-    trainer = System.worker("trainer", removed, **apart, **PLAN)
+    trainer = System.worker("trainer", removed, **apart, **training)
     try:
         assert histories(removed, "four") == {("completed", tuple(FOUR))}
         onboard(removed, "again")

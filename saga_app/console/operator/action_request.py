@@ -36,7 +36,7 @@ class ActionRequest(BaseModel):
     )
     dry_run: bool = Field(False, description="only return the count")
     by: str = Field(
-        "somebody",
+        "an operator",
         pattern=ONE_LINE,
         min_length=1,
         max_length=64,

@@ -46,7 +46,7 @@ class Assignor(AssignorHooks):
 
 
 class AgreedPartitions:
-    """A cluster's metadata in which no topic has more than the agreed number of partitions (None: no limit)."""
+    """Wraps cluster metadata and hides partitions beyond the agreed number (None: hides nothing)."""
 
     def __init__(self, cluster: Any, count: int | None) -> None:
         self._cluster, self._count = cluster, count

@@ -244,7 +244,7 @@ class Table(TableHooks):
     # -- recovery
 
     def restore(self, partition: int, records: list[Any]) -> None:
-        """Apply a fetched run of the changelog, without the rows that the store already has."""
+        """Apply consecutive changelog records to the store; skip those that it already has."""
         have = self.store.persisted_offset(TP(self.changelog_topic_name, partition))
         if records[-1].offset > have:
             rows = [_ROW(r) for r in records if r.offset > have and r.key is not None]  # own rows have keys

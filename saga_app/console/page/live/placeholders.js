@@ -40,7 +40,7 @@ export function parkedNote() {
     const trouble = stats?.trouble ?? 0;
     const parked = stats?.counts?.parked ?? 0;
     const none = `No saga is in progress${store.department ? ` in ${store.department}` : ""}.`;
-    const all = store.department ? " in all departments" : "";
+    const all = store.department ? " in all departments together" : "";
     text(big, parked ? `${none} ${plural(parked, "is parked", "are parked")}${all}.` : none);
     text(link, `${plural(errors, "permanently failed message")} under Errors`);
     text(users, `${plural(trouble, "saga", "sagas")} in trouble`);
