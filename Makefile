@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test field check format docs kafka-start kafka-stop up down logs simulate ordeals chaos bench clean
+.PHONY: help run test field check format docs kafka-start kafka-stop up down logs simulate resilience chaos bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,8 +32,8 @@ field: $(STAMP) ## the table of field faults: each row's tests, and what happens
 simulate: $(STAMP) ## all services on a fake bus, ten thousand seeds; SEEDS=10000 ARGS="--from N"
 	@exec $(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs 2 $(ARGS)
 
-ordeals: $(STAMP) ## real Kafka, minutes: a full disk, a hanging broker, compaction under load, deadlines, retries
-	@exec $(BIN)/python -m pytest tests/ordeals $(ARGS)
+resilience: $(STAMP) ## real Kafka, minutes: a full disk, a hanging broker, compaction under load, deadlines, retries
+	@exec $(BIN)/python -m pytest tests/resilience $(ARGS)
 
 chaos: $(STAMP) ## real Kafka, everything breaks, then a count; SAGAS=10000 MINUTES=8 SEED=1 ARGS="--json FILE"
 	@exec $(BIN)/python -m tests.chaos --sagas $(SAGAS) --minutes $(MINUTES) --seed $(SEED) $(ARGS)

@@ -12,7 +12,7 @@ from benchmarks import options, run
 from benchmarks.context import Context
 from benchmarks.progress import Progress
 from benchmarks.report import Report
-from tests import real_kafka
+from devtools import real_kafka
 
 
 def main() -> int:

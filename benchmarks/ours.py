@@ -8,8 +8,8 @@ from typing import Any
 
 from benchmarks.side import START_S, Side
 from benchmarks.stage import Stage
-from tests.chaos.audit import audit
-from tests.wait import free_ports, until
+from devtools.audit_command import audit
+from devtools.wait import free_ports, until
 
 CONSOLE = "console"
 

@@ -11,8 +11,8 @@ from confluent_kafka.admin import AdminClient
 
 from benchmarks.meter import Used, look
 from benchmarks.stage import Stage
-from tests.system import Process
-from tests.wait import until
+from devtools.system import Process
+from devtools.wait import until
 
 ROOT = Path(__file__).parents[1]
 SERVICES = ("provisioner", "authorizer", "notifier")

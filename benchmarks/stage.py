@@ -12,8 +12,8 @@ import psutil
 
 from benchmarks.log import Log
 from benchmarks.users import Sender
+from devtools.real_kafka import RealKafka
 from saga_app.service.kafka import topics
-from tests.real_kafka import RealKafka
 
 PARTITIONS = 12
 

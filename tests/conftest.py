@@ -10,9 +10,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests import real_kafka
-from tests.real_kafka import RealKafka
-from tests.system import System
+from devtools import real_kafka
+from devtools.real_kafka import RealKafka
+from devtools.system import System
 
 pytest_plugins = ["tests.field_table"]
 

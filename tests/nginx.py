@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.wait import free_port, listening, until
+from devtools.wait import free_port, listening, until
 
 DOCUMENTED = Path(__file__).parents[1] / "docs" / "how-to" / "secure-access.md"
 

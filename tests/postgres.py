@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
-from tests.wait import free_port, until
+from devtools.wait import free_port, until
 
 
 def programs() -> Path | None:

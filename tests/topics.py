@@ -8,9 +8,9 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
+from devtools.wait import until
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga.messages import Row, decode
-from tests.wait import until
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from benchmarks.ours import CONSOLE, Ours
 from benchmarks.progress import counting
 from benchmarks.report import Line
 from benchmarks.stage import Stage, stage
+from devtools.wait import until
 from saga_app.console.kafka.source import BULK_THRESHOLD
-from tests.wait import until
 
 #: How long it may take (seconds); between two looks.
 WITHIN_S, LOOK_S = 180.0, 0.02

@@ -8,9 +8,9 @@ from benchmarks.context import Context, More
 from benchmarks.measure import Figures
 from benchmarks.numbers import at_most
 from benchmarks.report import Line
-from tests.chaos.users import ask
-from tests.system import System
-from tests.wait import until
+from devtools.http_client import ask
+from devtools.system import System
+from devtools.wait import until
 
 #: How long each may take (seconds).
 WITHIN_S = 60.0

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.system import saga
-from tests.unit.fake_console import FakeConsole
-from tests.wait import free_port
+from devtools.system import saga
+from devtools.wait import free_port
+from tests.fakes.console import FakeConsole
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ from typing import Any
 import aiohttp
 import pytest
 
+from devtools.wait import eventually, free_port
 from saga_app.console.kafka.source import Stale
 from saga_app.local.broker import Broker
 from saga_app.service.kafka.topics import TOPICS
-from tests.console import running, write
-from tests.record import FakeRecord
-from tests.unit.console.logs import PARTITIONS, Logs
-from tests.unit.makers import NO
-from tests.unit.web import problem_of
-from tests.wait import eventually, free_port
+from tests.builders import NO
+from tests.console_server import running, write
+from tests.fakes.record import FakeRecord
+from tests.fakes.topics import PARTITIONS, FakeTopics
+from tests.web_server import problem_of
 
 HELD = dict.fromkeys(TOPICS, PARTITIONS)
 USER = {"name": "Ada", "email": "ada@example.com", "department": "Sales"}
@@ -39,9 +39,9 @@ def index(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/index.sqlite"
 
 
-def crowd(*ids: str, **how: Any) -> Logs:
+def crowd(*ids: str, **how: Any) -> FakeTopics:
     """Sagas of now."""
-    logs = Logs(time())
+    logs = FakeTopics(time())
     for id in ids:
         logs.saga(id, **{"pace": 0.01, **how})
     return logs

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from devtools.system import Process
+from devtools.wait import eventually, free_port
 from saga_app.local.broker import Broker
 from saga_app.service.kafka.topics import TOPICS
-from tests.console import Visitor, running, write
-from tests.record import FakeRecord
-from tests.system import Process
-from tests.unit.console.logs import PARTITIONS
-from tests.wait import eventually, free_port
+from tests.console_server import ConsoleClient, running, write
+from tests.fakes.record import FakeRecord
+from tests.fakes.topics import PARTITIONS
 
 
 class Services:
@@ -49,7 +49,7 @@ class Services:
 
 
 @pytest.fixture
-async def console(tmp_path: Path) -> AsyncIterator[tuple[Visitor, Services, str]]:
+async def console(tmp_path: Path) -> AsyncIterator[tuple[ConsoleClient, Services, str]]:
     """A console, and services of which the Authorizer fails for good."""
     async with AsyncExitStack() as stack:
         broker = stack.enter_context(Broker(topics=dict.fromkeys(TOPICS, PARTITIONS)))
@@ -62,14 +62,14 @@ async def console(tmp_path: Path) -> AsyncIterator[tuple[Visitor, Services, str]
         yield await visitor.ready(), services, broker.bootstrap
 
 
-async def post(console: Visitor, path: str, **body: Any) -> Any:
+async def post(console: ConsoleClient, path: str, **body: Any) -> Any:
     """A good answer."""
     async with console.client.post(path, json=body) as answer:
         assert answer.status in (200, 202), await answer.text()
         return await answer.json()
 
 
-async def becomes(console: Visitor, id: str, state: str) -> None:
+async def becomes(console: ConsoleClient, id: str, state: str) -> None:
     """Wait until a saga has come to this."""
 
     async def has() -> bool:
@@ -78,14 +78,14 @@ async def becomes(console: Visitor, id: str, state: str) -> None:
     await eventually(has, 30, f"{id} is {state}")
 
 
-async def story(console: Visitor, id: str) -> list[tuple[str, str, str | None]]:
+async def story(console: ConsoleClient, id: str) -> list[tuple[str, str, str | None]]:
     """What a saga's timeline tells: step, kind and by whom."""
     entries = (await console.get(f"/api/sagas/{id}/trace"))["entries"]
     return [(entry["step"], entry["kind"], entry["data"].get("by")) for entry in entries]
 
 
 async def test_a_parked_saga_is_redriven_and_completes_another_is_rolled_back_and_both_timelines_say_by_whom(
-    console: tuple[Visitor, Services, str],
+    console: tuple[ConsoleClient, Services, str],
 ) -> None:
     desk, services, _ = console
     for id in ("ada", "bob"):
@@ -121,7 +121,7 @@ async def test_a_parked_saga_is_redriven_and_completes_another_is_rolled_back_an
 
 
 async def test_what_nobody_can_read_is_listed_with_its_bytes_and_redriven_as_it_was_once(
-    console: tuple[Visitor, Services, str],
+    console: tuple[ConsoleClient, Services, str],
 ) -> None:
     desk, _, bootstrap = console
     await write(bootstrap, [FakeRecord("notify", 1, 0, 0, b"k", b"\xff no message", [("from", b"a stranger")])])

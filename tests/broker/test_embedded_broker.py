@@ -16,11 +16,11 @@ import psutil
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from devtools.wait import free_port, until
 from saga_app.local.broker import Broker, BrokerFailed
 from saga_app.stream import Message, NotAcknowledged, Sender, partition_of
 from saga_app.stream.capacity import REFUSE_AT, Capacity, record_size, truncated_partitions
-from tests.kafka.stream.lane import PARTITIONS, key_of, lane
-from tests.wait import free_port, until
+from tests.kafka.stream.relay_harness import PARTITIONS, key_of, lane
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,14 +12,14 @@ import aiohttp
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from devtools.wait import eventually, free_port
 from saga_app.local.broker import Broker
 from saga_app.service.kafka.topics import TOPICS
 from tests.broker.test_dead_letters import Services, becomes, post
-from tests.console import Visitor, running
-from tests.smtp import MailServer, mail_server
+from tests.console_server import ConsoleClient, running
+from tests.fakes.topics import PARTITIONS
+from tests.mail_server import MailServer, mail_server
 from tests.topics import everything
-from tests.unit.console.logs import PARTITIONS
-from tests.wait import eventually, free_port
 
 USERS = 20
 
@@ -27,16 +27,14 @@ USERS = 20
 class Setup:
     """Three services, a console, and a mail server that greylists."""
 
-    def __init__(self, bootstrap: str, desk: Visitor, services: Services, mails: MailServer) -> None:
+    def __init__(self, bootstrap: str, desk: ConsoleClient, services: Services, mails: MailServer) -> None:
         self.bootstrap, self.desk, self.services, self.mails = bootstrap, desk, services, mails
         self.start_notifier()
 
     def start_notifier(self) -> None:
         self.port = free_port()
         mail = f"smtp://127.0.0.1:{self.mails.port}"
-        self.services.start(
-            "notifier", "tests.broker.brisk_notifier", SAGA_MAIL=mail, SAGA_NOTIFIER_PORT=str(self.port)
-        )
+        self.services.start("notifier", "tests.broker.fast_notifier", SAGA_MAIL=mail, SAGA_NOTIFIER_PORT=str(self.port))
 
     async def metrics(self) -> dict[str, float]:
         """What the Notifier counts; nothing while it does not answer."""

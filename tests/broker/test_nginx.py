@@ -15,9 +15,9 @@ import pytest
 from saga_app.local.broker import Broker
 from saga_app.service.kafka.topics import TOPICS
 from tests import nginx
-from tests.console import Line, running, write
-from tests.unit.console.logs import PARTITIONS, Logs
-from tests.unit.web import problem_of
+from tests.console_server import EventStream, running, write
+from tests.fakes.topics import PARTITIONS, FakeTopics
+from tests.web_server import problem_of
 
 pytestmark = pytest.mark.field(26)
 
@@ -126,9 +126,9 @@ async def test_a_client_of_another_network_signs_in_through_nginx(bootstrap: str
 async def test_events_come_through_nginx_as_they_happen(bootstrap: str, tmp_path: Path, server: str) -> None:
     async with behind_nginx(bootstrap, tmp_path, server, **FULL) as ask, ask("GET", "/api/stream") as answer:
         assert answer.content_type == "text/event-stream"
-        line = Line(answer.content)
+        line = EventStream(answer.content)
         await line.next("stats")
-        logs, id = Logs(), secrets.token_hex(4)
+        logs, id = FakeTopics(), secrets.token_hex(4)
         logs.saga(id, pace=0.01)
         began = monotonic()
         await write(bootstrap, logs)

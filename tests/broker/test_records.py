@@ -9,11 +9,20 @@ from time import time
 import pytest
 from aiokafka import codec
 
+from devtools.system import System
+from devtools.wait import until
 from saga_app.saga.times import epoch
-from tests.foreign import CODECS, all_read, ask, completed, is_quiet, send, send_compressed, send_with_odd_header
-from tests.system import System
+from tests.foreign_clients import (
+    CODECS,
+    all_read,
+    ask,
+    completed,
+    is_quiet,
+    send,
+    send_compressed,
+    send_with_odd_header,
+)
 from tests.topics import user
-from tests.wait import until
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from tests.system import Process
-from tests.wait import free_ports, listening, until
+from devtools.system import Process
+from devtools.wait import free_ports, listening, until
 
 ROOT = Path(__file__).parents[2]
 

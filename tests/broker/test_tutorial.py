@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.system import PORTS, Process
+from devtools.wait import free_ports
 from tests.documented import PAGES, ROOT, commands
-from tests.system import PORTS, Process
-from tests.wait import free_ports
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 

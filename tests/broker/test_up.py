@@ -12,8 +12,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.system import System, saga
-from tests.wait import listening, until
+from devtools.system import System, saga
+from devtools.wait import listening, until
 
 Start = Callable[..., System]
 

@@ -9,9 +9,9 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from devtools.system import System
+from devtools.wait import until
 from tests.browser.user import User
-from tests.system import System
-from tests.wait import until
 
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -32,9 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="package")
-def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def shared_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A running `saga up` whose steps take long enough to be seen."""
-    system = System(tmp_path_factory.mktemp("company"), lag="0.15-0.4")
+    system = System(tmp_path_factory.mktemp("shared_system"), lag="0.15-0.4")
     try:
         system.ready()
         yield system
@@ -47,9 +47,9 @@ ERRORS = 157
 
 
 @pytest.fixture(scope="package")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def busy_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A running system full of users, many of them parked and overdue, with long and short names, addresses and ids."""
-    system = System(tmp_path_factory.mktemp("crowd"), lag="0-0.1", error_rate=0.3, flaky_rate=0.1, deadline=1)
+    system = System(tmp_path_factory.mktemp("busy_system"), lag="0-0.1", error_rate=0.3, flaky_rate=0.1, deadline=1)
     try:
         system.ready()
         post(system, "/api/users", [long_user(n) if n % 5 == 0 else short_user(n) for n in range(300)])
@@ -127,6 +127,6 @@ def visit(browser: Browser) -> Iterator[Callable[..., User]]:
 
 
 @pytest.fixture
-def user(visit: Callable[..., User], company: System) -> User:
+def user(visit: Callable[..., User], shared_system: System) -> User:
     """Somebody who looks at the shared system's page, with the trace on."""
-    return visit(company.url, trace="on").connected()
+    return visit(shared_system.url, trace="on").connected()

@@ -9,9 +9,9 @@ import axe_playwright_python
 import pytest
 from playwright.sync_api import expect
 
+from devtools.system import System
 from tests.browser.test_reflow import VIEWS, open_view
 from tests.browser.user import User
-from tests.system import System
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice"]
@@ -90,19 +90,19 @@ SCENES: dict[str, Callable[[User, System], None]] = {
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("scene", SCENES)
 def test_axe_finds_nothing(
-    visit: Callable[..., User], crowd: System, scene: str, size: str, scheme: Any, now: Callable[[str], None]
+    visit: Callable[..., User], busy_system: System, scene: str, size: str, scheme: Any, now: Callable[[str], None]
 ) -> None:
     look = {"viewport": SIZES[size], "color_scheme": scheme, "reduced_motion": "reduce", "bypass_csp": True}
-    user = visit(crowd.url, trace="on", **look).connected()
-    SCENES[scene](user, crowd)
+    user = visit(busy_system.url, trace="on", **look).connected()
+    SCENES[scene](user, busy_system)
     found = violations(user)
     assert found == []
     now(f"{len(found)} violations: {scene}, {size}, {scheme}")
 
 
 @pytest.mark.field(42)
-def test_axe_finds_nothing_while_users_travel(visit: Callable[..., User], company: System) -> None:
-    user = visit(company.url, trace="on", bypass_csp=True, reduced_motion="reduce").connected()
+def test_axe_finds_nothing_while_users_travel(visit: Callable[..., User], shared_system: System) -> None:
+    user = visit(shared_system.url, trace="on", bypass_csp=True, reduced_motion="reduce").connected()
     user.button("Ten new users").click()
     expect(user.page.locator(".run").first).to_be_visible()
     assert violations(user) == []

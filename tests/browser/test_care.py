@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Route, expect
 
+from devtools.system import System
 from tests.browser.user import User
-from tests.system import System
 
 VIEWS = ("live", "users", "errors", "order", "system")
 PHONE = {"width": 390, "height": 844}
@@ -113,8 +113,8 @@ def tab_to(user: User, selector: str) -> None:
 
 
 @pytest.mark.parametrize("trace", ["on", "off"])
-def test_on_a_phone_nothing_scrolls_sideways(visit: Callable[..., User], company: System, trace: str) -> None:
-    user = visit(company.url, trace=trace, viewport=PHONE, has_touch=True).connected()
+def test_on_a_phone_nothing_scrolls_sideways(visit: Callable[..., User], shared_system: System, trace: str) -> None:
+    user = visit(shared_system.url, trace=trace, viewport=PHONE, has_touch=True).connected()
     user.more()
     user.button("Form").click()
     assert not user.scrolls_sideways()
@@ -122,39 +122,41 @@ def test_on_a_phone_nothing_scrolls_sideways(visit: Callable[..., User], company
     user.button("Ten new users").click()
     expect(user.page.locator(".run, .arrival").first).to_be_visible(timeout=30_000)
     for view in VIEWS:
-        user.page.goto(f"{company.url}/#/{view}")
+        user.page.goto(f"{shared_system.url}/#/{view}")
         expect(user.page.locator(f".view.{view}")).to_be_visible()
         assert not user.scrolls_sideways(), view
-    user.page.goto(f"{company.url}/#/live")
+    user.page.goto(f"{shared_system.url}/#/live")
     user.page.locator(".arrival a").first.click()
     expect(user.drawer().locator(".timeline")).to_be_visible()
     assert not user.scrolls_sideways()
 
 
-def test_on_a_phone_nobody_is_told_of_a_key(visit: Callable[..., User], company: System) -> None:
-    user = visit(company.url, trace="on", viewport=PHONE, has_touch=True).connected()
+def test_on_a_phone_nobody_is_told_of_a_key(visit: Callable[..., User], shared_system: System) -> None:
+    user = visit(shared_system.url, trace="on", viewport=PHONE, has_touch=True).connected()
     invitation = user.page.locator(".empty p", has_text="Press")
     expect(invitation).to_be_visible(timeout=30_000)
     expect(invitation).to_have_text("Press New User.", use_inner_text=True)
 
 
-def test_on_a_phone_every_station_says_whose_it_is_or_what_it_does(visit: Callable[..., User], company: System) -> None:
-    user = visit(company.url, trace="on", viewport=PHONE, has_touch=True).connected()
+def test_on_a_phone_every_station_says_whose_it_is_or_what_it_does(
+    visit: Callable[..., User], shared_system: System
+) -> None:
+    user = visit(shared_system.url, trace="on", viewport=PHONE, has_touch=True).connected()
     stations = user.page.locator(".station")
     for station, said in zip(range(4), ("Provisioner", "Authorizer", "Notifier", "End"), strict=True):
         expect(stations.nth(station)).to_contain_text(said, use_inner_text=True)
 
 
-def test_on_a_phone_an_endless_name_breaks_in_every_view(visit: Callable[..., User], company: System) -> None:
-    user = visit(company.url, trace="off", viewport=PHONE, has_touch=True).connected()
+def test_on_a_phone_an_endless_name_breaks_in_every_view(visit: Callable[..., User], shared_system: System) -> None:
+    user = visit(shared_system.url, trace="off", viewport=PHONE, has_touch=True).connected()
     user.more()
     user.button("Ten new users").click()
     expect(user.page.locator(".arrival").nth(9)).to_be_visible(timeout=30_000)
     user.page.route(re.compile(r"/api/sagas\?"), endless_names)
-    user.page.goto(f"{company.url}/#/users")
+    user.page.goto(f"{shared_system.url}/#/users")
     user.page.reload()
     for view in VIEWS:
-        user.page.goto(f"{company.url}/#/{view}")
+        user.page.goto(f"{shared_system.url}/#/{view}")
         expect(user.page.locator(f".view.{view}")).to_be_visible()
         if view in ("users", "order"):
             expect(user.page.locator(f".view.{view}").get_by_text(ENDLESS).first).to_be_visible()
@@ -171,8 +173,8 @@ def endless_names(route: Route) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_stands_out_from_its_ground(visit: Callable[..., User], company: System, scheme: Any) -> None:
-    user = visit(company.url, trace="on", color_scheme=scheme, reduced_motion="reduce").connected()
+def test_every_text_stands_out_from_its_ground(visit: Callable[..., User], shared_system: System, scheme: Any) -> None:
+    user = visit(shared_system.url, trace="on", color_scheme=scheme, reduced_motion="reduce").connected()
     user.fill_form(name="Jo Juggler", email="jo@example.com", department="Juggling")
     user.sees_arrival(user.accepted())
     user.fill_form(name="", email="nobody", department="Sales")
@@ -181,17 +183,17 @@ def test_every_text_stands_out_from_its_ground(visit: Callable[..., User], compa
     expect(user.page.locator(".run").first).to_be_visible()
     assert user.page.evaluate(FAINT) == []
     for view in VIEWS[1:]:
-        user.page.goto(f"{company.url}/#/{view}")
+        user.page.goto(f"{shared_system.url}/#/{view}")
         expect(user.page.locator(f".view.{view}")).to_be_visible()
         assert user.page.evaluate(FAINT) == [], view
-    user.page.goto(f"{company.url}/#/users")
+    user.page.goto(f"{shared_system.url}/#/users")
     user.page.locator(".users-table tbody a").first.click()
     expect(user.drawer().locator(".timeline")).to_be_visible()
     assert user.page.evaluate(FAINT) == []
 
 
-def test_who_wants_no_motion_gets_none(visit: Callable[..., User], company: System) -> None:
-    user = visit(company.url, trace="on", reduced_motion="reduce").connected()
+def test_who_wants_no_motion_gets_none(visit: Callable[..., User], shared_system: System) -> None:
+    user = visit(shared_system.url, trace="on", reduced_motion="reduce").connected()
     id = user.press_new_user()
     expect(user.row(id)).to_be_visible()
     assert user.page.evaluate("document.getAnimations().filter(a => a.playState === 'running').length") == 0
@@ -220,8 +222,8 @@ def test_every_control_has_a_name_and_the_page_its_landmarks(user: User) -> None
     expect(user.page.get_by_role("heading", level=1)).to_have_count(1)
 
 
-def test_nothing_is_loaded_from_anywhere_else(visit: Callable[..., User], company: System) -> None:
-    user = visit(company.url)
+def test_nothing_is_loaded_from_anywhere_else(visit: Callable[..., User], shared_system: System) -> None:
+    user = visit(shared_system.url)
     urls = user.connected().page.evaluate("performance.getEntriesByType('resource').map(e => e.name)")
     assert urls
-    assert [url for url in urls if not url.startswith(company.url)] == []
+    assert [url for url in urls if not url.startswith(shared_system.url)] == []

@@ -18,10 +18,10 @@ from aiosmtpd.handlers import Sink
 from confluent_kafka import Producer
 from playwright.sync_api import Locator, Route, expect
 
+from devtools.system import System
+from devtools.wait import free_port, until
 from tests.browser.test_care import FAINT, PHONE, tab_to
 from tests.browser.user import SAGA_MS, User
-from tests.system import System
-from tests.wait import free_port, until
 
 #: Each test has a department of its own, so that none takes another's dead letters away.
 PEOPLE = {"Engineering": 3, "Sales": 2, "Finance": 1, "People": 1, "Support": 4}

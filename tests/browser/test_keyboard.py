@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Route, expect
 
+from devtools.system import System
+from devtools.wait import until
 from tests.browser.conftest import get, post, short_user
 from tests.browser.test_care import tab_to
 from tests.browser.user import SAGA_MS, User
-from tests.system import System
-from tests.wait import until
 
 FOCUS = """() => {
     const e = document.activeElement;
@@ -186,8 +186,8 @@ def test_a_link_keeps_the_focus_while_the_view_is_drawn_again(user: User, view: 
 
 
 @pytest.mark.field(43)
-def test_a_user_under_way_keeps_the_focus_until_it_is_completed(user: User, company: System) -> None:
-    notifier = company.child("agents:notifier")
+def test_a_user_under_way_keeps_the_focus_until_it_is_completed(user: User, shared_system: System) -> None:
+    notifier = shared_system.child("agents:notifier")
     notifier.suspend()
     try:
         id = user.ask_new_user()

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from playwright.sync_api import expect
 
+from devtools.system import System
 from tests.browser.user import SAGA_MS, User
-from tests.system import System
 
 
 def test_with_the_trace_on_a_new_user_is_seen_travelling_through_all_lanes_and_arrives(user: User) -> None:
@@ -25,8 +25,8 @@ def test_with_the_trace_on_a_new_user_is_seen_travelling_through_all_lanes_and_a
     assert len(places) > 10, f"the token jumped: {places}"
 
 
-def test_with_the_trace_off_only_the_result_is_seen(visit: Callable[..., User], company: System) -> None:
-    user = visit(company.url, trace="off").connected()
+def test_with_the_trace_off_only_the_result_is_seen(visit: Callable[..., User], shared_system: System) -> None:
+    user = visit(shared_system.url, trace="off").connected()
     user.watch_rows()
     id = user.press_new_user()
     expect(user.sees_arrival(id)).to_contain_text(re.compile(r"\d s"))
@@ -89,8 +89,10 @@ def test_trace_mode_is_a_switch_with_a_key_and_is_remembered(user: User) -> None
     expect(user.row(id)).to_be_visible()
 
 
-def test_switching_the_trace_on_shows_who_is_under_way_already(visit: Callable[..., User], company: System) -> None:
-    user = visit(company.url, trace="off").connected()
+def test_switching_the_trace_on_shows_who_is_under_way_already(
+    visit: Callable[..., User], shared_system: System
+) -> None:
+    user = visit(shared_system.url, trace="off").connected()
     id = user.press_new_user()
     user.trace_switch().click()
     expect(user.row(id)).to_be_visible()

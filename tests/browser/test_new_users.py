@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Route, expect
 
+from devtools.system import System
 from tests.browser.user import User
-from tests.system import System
 
 
 def test_n_on_the_keyboard_is_new_user(user: User) -> None:
@@ -142,8 +142,10 @@ def test_a_csv_file_whose_encoding_is_not_certain_is_refused_by_line(user: User,
     now(answer.inner_text()[:60])
 
 
-def test_a_refusal_by_the_server_is_shown_where_the_button_is(visit: Callable[..., User], company: System) -> None:
-    user = visit(company.url, trace="on").connected()
+def test_a_refusal_by_the_server_is_shown_where_the_button_is(
+    visit: Callable[..., User], shared_system: System
+) -> None:
+    user = visit(shared_system.url, trace="on").connected()
     problem = '{"title": "The broker is away", "status": 503, "detail": "Nothing was accepted."}'
     user.page.route(
         "**/api/users",

@@ -6,22 +6,22 @@ from typing import Any
 import pytest
 from playwright.sync_api import Route, expect
 
+from devtools.system import System
 from tests.browser.conftest import DESKTOP, get
 from tests.browser.test_care import PHONE
 from tests.browser.user import SAGA_MS, User
-from tests.system import System
 
 LABELS = ("Identity provider", "Payroll", "Facilities", "Library")
 
 
 @pytest.fixture
-def visit_with(visit: Callable[..., User], company: System) -> Callable[..., User]:
+def visit_with(visit: Callable[..., User], shared_system: System) -> Callable[..., User]:
     """Open the page as if the console returned another plan."""
 
     def open_page(plan: dict[str, Any], **options: Any) -> User:
-        user = visit(company.url, "page/icon.svg", trace="on", **options)
+        user = visit(shared_system.url, "page/icon.svg", trace="on", **options)
         user.page.route("**/api/plan", lambda route: route.fulfill(json=plan))
-        user.page.goto(company.url)
+        user.page.goto(shared_system.url)
         return user.connected()
 
     return open_page
@@ -43,9 +43,9 @@ def renamed(plan: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("count", [5, 6, 8])
 def test_there_is_a_station_and_a_lane_for_each_step(
-    visit_with: Callable[..., User], company: System, count: int, viewport: Any
+    visit_with: Callable[..., User], shared_system: System, count: int, viewport: Any
 ) -> None:
-    user = visit_with(longer(get(company, "/api/plan"), count), viewport=viewport)
+    user = visit_with(longer(get(shared_system, "/api/plan"), count), viewport=viewport)
     stations = user.page.get_by_role("list", name="Stations").get_by_role("listitem")
     expect(stations).to_have_count(count)
     labels = ["Provisioner", "Authorizer", "Notifier", *LABELS[: count - 4], "Provisioner"]
@@ -58,9 +58,9 @@ def test_there_is_a_station_and_a_lane_for_each_step(
 
 
 def test_a_saga_of_another_plan_is_shown_with_the_names_of_its_steps(
-    visit_with: Callable[..., User], company: System
+    visit_with: Callable[..., User], shared_system: System
 ) -> None:
-    user = visit_with(renamed(get(company, "/api/plan")))
+    user = visit_with(renamed(get(shared_system, "/api/plan")))
     id = user.press_new_user()
     expect(user.row(id).locator(".lane-0 .fact")).to_have_text("provision", timeout=SAGA_MS)
     user.sees_arrival(id)
@@ -70,7 +70,7 @@ def test_a_saga_of_another_plan_is_shown_with_the_names_of_its_steps(
 
 
 def test_the_page_waits_for_a_console_that_does_not_return_the_plan(
-    visit: Callable[..., User], company: System
+    visit: Callable[..., User], shared_system: System
 ) -> None:
     asked: list[Route] = []
 
@@ -83,9 +83,9 @@ def test_the_page_waits_for_a_console_that_does_not_return_the_plan(
         else:
             route.continue_()
 
-    user = visit(company.url, "page/icon.svg")
+    user = visit(shared_system.url, "page/icon.svg")
     user.page.route("**/api/plan", answer)
-    user.page.goto(company.url)
+    user.page.goto(shared_system.url)
     message = user.page.locator("main [role=status]")
     expect(message).to_contain_text("The console cannot be reached")
     expect(message).to_contain_text("Unexpected response")

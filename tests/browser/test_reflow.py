@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
+from devtools.system import System
 from tests.browser.conftest import ERRORS, get
 from tests.browser.user import User
-from tests.system import System
 
 VIEWS = ("live", "users", "errors", "order", "system")
 
@@ -50,22 +50,22 @@ SIDEWAYS = "() => [document.documentElement.scrollWidth, document.body.scrollWid
 @pytest.mark.field(41)
 @pytest.mark.parametrize(("width", "height"), WINDOWS)
 def test_no_tab_scrolls_sideways_and_no_figure_is_cut(
-    visit: Callable[..., User], crowd: System, width: int, height: int, now: Callable[[str], None]
+    visit: Callable[..., User], busy_system: System, width: int, height: int, now: Callable[[str], None]
 ) -> None:
-    user = visit(crowd.url, trace="on", viewport={"width": width, "height": height}).connected()
+    user = visit(busy_system.url, trace="on", viewport={"width": width, "height": height}).connected()
     expect(user.page.locator("#error-count")).to_be_visible()
     assert int(user.page.locator("#error-count").inner_text()) >= ERRORS
     for view in VIEWS:
-        open_view(user, crowd, view)
+        open_view(user, busy_system, view)
         assert not user.page.evaluate(SIDEWAYS), view
         assert user.page.evaluate(CUT) == [], view
-    user.page.goto(f"{crowd.url}/#/live")
+    user.page.goto(f"{busy_system.url}/#/live")
     user.page.keyboard.press("t")
     expect(user.page.locator(".arrival").first).to_be_visible()
     assert not user.page.evaluate(SIDEWAYS), "the trace off"
     assert user.page.evaluate(CUT) == [], "the trace off"
-    id = get(crowd, "/api/sagas?state=parked&q=maximiliane&limit=1")["items"][0]["id"]
-    user.page.goto(f"{crowd.url}/#/sagas/{id}")
+    id = get(busy_system, "/api/sagas?state=parked&q=maximiliane&limit=1")["items"][0]["id"]
+    user.page.goto(f"{busy_system.url}/#/sagas/{id}")
     expect(user.drawer().locator(".timeline")).to_be_visible()
     assert not user.page.evaluate(SIDEWAYS)
     assert user.page.locator("#drawer").evaluate("e => [e, ...e.children].every(x => x.scrollWidth <= x.clientWidth)")
@@ -92,11 +92,11 @@ def open_view(user: User, system: System, view: str) -> None:
 @pytest.mark.field(41)
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (360, 800), (320, 568)])
 def test_on_a_phone_the_header_leaves_room_and_new_user_is_one_press_away(
-    visit: Callable[..., User], crowd: System, width: int, height: int, now: Callable[[str], None]
+    visit: Callable[..., User], busy_system: System, width: int, height: int, now: Callable[[str], None]
 ) -> None:
-    user = visit(crowd.url, trace="on", viewport={"width": width, "height": height}, has_touch=True).connected()
+    user = visit(busy_system.url, trace="on", viewport={"width": width, "height": height}, has_touch=True).connected()
     for view in VIEWS:
-        open_view(user, crowd, view)
+        open_view(user, busy_system, view)
         user.page.evaluate("scrollTo(0, 0)")
         used = user.page.locator("#main").evaluate("e => e.getBoundingClientRect().top")
         assert used <= height / 4, view
@@ -113,8 +113,8 @@ def test_on_a_phone_the_header_leaves_room_and_new_user_is_one_press_away(
 
 
 @pytest.mark.field(41)
-def test_at_400_percent_nothing_sticks_over_the_content(visit: Callable[..., User], crowd: System) -> None:
-    user = visit(crowd.url, trace="on", viewport={"width": 320, "height": 256}).connected()
+def test_at_400_percent_nothing_sticks_over_the_content(visit: Callable[..., User], busy_system: System) -> None:
+    user = visit(busy_system.url, trace="on", viewport={"width": 320, "height": 256}).connected()
     sticking = """() => [...document.querySelectorAll(".top, .stations")]
         .filter(e => ["sticky", "fixed"].includes(getComputedStyle(e).position)).map(e => e.className)"""
     assert user.page.evaluate(sticking) == []
@@ -123,9 +123,9 @@ def test_at_400_percent_nothing_sticks_over_the_content(visit: Callable[..., Use
 @pytest.mark.field(40)
 @pytest.mark.parametrize("trace", ["on", "off"])
 def test_with_only_parked_sagas_the_live_tab_says_how_many_wait_under_errors(
-    visit: Callable[..., User], crowd: System, trace: str, now: Callable[[str], None]
+    visit: Callable[..., User], busy_system: System, trace: str, now: Callable[[str], None]
 ) -> None:
-    user = visit(crowd.url, trace=trace).connected()
+    user = visit(busy_system.url, trace=trace).connected()
     stuck = user.page.locator(".live .stuck")
     stats = user.ask("/api/stats")
     expect(stuck).to_contain_text(f"{stats['counts']['parked']} are parked")

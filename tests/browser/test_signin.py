@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from devtools.system import System
 from tests.browser.user import SAGA_MS, User
-from tests.system import System
 
 pytestmark = pytest.mark.field(27)
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, expect
 
+from devtools.system import System
+from devtools.wait import until
 from tests.browser.user import SAGA_MS, User
-from tests.system import System
-from tests.wait import until
 
 #: One more than the connections that a browser opens to a server by HTTP/1.1, and one more than that.
 TABS = 8
@@ -52,10 +52,10 @@ class Window:
 
 
 @pytest.fixture
-def window(browser: Browser, company: System) -> Iterator[Window]:
+def window(browser: Browser, shared_system: System) -> Iterator[Window]:
     """A browser window without tabs."""
     context = browser.new_context(viewport={"width": 960, "height": 600})
-    yield Window(context, company.url)
+    yield Window(context, shared_system.url)
     context.close()
 
 

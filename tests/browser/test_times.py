@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from devtools.system import System
 from tests.browser.user import SAGA_MS, User
-from tests.system import System
 
 #: What the page's own functions show for a time, while the clock of the browser says `now`.
 FORMATTED = """async ([at, name]) => (await import("/page/core/format.js"))[name](at)"""
@@ -37,7 +37,7 @@ DATES = [
 
 
 @pytest.fixture
-def formatted(browser: Browser, company: System) -> Iterator[Callable[..., str]]:
+def formatted(browser: Browser, shared_system: System) -> Iterator[Callable[..., str]]:
     """`formatted(zone, now, at, "clock")`: what a function of format.js returns in a browser of this zone and time."""
     pages: list[Page] = []
 
@@ -45,7 +45,7 @@ def formatted(browser: Browser, company: System) -> Iterator[Callable[..., str]]
         context = browser.new_context(timezone_id=zone)
         pages.append(context.new_page())
         pages[-1].clock.install(time=now)
-        pages[-1].goto(f"{company.url}/page/icon.svg")
+        pages[-1].goto(f"{shared_system.url}/page/icon.svg")
         return str(pages[-1].evaluate(FORMATTED, [at, name]))
 
     yield call
@@ -85,15 +85,17 @@ def test_what_is_no_time_is_shown_as_a_dash(formatted: Callable[..., str], at: s
 
 
 @pytest.mark.field(20)
-def test_in_new_york_every_time_names_its_zone_and_utc_is_at_hand(visit: Callable[..., User], company: System) -> None:
-    user = visit(company.url, trace="off", timezone_id="America/New_York").connected()
+def test_in_new_york_every_time_names_its_zone_and_utc_is_at_hand(
+    visit: Callable[..., User], shared_system: System
+) -> None:
+    user = visit(shared_system.url, trace="off", timezone_id="America/New_York").connected()
     id = user.press_new_user()
     user.sees_arrival(id)
     local, utc = re.compile(r"\d\d:\d\d:\d\d E[SD]T"), re.compile(r"\d\d:\d\d:\d\d\.\d{3}Z")
     check_times(user.arrival(id).locator("time"), local, utc)
-    user.page.goto(f"{company.url}/#/users?q={id}")
+    user.page.goto(f"{shared_system.url}/#/users?q={id}")
     check_times(user.page.locator(".users-table tbody time"), local, utc)
-    user.page.goto(f"{company.url}/#/sagas/{id}")
+    user.page.goto(f"{shared_system.url}/#/sagas/{id}")
     drawer = user.drawer()
     expect(drawer.locator(".timeline")).to_contain_text("Saga completed", timeout=SAGA_MS)
     expect(drawer.locator(".facts .utc")).to_have_count(3)
@@ -112,11 +114,11 @@ def check_times(times: Any, local: re.Pattern[str], utc: re.Pattern[str]) -> Non
 
 
 @pytest.mark.field(20)
-def test_after_midnight_the_times_of_yesterday_get_their_date(browser: Browser, company: System) -> None:
+def test_after_midnight_the_times_of_yesterday_get_their_date(browser: Browser, shared_system: System) -> None:
     context = browser.new_context(timezone_id="Europe/Berlin")
     page = context.new_page()
     page.clock.install(time="2026-11-27T22:59:50Z")
-    page.goto(f"{company.url}/page/icon.svg")
+    page.goto(f"{shared_system.url}/page/icon.svg")
     page.evaluate(
         """async () => {
             const [{ when }, { clock }] = [await import("/page/core/time.js"), await import("/page/core/format.js")];

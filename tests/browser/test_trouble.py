@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
+from devtools.system import System
+from devtools.wait import free_port
 from tests.browser.user import SAGA_MS, User
-from tests.system import System
-from tests.wait import free_port
 
 
 def test_a_parked_saga_is_said_on_its_row_and_listed_under_errors(

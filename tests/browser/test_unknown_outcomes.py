@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Route, expect
 
+from devtools.system import System
+from devtools.wait import until
 from tests.browser.user import SAGA_MS, User
-from tests.system import System
-from tests.wait import until
 
 
 class Proxy:
@@ -170,8 +170,10 @@ def test_an_answer_that_is_late_is_waited_for_and_said_to_be(user: User) -> None
 
 
 @pytest.mark.field(18)
-def test_what_the_server_refuses_for_certain_is_not_sent_again(visit: Callable[..., User], company: System) -> None:
-    user = visit(company.url, trace="on").connected()
+def test_what_the_server_refuses_for_certain_is_not_sent_again(
+    visit: Callable[..., User], shared_system: System
+) -> None:
+    user = visit(shared_system.url, trace="on").connected()
     full = {"title": "Service Unavailable", "status": 503, "detail": "nothing was accepted: full", "outcome": "none"}
     keys: list[str] = []
 

@@ -11,17 +11,17 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Route, expect
 
+from devtools.system import System
+from devtools.wait import until
 from tests.browser.user import User
-from tests.system import System
-from tests.wait import until
 
 
 @pytest.fixture(scope="module")
-def grace(company: System) -> tuple[str, str]:
+def grace(shared_system: System) -> tuple[str, str]:
     """Somebody who has been onboarded: name and id."""
     name = f"Grace {uuid4().hex[:6]}"
-    id = company_post(company, {"name": name, "email": "grace@example.com", "department": "Engineering"})
-    until(lambda: saga(company, id)["state"] == "completed", 30, "Grace is onboarded")
+    id = company_post(shared_system, {"name": name, "email": "grace@example.com", "department": "Engineering"})
+    until(lambda: saga(shared_system, id)["state"] == "completed", 30, "Grace is onboarded")
     return name, id
 
 
@@ -62,16 +62,16 @@ def test_a_search_without_matches_says_so(user: User) -> None:
     expect(user.page.get_by_text("No matching users.")).to_be_visible()
 
 
-def test_a_search_shows_the_first_match_as_it_comes_and_offers_later_ones(user: User, company: System) -> None:
+def test_a_search_shows_the_first_match_as_it_comes_and_offers_later_ones(user: User, shared_system: System) -> None:
     name = f"Late {uuid4().hex[:6]}"
     user.go("Users")
     user.page.get_by_role("searchbox").fill(name[-6:])
     expect(user.page.get_by_text("No matching users.")).to_be_visible()
     rows = user.page.locator(".users-table tbody tr")
-    company_post(company, {"name": name, "email": "late@example.com", "department": "Sales"})
+    company_post(shared_system, {"name": name, "email": "late@example.com", "department": "Sales"})
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text("Completed")
-    company_post(company, {"name": f"{name} junior", "email": "later@example.com", "department": "Sales"})
+    company_post(shared_system, {"name": f"{name} junior", "email": "later@example.com", "department": "Sales"})
     user.button("1 new · show").click()
     expect(rows).to_have_count(2)
 
@@ -109,10 +109,10 @@ def test_users_are_filtered_by_state(user: User, grace: tuple[str, str]) -> None
 
 @pytest.mark.field(44)
 def test_the_drawer_says_which_records_were_not_found_and_where_they_were_looked_for(
-    grace: tuple[str, str], visit: Callable[..., User], company: System
+    grace: tuple[str, str], visit: Callable[..., User], shared_system: System
 ) -> None:
     _, id = grace
-    page = visit(company.url).page
+    page = visit(shared_system.url).page
 
     def without_requests(route: Route) -> None:
         answer = route.fetch()
@@ -121,16 +121,16 @@ def test_the_drawer_says_which_records_were_not_found_and_where_they_were_looked
         route.fulfill(response=answer, json=told)
 
     page.route(f"**/api/sagas/{id}/trace", without_requests)
-    page.goto(f"{company.url}/#/sagas/{id}")
+    page.goto(f"{shared_system.url}/#/sagas/{id}")
     sentence = "Not found: a record on new-user, authorize. Searched 10.0 s before and after each step (1,234 records)."
     expect(page.get_by_text(sentence)).to_be_visible()
 
 
 def test_a_link_to_a_saga_opens_the_drawer_with_its_timeline(
-    grace: tuple[str, str], visit: Callable[..., User], company: System
+    grace: tuple[str, str], visit: Callable[..., User], shared_system: System
 ) -> None:
     name, id = grace
-    drawer = visit(company.url, f"#/sagas/{id}").drawer()
+    drawer = visit(shared_system.url, f"#/sagas/{id}").drawer()
     expect(drawer.get_by_role("heading", name=name)).to_be_visible()
     expect(drawer).to_contain_text("Completed in")
     expect(drawer).to_contain_text("git, ci, cloud")
@@ -141,17 +141,19 @@ def test_a_link_to_a_saga_opens_the_drawer_with_its_timeline(
         expect(story.get_by_text(re.compile(rf"^{topic}\[\d+\]@\d+$")).first).to_be_visible()
 
 
-def test_the_raw_record_is_shown_on_demand(grace: tuple[str, str], visit: Callable[..., User], company: System) -> None:
-    user = visit(company.url, f"#/sagas/{grace[1]}")
+def test_the_raw_record_is_shown_on_demand(
+    grace: tuple[str, str], visit: Callable[..., User], shared_system: System
+) -> None:
+    user = visit(shared_system.url, f"#/sagas/{grace[1]}")
     user.drawer().locator("summary").first.click()
     expect(user.drawer().locator("pre").first).to_contain_text('"topic": "new-user"')
 
 
 def test_escape_closes_the_drawer_and_the_focus_goes_back(
-    grace: tuple[str, str], visit: Callable[..., User], company: System
+    grace: tuple[str, str], visit: Callable[..., User], shared_system: System
 ) -> None:
     name, id = grace
-    user = visit(company.url, f"#/users?q={id}")
+    user = visit(shared_system.url, f"#/users?q={id}")
     link = user.page.locator(".users-table").get_by_role("link", name=name)
     link.focus()
     user.page.keyboard.press("Enter")
@@ -175,8 +177,8 @@ def test_the_arrow_keys_go_to_the_next_and_the_previous_user(user: User, grace: 
     expect(heading).to_have_text(first)
 
 
-def test_a_link_to_a_saga_that_is_not_there_says_so(visit: Callable[..., User], company: System) -> None:
-    user = visit(company.url, "#/sagas/no-such-saga")
+def test_a_link_to_a_saga_that_is_not_there_says_so(visit: Callable[..., User], shared_system: System) -> None:
+    user = visit(shared_system.url, "#/sagas/no-such-saga")
     expect(user.drawer().get_by_role("heading", name="Saga not found")).to_be_visible()
     user.page.keyboard.press("Escape")
     expect(user.page.locator("#drawer")).to_be_hidden()

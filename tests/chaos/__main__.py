@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests import real_kafka
+from devtools import real_kafka
 from tests.chaos.options import read
 from tests.chaos.run import run, write
 

@@ -7,23 +7,23 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from devtools.audit_command import audit
+from devtools.real_kafka import RealKafka
+from devtools.system import System
+from devtools.wait import free_port
 from saga_app.saga.messages import DEAD_LETTER, DLQ, DeadLetter, decode
-from tests.chaos.audit import audit
-from tests.chaos.diary import Diary
-from tests.chaos.hand import Hand
+from tests.chaos.fault_log import FaultLog
+from tests.chaos.faults import WORKERS, FaultInjector, schedule
 from tests.chaos.mailbox import Mailbox
-from tests.chaos.misfortunes import WORKERS, Weather, schedule
 from tests.chaos.noise import Noise
+from tests.chaos.operator import OperatorBot
 from tests.chaos.options import Options
-from tests.chaos.page import differing
-from tests.chaos.reckoning import Evidence, reckon
+from tests.chaos.page_check import differing
+from tests.chaos.progress_watch import ProgressWatch
 from tests.chaos.scoreboard import Scoreboard
 from tests.chaos.users import Users
-from tests.chaos.watch import Watch
-from tests.real_kafka import RealKafka
-from tests.system import System
+from tests.chaos.verdict import Evidence, judge
 from tests.topics import read, rows
-from tests.wait import free_port
 
 #: After the storm: the longest that everything may take to end; how often it is looked at (seconds).
 REST_WITHIN_S, LOOK_S = 240.0, 2.0
@@ -39,12 +39,12 @@ class Stage:
     broker: RealKafka
     mailbox: Mailbox
     system: System
-    diary: Diary
+    fault_log: FaultLog
     users: Users
     noise: Noise
-    hand: Hand
-    watch: Watch
-    weather: Weather
+    hand: OperatorBot
+    watch: ProgressWatch
+    weather: FaultInjector
 
 
 def run(options: Options, directory: Path) -> Scoreboard:
@@ -79,18 +79,18 @@ def stage(options: Options, directory: Path) -> Iterator[Stage]:
         stack.callback(lambda: (directory / "saga-up.log").write_text("\n".join(system.lines)))
         stack.callback(system.end)
         system.ready()
-        diary, seed, storm_s = Diary(), options.seed, options.storm_s
+        fault_log, seed, storm_s = FaultLog(), options.seed, options.storm_s
         yield Stage(
             options,
             broker,
             mailbox,
             system,
-            diary,
+            fault_log,
             Users(system.url, broker.bootstrap, options.sagas, storm_s, seed),
             Noise(broker.bootstrap, options.sagas, storm_s, seed),
-            Hand(system.url, seed),
-            Watch(broker.bootstrap, ports(system)),
-            Weather(schedule(seed, storm_s), system, broker, diary),
+            OperatorBot(system.url, seed),
+            ProgressWatch(broker.bootstrap, ports(system)),
+            FaultInjector(schedule(seed, storm_s), system, broker, fault_log),
         )
 
 
@@ -111,7 +111,7 @@ def storm(on: Stage) -> None:
 
 def say(on: Stage, when: str) -> None:
     """A line on the way."""
-    faults = sum(on.diary.counted().values())
+    faults = sum(on.fault_log.counted().values())
     print(
         f"{when}: {len(on.users.accepted)} of {on.options.sagas} users accepted, {faults} faults, "
         f"lag {on.watch.stillness.lag}, a partition stood still for {on.watch.stillness.longest}",
@@ -154,14 +154,14 @@ def count(on: Stage, failures: list[str], began: float) -> Scoreboard:
     """The evidence is read anew, by a client that is not ours."""
     bootstrap = on.broker.bootstrap
     versions = rows(bootstrap)
-    found = reckon(
+    found = judge(
         Evidence(
             accepted=on.users.accepted,
             versions=versions,
             copies=on.mailbox.copies,
             garbage=frozenset(on.noise.garbage),
             letters=frozenset(letters(bootstrap)),
-            entries=on.diary.entries,
+            entries=on.fault_log.entries,
             deadline_s=on.options.settings["deadline"],
             over_at=time.time(),
         )
@@ -172,10 +172,10 @@ def count(on: Stage, failures: list[str], began: float) -> Scoreboard:
         accepted=len(on.users.accepted),
         reckoning=found,
         still=still,
-        still_during=on.diary.around(still.until - still.seconds, still.until),
+        still_during=on.fault_log.around(still.until - still.seconds, still.until),
         absorbed=on.watch.counted.total("saga_duplicates_total"),
         forwarded=on.watch.counted.total("saga_forwarded_total"),
-        misfortunes=dict(on.diary.counted()),
+        misfortunes=dict(on.fault_log.counted()),
         noise=dict(on.noise.made),
         operator=dict(on.hand.done),
         mails=sum(map(len, on.mailbox.copies.values())),
@@ -203,5 +203,9 @@ def write(board: Scoreboard, file: Path) -> None:
 def write_story(on: Stage, file: Path) -> None:
     """What was done, and every mail: for whoever looks for the cause of something."""
     mails = {id: [asdict(copy) for copy in copies] for id, copies in on.mailbox.copies.items()}
-    story = {"diary": [asdict(entry) for entry in on.diary.entries], "mails": mails, "accepted": on.users.accepted}
+    story = {
+        "fault_log": [asdict(entry) for entry in on.fault_log.entries],
+        "mails": mails,
+        "accepted": on.users.accepted,
+    }
     file.write_text(json.dumps(story, indent=1))

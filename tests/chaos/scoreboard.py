@@ -7,10 +7,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.audit import Audit
-from tests.chaos.diary import Entry
-from tests.chaos.reckoning import Reckoning
-from tests.chaos.watch import Still
+from devtools.audit_command import Audit
+from tests.chaos.fault_log import Fault
+from tests.chaos.progress_watch import Stall
+from tests.chaos.verdict import Verdict
 
 #: So many of each kind are named.
 NAMED = 5
@@ -24,9 +24,9 @@ class Scoreboard:
     accepted: int
     took_s: float
     storm_s: float
-    reckoning: Reckoning
-    still: Still
-    still_during: list[Entry]
+    reckoning: Verdict
+    still: Stall
+    still_during: list[Fault]
     absorbed: int
     forwarded: int
     misfortunes: dict[str, int]

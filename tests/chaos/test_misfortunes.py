@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from tests.chaos.misfortunes import SERVICES, WORKERS, schedule
+from tests.chaos.faults import SERVICES, WORKERS, schedule
 
 
 def test_the_same_seed_brings_the_same_misfortunes_and_another_one_others() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 from saga_app.saga.messages import Row, User, Visit
 from saga_app.saga.times import iso
-from tests.chaos.diary import Entry
+from tests.chaos.fault_log import Fault
 from tests.chaos.mailbox import Copy, message_id
-from tests.chaos.reckoning import Evidence, Reckoning, by_chance, explanation, reckon
+from tests.chaos.verdict import Evidence, Verdict, by_chance, explanation, judge
 
 NOW = 1_800_000_000.0
 
@@ -29,7 +29,7 @@ def row(state: str, **more: Any) -> Row:
     return Row(**(given | more))
 
 
-def count(*versions: Row, mails: tuple[str, ...] = ("notify",), **more: Any) -> Reckoning:
+def count(*versions: Row, mails: tuple[str, ...] = ("notify",), **more: Any) -> Verdict:
     evidence = Evidence(
         accepted={"ana": NOW - 100},
         versions={"ana": versions} if versions else {},
@@ -40,11 +40,11 @@ def count(*versions: Row, mails: tuple[str, ...] = ("notify",), **more: Any) -> 
         deadline_s=20.0,
         over_at=NOW,
     )
-    return reckon(replace(evidence, **more))
+    return judge(replace(evidence, **more))
 
 
 def test_a_saga_that_ends_once_with_one_mail_is_as_it_should_be() -> None:
-    assert count(row("running"), row("completed")) == Reckoning(states={"completed": 1})
+    assert count(row("running"), row("completed")) == Verdict(states={"completed": 1})
 
 
 def test_a_user_who_was_accepted_and_never_ends_is_lost() -> None:
@@ -89,12 +89,12 @@ def test_garbage_without_a_dead_letter_and_sagas_of_nobody_are_named() -> None:
     assert found.unasked == ["ana"]
 
 
-def why(first: float, second: float, *entries: Entry, unanswered: bool = False) -> str | None:
+def why(first: float, second: float, *entries: Fault, unanswered: bool = False) -> str | None:
     return explanation(Copy(NOW + first, unanswered), Copy(NOW + second, False), entries)
 
 
-def entry(kind: str, who: str, at: float, until: float | None = None) -> Entry:
-    return Entry(NOW + at, NOW + (at if until is None else until), kind, who)
+def entry(kind: str, who: str, at: float, until: float | None = None) -> Fault:
+    return Fault(NOW + at, NOW + (at if until is None else until), kind, who)
 
 
 def test_a_second_mail_is_explained_by_what_happened_to_its_sender_and_by_nothing_else() -> None:

@@ -1,12 +1,12 @@
 """What the watch makes of what it sees."""
 
-from tests.chaos.watch import Counted, Stillness
+from tests.chaos.progress_watch import Counted, StallDetector
 
 PLACE = ("notifier", "notify", 3)
 
 
 def longest(*looks: tuple[float, int, int]) -> float:
-    still = Stillness()
+    still = StallDetector()
     for at, committed, end in looks:
         still.saw(at, {PLACE: committed}, {PLACE: end})
     return still.longest.seconds
@@ -26,7 +26,7 @@ def test_a_time_without_answers_counts() -> None:
 
 
 def test_a_partition_of_which_nothing_was_ever_committed_counts_from_its_beginning() -> None:
-    still = Stillness()
+    still = StallDetector()
     still.saw(0, {}, {PLACE: 3})
     still.saw(5, {}, {PLACE: 3})
     assert (still.longest.seconds, still.longest.place, still.lag) == (5, PLACE, 3)

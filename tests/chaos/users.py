@@ -1,18 +1,15 @@
 """Sends users at a steady pace: most through the console, some with a plain producer. It knows who was accepted."""
 
-import json
 import random
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
-from http.client import HTTPException
 from typing import Any
 
 from confluent_kafka import Producer
 
+from devtools.http_client import UNREACHABLE, ask
 from saga_app.local.sample_users import sample_user
 from tests.topics import user
 
@@ -23,21 +20,6 @@ WITHOUT_POLICY, PLAIN = 0.02, 0.2
 
 #: Users in one request, at most; how long until the same request is sent again (seconds).
 TOGETHER, AGAIN_S = 20, 0.5
-
-#: What a console that is away, starting or behind answers, and what means "accepted already".
-AWAY = (OSError, HTTPException)
-
-
-def ask(url: str, body: Any = None, within_s: float = 30.0, key: str = "") -> tuple[int, Any]:
-    """GET, or POST of JSON; status and answer. Raises OSError or HTTPException when nobody answers."""
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
-    request = urllib.request.Request(url, data, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=within_s) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read() or b"null")
 
 
 class Users:
@@ -90,12 +72,12 @@ class Users:
         """The ids, once the console has accepted them; the same request again until then."""
         while True:
             try:
-                status, answer = ask(f"{self.url}/api/users", people, key=key)
+                status, answer = ask(f"{self.url}/api/users", people, idempotency_key=key)
                 if status == 202:
                     return list(answer["ids"])
                 if status != 503:
                     self.failures.append(f"a request for users was answered {status}: {answer}")
-            except AWAY:
+            except UNREACHABLE:
                 pass
             self.retried += 1
             time.sleep(AGAIN_S)

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from devtools.real_kafka import RealKafka
+from devtools.system import System
+from devtools.wait import until
 from saga_app.service.kafka.topics import TOPICS
 from tests.fuzz.accounting import dead_letters, fates
 from tests.fuzz.poison import Poison, poison
 from tests.fuzz.sending import Place, Sender
 from tests.kafka.test_saga import ask, listed
-from tests.real_kafka import RealKafka
-from tests.system import System
-from tests.wait import until
 
 PARTITIONS = 12
 SERVICES = ("provisioner", "authorizer", "notifier", "console")

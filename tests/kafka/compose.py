@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from tests.system import Process
-from tests.wait import free_ports
+from devtools.system import Process
+from devtools.wait import free_ports
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yaml"

@@ -8,10 +8,10 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from saga_app.saga.messages import Message, decode, encode
-from tests.real_kafka import RealKafka
-from tests.system import System, saga
+from devtools.real_kafka import RealKafka
+from devtools.system import System, saga
 from tests.topics import read, rows, send
-from tests.wait import until
+from devtools.wait import until
 
 Start = Callable[..., System]
 USERS = 30

@@ -15,10 +15,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from saga_app.saga.messages import DLQ
 from saga_app.stream import partition_of
 from tests.kafka.test_saga import SERVICES, ask, running, states
-from tests.real_kafka import RealKafka
-from tests.system import PORTS, System
+from devtools.real_kafka import RealKafka
+from devtools.system import PORTS, System
 from tests.topics import ends, read, send, user
-from tests.wait import until
+from devtools.wait import until
 
 Now = Callable[[str], None]
 Start = Callable[..., System]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.kafka.compose import FILE, PORTS, ROOT, Rehearsal, load
-from tests.real_kafka import RealKafka
-from tests.wait import until
+from devtools.real_kafka import RealKafka
+from devtools.wait import until
 
 SERVICES = list(PORTS)
 

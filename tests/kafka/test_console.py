@@ -11,12 +11,12 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from saga_app.service.kafka import topics
-from tests.console import running, write
-from tests.real_kafka import RealKafka
-from tests.record import FakeRecord
-from tests.unit.console.logs import PARTITIONS, Logs
-from tests.unit.web import problem_of
-from tests.wait import eventually
+from tests.console_server import running, write
+from devtools.real_kafka import RealKafka
+from tests.fakes.record import FakeRecord
+from tests.fakes.topics import PARTITIONS, FakeTopics
+from tests.web_server import problem_of
+from devtools.wait import eventually
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ async def delete_topics(bootstrap: str) -> None:
         await admin.close()
 
 
-def crowd(*ids: str, **how: Any) -> Logs:
+def crowd(*ids: str, **how: Any) -> FakeTopics:
     """Sagas of now."""
-    logs = Logs(time())
+    logs = FakeTopics(time())
     for id in ids:
         logs.saga(id, **{"pace": 0.01, **how})
     return logs

@@ -9,10 +9,10 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from tests.real_kafka import RealKafka
-from tests.system import System, saga
+from devtools.real_kafka import RealKafka
+from devtools.system import System, saga
 from tests.topics import rows, send, user
-from tests.wait import until
+from devtools.wait import until
 
 Now = Callable[[str], None]
 Start = Callable[..., System]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_kafka import KIT, RealKafka
-from tests.wait import free_ports, listening
+from devtools.real_kafka import KIT, RealKafka
+from devtools.wait import free_ports, listening
 
 TOOLS = ("bash", "env", "dirname", "cat", "sed", "head", "tail", "grep", "ps", "mkdir", "cmp", "flock")
 

@@ -10,10 +10,10 @@ import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from saga_app.saga.times import epoch
-from tests import real_kafka
-from tests.foreign import CODECS, all_read, completed, is_quiet, send, send_compressed, send_with_odd_header
-from tests.real_kafka import RealKafka
-from tests.system import System
+from devtools import real_kafka
+from tests.foreign_clients import CODECS, all_read, completed, is_quiet, send, send_compressed, send_with_odd_header
+from devtools.real_kafka import RealKafka
+from devtools.system import System
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from saga_app.active_plan import ROWS_CHANGELOG, EFFECTS_CHANGELOGS
 from saga_app.saga.messages import DEAD_LETTER, DLQ, DeadLetter, Message, decode, encode
 from tests.kafka.test_saga import SERVICES, ask, pids, running, states
-from tests.real_kafka import RealKafka
-from tests.system import System
+from devtools.real_kafka import RealKafka
+from devtools.system import System
 from tests.topics import Read, read, rows, send, user
-from tests.wait import until
+from devtools.wait import until
 
 pytestmark = pytest.mark.field(32)
 

@@ -17,10 +17,10 @@ import pytest
 
 from saga_app.saga.messages import DEAD_LETTER, DLQ, DeadLetter, Message, decode
 from saga_app.stream import partition_of
-from tests.real_kafka import RealKafka
-from tests.system import System
+from devtools.real_kafka import RealKafka
+from devtools.system import System
 from tests.topics import kcat, read, rows, send, user
-from tests.wait import until
+from devtools.wait import until
 
 Start = Callable[..., System]
 SERVICES = ("provisioner", "authorizer", "notifier")

@@ -10,9 +10,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.service.kafka import topics
-from tests.real_kafka import RealKafka
-from tests.system import System
-from tests.wait import until
+from devtools.real_kafka import RealKafka
+from devtools.system import System
+from devtools.wait import until
 
 Now = Callable[[str], None]
 Start = Callable[..., System]

@@ -10,7 +10,7 @@ from faust.types import TP
 from saga_app.saga.messages import SIGNALS
 from saga_app.stream import partition_of
 from saga_app.stream.produce.outputs import BY_KEY
-from tests.record import FakeRecord
+from tests.fakes.record import FakeRecord
 from tests.simulation.clock import VirtualLoop
 
 if TYPE_CHECKING:

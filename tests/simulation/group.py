@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from faust.types import TP
 
-from tests.record import FakeRecord
+from tests.fakes.record import FakeRecord
 from tests.simulation.bus import Bus
 from tests.simulation.worker import Service, Work, Worker
 
@@ -76,7 +76,7 @@ class Group:
         self.committed[tp] = offset
 
     def behind(self) -> Iterator[str]:
-        """Partitions that were not read to their end."""
+        """FakeConsumer that were not read to their end."""
         for topic in self.members[0].streams if self.members else ():
             for partition in range(self.bus.partitions):
                 tp = TP(topic, partition)

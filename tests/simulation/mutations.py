@@ -28,18 +28,18 @@ MUTATIONS: dict[str, "Mutation"] = {}
 
 
 class Mutation(NamedTuple):
-    """`places`: whose attribute is replaced; `knobs`: where to look for what seldom shows."""
+    """`places`: whose attribute is replaced; `parameters`: where to look for what seldom shows."""
 
     places: tuple[tuple[Any, str], ...]
     mutate: Mutate
-    knobs: dict[str, float]
+    parameters: dict[str, float]
 
 
-def mutation(*places: tuple[Any, str], **knobs: float) -> Callable[[Mutate], Mutate]:
+def mutation(*places: tuple[Any, str], **parameters: float) -> Callable[[Mutate], Mutate]:
     """Registers it under its name."""
 
     def register(mutate: Mutate) -> Mutate:
-        MUTATIONS[mutate.__name__.replace("_", "-")] = Mutation(places, mutate, knobs)
+        MUTATIONS[mutate.__name__.replace("_", "-")] = Mutation(places, mutate, parameters)
         return mutate
 
     return register

@@ -5,8 +5,8 @@ from random import Random
 from saga_app.saga.messages import DLQ, SIGNALS, Parked, Row, Signal, encode, parse
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.times import iso
-from tests.record import FakeRecord
-from tests.simulation.outside import DEFERRED_S
+from tests.fakes.record import FakeRecord
+from tests.simulation.fake_world import DEFERRED_S
 from tests.simulation.system import System
 
 #: After so many attempts nobody redrives a saga in haste: what is broken must be mended first.
@@ -24,19 +24,19 @@ class Operators:
         self.orders: list[Signal] = []
         self.over = False
         self.bus.watchers[DLQ].append(self._letter)
-        for _ in range(system.knobs.rollbacks):
-            while_mails_wait = system.knobs.deferred and self.dice.random() < 0.5
+        for _ in range(system.parameters.rollbacks):
+            while_mails_wait = system.parameters.deferred and self.dice.random() < 0.5
             self.bus.soon(DEFERRED_S if while_mails_wait else 12.0, self._interfere)
-        for _ in range(system.knobs.overdue):
+        for _ in range(system.parameters.overdue):
             self.bus.soon(12.0, self._overdue)
 
     def _letter(self, record: FakeRecord) -> None:
         """Sometimes somebody is quicker than the Provisioner."""
         letter = parse(DLQ, record.value, record.headers)
-        knobs = self.system.knobs
+        parameters = self.system.parameters
         if self.over or not isinstance(letter, Parked) or letter.message is None:
             return
-        if self.dice.random() < knobs.redrives and letter.message.attempt < PATIENCE:
+        if self.dice.random() < parameters.redrives and letter.message.attempt < PATIENCE:
             id, step, attempt = letter.message.id, letter.letter.step, letter.message.attempt
             delay = self.dice.choice((0.01, 1.0, 8.0))
             self._order(delay, "redriven", id, step, attempt + 1)
@@ -59,7 +59,7 @@ class Operators:
 
     def _order(self, delay: float, kind: str, id: str, step: str, attempt: int) -> None:
         self.bus.soon(delay, self._say, "ana", kind, id, step, attempt)
-        if self.dice.random() < self.system.knobs.quarrels:
+        if self.dice.random() < self.system.parameters.quarrels:
             contrary = self.dice.random() < 0.4
             other = "redriven" if kind == "cancelled" else "cancelled"
             self.bus.soon(delay + 3, self._say, "ben", other if contrary else kind, id, step, attempt)
@@ -81,7 +81,7 @@ class Operators:
         return bool(parked)
 
     def _settle(self, row: Row) -> None:
-        if self.dice.random() < 0.3 and self.system.knobs.rollbacks:
+        if self.dice.random() < 0.3 and self.system.parameters.rollbacks:
             self._order(0.01, "cancelled", row.id, row.step, row.attempt)
         else:
             self._order(0.01, "redriven", row.id, row.step, row.attempt + 1)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
 from saga_app.saga.messages import DLQ, SIGNALS, Message, Parked, Row, Signal, parse
 from saga_app.saga.times import iso
-from tests.record import FakeRecord
-from tests.simulation.outside import FOLLOW_UP, WELCOME, Mail
+from tests.fakes.record import FakeRecord
+from tests.simulation.fake_world import FOLLOW_UP, WELCOME, Mail
 from tests.simulation.system import NewUser, System
 
 STEPS = ("provision", "authorize", "notify", "complete")
@@ -207,9 +207,13 @@ def history_fits(case: Case) -> Iterator[str]:
 
 
 def _undos_can_fail(case: Case) -> bool:
-    knobs = case.system.knobs
+    parameters = case.system.parameters
     deferred = case.id in case.mail.deferred_until  # for longer than a follow-up mail is attempted
-    return bool(knobs.errors or knobs.flaky or knobs.lost) or case.last.user.email.startswith("refused") or deferred
+    return (
+        bool(parameters.errors or parameters.flaky or parameters.lost)
+        or case.last.user.email.startswith("refused")
+        or deferred
+    )
 
 
 def holds_what_it_should(case: Case) -> Iterator[str]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from tests.simulation import census, oracle
+from tests.simulation import counts, oracle
 from tests.simulation.auditor import audited
 from tests.simulation.clock import VirtualLoop
-from tests.simulation.knobs import Knobs
 from tests.simulation.operator import ROUNDS, Operators
+from tests.simulation.parameters import Parameters
 from tests.simulation.system import System
 
 SILENT = structlog.make_filtering_bound_logger(logging.CRITICAL)
@@ -23,23 +23,23 @@ class Result:
     """What was wrong, sentence by sentence, and what happened."""
 
     seed: int
-    knobs: Knobs
+    parameters: Parameters
     wrong: list[str]
     happened: Counter[str]
     system: System | None = field(default=None, repr=False)
 
 
-def run(seed: int, knobs: Knobs, *, keep: bool = False) -> Result:
+def run(seed: int, parameters: Parameters, *, keep: bool = False) -> Result:
     """Play it. `keep`: the system, too, to look at."""
     logs = structlog.get_config()
     structlog.configure(wrapper_class=SILENT)
     loop = VirtualLoop()
     try:
-        system = System(seed, knobs, loop)
+        system = System(seed, parameters, loop)
         operators = Operators(system)
         system.begin()
         wrong = _play(system, operators)
-        return Result(seed, knobs, wrong, system.happened, system if keep else None)
+        return Result(seed, parameters, wrong, system.happened, system if keep else None)
     finally:
         loop.end()
         structlog.configure(**logs)
@@ -58,7 +58,7 @@ def _play(system: System, operators: Operators) -> list[str]:
 def _judged(system: System, operators: Operators) -> list[str]:
     """By our own oracle, and by the one that ships."""
     cases = oracle.cases(system, operators.orders)
-    census.count(system.happened, cases)
+    counts.count(system.happened, cases)
     return [*oracle.judge(system, cases), *audited(system)]
 
 

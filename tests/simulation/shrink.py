@@ -15,9 +15,9 @@ def shrunk(result: Result) -> Result:
 
 def _smaller(result: Result) -> Result | None:
     fault = kinds(result)
-    for knobs in result.knobs.milder():
+    for parameters in result.parameters.milder():
         for seed in (result.seed, *range(NEARBY)):
-            found = run(seed, knobs)
+            found = run(seed, parameters)
             if kinds(found) & fault:
                 return found
     return None

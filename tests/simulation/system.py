@@ -16,14 +16,14 @@ from saga_app.service.observer import Observer
 from saga_app.service.onboarding_world import OnboardingWorld
 from saga_app.service.step import StepLoop
 from saga_app.stream import partition_of
-from tests.record import FakeRecord
-from tests.simulation.alarm import Alarm
+from tests.fakes.record import FakeRecord
 from tests.simulation.bus import Bus
 from tests.simulation.clock import VirtualLoop
+from tests.simulation.fake_clients import FakeTable
+from tests.simulation.fake_timer import FakeTimer
+from tests.simulation.fake_world import FakeWorld
 from tests.simulation.group import Group
-from tests.simulation.hands import FakeTable
-from tests.simulation.knobs import Knobs
-from tests.simulation.outside import Outside
+from tests.simulation.parameters import Parameters
 from tests.simulation.worker import Handler, Worker
 
 PARTITIONS = 2
@@ -69,26 +69,28 @@ class CountedLoop(StepLoop):
 class System:
     """Services, bus and outside world of one run."""
 
-    def __init__(self, seed: int, knobs: Knobs, loop: VirtualLoop) -> None:
-        self.seed, self.knobs, self.loop = seed, knobs, loop
-        self.bus = Bus(PARTITIONS, Random(f"{seed}:bus"), loop, knobs.duplicates)
+    def __init__(self, seed: int, parameters: Parameters, loop: VirtualLoop) -> None:
+        self.seed, self.parameters, self.loop = seed, parameters, loop
+        self.bus = Bus(PARTITIONS, Random(f"{seed}:bus"), loop, parameters.duplicates)
         self.happened = self.bus.happened
-        self.outside = Outside(seed, knobs, self.bus, departments())
-        lag = (0.0, 0.0) if knobs.instant else (0.1, 2.0)
-        self.faults = FaultInjection(lag=lag, flaky=knobs.flaky, error=knobs.errors, deny=knobs.denials / 3)
+        self.outside = FakeWorld(seed, parameters, self.bus, departments())
+        lag = (0.0, 0.0) if parameters.instant else (0.1, 2.0)
+        self.faults = FaultInjection(
+            lag=lag, flaky=parameters.flaky, error=parameters.errors, deny=parameters.denials / 3
+        )
         self.world = OnboardingWorld(self.outside.stock, self.outside.policy, self.outside.mail, seed, loop.clock)
         self.requests: list[NewUser] = []
         self.rubbish: list[FakeRecord] = []
         self.rows: dict[str, bytes] = {}  #: the latest of each saga in the changelog
         self.bus.watchers[ROWS_CHANGELOG].append(self._row)
-        self.crashes = Crashes(seed, knobs)
+        self.crashes = Crashes(seed, parameters)
         self.bus.fatality = self.crashes.strikes
         self.groups = [self._group(name) for name in SERVICES]
 
     def _group(self, name: str) -> Group:
         changelog = EFFECTS_CHANGELOGS.get(name, ROWS_CHANGELOG)
         service = self._provisioner if name == "provisioner" else lambda table: self._other(name, table)
-        group = Group(self.bus, name, changelog, 1 + self.knobs.pairs, service, drops=True)
+        group = Group(self.bus, name, changelog, 1 + self.parameters.pairs, service, drops=True)
         group.bereaved = self.outside.mail.bereaved
         return group
 
@@ -98,7 +100,7 @@ class System:
         return {**self._steps("provisioner", rows=rows), DLQ: observer.handle, SIGNALS: observer.handle}
 
     def _other(self, name: str, table: FakeTable) -> dict[str, Handler]:
-        return self._steps(name, effects=Alarm(table).effects)
+        return self._steps(name, effects=FakeTimer(table).effects)
 
     def _steps(self, name: str, **memory: Any) -> dict[str, Handler]:
         return {step.topic: self._loop(step, **memory).handle for step in ONBOARDING.of(name)}
@@ -123,19 +125,19 @@ class System:
     def begin(self) -> None:
         """Everybody is requested within the first seconds, in any order, and some of them again."""
         dice = Random(f"{self.seed}:users")
-        for number in range(self.knobs.sagas):
+        for number in range(self.parameters.sagas):
             newcomer = self._newcomer(f"u{number}", Random(f"{self.seed}:user:{number}"))
             self.bus.soon(2.0, self.request, newcomer, dice)
-            if dice.random() < self.knobs.again:
+            if dice.random() < self.parameters.again:
                 again = NewUser(newcomer.id, dice.choice(("Sales", "Unheard-of")), "other@b.c")
                 self.bus.soon(6.0, self.request, again, dice)
-        for _ in range(self.knobs.garbage):
+        for _ in range(self.parameters.garbage):
             topic = dice.choice(ONBOARDING.topics)
             self.bus.soon(5.0, self._litter, topic, dice.choice((b"?", None, b'{"v":1}', b'{"v":2,"id":"u0"}')))
 
     def _newcomer(self, id: str, dice: Random) -> NewUser:
         department, email = dice.choice(("Engineering", "Finance")), "a@b.c"
-        if dice.random() < self.knobs.denials:
+        if dice.random() < self.parameters.denials:
             department, email = dice.choice((("Unheard-of", email), (department, "refused@b.c")))
         return NewUser(id, department, email)
 
@@ -144,7 +146,7 @@ class System:
         self.requests.append(newcomer)
         key: bytes | None = newcomer.id.encode()
         partition = partition_of(newcomer.id.encode(), PARTITIONS)
-        if dice.random() < self.knobs.strays:
+        if dice.random() < self.parameters.strays:
             key, partition = dice.choice(((None, partition), (key, (partition + 1) % PARTITIONS), (None, 0)))
             self.happened["strays"] += 1
         self.bus.append("new-user", key, newcomer.value(), partition=partition)
@@ -168,8 +170,8 @@ SPOTS = ("", "", "sagas-changelog", "effects-changelog", "retract", "authorize",
 class Crashes:
     """Kills workers at points drawn from the seed."""
 
-    def __init__(self, seed: int, knobs: Knobs) -> None:
-        self.dice, self.left, self.sagas = Random(f"{seed}:crashes"), knobs.crashes, knobs.sagas
+    def __init__(self, seed: int, parameters: Parameters) -> None:
+        self.dice, self.left, self.sagas = Random(f"{seed}:crashes"), parameters.crashes, parameters.sagas
         self.spot, self.next = "", 0
         self._aim()
         self.story: list[tuple[float, str, str]] = []

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.simulation import crowd, mutations
+from tests.simulation import many_seeds, mutations
 from tests.simulation.run import run
 from tests.simulation.shrink import shrunk
 
@@ -15,7 +15,7 @@ SEEDS = range(3000)
 
 @pytest.mark.parametrize("name", sorted(mutations.MUTATIONS))
 def test_code_that_is_broken_in_this_way_is_caught(name: str) -> None:
-    tally = crowd.portion(SEEDS, name, mutations.MUTATIONS[name].knobs)
+    tally = many_seeds.portion(SEEDS, name, mutations.MUTATIONS[name].parameters)
     assert tally.failed is not None, (
         f"{mutations.MUTATIONS[name].mutate.__doc__}: nobody has noticed in {tally.runs} runs"
     )
@@ -26,13 +26,13 @@ def test_code_that_is_broken_in_this_way_is_caught(name: str) -> None:
 
 def test_a_failing_run_is_shrunk_and_printed_as_a_command_that_replays_it() -> None:
     name = "mail-not-noted"
-    failed = crowd.portion(SEEDS, name, {}).failed
+    failed = many_seeds.portion(SEEDS, name, {}).failed
     assert failed is not None
     with mutations.active(name):
         result = shrunk(run(*failed))
     assert result.wrong
-    assert result.knobs.sagas == 1
-    command = f"{result.knobs.command(result.seed)} --mutation {name}".split()
+    assert result.parameters.sagas == 1
+    command = f"{result.parameters.command(result.seed)} --mutation {name}".split()
     replayed = subprocess.run([sys.executable, *command[1:]], check=False, capture_output=True, text=True, timeout=60)
     assert replayed.returncode == 1
     assert replayed.stdout.rstrip().endswith(result.wrong[-1])

@@ -6,34 +6,34 @@ from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
 from saga_app.saga import machine
 from saga_app.saga.messages import Parked, Row, Signal, parse
 from saga_app.saga.onboarding import ONBOARDING
-from tests.record import FakeRecord
-from tests.simulation.knobs import Knobs, drawn
+from tests.fakes.record import FakeRecord
+from tests.simulation.parameters import Parameters, drawn
 from tests.simulation.run import run
 from tests.simulation.system import System
 
 
-def played(seed: int, knobs: Knobs) -> System:
-    result = run(seed, knobs, keep=True)
+def played(seed: int, parameters: Parameters) -> System:
+    result = run(seed, parameters, keep=True)
     assert result.wrong == []
     assert result.system is not None
     return result.system
 
 
 def test_without_misfortunes_everybody_gets_a_device_and_one_mail() -> None:
-    system = played(1, Knobs(sagas=12))
+    system = played(1, Parameters(sagas=12))
     assert {row.state for id in system.rows if (row := system.row(id))} == {"completed"}
     assert set(system.outside.mail.sent.values()) == {1}
     assert len(set(system.outside.stock.held.values())) == 12
 
 
 def test_a_user_who_is_requested_twice_is_onboarded_once() -> None:
-    system = played(2, Knobs(sagas=6, again=1.0))
+    system = played(2, Parameters(sagas=6, again=1.0))
     assert system.happened["duplicates of new-user absorbed"] == 6
     assert set(system.outside.mail.sent.values()) == {1}
 
 
 def test_a_saga_whose_step_fails_for_good_is_parked_and_goes_on_when_an_operator_redrives_it() -> None:
-    system = played(3, Knobs(sagas=12, errors=0.3))
+    system = played(3, Parameters(sagas=12, errors=0.3))
     assert system.happened["orders heeded: redriven"] == system.happened["dead letters"] > 0
     assert system.happened["ended: completed"] == 12
 

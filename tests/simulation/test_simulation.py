@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from tests.simulation import crowd
-from tests.simulation.census import WHAT
+from tests.simulation import many_seeds
+from tests.simulation.counts import WHAT
 from tests.simulation.run import run
 from tests.simulation.shrink import shrunk
 
@@ -15,7 +15,7 @@ SEEDS = range(1_000)
 
 @pytest.mark.timeout(900)
 def test_every_saga_ends_once_as_it_must_whatever_is_duplicated_late_killed_redriven_or_rolled_back() -> None:
-    tally = crowd.play(SEEDS)
+    tally = many_seeds.play(SEEDS)
     if tally.failed is not None:
         pytest.fail(explained(tally.failed))
     assert tally.runs == len(SEEDS)
@@ -23,7 +23,7 @@ def test_every_saga_ends_once_as_it_must_whatever_is_duplicated_late_killed_redr
     print(f"{tally.seconds / tally.runs * 1000:.1f} ms a run", dict(tally.happened), file=sys.stderr)
 
 
-def explained(failed: crowd.Failed) -> str:
+def explained(failed: many_seeds.Failed) -> str:
     """What is wrong with the smallest run that shows it, and the command that replays it."""
     result = shrunk(run(*failed))
-    return "\n".join([*result.wrong, f"replay it: {result.knobs.command(result.seed)}"])
+    return "\n".join([*result.wrong, f"replay it: {result.parameters.command(result.seed)}"])

@@ -14,8 +14,8 @@ from saga_app.stream import Pool, RetryLater
 from saga_app.stream.consume.batch import Batch
 from saga_app.stream.consume.ledger import Ledger
 from saga_app.stream.produce.outputs import Outputs
-from tests.record import FakeRecord
-from tests.simulation.hands import WORK, FakeOutbox, FakeStream, FakeTable, Killed, Work
+from tests.fakes.record import FakeRecord
+from tests.simulation.fake_clients import WORK, FakeProducer, FakeStream, FakeTable, Killed, Work
 
 if TYPE_CHECKING:
     from tests.simulation.group import Group
@@ -42,7 +42,7 @@ class Worker:
         self.flow_control = FlowControlEvent(initially_suspended=False)
         self.mine: list[int] = []
         self.ledger = Ledger(4000)
-        self.producer = FakeOutbox(self)
+        self.producer = FakeProducer(self)
         self.table = FakeTable(self, group.changelog)
         self.position: dict[TP, int] = {}
         self.waking: set[TP] = set()

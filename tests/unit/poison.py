@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS
 from saga_app.saga.onboarding import ONBOARDING
-from tests.record import FakeRecord
-from tests.unit.makers import at
+from tests.builders import at
+from tests.fakes.record import FakeRecord
 
 TOPICS = (*ONBOARDING.topics, SIGNALS, DLQ, ROWS_CHANGELOG)
 

@@ -16,7 +16,8 @@ from saga_app.audit.judge import judge
 from saga_app.saga import machine
 from saga_app.saga.messages import DLQ, SIGNALS, Message, Row, Signal, Slip, changed, decode, encode
 from saga_app.stream import partition_of
-from tests.unit.audited import (
+from tests.builders import START, at, journey, requested
+from tests.unit.audit_topics import (
     NO,
     SOMEBODY_ELSE,
     Topics,
@@ -26,7 +27,6 @@ from tests.unit.audited import (
     refused,
     visit,
 )
-from tests.unit.makers import START, at, journey, requested
 
 
 def redriven() -> Topics:

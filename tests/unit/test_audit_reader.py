@@ -10,8 +10,8 @@ from confluent_kafka import KafkaError
 from saga_app.active_plan import ROWS_CHANGELOG, TOPICS
 from saga_app.audit.gather import Gathering
 from saga_app.audit.reader import CannotRead, Reading, Snapshot
-from tests.record import FakeRecord
-from tests.unit.audited import Topics, completed
+from tests.fakes.record import FakeRecord
+from tests.unit.audit_topics import Topics, completed
 
 
 class FakeMessage:

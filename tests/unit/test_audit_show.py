@@ -5,12 +5,12 @@ import re
 
 import pytest
 
+from devtools.system import saga
+from devtools.wait import free_port
 from saga_app.audit import Finding, Report
 from saga_app.audit.show import TITLES, Progress, show
-from tests.system import saga
-from tests.unit.audited import completed
+from tests.unit.audit_topics import completed
 from tests.unit.test_layers import ROOT
-from tests.wait import free_port
 
 
 def report(count: int) -> Report:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from saga_app.saga import attempt_id
 from saga_app.saga.messages import State, User
 from saga_app.web.existing import ExistingSaga
-from tests.unit.office import ADA, Office, opened
-from tests.unit.web import problem_of
+from tests.fakes.starter import ADA, StarterServer, opened
+from tests.web_server import problem_of
 
 AGAIN = ADA | {"id": "ada", "again": True}
 
@@ -28,7 +28,7 @@ def stands(state: State, reason: str | None = None, idempotency: str | None = No
     return ExistingSaga(user=User(**ADA), idempotency=idempotency, state=state, reason=reason, why=why)
 
 
-def sent(office: Office) -> list[str]:
+def sent(office: StarterServer) -> list[str]:
     """The ids of the sagas that were started."""
     return [(message.key or b"").decode() for message in office.producer.sent]
 
@@ -36,7 +36,7 @@ def sent(office: Office) -> list[str]:
 @pytest.mark.field(28)
 @pytest.mark.parametrize("state", ["rolled-back", "rollback-incomplete"])
 async def test_the_id_of_a_rolled_back_saga_can_begin_again(
-    office: Office, state: State, now: Callable[[str], None]
+    office: StarterServer, state: State, now: Callable[[str], None]
 ) -> None:
     office.there["ada"] = stands(state, "the mail was refused")
     refused = await problem_of(await office.post(ADA | {"id": "ada"}), 409)
@@ -47,13 +47,13 @@ async def test_the_id_of_a_rolled_back_saga_can_begin_again(
     now(f"409: {refused['detail']}; with again: {answer.status} {(await answer.json())['id']}")
 
 
-async def test_each_onboarding_that_was_rolled_back_is_followed_by_the_next(office: Office) -> None:
+async def test_each_onboarding_that_was_rolled_back_is_followed_by_the_next(office: StarterServer) -> None:
     office.there |= {"ada": stands("rolled-back"), "ada~2": stands("rolled-back")}
     assert (await (await office.post(AGAIN)).json())["id"] == "ada~3"
 
 
 @pytest.mark.parametrize("state", ["running", "completed", "parked", "rolling-back"])
-async def test_a_saga_that_was_not_rolled_back_cannot_begin_again(office: Office, state: State) -> None:
+async def test_a_saga_that_was_not_rolled_back_cannot_begin_again(office: StarterServer, state: State) -> None:
     office.there |= {"ada": stands("rolled-back"), "ada~2": stands(state)}
     body = await problem_of(await office.post(AGAIN), 409)
     assert body["url"] == "/api/sagas/ada~2"
@@ -61,7 +61,7 @@ async def test_a_saga_that_was_not_rolled_back_cannot_begin_again(office: Office
     assert not office.producer.sent
 
 
-async def test_to_begin_again_twice_with_one_key_starts_one_saga(office: Office) -> None:
+async def test_to_begin_again_twice_with_one_key_starts_one_saga(office: StarterServer) -> None:
     office.there["ada"] = stands("rolled-back")
     first, second = await office.post(AGAIN, key="k"), await office.post(AGAIN, key="k")
     assert await first.json() == await second.json()
@@ -69,18 +69,18 @@ async def test_to_begin_again_twice_with_one_key_starts_one_saga(office: Office)
     await problem_of(await office.post(AGAIN), 409)
 
 
-async def test_to_begin_again_without_an_earlier_saga_begins(office: Office) -> None:
+async def test_to_begin_again_without_an_earlier_saga_begins(office: StarterServer) -> None:
     assert (await (await office.post(AGAIN)).json())["id"] == "ada"
 
 
-async def test_two_entries_that_come_to_one_id_are_refused(office: Office) -> None:
+async def test_two_entries_that_come_to_one_id_are_refused(office: StarterServer) -> None:
     office.there["ada"] = stands("rolled-back")
     body = await problem_of(await office.post([AGAIN, ADA | {"id": "ada~2"}]), 422)
     assert [(error["index"], error["field"]) for error in body["errors"]] == [(1, "id")]
     assert not office.producer.sent
 
 
-async def test_to_begin_again_needs_an_id_that_has_room_for_a_number(office: Office) -> None:
+async def test_to_begin_again_needs_an_id_that_has_room_for_a_number(office: StarterServer) -> None:
     body = await problem_of(await office.post(ADA | {"again": True}), 422)
     assert [error["field"] for error in body["errors"]] == ["again"]
     long = "a" * 128

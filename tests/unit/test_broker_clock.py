@@ -16,8 +16,8 @@ from saga_app.service.memory.rows import Rows
 from saga_app.service.onboarding_world import FilePolicy, MockStock, OnboardingWorld
 from saga_app.service.step import StepLoop
 from saga_app.stream import partition_of
-from tests.record import FakeRecord
-from tests.unit.makers import START, at
+from tests.builders import START, at
+from tests.fakes.record import FakeRecord
 from tests.unit.test_step import ASKED, PARTITIONS, Mail, Rowbook, Sent
 
 pytestmark = pytest.mark.field(36)

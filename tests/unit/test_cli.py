@@ -11,10 +11,10 @@ from datetime import date
 
 import pytest
 
+from devtools.system import Process, saga
+from devtools.wait import free_port
 from saga_app.commands.printing import time_of_day
-from tests.system import Process, saga
-from tests.unit.fake_console import ENTRY, FakeConsole, letter
-from tests.wait import free_port
+from tests.fakes.console import ENTRY, FakeConsole, letter
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

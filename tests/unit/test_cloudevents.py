@@ -24,7 +24,7 @@ from saga_app.saga.messages import (
     saga_id,
 )
 from saga_app.service.headers import headers_for
-from tests.unit.makers import at, journey
+from tests.builders import at, journey
 from tests.unit.test_step import ASKED, Mail, handle, on
 
 pytestmark = pytest.mark.field(5)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from saga_app.web.compression import MIN_BYTES, THREAD_BYTES, accepts_gzip
 from saga_app.web.problem import Problem
-from tests.unit.web import serving
+from tests.web_server import serving
 
 pytestmark = pytest.mark.field(45)
 

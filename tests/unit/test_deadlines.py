@@ -14,7 +14,7 @@ from saga_app.saga.plan import Plan
 from saga_app.saga.timeline import why
 from saga_app.saga.times import epoch, iso
 from saga_app.service.memory.deadlines import RESEND_AFTER_S, Deadlines
-from tests.unit.makers import START, at, journey
+from tests.builders import START, at, journey
 
 STEPS_S = {step.topic: step.deadline for step in ONBOARDING.steps + ONBOARDING.compensations}
 

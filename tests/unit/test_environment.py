@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from devtools.wait import free_port
 from saga_app import environment
 from saga_app.console.index.database import Database
 from saga_app.environment import WrongEnvironment
 from tests import postgres
-from tests.wait import free_port
 
 NOBODY = 65534
 

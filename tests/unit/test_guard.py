@@ -12,7 +12,7 @@ from yarl import URL
 
 from saga_app.web.forwarding import PROXY_HEADERS
 from saga_app.web.guard import MAX_WRONG_TOKENS
-from tests.unit.web import Rules, post_bytes, problem_of, serving
+from tests.web_server import Rules, post_bytes, problem_of, serving
 
 NOBODY = (ip_network("192.0.2.0/24"),)
 TOKEN = SecretStr("open-sesame")

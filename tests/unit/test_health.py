@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 from saga_app.service import health
 from saga_app.stream.consume.ledger import Ledger
-from tests.unit.stream.fakes import batch
+from tests.fakes.stream import batch
 
 
 def service(waits_for: str | None = None) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from saga_app.web.http_server import HEADER_BYTES, LINE_BYTES
-from tests.unit.web import route, serving
+from tests.web_server import route, serving
 
 pytestmark = pytest.mark.field(38)
 

@@ -12,8 +12,8 @@ from saga_app.saga.messages import Message, decode
 from saga_app.web.idempotency import key_part, mark_of
 from saga_app.web.new_users import from_csv, from_json
 from saga_app.web.start_saga import EXISTING_HEADER
-from tests.unit.office import ADA, Topics
-from tests.unit.web import problem_of
+from tests.fakes.starter import ADA, SharedTopics
+from tests.web_server import problem_of
 
 BOB = ADA | {"name": "Bob"}
 CEM = ADA | {"name": "Cem"}
@@ -36,7 +36,7 @@ OTHERS: dict[str, Any] = {
 @pytest.mark.parametrize("restarted", [False, True], ids=["same process", "restarted"])
 @pytest.mark.parametrize("name", OTHERS)
 async def test_a_key_with_another_body_is_refused(name: str, restarted: bool, now: Callable[[str], None]) -> None:
-    topics = Topics()
+    topics = SharedTopics()
     async with topics.process() as first, topics.process() as second:
         assert (await first.post([ADA, BOB], key="k")).status == 202
         body = await problem_of(await (second if restarted else first).post(OTHERS[name], key="k"), 422)
@@ -50,7 +50,7 @@ async def test_a_key_with_another_body_is_refused(name: str, restarted: bool, no
 
 @pytest.mark.field(16)
 async def test_ids_of_the_clients_own_do_not_make_a_key_good_for_two_bodies() -> None:
-    topics = Topics()
+    topics = SharedTopics()
     async with topics.process() as first, topics.process() as restarted:
         assert (await first.post(ADA | {"id": "ada"}, key="k")).status == 202
         for process in (first, restarted):
@@ -63,7 +63,7 @@ async def test_ids_of_the_clients_own_do_not_make_a_key_good_for_two_bodies() ->
 @pytest.mark.field(16)
 @pytest.mark.parametrize("body", [[ADA, BOB], ADA, ADA | {"id": "ada"}], ids=["list", "one", "own id"])
 async def test_a_key_holds_at_the_provisioner_after_it_was_used_at_the_console(body: Any) -> None:
-    topics = Topics()
+    topics = SharedTopics()
     async with topics.process() as console, topics.process(by_key=False) as provisioner:
         first = await console.post(body, key="k")
         again = await provisioner.post(body, key="k")
@@ -84,7 +84,7 @@ SAME = [
 @pytest.mark.field(16)
 @pytest.mark.parametrize("body", SAME, ids=["compact", "indented", "other order", "csv", "utf-16"])
 async def test_a_body_is_the_same_however_it_is_written(body: bytes) -> None:
-    topics = Topics()
+    topics = SharedTopics()
     async with topics.process() as office:
         first = await office.post([ADA, BOB], key="k")
         again = await office.post(body, key="k", kind="application/json" if body[-1] == ord("]") else "text/csv")
@@ -96,7 +96,7 @@ async def test_a_body_is_the_same_however_it_is_written(body: bytes) -> None:
 
 @pytest.mark.field(16)
 async def test_a_request_that_was_refused_does_not_use_up_its_key() -> None:
-    topics = Topics()
+    topics = SharedTopics()
     async with topics.process() as office:
         await problem_of(await office.post([ADA, {"name": ""}], key="k"), 422)
         office.starter.room = lambda _count: "it is full"
@@ -108,7 +108,7 @@ async def test_a_request_that_was_refused_does_not_use_up_its_key() -> None:
 @pytest.mark.field(16, 18)
 @pytest.mark.parametrize("key", ["k", None])
 async def test_what_was_not_acknowledged_is_named_and_binds_its_key(key: str | None) -> None:
-    topics = Topics()
+    topics = SharedTopics()
     async with topics.process() as office:
         topics.producer.down = [1]
         body = await problem_of(await office.post([ADA, BOB], key=key), 503)
@@ -125,7 +125,7 @@ async def test_what_was_not_acknowledged_is_named_and_binds_its_key(key: str | N
 
 @pytest.mark.field(16)
 async def test_a_saga_of_an_earlier_version_is_known_again_by_its_user() -> None:
-    topics = Topics()
+    topics = SharedTopics()
     async with topics.process() as first, topics.process() as second:
         await first.post(ADA, key="k")
         (sent,) = topics.producer.sent

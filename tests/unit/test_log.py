@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.system import Process
+from devtools.wait import free_port
 from saga_app.service import log
-from tests.system import Process
-from tests.wait import free_port
 
 Now = Callable[[str], None]
 

@@ -11,7 +11,7 @@ from saga_app.saga import machine
 from saga_app.saga.messages import DeadLetter, Message, Parked, Row, Signal, Slip, encode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Denied, Done
-from tests.unit.makers import ADA, NO, at, journey, requested, topics
+from tests.builders import ADA, NO, at, journey, requested, topics
 
 
 def rows(path: list[tuple[str, Message] | machine.End]) -> list[Row]:

@@ -13,13 +13,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from devtools.wait import eventually, free_port
 from saga_app.saga.retry import Permanent, Transient
 from saga_app.service.mail import smtp_mail as mail_
 from saga_app.service.mail.connections import ConnectionPool
 from saga_app.service.mail.smtp_mail import SmtpMail
 from saga_app.settings import Mail
-from tests.smtp import MailServer, mail_server, telnet
-from tests.wait import eventually, free_port
+from tests.mail_server import MailServer, mail_server, telnet
 
 KEY = "onboarding:ada:notify"
 ADA = "ada@example.com"

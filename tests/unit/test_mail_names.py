@@ -15,8 +15,8 @@ from saga_app.saga.email_address import mailbox
 from saga_app.saga.retry import Permanent
 from saga_app.service.mail import header_fields
 from saga_app.service.mail.smtp_mail import SMTP_POLICY, SMTPUTF8_POLICY, SmtpMail
+from tests.mail_server import MailServer, mail_server
 from tests.names import random_names
-from tests.smtp import MailServer, mail_server
 
 Now = Callable[[str], None]
 

@@ -18,7 +18,7 @@ from saga_app.saga.messages import (
     parse,
 )
 from saga_app.saga.onboarding import ONBOARDING
-from tests.unit.makers import ADA, NO, at, journey
+from tests.builders import ADA, NO, at, journey
 
 ASKED = b'{"v":1,"id":"ada","user":{"name":"Ada","email":"ada@example.com","department":"Sales"}}'
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from devtools.system import saga
 from saga_app.web.problem import Problem
 from saga_app.web.start_saga import Starter
-from tests.system import saga
-from tests.unit.fake_console import FakeConsole
-from tests.unit.office import Topics
+from tests.fakes.console import FakeConsole
+from tests.fakes.starter import SharedTopics
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -22,7 +22,7 @@ class Console(FakeConsole):
 
     def __init__(self) -> None:
         super().__init__()
-        self.topics = Topics()
+        self.topics = SharedTopics()
         self.starter = Starter(
             self.topics.producer, "console", known=self.topics.known, key_taken=self.topics.key_taken
         )

@@ -16,8 +16,8 @@ from saga_app.saga.onboarding import ONBOARDING
 from saga_app.web import new_users
 from saga_app.web.new_users import NewUsers
 from saga_app.web.problem import Problem
+from tests.builders import at
 from tests.names import random_names
-from tests.unit.makers import at
 
 Now = Callable[[str], None]
 Answer = User | list[str]

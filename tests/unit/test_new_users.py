@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from saga_app.web import new_users
 from saga_app.web.new_users import MAX_LIST_BYTES, MAX_LIST_ENTRIES, MAX_USER_BYTES
 from saga_app.web.problem import Problem
-from tests.unit.office import ADA, Office, opened
-from tests.unit.web import problem_of
+from tests.fakes.starter import ADA, StarterServer, opened
+from tests.web_server import problem_of
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ async def office() -> Any:
         yield made
 
 
-async def test_a_list_in_json_is_accepted_in_its_order(office: Office) -> None:
+async def test_a_list_in_json_is_accepted_in_its_order(office: StarterServer) -> None:
     crowd = [ADA | {"name": f"Ada {number}"} for number in range(100)]
     answer = await office.post(crowd)
     body = await answer.json()
@@ -42,19 +42,19 @@ CSVS = {
 
 
 @pytest.mark.parametrize("text", CSVS.values(), ids=CSVS.keys())
-async def test_csv_as_programs_write_it_is_understood(office: Office, text: bytes) -> None:
+async def test_csv_as_programs_write_it_is_understood(office: StarterServer, text: bytes) -> None:
     answer = await office.post(text, kind="text/csv; charset=utf-8")
     assert (await answer.json())["accepted"] == 1
     assert office.producer.users == [ADA]
 
 
-async def test_a_quoted_comma_and_a_doubled_quote_belong_to_the_name(office: Office) -> None:
+async def test_a_quoted_comma_and_a_doubled_quote_belong_to_the_name(office: StarterServer) -> None:
     await office.post(b'name,email,department,id\n"Lovelace, ""Ada""",ada@example.com,Sales,a1\n', kind="text/csv")
     assert office.producer.users[0]["name"] == 'Lovelace, "Ada"'
     assert office.producer.sent[0].key == b"a1"
 
 
-async def test_every_bad_entry_is_named_by_index_and_field_and_nothing_is_sent(office: Office) -> None:
+async def test_every_bad_entry_is_named_by_index_and_field_and_nothing_is_sent(office: StarterServer) -> None:
     bad = [
         ADA,
         {"name": "", "email": "no address", "department": "x" * 101},
@@ -81,14 +81,14 @@ async def test_every_bad_entry_is_named_by_index_and_field_and_nothing_is_sent(o
     assert not office.producer.sent
 
 
-async def test_ids_that_are_twice_in_a_list_or_exist_are_named(office: Office) -> None:
+async def test_ids_that_are_twice_in_a_list_or_exist_are_named(office: StarterServer) -> None:
     body = await problem_of(await office.post([ADA | {"id": "x"}, ADA | {"id": "y"}, ADA | {"id": "x"}]), 422)
     assert [(error["index"], error["field"]) for error in body["errors"]] == [(2, "id")]
     body = await problem_of(await office.post([ADA, ADA | {"id": "taken"}]), 422)
     assert [(error["index"], error["field"]) for error in body["errors"]] == [(1, "id")]
 
 
-async def test_a_csv_with_a_wrong_line_names_it(office: Office) -> None:
+async def test_a_csv_with_a_wrong_line_names_it(office: StarterServer) -> None:
     body = await problem_of(
         await office.post(
             b"name,email,department\nAda,a@b.example,Sales\nBob,b@c.example\nCem,nobody,Sales\n", kind="text/csv"
@@ -101,7 +101,7 @@ async def test_a_csv_with_a_wrong_line_names_it(office: Office) -> None:
 @pytest.mark.parametrize(
     "text", [b"", b"\n\n", b"name,email\nAda,a@b\n", b"name,email,department,name\n", b"name,email,department\n"]
 )
-async def test_a_csv_without_users_or_with_a_wrong_header_is_refused(office: Office, text: bytes) -> None:
+async def test_a_csv_without_users_or_with_a_wrong_header_is_refused(office: StarterServer, text: bytes) -> None:
     assert (await problem_of(await office.post(text, kind="text/csv"), 422))["errors"]
 
 
@@ -129,12 +129,12 @@ async def test_a_csv_without_users_or_with_a_wrong_header_is_refused(office: Off
         (b"[" + b"{}," * MAX_LIST_ENTRIES + b"{}]", "application/json", 413),
     ],
 )
-async def test_every_bad_body_gets_its_problem(office: Office, body: bytes, kind: str, status: int) -> None:
+async def test_every_bad_body_gets_its_problem(office: StarterServer, body: bytes, kind: str, status: int) -> None:
     await problem_of(await office.post(body, kind=kind), status)
     assert not office.producer.sent
 
 
-async def test_a_body_that_unpacks_to_too_much_is_refused(office: Office) -> None:
+async def test_a_body_that_unpacks_to_too_much_is_refused(office: StarterServer) -> None:
     packed = gzip.compress(b"[" + b" " * 50_000_000 + b"]")
     answer = await office.post(packed, **{"Content-Encoding": "gzip"})
     await problem_of(answer, 413)
@@ -142,19 +142,19 @@ async def test_a_body_that_unpacks_to_too_much_is_refused(office: Office) -> Non
 
 @pytest.mark.parametrize("size", [1, 50_000])
 async def test_a_body_that_is_not_packed_as_it_says_is_refused(
-    office: Office, size: int, caplog: pytest.LogCaptureFixture
+    office: StarterServer, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = await office.post(json.dumps(ADA).encode() * size, **{"Content-Encoding": "gzip"})
     assert "gzip" in (await problem_of(answer, 400))["detail"]
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-async def test_a_packed_body_is_understood(office: Office) -> None:
+async def test_a_packed_body_is_understood(office: StarterServer) -> None:
     packed = gzip.compress(json.dumps(ADA).encode())
     assert (await office.post(packed, **{"Content-Encoding": "gzip"})).status == 202
 
 
-async def test_a_packing_that_is_not_known_is_named_with_those_that_are(office: Office) -> None:
+async def test_a_packing_that_is_not_known_is_named_with_those_that_are(office: StarterServer) -> None:
     answer = await office.post(ADA, **{"Content-Encoding": "snappy"})
     assert "snappy" in (await problem_of(answer, 415))["detail"]
     assert answer.headers["Accept-Encoding"] == "gzip, deflate"
@@ -165,18 +165,18 @@ LOOKS_LIKE_ANOTHER = ["\u202a", "\u202e", "\u2066", "\u2069", "\u2028", "\u2029"
 
 @pytest.mark.parametrize("letter", LOOKS_LIKE_ANOTHER, ids=ascii)
 @pytest.mark.parametrize("field", ["name", "department"])
-async def test_a_name_is_one_line_that_reads_as_it_is_written(office: Office, field: str, letter: str) -> None:
+async def test_a_name_is_one_line_that_reads_as_it_is_written(office: StarterServer, field: str, letter: str) -> None:
     body = await problem_of(await office.post(ADA | {field: f"A{letter}da"}), 422)
     assert body["errors"][0]["field"] == field
     assert "control character" in body["errors"][0]["message"]
 
 
-async def test_names_of_all_languages_are_names(office: Office) -> None:
+async def test_names_of_all_languages_are_names(office: StarterServer) -> None:
     for name in ("Zoë", "עדה", "阿达", "علی\u200cرضا", "👩\u200d💻"):
         assert (await office.post(ADA | {"name": name})).status == 202
 
 
-async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(office: Office) -> None:
+async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(office: StarterServer) -> None:
     async def endless() -> Any:
         for _ in range(30):
             yield b" " * 1_000_000

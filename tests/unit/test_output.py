@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.system import saga
-from tests.unit.fake_console import FakeConsole, row
+from devtools.system import saga
+from tests.fakes.console import FakeConsole, row
 
 Now = Callable[[str], None]
 

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from saga_app.web.problem import Problem
-from tests.unit.web import post_bytes, problem_of, route, serving
+from tests.web_server import post_bytes, problem_of, route, serving
 
 
 async def fails(request: web.Request) -> web.Response:

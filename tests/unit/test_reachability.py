@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from devtools.wait import free_port
 from saga_app.service.kafka import reachability
-from tests.wait import free_port
 
 Now = Callable[[str], None]
 

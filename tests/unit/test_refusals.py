@@ -34,8 +34,8 @@ from saga_app.service.observer import Observer
 from saga_app.service.step import StepLoop
 from saga_app.stream import Refused, partition_of
 from saga_app.stream.produce.refusal import size_of
-from tests.record import FakeRecord
-from tests.unit.makers import NO, at, journey
+from tests.builders import NO, at, journey
+from tests.fakes.record import FakeRecord
 from tests.unit.test_step import ASKED, PARTITIONS, Rowbook, Sent, deferred, entry_of, greylisted, handle, on, world
 
 pytestmark = pytest.mark.field(32)

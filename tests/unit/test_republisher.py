@@ -10,7 +10,7 @@ from saga_app.saga.messages import Effects, Waiting
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.times import epoch
 from saga_app.service.memory.republisher import MAX_BATCH, Due, Schedule, republish
-from tests.unit.makers import START, at
+from tests.builders import START, at
 from tests.unit.test_deadlines import Clock
 from tests.unit.test_step import Sent
 

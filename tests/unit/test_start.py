@@ -12,8 +12,8 @@ from saga_app.web.idempotency import id_from_key, mark_of
 from saga_app.web.new_users import NewUser, NewUsers
 from saga_app.web.problem import Problem
 from saga_app.web.start_saga import Ids, Starter
-from tests.unit.office import ADA, BatchingProducer, Office, opened
-from tests.unit.web import post_bytes, problem_of, serving
+from tests.fakes.starter import ADA, FakeBatchingProducer, StarterServer, opened
+from tests.web_server import post_bytes, problem_of, serving
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ async def office() -> Any:
         yield made
 
 
-async def test_a_user_is_accepted_and_the_request_goes_out_with_its_headers(office: Office) -> None:
+async def test_a_user_is_accepted_and_the_request_goes_out_with_its_headers(office: StarterServer) -> None:
     answer = await office.post(ADA)
     body = await answer.json()
     assert answer.status == 202
@@ -37,7 +37,7 @@ async def test_a_user_is_accepted_and_the_request_goes_out_with_its_headers(offi
     assert headers["traceparent"]
 
 
-async def test_a_given_id_is_used_and_a_second_time_refused(office: Office) -> None:
+async def test_a_given_id_is_used_and_a_second_time_refused(office: StarterServer) -> None:
     assert (await (await office.post(ADA | {"id": "ada.1"})).json())["id"] == "ada.1"
     answer = await office.post(ADA | {"id": "ada.1"})
     body = await problem_of(answer, 409)
@@ -46,7 +46,7 @@ async def test_a_given_id_is_used_and_a_second_time_refused(office: Office) -> N
     assert len(office.producer.sent) == 1
 
 
-async def test_the_same_idempotency_key_gets_the_same_answer_and_starts_nobody_twice(office: Office) -> None:
+async def test_the_same_idempotency_key_gets_the_same_answer_and_starts_nobody_twice(office: StarterServer) -> None:
     first, second = await office.post(ADA, key="k"), await office.post(ADA, key="k")
     assert first.status == second.status == 202
     assert await first.json() == await second.json()
@@ -59,7 +59,7 @@ async def test_the_same_idempotency_key_gets_the_same_answer_and_starts_nobody_t
 BOB = {"name": "Bob", "email": "bob@example.com", "department": "Sales"}
 
 
-async def test_an_id_of_somebody_elses_request_exists_whatever_the_key(office: Office) -> None:
+async def test_an_id_of_somebody_elses_request_exists_whatever_the_key(office: StarterServer) -> None:
     await problem_of(await office.post(BOB | {"id": "taken"}, key="k"), 409)
     body = await problem_of(await office.post([ADA, BOB | {"id": "taken"}], key="k"), 422)
     assert [(error["index"], error["field"]) for error in body["errors"]] == [(1, "id")]
@@ -72,7 +72,9 @@ async def test_an_id_of_somebody_elses_request_exists_whatever_the_key(office: O
 
 
 @pytest.mark.parametrize("many", [False, True])
-async def test_an_id_of_ones_own_sent_again_with_its_key_gets_the_same_answer(office: Office, many: bool) -> None:
+async def test_an_id_of_ones_own_sent_again_with_its_key_gets_the_same_answer(
+    office: StarterServer, many: bool
+) -> None:
     body = [ADA | {"id": "ada"}, BOB] if many else ADA | {"id": "ada"}
     first, second = await office.post(body, key="k"), await office.post(body, key="k")
     assert (first.status, second.status) == (202, 202)
@@ -86,7 +88,7 @@ async def test_an_id_that_arrived_without_an_acknowledgement_is_known_again_by_i
     async def known(_ids: Sequence[str]) -> Mapping[str, ExistingSaga]:
         return arrived
 
-    producer = BatchingProducer()
+    producer = FakeBatchingProducer()
     starter = Starter(producer, "cli", known=known)
     asked = NewUsers([NewUser(**ADA, id="ada")], many=False)
     producer.down = []
@@ -110,7 +112,7 @@ async def test_who_is_accepted_while_the_same_request_still_looks_for_her_is_sen
         return {}
 
     slow: list[int] = []
-    producer = BatchingProducer()
+    producer = FakeBatchingProducer()
     starter = Starter(producer, "cli", known=known)
     asked = NewUsers([NewUser(**ADA)], many=False)
     first = asyncio.create_task(starter.start(asked, "k"))
@@ -122,7 +124,7 @@ async def test_who_is_accepted_while_the_same_request_still_looks_for_her_is_sen
 
 
 @pytest.mark.parametrize("many", [False, True])
-async def test_of_two_bodies_with_one_key_at_the_same_time_one_is_accepted(office: Office, many: bool) -> None:
+async def test_of_two_bodies_with_one_key_at_the_same_time_one_is_accepted(office: StarterServer, many: bool) -> None:
     bodies = [[ADA, ADA], [ADA, BOB]] if many else [ADA, BOB]
     answers = sorted(await office.at_once(*bodies, key="k"), key=lambda answer: int(answer.status))
     assert answers[0].status == 202
@@ -132,7 +134,7 @@ async def test_of_two_bodies_with_one_key_at_the_same_time_one_is_accepted(offic
 
 @pytest.mark.parametrize("body", [ADA, [ADA, BOB], ADA | {"id": "ada"}], ids=["one", "list", "own id"])
 async def test_the_same_request_three_times_at_once_is_sent_once_and_answered_after_it_is_there(
-    office: Office, body: Any
+    office: StarterServer, body: Any
 ) -> None:
     answers = await office.at_once(body, body, body, key="k")
     assert [answer.status for answer in answers] == [202, 202, 202]
@@ -140,7 +142,7 @@ async def test_the_same_request_three_times_at_once_is_sent_once_and_answered_af
     assert office.producer.asked == 1
 
 
-async def test_who_waits_for_the_same_request_is_told_when_it_fails(office: Office) -> None:
+async def test_who_waits_for_the_same_request_is_told_when_it_fails(office: StarterServer) -> None:
     office.producer.down = []
     answers = await office.at_once(ADA, ADA, key="k")
     for answer in answers:
@@ -151,7 +153,7 @@ async def test_who_waits_for_the_same_request_is_told_when_it_fails(office: Offi
 
 
 async def test_a_request_that_is_broken_off_leaves_nobody_waiting() -> None:
-    producer = BatchingProducer()
+    producer = FakeBatchingProducer()
     producer.open.clear()
     starter = Starter(producer, "cli")
     asked = NewUsers([NewUser(**ADA)], many=False)
@@ -168,7 +170,7 @@ async def test_a_request_that_is_broken_off_leaves_nobody_waiting() -> None:
 
 
 async def test_who_stops_waiting_does_not_end_the_request_of_the_others() -> None:
-    producer = BatchingProducer()
+    producer = FakeBatchingProducer()
     producer.open.clear()
     starter = Starter(producer, "cli")
     asked = NewUsers([NewUser(**ADA)], many=False)
@@ -185,20 +187,20 @@ async def test_who_stops_waiting_does_not_end_the_request_of_the_others() -> Non
 
 
 @pytest.mark.parametrize("key", ["tab\there", "x" * 256, ""])
-async def test_an_idempotency_key_is_printable(office: Office, key: str) -> None:
+async def test_an_idempotency_key_is_printable(office: StarterServer, key: str) -> None:
     answer = await office.post(ADA, **{"Idempotency-Key": key})
     assert "printable ASCII" in (await problem_of(answer, 400))["detail"]
     assert not office.producer.sent
 
 
 @pytest.mark.parametrize("key", [b"\xe4", "ä".encode()])
-async def test_an_idempotency_key_is_ascii(office: Office, key: bytes) -> None:
+async def test_an_idempotency_key_is_ascii(office: StarterServer, key: bytes) -> None:
     answer = await post_bytes(office.client, "/users", ADA, {"Idempotency-Key": key})
     assert "printable ASCII" in (await problem_of(answer, 400))["detail"]
     assert not office.producer.sent
 
 
-async def test_the_url_of_an_id_with_letters_of_any_language_can_be_asked_for(office: Office) -> None:
+async def test_the_url_of_an_id_with_letters_of_any_language_can_be_asked_for(office: StarterServer) -> None:
     answer = await office.post(ADA | {"id": "zoë:1"})
     assert await answer.json() == {"id": "zoë:1", "url": "/api/sagas/zo%C3%AB:1"}
     assert answer.headers["Location"] == "/api/sagas/zo%C3%AB:1"
@@ -206,7 +208,7 @@ async def test_the_url_of_an_id_with_letters_of_any_language_can_be_asked_for(of
     assert (await problem_of(again, 409))["url"] == again.headers["Location"] == "/api/sagas/zo%C3%AB:1"
 
 
-async def test_a_list_that_was_acknowledged_in_part_is_completed_by_sending_it_again(office: Office) -> None:
+async def test_a_list_that_was_acknowledged_in_part_is_completed_by_sending_it_again(office: StarterServer) -> None:
     crowd = [ADA | {"name": f"Ada {number}"} for number in range(4)]
     office.producer.down = [1, 3]
     body = await problem_of(await office.post(crowd, key="list"), 503)
@@ -218,7 +220,7 @@ async def test_a_list_that_was_acknowledged_in_part_is_completed_by_sending_it_a
     assert body["ids"] == [answer["ids"][0], answer["ids"][2]]
 
 
-async def test_when_the_broker_is_away_the_client_is_told_that_nothing_was_accepted(office: Office) -> None:
+async def test_when_the_broker_is_away_the_client_is_told_that_nothing_was_accepted(office: StarterServer) -> None:
     office.producer.down = []
     answer = await office.post(ADA)
     assert "nothing was accepted" in (await problem_of(answer, 503))["detail"]
@@ -227,7 +229,7 @@ async def test_when_the_broker_is_away_the_client_is_told_that_nothing_was_accep
     assert (await office.post(ADA | {"id": "again"})).status == 202
 
 
-async def test_an_id_that_the_broker_did_not_acknowledge_is_free_again(office: Office) -> None:
+async def test_an_id_that_the_broker_did_not_acknowledge_is_free_again(office: StarterServer) -> None:
     office.producer.down = []
     await problem_of(await office.post(ADA | {"id": "ada"}), 503)
     office.producer.down = None
@@ -235,10 +237,10 @@ async def test_an_id_that_the_broker_did_not_acknowledge_is_free_again(office: O
 
 
 async def test_where_there_is_no_room_nothing_is_sent() -> None:
-    producer = BatchingProducer()
+    producer = FakeBatchingProducer()
     starter = Starter(producer, "console", room=lambda count: "it is full" if count > 1 else None)
     async with serving(lambda app: app.router.add_post("/users", starter.handle)) as client:
-        office = Office(client, producer, starter)
+        office = StarterServer(client, producer, starter)
         assert (await office.post([ADA])).status == 202
         assert "it is full" in (await problem_of(await office.post([ADA, ADA]), 503))["detail"]
         assert len(producer.sent) == 1
@@ -264,7 +266,7 @@ def test_ids_of_a_key_differ_by_key_and_place() -> None:
 
 
 async def test_the_command_line_starts_sagas_without_a_web_server() -> None:
-    producer = BatchingProducer()
+    producer = FakeBatchingProducer()
     started = await Starter(producer, "cli").start(NewUsers([NewUser(**ADA)], many=False))
     assert started.answer("/sagas/{}").headers["Location"] == f"/sagas/{started.ids[0]}"
     assert len(producer.sent) == 1

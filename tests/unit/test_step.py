@@ -41,8 +41,8 @@ from saga_app.service.onboarding_world import FilePolicy, MockStock, OnboardingW
 from saga_app.service.record import RETRY_ATTEMPT
 from saga_app.service.step import StepLoop
 from saga_app.stream import Fenced, partition_of
-from tests.record import FakeRecord
-from tests.unit.makers import at, journey
+from tests.builders import at, journey
+from tests.fakes.record import FakeRecord
 
 PARTITIONS = 12
 ASKED = b'{"v":1,"id":"ada","user":{"name":"Ada","email":"ada@example.com","department":"Sales"}}'

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from rich.console import Console as RichConsole
 
+from devtools.system import saga
 from saga_app.commands.table import print_table
-from tests.system import saga
-from tests.unit.fake_console import FakeConsole, row
+from tests.fakes.console import FakeConsole, row
 
 IDS = ["06ab3cd4ef5gh6jk7m", "00000000-0000-0000-0000-000000000000", "a" * 128]
 

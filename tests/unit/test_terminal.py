@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console as RichConsole
 
+from devtools.system import saga
 from saga_app.audit import Finding, Report
 from saga_app.audit.show import show
 from saga_app.commands.table import print_table
 from saga_app.local.console_output import ConsoleOutput
 from saga_app.service import log
 from saga_app.terminal import to_json, visible
-from tests.system import saga
-from tests.unit.fake_console import ENTRY, GROUP, FakeConsole, letter, row
+from tests.fakes.console import ENTRY, GROUP, FakeConsole, letter, row
 
 #: One of each kind that a terminal, or the person in front of it, would take for something else.
 ATTACKS = {

@@ -11,7 +11,7 @@ from saga_app.saga.messages import DLQ, SIGNALS, DeadLetter, Parked, Signal
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Outcome
 from saga_app.saga.timeline import Record, story, why
-from tests.unit.makers import NO, at, journey
+from tests.builders import NO, at, journey
 
 
 def records(outcomes: dict[str, Outcome] | None = None) -> list[Record]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from saga_app.saga.messages import Time
 from saga_app.saga.times import EARLIEST_S, between, epoch, iso, record_time, span, timestamp_text
-from tests.unit.makers import START
+from tests.builders import START
 
 
 def test_a_time_says_utc_and_milliseconds() -> None:

@@ -10,8 +10,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from saga_app.service import tracecontext
 from saga_app.service.headers import headers_for
-from tests.unit.makers import at, requested
-from tests.unit.office import ADA, opened
+from tests.builders import at, requested
+from tests.fakes.starter import ADA, opened
 from tests.unit.test_step import ASKED, handle
 
 pytestmark = pytest.mark.field(4)

@@ -11,7 +11,7 @@ from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
 from saga_app.stream import partition_of
-from tests.record import FakeRecord
+from tests.fakes.record import FakeRecord
 from tests.unit.test_step import PARTITIONS, Rowbook, Sent, handle, on
 
 

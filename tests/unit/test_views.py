@@ -12,7 +12,7 @@ from saga_app.service.memory.rows import Rows
 from saga_app.settings import Settings
 from saga_app.stream import partition_of
 from saga_app.web.views import add_routes
-from tests.unit.web import problem_of, serving
+from tests.web_server import problem_of, serving
 
 ADA = {"name": "Ada", "email": "ada@example.com", "department": "Sales"}
 NOW = "2026-01-01T10:00:00.000Z"

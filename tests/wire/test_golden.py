@@ -12,7 +12,7 @@ from saga_app.saga import machine
 from saga_app.saga.messages import DeadLetter, Message, Row, Signal, decode, encode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service.headers import headers_for
-from tests.unit.makers import NO, at, journey
+from tests.builders import NO, at, journey
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.system import Process
+from devtools.wait import free_port
 from tests.conftest import kafka, pytest_runtest_makereport, pytest_runtest_setup, start_system
-from tests.system import Process
-from tests.wait import free_port
 
 __all__ = ["kafka", "pytest_runtest_makereport", "pytest_runtest_setup", "start_system"]
 

@@ -9,10 +9,10 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import sync_playwright
 
+from devtools.system import System
+from devtools.wait import free_port, until
 from saga_app.service.world import World
 from tests.browser.conftest import FLAGS, chromium
-from tests.system import System
-from tests.wait import free_port, until
 
 STEPS = ["provision", "authorize", "train", "notify", "complete"]
 COMPENSATIONS = ["retract", "untrain", "revoke", "deprovision"]

@@ -8,8 +8,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.system import System
-from tests.wait import free_port, until
+from devtools.system import System
+from devtools.wait import free_port, until
 
 THREE = ["provision", "authorize", "notify", "complete"]
 FOUR = ["provision", "authorize", "train", "notify", "complete"]

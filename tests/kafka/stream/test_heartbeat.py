@@ -6,14 +6,14 @@ from aiokafka import AIOKafkaConsumer
 
 from saga_app.stream.consume.lease import Lease
 from saga_app.stream.upstream.aiokafka import coordinator_connection, group_coordinator
-from tests.kafka.stream.lane import Lane
-from tests.wait import eventually
+from tests.kafka.stream.relay_harness import RelayHarness
+from devtools.wait import eventually
 
 #: Shorter than that of the group (seconds), so that it is seen who acts: the lease, before aiokafka's 30 s are over.
 SESSION_S = 1.0
 
 
-async def test_after_a_session_without_an_answer_the_next_heartbeat_takes_a_new_connection(relay: Lane) -> None:
+async def test_after_a_session_without_an_answer_the_next_heartbeat_takes_a_new_connection(relay: RelayHarness) -> None:
     lease = Lease(SESSION_S, 0.2)
     consumer: Any = AIOKafkaConsumer(
         relay.incoming, bootstrap_servers=relay.bootstrap, group_id=relay.name, heartbeat_interval_ms=200

@@ -5,10 +5,10 @@ from operator import gt
 
 import pytest
 
-from tests.kafka.stream.lane import SESSION_S, Lane, Load, key_of
+from tests.kafka.stream.relay_harness import SESSION_S, RelayHarness, Load, key_of
 
 
-def test_killed_behind_a_slow_record_everything_comes_out_after_the_restart(relay: Lane) -> None:
+def test_killed_behind_a_slow_record_everything_comes_out_after_the_restart(relay: RelayHarness) -> None:
     worker = relay.worker(instance="one").ready()
     slow = {(key_of(0, partition=0), 0)}
     quick = {(key_of(1 + n % 500, partition=n % 4), n) for n in range(1, 4001)}
@@ -25,7 +25,7 @@ def test_killed_behind_a_slow_record_everything_comes_out_after_the_restart(rela
 
 
 @pytest.mark.parametrize("store", ["memory://", "rocksdb://"])
-def test_of_two_workers_one_is_killed_and_its_partitions_go_on(relay: Lane, store: str) -> None:
+def test_of_two_workers_one_is_killed_and_its_partitions_go_on(relay: RelayHarness, store: str) -> None:
     first = relay.worker("first", instance="first", store=store).ready()
     second = relay.worker("second", instance="second", store=store).ready()
     load = Load(relay, per_s=500, keys=200, delay_s=0.05)
@@ -48,7 +48,7 @@ def test_of_two_workers_one_is_killed_and_its_partitions_go_on(relay: Lane, stor
     relay.nothing_missing(sent)
 
 
-def test_told_to_stop_with_a_thousand_in_flight_it_ends_soon_and_nothing_is_missing(relay: Lane) -> None:
+def test_told_to_stop_with_a_thousand_in_flight_it_ends_soon_and_nothing_is_missing(relay: RelayHarness) -> None:
     worker = relay.worker().ready()
     sent = {(key_of(n), n) for n in range(1000)}
     relay.load((key, {"n": n, "delay": 2 if n % 2 else 7}) for key, n in sent)

@@ -4,8 +4,8 @@ import signal
 import time
 from pathlib import Path
 
-from tests.kafka.stream.lane import Lane, Load, lane
-from tests.real_kafka import RealKafka
+from tests.kafka.stream.relay_harness import RelayHarness, Load, lane
+from devtools.real_kafka import RealKafka
 
 OUTAGE_S = 20
 FREEZE_S = 25
@@ -47,7 +47,7 @@ def test_broker_away_under_load_the_worker_goes_on_by_itself_and_does_not_flood_
         print(f"told to stop while the broker is away: ended after {worker.stop(within_s=12):.1f} s")
 
 
-def test_after_a_frozen_worker_woke_every_row_is_the_newest(relay: Lane) -> None:
+def test_after_a_frozen_worker_woke_every_row_is_the_newest(relay: RelayHarness) -> None:
     sleeper = relay.worker("sleeper", inline=1).ready()
     other = relay.worker("other", inline=1).ready()
     load = Load(relay, per_s=1500, keys=400)

@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from saga_app.stream import partition_of
-from tests.kafka.stream.lane import PARTITIONS, Lane, key_of, lane
-from tests.wait import until
+from tests.kafka.stream.relay_harness import PARTITIONS, RelayHarness, key_of, lane
+from devtools.wait import until
 
 MILLION = 1_000_000
 
@@ -17,7 +17,7 @@ MILLION = 1_000_000
 TIMES_PLAIN = 6
 
 
-def rows_of(relay: Lane, label: str) -> dict[str, int]:
+def rows_of(relay: RelayHarness, label: str) -> dict[str, int]:
     """What the one worker of this lane has in its table."""
     path = relay.directory / label / "rows.json"
     path.unlink(missing_ok=True)
@@ -27,7 +27,7 @@ def rows_of(relay: Lane, label: str) -> dict[str, int]:
     return found
 
 
-def test_memory_and_rocksdb_have_the_same_rows_live_and_recovered(relay: Lane) -> None:
+def test_memory_and_rocksdb_have_the_same_rows_live_and_recovered(relay: RelayHarness) -> None:
     """Live, after a restart with what is on disk, and from nothing."""
     wanted = {key_of(n % 700).decode(): n for n in range(5000)}
     worker = relay.worker("rocks", store="rocksdb://", instance="one").ready()
@@ -44,7 +44,7 @@ def test_memory_and_rocksdb_have_the_same_rows_live_and_recovered(relay: Lane) -
     assert seen == dict.fromkeys(("memory", "rocks", "fresh"), wanted)
 
 
-def test_a_row_that_a_frozen_worker_has_overwritten_is_written_again(relay: Lane) -> None:
+def test_a_row_that_a_frozen_worker_has_overwritten_is_written_again(relay: RelayHarness) -> None:
     """By hand, because the real thing takes a freeze between two instructions."""
     worker = relay.worker("owner", instance="one").ready()
     key = overwritten(relay)
@@ -55,7 +55,7 @@ def test_a_row_that_a_frozen_worker_has_overwritten_is_written_again(relay: Lane
     assert rows_of(relay, "heir")[key.decode()] == 7
 
 
-def test_in_a_quiet_partition_it_is_written_again_before_another_worker_gets_it(relay: Lane) -> None:
+def test_in_a_quiet_partition_it_is_written_again_before_another_worker_gets_it(relay: RelayHarness) -> None:
     """Whoever was frozen joins the group again: that is a rebalance."""
     relay.worker("owner").ready()
     key = overwritten(relay)
@@ -63,14 +63,14 @@ def test_in_a_quiet_partition_it_is_written_again_before_another_worker_gets_it(
     assert relay.rows()[key] == 7
 
 
-def test_in_a_quiet_partition_it_is_written_again_before_its_worker_stops(relay: Lane) -> None:
+def test_in_a_quiet_partition_it_is_written_again_before_its_worker_stops(relay: RelayHarness) -> None:
     owner = relay.worker("owner").ready()
     key = overwritten(relay)
     owner.stop()
     assert relay.rows()[key] == 7
 
 
-def overwritten(relay: Lane) -> bytes:
+def overwritten(relay: RelayHarness) -> bytes:
     """The key of row 7, behind which the older row 3 stands."""
     key = key_of(0, partition=1)
     relay.load([(key, {"n": 7})])
@@ -83,7 +83,7 @@ def overwritten(relay: Lane) -> bytes:
 
 
 @pytest.mark.parametrize("store", ["memory://", "rocksdb://"])
-def test_a_million_rows_are_back_soon_after_a_plain_client_could_have_read_them(million: Lane, store: str) -> None:
+def test_a_million_rows_are_back_soon_after_a_plain_client_could_have_read_them(million: RelayHarness, store: str) -> None:
     plain = plain_reading_s(million)
     label = store.split(":", maxsplit=1)[0]
     began = time.monotonic()
@@ -97,7 +97,7 @@ def test_a_million_rows_are_back_soon_after_a_plain_client_could_have_read_them(
     assert took < TIMES_PLAIN * plain
 
 
-def plain_reading_s(relay: Lane) -> float:
+def plain_reading_s(relay: RelayHarness) -> float:
     """How long a client takes that only reads the changelog into a dictionary (seconds)."""
     began = time.monotonic()
     reader = Consumer({"bootstrap.servers": relay.bootstrap, "group.id": "plain", "enable.auto.commit": False})
@@ -111,7 +111,7 @@ def plain_reading_s(relay: Lane) -> float:
 
 
 @pytest.fixture(scope="module")
-def million(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lane]:
+def million(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayHarness]:
     """A lane whose changelog is long already."""
     with lane(kafka, "million", tmp_path_factory.mktemp("million")) as made:
         fill(made)
@@ -119,7 +119,7 @@ def million(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
         made.forget()
 
 
-def fill(relay: Lane) -> None:
+def fill(relay: RelayHarness) -> None:
     producer = Producer(
         {
             "bootstrap.servers": relay.bootstrap,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import postgres
-from tests.unit.console.indexed import Reading
+from tests.unit.console.filled_index import FilledIndex
 
 
 @pytest.fixture(scope="session")
@@ -28,12 +28,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def reading(url: str) -> Iterator[Callable[..., Reading]]:
+def reading(url: str) -> Iterator[Callable[..., FilledIndex]]:
     """Makes readings of an empty index; they are closed by us."""
-    made: list[Reading] = []
+    made: list[FilledIndex] = []
 
-    def make(live: bool = True) -> Reading:
-        made.append(Reading(url, live))
+    def make(live: bool = True) -> FilledIndex:
+        made.append(FilledIndex(url, live))
         if len(made) == 1:
             made[0].index.rebuild("test")
             made[0].restart()
@@ -45,8 +45,8 @@ def reading(url: str) -> Iterator[Callable[..., Reading]]:
 
 
 @pytest.fixture
-def on_sqlite(tmp_path: Path) -> Iterator[Reading]:
+def on_sqlite(tmp_path: Path) -> Iterator[FilledIndex]:
     """An empty index, where the database does not matter."""
-    made = Reading(f"sqlite:///{tmp_path}/index.sqlite")
+    made = FilledIndex(f"sqlite:///{tmp_path}/index.sqlite")
     yield made
     made.close()

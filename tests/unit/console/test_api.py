@@ -23,22 +23,22 @@ from saga_app.saga.timeline import Record, story
 from saga_app.saga.times import iso
 from saga_app.stream.produce.sender import Message as Outgoing
 from saga_app.web.start_saga import Starter
-from tests.record import FakeRecord
-from tests.unit.console.desk import Desk, garbage, parked
-from tests.unit.console.indexed import Reading
-from tests.unit.console.logs import Logs
-from tests.unit.makers import NO, at
-from tests.unit.web import problem_of, serving
+from tests.builders import NO, at
+from tests.fakes.record import FakeRecord
+from tests.fakes.topics import FakeTopics
+from tests.unit.console.filled_index import FilledIndex
+from tests.unit.console.operator_harness import OperatorHarness, garbage, parked
+from tests.web_server import problem_of, serving
 
 
 class Room:
     """The API with its index; what is posted goes straight into the logs, and from there into the index."""
 
-    def __init__(self, reading: Reading) -> None:
-        self.reading, self.logs = reading, Logs()
+    def __init__(self, reading: FilledIndex) -> None:
+        self.reading, self.logs = reading, FakeTopics()
         self.waits_for: str | None = None
         self.swallow = False
-        self.desk = Desk(reading, self.logs)
+        self.desk = OperatorHarness(reading, self.logs)
         queries = self.desk.queries
         self.hub = Hub(queries.changed_after, lambda: at(60))
         self.hub.publish(reading.index.epoch, 0, [])
@@ -103,7 +103,7 @@ class Room:
 
 
 @pytest.fixture
-async def room(on_sqlite: Reading) -> AsyncIterator[Any]:
+async def room(on_sqlite: FilledIndex) -> AsyncIterator[Any]:
     """Open, with a client in it."""
     made = Room(on_sqlite)
     async with serving(made.add_routes) as client:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.console.desk import garbage, parked
-from tests.unit.console.indexed import Reading
+from tests.unit.console.filled_index import FilledIndex
+from tests.unit.console.operator_harness import garbage, parked
 from tests.unit.console.test_api import Room
-from tests.unit.web import serving
+from tests.web_server import serving
 
 pytestmark = [pytest.mark.field(37), pytest.mark.timeout(400)]
 
@@ -20,7 +20,7 @@ EXAMPLES, SEED = 25, 1
 
 
 @pytest.fixture
-async def room(on_sqlite: Reading) -> AsyncIterator[Any]:
+async def room(on_sqlite: FilledIndex) -> AsyncIterator[Any]:
     """With sagas, dead letters, and streams that end at once."""
     made = Room(on_sqlite)
     made.add("ada")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from saga_app.console.kafka.fetch_tuning import GATHER_S, FetchTuner
-from tests.unit.stream.fakes import record
+from tests.fakes.stream import record
 
 WAIT_MS = 500
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from devtools.wait import eventually
 from saga_app.console.http import hub as hub_module
 from saga_app.console.http.hub import Hub
 from saga_app.console.index.query import Queries
-from tests.unit.console.indexed import Reading
-from tests.unit.console.logs import Logs
-from tests.unit.makers import at
-from tests.unit.web import problem_of, route, serving
-from tests.wait import eventually
+from tests.builders import at
+from tests.fakes.topics import FakeTopics
+from tests.unit.console.filled_index import FilledIndex
+from tests.web_server import problem_of, route, serving
 
 
 @dataclass
@@ -51,10 +51,10 @@ class Listener:
 class Stage:
     """A hub on a real index, and its clients."""
 
-    def __init__(self, reading: Reading, client: Any, hub: Hub) -> None:
+    def __init__(self, reading: FilledIndex, client: Any, hub: Hub) -> None:
         self.reading, self.client, self.hub = reading, client, hub
 
-    def tell(self, logs: Logs) -> None:
+    def tell(self, logs: FakeTopics) -> None:
         """What the reader does with a batch."""
         changes = self.reading.read(logs.records)
         self.hub.publish(self.reading.index.epoch, self.reading.fold.seq, changes.events)
@@ -75,7 +75,7 @@ MakeStage = Callable[..., Any]
 
 
 @pytest.fixture
-async def stage(on_sqlite: Reading) -> AsyncIterator[Stage]:
+async def stage(on_sqlite: FilledIndex) -> AsyncIterator[Stage]:
     """With a ring of 50 events."""
     queries = Queries(on_sqlite.index, lambda: at(60))
     hub = Hub(queries.changed_after, lambda: at(60), ring=50)
@@ -85,9 +85,9 @@ async def stage(on_sqlite: Reading) -> AsyncIterator[Stage]:
         hub.stop()
 
 
-def sagas(*ids: str, **how: Any) -> Logs:
+def sagas(*ids: str, **how: Any) -> FakeTopics:
     """So many sagas."""
-    logs = Logs()
+    logs = FakeTopics()
     for id in ids:
         logs.saga(id, **how)
     return logs

@@ -14,24 +14,24 @@ from saga_app.console.index.query import Queries
 from saga_app.console.record_id import Place
 from saga_app.saga.messages import User
 from saga_app.web.problem import Problem
-from tests.record import FakeRecord
-from tests.unit.console.indexed import Reading
-from tests.unit.console.logs import Logs
-from tests.unit.makers import NO, at
+from tests.builders import NO, at
+from tests.fakes.record import FakeRecord
+from tests.fakes.topics import FakeTopics
+from tests.unit.console.filled_index import FilledIndex
 
-MakeReading = Callable[..., Reading]
+MakeReading = Callable[..., FilledIndex]
 
 SORTS = ("started_at", "ended_at", "duration", "name")
 
 
-def queries(reading: Reading) -> Queries:
+def queries(reading: FilledIndex) -> Queries:
     """As the API asks."""
     return Queries(reading.index, lambda: at(60))
 
 
-def crowd(count: int, dice: random.Random, prefix: str = "s") -> Logs:
+def crowd(count: int, dice: random.Random, prefix: str = "s") -> FakeTopics:
     """Sagas of which many share a name, a start and a duration, and of which some have not ended."""
-    logs = Logs()
+    logs = FakeTopics()
     for number in range(count):
         name = dice.choice(["Ada", "Bob", "Cem", "Dea"])
         user = User(name, f"{name}{number}@example.com", dice.choice(["Sales", "Finance"]))
@@ -92,7 +92,7 @@ async def test_the_list_is_in_order_and_those_without_a_value_come_last(reading:
 
 
 async def test_filters_narrow_the_list_and_the_total(reading: MakeReading) -> None:
-    made, logs = reading(), Logs()
+    made, logs = reading(), FakeTopics()
     logs.saga("a", User("Ada", "ada@example.com", "Sales"))
     logs.saga("b", User("Bob", "bob@example.com", "Sales"), begin=1, steps=1)
     logs.saga("c", User("Cem", "cem@example.com", "Nowhere"), begin=2, outcomes={"authorize": NO})
@@ -137,7 +137,7 @@ async def test_filters_narrow_the_list_and_the_total(reading: MakeReading) -> No
 async def test_a_search_finds_parts_of_names_addresses_and_ids_and_beginnings_of_devices(
     reading: MakeReading, q: str, found: list[str]
 ) -> None:
-    made, logs = reading(), Logs()
+    made, logs = reading(), FakeTopics()
     logs.saga("a", User("Ada Lovelace", "ada@example.com", "Sales"))
     logs.saga("id-of-b", User("Bob 100% Łukasz", "bob@example.com", "Sales"), begin=1, steps=0)
     made.read(logs.records)
@@ -195,7 +195,7 @@ NAMES = {
 async def test_a_search_ignores_case_accents_and_normal_forms(
     reading: MakeReading, q: str, found: str | None, now: Callable[[str], None]
 ) -> None:
-    made, logs = reading(), Logs()
+    made, logs = reading(), FakeTopics()
     for id, name in NAMES.items():
         logs.saga(f"u-{id}", User(name, f"{id}@example.com", "Sales"), steps=0)
     made.read(logs.records)
@@ -207,7 +207,7 @@ async def test_a_search_ignores_case_accents_and_normal_forms(
 
 @pytest.mark.parametrize("q", [" ", "\u200b", "\u3164\u00a0"], ids=ascii)
 async def test_a_search_for_nothing_visible_is_no_filter(reading: MakeReading, q: str) -> None:
-    made, logs = reading(), Logs()
+    made, logs = reading(), FakeTopics()
     logs.saga("a")
     made.read(logs.records)
     assert (await queries(made).sagas(SagaQuery(q=q)))["total"] == 1
@@ -217,7 +217,7 @@ async def test_a_search_for_nothing_visible_is_no_filter(reading: MakeReading, q
 async def test_names_are_sorted_without_regard_to_case_and_accents(
     reading: MakeReading, now: Callable[[str], None]
 ) -> None:
-    made, logs = reading(), Logs()
+    made, logs = reading(), FakeTopics()
     wanted = ["Ada", "ada", "Ángela", "Øystein", "ß", "Zoë", "zoe", "Владимир", "山田"]
     for number, name in enumerate(reversed(wanted)):
         logs.saga(f"s{number}", User(name, "a@b.example", "Sales"), steps=1)
@@ -231,7 +231,7 @@ async def test_names_are_sorted_without_regard_to_case_and_accents(
 @pytest.mark.field(12)
 @pytest.mark.parametrize("sort", ["name", "-name"])
 async def test_pages_by_name_hold_names_that_differ_in_case_or_accents_once(reading: MakeReading, sort: str) -> None:
-    made, logs = reading(), Logs()
+    made, logs = reading(), FakeTopics()
     for number in range(40):
         name = ("Ada", "ada", "Áda", "ÁDA", "Ad\u00ada", "\ufdfd" * 200)[number % 6]
         logs.saga(f"s{number}", User(name, "a@b.example", "Sales"), steps=1)
@@ -243,7 +243,7 @@ async def test_pages_by_name_hold_names_that_differ_in_case_or_accents_once(read
 
 @pytest.mark.field(7)
 async def test_a_department_is_found_by_any_spelling_of_it(reading: MakeReading) -> None:
-    made, logs = reading(), Logs()
+    made, logs = reading(), FakeTopics()
     logs.saga("a", User("Ada", "a@b.example", "Human Resources"), steps=1)
     logs.park(logs.written[-2], 5)
     made.read(logs.records)
@@ -265,7 +265,7 @@ async def test_a_cursor_of_another_order_or_made_up_is_refused(reading: MakeRead
 
 
 async def test_dead_letters_are_listed_newest_first_filtered_and_grouped(reading: MakeReading) -> None:
-    made, logs = reading(), Logs()
+    made, logs = reading(), FakeTopics()
     for number in range(7):
         logs.saga(f"s{number}", begin=number, steps=1)
         logs.park(logs.written[-2], 10 + number, error="Permanent" if number < 5 else "Timeout")
@@ -296,7 +296,7 @@ async def test_dead_letters_are_listed_newest_first_filtered_and_grouped(reading
 
 
 async def test_dead_letters_are_found_by_filter_name_and_saga(reading: MakeReading) -> None:
-    made, logs = reading(), Logs()
+    made, logs = reading(), FakeTopics()
     for number in range(3):
         logs.saga(f"s{number}", begin=number, steps=1)
         logs.park(logs.written[-2], 10 + number)
@@ -315,7 +315,7 @@ async def test_dead_letters_are_found_by_filter_name_and_saga(reading: MakeReadi
 
 
 def test_what_was_read_and_how_far_stand_together(reading: MakeReading) -> None:
-    made, logs = reading(), Logs()
+    made, logs = reading(), FakeTopics()
     logs.saga("ada")
     made.read(logs.records)
     assert made.index.offsets() == logs.ends
@@ -326,7 +326,7 @@ def test_what_was_read_and_how_far_stand_together(reading: MakeReading) -> None:
 
 
 def test_a_rebuild_forgets_everything_and_begins_another_epoch(reading: MakeReading) -> None:
-    made, logs = reading(), Logs()
+    made, logs = reading(), FakeTopics()
     logs.saga("ada")
     made.read(logs.records)
     epoch = made.index.epoch
@@ -356,7 +356,7 @@ def test_a_second_console_is_kept_out_of_an_index_in_use(reading: MakeReading, u
 
 
 def test_a_deleted_index_is_noticed_and_made_anew(tmp_path: Path) -> None:
-    made = Reading(f"sqlite:///{tmp_path}/index.sqlite")
+    made = FilledIndex(f"sqlite:///{tmp_path}/index.sqlite")
     epoch = made.index.epoch
     assert not made.index.database.is_deleted()
     for file in tmp_path.iterdir():
@@ -372,25 +372,25 @@ def test_a_deleted_index_is_noticed_and_made_anew(tmp_path: Path) -> None:
 def test_a_file_that_is_no_index_is_made_one(tmp_path: Path, left: bytes) -> None:
     path = tmp_path / "index.sqlite"
     path.write_bytes(left)
-    made = Reading(f"sqlite:///{path}")
+    made = FilledIndex(f"sqlite:///{path}")
     assert made.index.counts() == {}
     made.close()
 
 
 def test_nobody_else_on_the_machine_can_read_the_index(tmp_path: Path) -> None:
-    made = Reading(f"sqlite:///{tmp_path}/index.sqlite")
+    made = FilledIndex(f"sqlite:///{tmp_path}/index.sqlite")
     assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
     made.close()
 
 
 def test_an_index_of_another_schema_is_read_anew(tmp_path: Path) -> None:
-    made, logs = Reading(f"sqlite:///{tmp_path}/index.sqlite"), Logs()
+    made, logs = FilledIndex(f"sqlite:///{tmp_path}/index.sqlite"), FakeTopics()
     logs.saga("ada")
     made.read(logs.records)
     with made.index.database.engine.begin() as connection:
         connection.exec_driver_sql("update meta set value = '0' where name = 'schema'")
     made.close()
-    again = Reading(f"sqlite:///{tmp_path}/index.sqlite")
+    again = FilledIndex(f"sqlite:///{tmp_path}/index.sqlite")
     assert again.index.counts() == {}
     assert again.index.offsets() == {}
     again.close()
@@ -399,7 +399,7 @@ def test_an_index_of_another_schema_is_read_anew(tmp_path: Path) -> None:
 @pytest.mark.field(16)
 @pytest.mark.parametrize("steps", [0, 1, 100])
 async def test_a_key_that_was_used_is_found_while_its_saga_lasts_and_after(reading: MakeReading, steps: int) -> None:
-    made, logs = reading(), Logs()
+    made, logs = reading(), FakeTopics()
     logs.saga("ada", steps=steps, idempotency="k1.one")
     logs.saga("bob", steps=steps)
     made.read(logs.records)
@@ -416,7 +416,7 @@ async def test_a_key_that_was_used_is_found_while_its_saga_lasts_and_after(readi
 
 @pytest.mark.field(28)
 async def test_a_conflict_says_how_a_saga_ended(reading: MakeReading) -> None:
-    made, logs = reading(), Logs()
+    made, logs = reading(), FakeTopics()
     logs.saga("ada", outcomes={"authorize": NO})
     made.read(logs.records)
     (saga,) = (await queries(made).users(["ada"])).values()

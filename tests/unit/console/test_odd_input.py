@@ -16,16 +16,16 @@ from saga_app.console.index.paging import Sort, _read
 from saga_app.console.index.tables import sagas
 from saga_app.saga.messages import User
 from saga_app.web.problem import Problem
-from tests.unit.console.desk import garbage, parked
-from tests.unit.console.indexed import Reading
+from tests.unit.console.filled_index import FilledIndex
+from tests.unit.console.operator_harness import garbage, parked
 from tests.unit.console.test_api import Room
-from tests.unit.web import problem_of, serving
+from tests.web_server import problem_of, serving
 
 pytestmark = pytest.mark.field(37)
 
 
 @pytest.fixture
-async def room(reading: Callable[..., Reading]) -> AsyncIterator[Any]:
+async def room(reading: Callable[..., FilledIndex]) -> AsyncIterator[Any]:
     """With a few sagas and dead letters, in each database."""
     made = Room(reading())
     for id in ("ada", "bob", "a_c", "abc"):

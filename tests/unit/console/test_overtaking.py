@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from saga_app.console.index.overtaking import Life, counts, pauses
 from saga_app.saga.messages import Row, User, Visit
-from tests.unit.console.indexed import Reading
-from tests.unit.console.logs import Logs
+from tests.fakes.topics import FakeTopics
+from tests.unit.console.filled_index import FilledIndex
 
 pytestmark = pytest.mark.field(39)
 
 
-def park(logs: Logs, id: str, begin: float, at: float) -> tuple[Row, int]:
+def park(logs: FakeTopics, id: str, begin: float, at: float) -> tuple[Row, int]:
     """A saga that is parked at its second step; its row, and where its request stands in what was written."""
     row = logs.saga(id, begin=begin, steps=1, pace=0.5)
     place = max(n for n, raw in enumerate(logs.written) if raw.topic == "authorize")
@@ -23,30 +23,32 @@ def park(logs: Logs, id: str, begin: float, at: float) -> tuple[Row, int]:
     return row, place
 
 
-def found(reading: Reading) -> dict[str, int | None]:
+def found(reading: FilledIndex) -> dict[str, int | None]:
     """What the index says of those that have ended."""
     with reading.index.database.engine.connect() as connection:
         rows = connection.exec_driver_sql("select id, overtook from sagas where ended_at is not null").all()
     return {str(id): overtook for id, overtook in rows}
 
 
-def test_one_alone_after_many_parked_ones_has_overtaken_nobody(on_sqlite: Reading, now: Callable[[str], None]) -> None:
-    logs = Logs()
+def test_one_alone_after_many_parked_ones_has_overtaken_nobody(
+    on_sqlite: FilledIndex, now: Callable[[str], None]
+) -> None:
+    logs = FakeTopics()
     for number in range(300):
         if number % 10:
             logs.saga(f"s{number}", begin=number / 100, pace=0.1)
         else:
             park(logs, f"s{number}", number / 100, number / 100 + 1)
     on_sqlite.read(logs.records)
-    alone = Logs()
+    alone = FakeTopics()
     alone.saga("alone", begin=60, pace=0.1)
     on_sqlite.read(alone.records)
     assert found(on_sqlite)["alone"] == 0
     now(f"overtook {found(on_sqlite)['alone']}")
 
 
-def test_a_parked_saga_is_overtaken_before_it_is_parked_and_after_it_goes_on(on_sqlite: Reading) -> None:
-    logs = Logs()
+def test_a_parked_saga_is_overtaken_before_it_is_parked_and_after_it_goes_on(on_sqlite: FilledIndex) -> None:
+    logs = FakeTopics()
     row, place = park(logs, "parked", 0, at=5)
     logs.saga("before", begin=1, pace=0.5)
     logs.saga("meanwhile", begin=6, pace=0.5)
@@ -56,8 +58,8 @@ def test_a_parked_saga_is_overtaken_before_it_is_parked_and_after_it_goes_on(on_
     assert found(on_sqlite) == {"before": 1, "meanwhile": 0, "later": 1, "parked": 0}
 
 
-def test_a_restart_knows_who_is_parked(on_sqlite: Reading) -> None:
-    logs, more = Logs(), Logs()
+def test_a_restart_knows_who_is_parked(on_sqlite: FilledIndex) -> None:
+    logs, more = FakeTopics(), FakeTopics()
     park(logs, "parked", 0, at=5)
     logs.saga("under-way", begin=1, steps=1)
     on_sqlite.read(logs.records)
@@ -73,7 +75,7 @@ Kind = st.sampled_from(["runs", "parked", "redriven"])
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20), Kind, st.integers(1, 9)), min_size=1, max_size=12))
 def test_a_rebuild_counts_what_was_counted_live(lives: list[tuple[int, str, int]]) -> None:
-    logs = Logs()
+    logs = FakeTopics()
     for number, (begin, kind, pace) in enumerate(lives):
         id, at = f"s{number}", begin + number / 64  # no two at the same moment
         if kind == "runs":
@@ -83,7 +85,9 @@ def test_a_rebuild_counts_what_was_counted_live(lives: list[tuple[int, str, int]
         if kind == "redriven":
             logs.redrive(row, logs.written[place], at + 2 + pace, pace=1)
     with TemporaryDirectory() as folder:
-        live, rebuilt = (Reading(f"sqlite:///{folder}/{name}.sqlite", name == "live") for name in ("live", "rebuilt"))
+        live, rebuilt = (
+            FilledIndex(f"sqlite:///{folder}/{name}.sqlite", name == "live") for name in ("live", "rebuilt")
+        )
         for raw in logs.records:
             live.read([raw])
         for topic in sorted({raw.topic for raw in logs.records}):

@@ -15,9 +15,9 @@ from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
 from saga_app.service.step import StepLoop
-from tests.record import FakeRecord
-from tests.unit.console.indexed import Reading
-from tests.unit.console.logs import PARTITIONS, Logs
+from tests.fakes.record import FakeRecord
+from tests.fakes.topics import PARTITIONS, FakeTopics
+from tests.unit.console.filled_index import FilledIndex
 from tests.unit.poison import MESSAGES, ROWS, SIGNALLED, VALUES, json_of, records
 from tests.unit.test_step import Rowbook, Sent, to_the_end, world
 
@@ -68,11 +68,11 @@ async def _at_once(*_: Any) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(records(), max_size=12))
 def test_the_console_reads_what_follows_any_records(url: str, poison: list[FakeRecord]) -> None:
-    reading = Reading(url)
+    reading = FilledIndex(url)
     reading.index.rebuild("test")
     reading.restart()
     try:
-        logs = Logs()
+        logs = FakeTopics()
         logs.saga("eve")
         reading.read([*poison, *logs.written])
         reading.restart()
@@ -85,7 +85,7 @@ def test_the_console_reads_what_follows_any_records(url: str, poison: list[FakeR
 @settings(max_examples=80, deadline=None)
 @given(st.lists(records(), max_size=12))
 def test_the_audit_judges_any_records(poison: list[FakeRecord]) -> None:
-    logs = Logs()
+    logs = FakeTopics()
     logs.saga("eve")
     report = audit_records([*poison, *logs.written], partitions=PARTITIONS)
     assert report.sagas >= 1

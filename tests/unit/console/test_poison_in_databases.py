@@ -8,13 +8,13 @@ from structlog.testing import capture_logs
 from saga_app.active_plan import ROWS_CHANGELOG, TOPICS
 from saga_app.saga.messages import encode
 from saga_app.stream import partition_of
+from tests.builders import START
+from tests.fakes.record import FakeRecord
+from tests.fakes.topics import PARTITIONS, FakeTopics
 from tests.fuzz.poison import poison
-from tests.record import FakeRecord
-from tests.unit.console.indexed import Reading
-from tests.unit.console.logs import PARTITIONS, Logs
-from tests.unit.makers import START
+from tests.unit.console.filled_index import FilledIndex
 
-MakeReading = Callable[..., Reading]
+MakeReading = Callable[..., FilledIndex]
 
 
 def records(seed: int, count: int) -> list[FakeRecord]:
@@ -36,7 +36,7 @@ def records(seed: int, count: int) -> list[FakeRecord]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_console_reads_all_poison_without_a_fault(reading: MakeReading, seed: int) -> None:
-    made, logs = reading(), Logs()
+    made, logs = reading(), FakeTopics()
     logs.saga("good")
     with capture_logs() as lines:
         for start in range(0, 1000, 100):
@@ -47,8 +47,8 @@ def test_the_console_reads_all_poison_without_a_fault(reading: MakeReading, seed
     assert made.index.find(["good"]) == {"good": None}, "it has ended"
 
 
-def test_a_fault_on_one_record_skips_only_that_record(on_sqlite: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
-    logs = Logs()
+def test_a_fault_on_one_record_skips_only_that_record(on_sqlite: FilledIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = FakeTopics()
     logs.saga("bad")
     logs.saga("good")
     take = on_sqlite.fold._take
@@ -68,7 +68,7 @@ def test_a_fault_on_one_record_skips_only_that_record(on_sqlite: Reading, monkey
 @pytest.mark.parametrize("device", [{"a": 1}, [1], 2**60, True, "a\0b"])
 def test_a_device_that_is_no_text_can_be_indexed(reading: MakeReading, device: object) -> None:
     made = reading()
-    row = Logs().saga("odd", steps=1)
+    row = FakeTopics().saga("odd", steps=1)
     row.facts["device_id"] = device
     made.read([FakeRecord(ROWS_CHANGELOG, 0, 0, int(START * 1000), b"odd", encode(row))])
     assert made.index.counts() == {"running": 1}

@@ -4,19 +4,19 @@ from dataclasses import replace
 
 from saga_app.console.kafka.positions import SLACK_S, whole, windows
 from saga_app.saga.times import iso
-from tests.unit.console.logs import Logs
-from tests.unit.makers import START
+from tests.builders import START
+from tests.fakes.topics import FakeTopics
 
 DAY = 86_400.0
 
 
 def test_a_quick_saga_is_one_window_from_its_start_to_its_end() -> None:
-    row = Logs().saga("ada")
+    row = FakeTopics().saga("ada")
     assert windows(row) == whole(row) == [(START - SLACK_S, START + 4 + SLACK_S)]
 
 
 def test_of_a_saga_that_waited_for_days_only_the_moments_of_its_steps_are_read() -> None:
-    row = Logs().saga("ada", pace=DAY)
+    row = FakeTopics().saga("ada", pace=DAY)
     found = windows(row)
     assert len(found) == 5
     assert sum((end or 0) - begin for begin, end in found) == 5 * 2 * SLACK_S
@@ -24,13 +24,13 @@ def test_of_a_saga_that_waited_for_days_only_the_moments_of_its_steps_are_read()
 
 
 def test_a_saga_that_is_stuck_is_read_around_its_last_news_and_its_signals_until_now() -> None:
-    row = replace(Logs().saga("ada", steps=1), updated_at=iso(START + DAY))
+    row = replace(FakeTopics().saga("ada", steps=1), updated_at=iso(START + DAY))
     assert [begin + SLACK_S for begin, _ in windows(row)] == [START, START + DAY]
     assert whole(row) == [(START - SLACK_S, None)]
 
 
 def test_a_saga_that_was_redriven_days_later_is_read_then_too() -> None:
-    row = Logs().saga("ada")
+    row = FakeTopics().saga("ada")
     redriven = [START + 2 * DAY, START + 9 * DAY]
     assert windows(row, redriven) == [
         (START - SLACK_S, START + 4 + SLACK_S),

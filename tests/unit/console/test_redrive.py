@@ -14,23 +14,23 @@ from saga_app.console.operator.rate_limit import BATCH_SIZE, MIN_PAUSE_S, due, p
 from saga_app.console.record_id import REDRIVEN, REDRIVEN_BY, Place, place_of
 from saga_app.saga.messages import DEAD_LETTER, encode
 from saga_app.web.problem import Problem
-from tests.record import FakeRecord
-from tests.unit.console.desk import Desk, garbage, parked
-from tests.unit.console.indexed import Reading
-from tests.unit.console.logs import Logs
+from tests.fakes.record import FakeRecord
+from tests.fakes.topics import FakeTopics
+from tests.unit.console.filled_index import FilledIndex
+from tests.unit.console.operator_harness import OperatorHarness, garbage, parked
 
-Setup = Callable[[Logs], None]
+Setup = Callable[[FakeTopics], None]
 
 
 @pytest.fixture
-def desk(on_sqlite: Reading) -> Callable[[Setup], Desk]:
+def desk(on_sqlite: FilledIndex) -> Callable[[Setup], OperatorHarness]:
     """`desk(setup)`: what the topics hold when the operator comes."""
 
-    def make(setup: Setup) -> Desk:
-        logs = Logs()
+    def make(setup: Setup) -> OperatorHarness:
+        logs = FakeTopics()
         setup(logs)
         on_sqlite.read(logs.records)
-        return Desk(on_sqlite, logs)
+        return OperatorHarness(on_sqlite, logs)
 
     return make
 
@@ -43,7 +43,7 @@ async def refused(what: object, status: int) -> Problem:
     return problem.value
 
 
-async def test_a_redriven_saga_is_told_who_wants_its_next_attempt(desk: Callable[[Setup], Desk]) -> None:
+async def test_a_redriven_saga_is_told_who_wants_its_next_attempt(desk: Callable[[Setup], OperatorHarness]) -> None:
     at = desk(lambda logs: parked(logs, "ada"))
     assert await at.redrive(ids=["ada"], by="ana") == {"count": 1, "dry_run": False}
     (signal,) = at.signals()
@@ -53,7 +53,7 @@ async def test_a_redriven_saga_is_told_who_wants_its_next_attempt(desk: Callable
 
 
 async def test_redriving_twice_does_nothing_twice_before_and_after_the_saga_goes_on(
-    desk: Callable[[Setup], Desk],
+    desk: Callable[[Setup], OperatorHarness],
 ) -> None:
     at = desk(lambda logs: parked(logs, "ada"))
     assert (await at.redrive(filter={}))["count"] == 1
@@ -69,7 +69,7 @@ async def test_redriving_twice_does_nothing_twice_before_and_after_the_saga_goes
     assert at.sent == []
 
 
-async def test_what_nothing_came_of_can_be_asked_for_again(desk: Callable[[Setup], Desk]) -> None:
+async def test_what_nothing_came_of_can_be_asked_for_again(desk: Callable[[Setup], OperatorHarness]) -> None:
     at = desk(lambda logs: parked(logs, "ada"))
     await at.redrive(ids=["ada"])
     at.now_s += 31
@@ -77,7 +77,9 @@ async def test_what_nothing_came_of_can_be_asked_for_again(desk: Callable[[Setup
     assert {signal.attempt for signal in at.signals()} == {2}  # the same attempt: it starts once
 
 
-async def test_a_saga_that_fails_again_is_a_new_dead_letter_with_another_attempt(desk: Callable[[Setup], Desk]) -> None:
+async def test_a_saga_that_fails_again_is_a_new_dead_letter_with_another_attempt(
+    desk: Callable[[Setup], OperatorHarness],
+) -> None:
     at = desk(lambda logs: parked(logs, "ada"))
     await at.redrive(ids=["ada"])
     await at.provisioner()
@@ -87,8 +89,10 @@ async def test_a_saga_that_fails_again_is_a_new_dead_letter_with_another_attempt
     assert at.signals()[-1].attempt == 3
 
 
-async def test_a_group_is_redriven_by_its_service_and_error_oldest_first(desk: Callable[[Setup], Desk]) -> None:
-    def setup(logs: Logs) -> None:
+async def test_a_group_is_redriven_by_its_service_and_error_oldest_first(
+    desk: Callable[[Setup], OperatorHarness],
+) -> None:
+    def setup(logs: FakeTopics) -> None:
         parked(logs, "new", at=50)
         parked(logs, "old", at=20)
         parked(logs, "other", error="Timeout")
@@ -101,7 +105,7 @@ async def test_a_group_is_redriven_by_its_service_and_error_oldest_first(desk: C
     assert [signal.id for signal in at.signals()] == ["old", "new"]
 
 
-async def test_a_dead_letter_and_its_saga_are_one_thing(desk: Callable[[Setup], Desk]) -> None:
+async def test_a_dead_letter_and_its_saga_are_one_thing(desk: Callable[[Setup], OperatorHarness]) -> None:
     at = desk(lambda logs: parked(logs, "ada"))
     name = (await at.queries.open_letters_of(["ada"]))[0].place.name
     assert (await at.redrive(ids=[name, "ada", "ada", name]))["count"] == 1
@@ -109,7 +113,7 @@ async def test_a_dead_letter_and_its_saga_are_one_thing(desk: Callable[[Setup], 
 
 
 async def test_what_nobody_can_read_is_sent_again_as_it_was_and_is_then_dealt_with(
-    desk: Callable[[Setup], Desk],
+    desk: Callable[[Setup], OperatorHarness],
 ) -> None:
     headers = [("ce_id", b"7"), ("other", b"\xff")]
     at = desk(lambda logs: garbage(logs, headers=headers) and None)
@@ -127,7 +131,9 @@ async def test_what_nobody_can_read_is_sent_again_as_it_was_and_is_then_dealt_wi
     assert await at.redrive(ids=[name]) == {"count": 0, "dry_run": False, "left_out": {"already resolved": 1}}
 
 
-async def test_what_still_cannot_be_read_comes_back_as_another_dead_letter(desk: Callable[[Setup], Desk]) -> None:
+async def test_what_still_cannot_be_read_comes_back_as_another_dead_letter(
+    desk: Callable[[Setup], OperatorHarness],
+) -> None:
     at = desk(lambda logs: garbage(logs) and None)
     await at.redrive(filter={})
     await at.provisioner()
@@ -143,9 +149,9 @@ async def test_what_still_cannot_be_read_comes_back_as_another_dead_letter(desk:
 
 
 async def test_a_letter_from_a_topic_that_is_not_ours_does_not_keep_the_others_from_going_on(
-    desk: Callable[[Setup], Desk],
+    desk: Callable[[Setup], OperatorHarness],
 ) -> None:
-    def setup(logs: Logs) -> None:
+    def setup(logs: FakeTopics) -> None:
         garbage(logs, topic="somebody-elses")
         parked(logs, "ada")
 
@@ -157,15 +163,15 @@ async def test_a_letter_from_a_topic_that_is_not_ours_does_not_keep_the_others_f
     }
 
 
-async def test_a_letter_that_kafka_has_lost_is_left_out(desk: Callable[[Setup], Desk]) -> None:
+async def test_a_letter_that_kafka_has_lost_is_left_out(desk: Callable[[Setup], OperatorHarness]) -> None:
     at = desk(lambda logs: garbage(logs) and None)
     at.logs.written.clear()
     for _ in range(2):
         assert await at.redrive(filter={}) == {"count": 0, "dry_run": False, "left_out": {"no longer in Kafka": 1}}
 
 
-async def test_any_saga_that_has_not_ended_can_be_rolled_back_once(desk: Callable[[Setup], Desk]) -> None:
-    def setup(logs: Logs) -> None:
+async def test_any_saga_that_has_not_ended_can_be_rolled_back_once(desk: Callable[[Setup], OperatorHarness]) -> None:
+    def setup(logs: FakeTopics) -> None:
         parked(logs, "parked")
         logs.saga("running", steps=2)
         logs.saga("done")
@@ -185,9 +191,9 @@ async def test_any_saga_that_has_not_ended_can_be_rolled_back_once(desk: Callabl
 
 
 async def test_the_sagas_of_a_group_can_be_rolled_back_but_not_what_nobody_can_read(
-    desk: Callable[[Setup], Desk],
+    desk: Callable[[Setup], OperatorHarness],
 ) -> None:
-    def setup(logs: Logs) -> None:
+    def setup(logs: FakeTopics) -> None:
         parked(logs, "ada", "bob")
         garbage(logs)
 
@@ -200,7 +206,7 @@ async def test_the_sagas_of_a_group_can_be_rolled_back_but_not_what_nobody_can_r
     }
 
 
-async def test_unknown_ids_are_all_named_and_nothing_is_sent(desk: Callable[[Setup], Desk]) -> None:
+async def test_unknown_ids_are_all_named_and_nothing_is_sent(desk: Callable[[Setup], OperatorHarness]) -> None:
     at = desk(lambda logs: parked(logs, "ada"))
     for act in (at.redrive, at.roll_back):
         problem = await refused(act(ids=["ada", "nobody", "notify[0]@99"]), 404)
@@ -210,13 +216,13 @@ async def test_unknown_ids_are_all_named_and_nothing_is_sent(desk: Callable[[Set
     assert at.sent == []
 
 
-async def test_a_user_who_was_just_accepted_can_be_rolled_back(desk: Callable[[Setup], Desk]) -> None:
+async def test_a_user_who_was_just_accepted_can_be_rolled_back(desk: Callable[[Setup], OperatorHarness]) -> None:
     at = desk(lambda _logs: None)
     at.accepted.add("new")
     assert (await at.roll_back(ids=["new"]))["count"] == 1
 
 
-async def test_many_go_at_the_rate_that_was_asked_for(desk: Callable[[Setup], Desk]) -> None:
+async def test_many_go_at_the_rate_that_was_asked_for(desk: Callable[[Setup], OperatorHarness]) -> None:
     at = desk(lambda logs: parked(logs, *(f"s{number}" for number in range(40))))
     assert (await at.redrive(filter={}, rate=20))["count"] == 40
     assert at.asleep == pytest.approx(2.0, abs=0.15)
@@ -224,7 +230,9 @@ async def test_many_go_at_the_rate_that_was_asked_for(desk: Callable[[Setup], De
         assert sum(time <= 100 + second for time in at.times) == pytest.approx(20 * second, abs=3)
 
 
-async def test_what_would_take_more_than_a_minute_is_refused_with_a_way_out(desk: Callable[[Setup], Desk]) -> None:
+async def test_what_would_take_more_than_a_minute_is_refused_with_a_way_out(
+    desk: Callable[[Setup], OperatorHarness],
+) -> None:
     at = desk(lambda logs: parked(logs, *(f"s{number}" for number in range(7))))
     problem = await refused(at.redrive(filter={}, rate=0.1), 422)
     assert "at most 6 actions" in problem.detail
@@ -233,7 +241,7 @@ async def test_what_would_take_more_than_a_minute_is_refused_with_a_way_out(desk
 
 
 async def test_when_the_broker_goes_away_midway_it_is_said_how_many_were_sent_and_the_rest_can_follow(
-    desk: Callable[[Setup], Desk],
+    desk: Callable[[Setup], OperatorHarness],
 ) -> None:
     at = desk(lambda logs: parked(logs, *(f"s{number}" for number in range(10))))
     at.takes = 4
@@ -246,7 +254,7 @@ async def test_when_the_broker_goes_away_midway_it_is_said_how_many_were_sent_an
 
 
 async def test_nothing_is_ordered_while_it_is_not_known_what_there_is_or_the_broker_is_full(
-    desk: Callable[[Setup], Desk],
+    desk: Callable[[Setup], OperatorHarness],
 ) -> None:
     at = desk(lambda logs: parked(logs, "ada"))
     at.full = "the embedded broker is nearly full"
@@ -257,7 +265,9 @@ async def test_nothing_is_ordered_while_it_is_not_known_what_there_is_or_the_bro
     assert at.sent == []
 
 
-async def test_two_who_redrive_everything_at_the_same_time_send_each_saga_once(desk: Callable[[Setup], Desk]) -> None:
+async def test_two_who_redrive_everything_at_the_same_time_send_each_saga_once(
+    desk: Callable[[Setup], OperatorHarness],
+) -> None:
     at = desk(lambda logs: parked(logs, *(f"s{number}" for number in range(6))))
     other = 0
 
@@ -329,7 +339,7 @@ def test_every_mistake_in_an_order_is_named(body: bytes, index: int | None, fiel
     assert [(fault["index"], fault["field"]) for fault in problem.value.errors] == [(index, field)]
 
 
-def cut(logs: Logs, value: bytes, refused_by: str | None = None, id: str | None = None) -> FakeRecord:
+def cut(logs: FakeTopics, value: bytes, refused_by: str | None = None, id: str | None = None) -> FakeRecord:
     """A record of which the dlq holds only the beginning, and its dead letter."""
     raw = logs.write("authorize", id, value, 5.0)
     letter = replace(logs.park(raw, 5.0), refused_by=refused_by, original_bytes=len(value), kept_bytes=3)
@@ -339,7 +349,7 @@ def cut(logs: Logs, value: bytes, refused_by: str | None = None, id: str | None 
 
 
 @pytest.mark.field(32)
-async def test_what_is_stored_cut_is_redriven_from_its_original(desk: Callable[[Setup], Desk]) -> None:
+async def test_what_is_stored_cut_is_redriven_from_its_original(desk: Callable[[Setup], OperatorHarness]) -> None:
     at = desk(lambda logs: cut(logs, b"\xff" * 1000) and None)
     assert (await at.redrive(filter={}))["count"] == 1
     (message,) = at.sent
@@ -349,7 +359,7 @@ async def test_what_is_stored_cut_is_redriven_from_its_original(desk: Callable[[
 @pytest.mark.field(32)
 @pytest.mark.parametrize("how", ["gone", "recreated"])
 async def test_what_is_stored_cut_and_is_not_there_any_more_is_not_sent(
-    desk: Callable[[Setup], Desk], how: str
+    desk: Callable[[Setup], OperatorHarness], how: str
 ) -> None:
     at = desk(lambda logs: cut(logs, b"\xff" * 1000) and None)
     original = at.logs.written[0]
@@ -363,8 +373,10 @@ async def test_what_is_stored_cut_and_is_not_there_any_more_is_not_sent(
 
 
 @pytest.mark.field(32)
-async def test_a_saga_whose_row_is_too_large_is_redriven_from_its_record(desk: Callable[[Setup], Desk]) -> None:
-    def setup(logs: Logs) -> None:
+async def test_a_saga_whose_row_is_too_large_is_redriven_from_its_record(
+    desk: Callable[[Setup], OperatorHarness],
+) -> None:
+    def setup(logs: FakeTopics) -> None:
         logs.saga("ada", steps=1)
         request = logs.written[-2]
         letter = replace(logs.park(request, 5.0), refused_by=ROWS_CHANGELOG)

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from saga_app.console.http import sign_in
 from saga_app.web.guard import MAX_WRONG_TOKENS
 from saga_app.web.session import COOKIE, LIFETIME_S, Sessions
-from tests.unit.web import Rules, problem_of, serving
+from tests.web_server import Rules, problem_of, serving
 
 pytestmark = pytest.mark.field(27)
 

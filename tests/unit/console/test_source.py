@@ -12,14 +12,14 @@ from aiokafka.errors import KafkaError
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.console.kafka.fetch_tuning import FetchTuner
 from saga_app.console.kafka.source import RECORDS_PER_TURN, Source
-from tests.record import FakeRecord
-from tests.unit.console.logs import PARTITIONS, Logs
-from tests.unit.console.partitions import Partitions
+from tests.fakes.consumer import FakeConsumer
+from tests.fakes.record import FakeRecord
+from tests.fakes.topics import PARTITIONS, FakeTopics
 
 
 def many_sagas() -> dict[TopicPartition, list[FakeRecord]]:
     """Their records, by partition."""
-    logs = Logs()
+    logs = FakeTopics()
     for number in range(900):
         logs.saga(f"s{number}", begin=number / 10, pace=0.05)
     held: defaultdict[TopicPartition, list[FakeRecord]] = defaultdict(list)
@@ -31,7 +31,7 @@ def many_sagas() -> dict[TopicPartition, list[FakeRecord]]:
 async def started(held: dict[TopicPartition, list[FakeRecord]], offsets: dict[tuple[str, int], int]) -> Source:
     """A source of these records."""
     source = Source("127.0.0.1:9", PARTITIONS, embedded=False)
-    consumer: Any = Partitions(held)
+    consumer: Any = FakeConsumer(held)
     source.consumer = consumer
     source.tuner = Mock(FetchTuner)
     await source.start_at(offsets)
@@ -78,7 +78,7 @@ async def test_what_has_been_read_before_the_start_is_not_read_again_and_what_co
     records, after = await source.read(0.0, 1000)
     assert (records, after) == (held[last][-1:], {tuple(last): read[last] + 1})
     assert not source.missing
-    late = Logs().write("dlq", "ada", b"{}", 100)
+    late = FakeTopics().write("dlq", "ada", b"{}", 100)
     held[TopicPartition(late.topic, late.partition)] = [late]
     assert await source.read(0.0, 1000) == ([late], {("dlq", late.partition): 1})
 

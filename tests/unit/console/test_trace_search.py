@@ -12,9 +12,9 @@ from saga_app.console.kafka import trace
 from saga_app.console.kafka.trace import Search, missing
 from saga_app.saga.messages import Row
 from saga_app.stream import partition_of
-from tests.record import FakeRecord
-from tests.unit.console.logs import PARTITIONS, Logs
-from tests.unit.console.partitions import Partitions
+from tests.fakes.consumer import FakeConsumer
+from tests.fakes.record import FakeRecord
+from tests.fakes.topics import PARTITIONS, FakeTopics
 
 pytestmark = pytest.mark.field(44)
 
@@ -28,8 +28,8 @@ class At:
     offset: int
 
 
-class Timed(Partitions):
-    """Partitions that know the times of their records."""
+class Timed(FakeConsumer):
+    """FakeConsumer that know the times of their records."""
 
     async def offsets_for_times(self, asked: Mapping[TopicPartition, int]) -> dict[TopicPartition, At | None]:
         return {place: self._from(place, at) for place, at in asked.items()}
@@ -61,9 +61,9 @@ async def searched(consumer: Timed, row: Row) -> Search:
     return search
 
 
-def written(*ids: str) -> tuple[Logs, dict[str, Row]]:
+def written(*ids: str) -> tuple[FakeTopics, dict[str, Row]]:
     """Sagas that ran."""
-    logs = Logs()
+    logs = FakeTopics()
     return logs, {id: logs.saga(id, begin=60.0 * number) for number, id in enumerate(ids)}
 
 
@@ -116,7 +116,7 @@ async def test_a_request_with_another_key_is_found_by_the_place_that_its_row_nam
 
 
 def test_a_step_that_was_cancelled_need_not_have_been_asked_for() -> None:
-    row = Logs().saga("ada", steps=1)
+    row = FakeTopics().saga("ada", steps=1)
     visit = replace(row.history[0], step="authorize", outcome="cancelled")
     turned = replace(row, state="rolling-back", step="deprovision", history=[*row.history, visit])
     assert [*missing(turned, ())] == ["new-user", "deprovision"]

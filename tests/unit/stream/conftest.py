@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.unit.stream.broker_stub import BrokerStub
+from tests.fakes.broker import FakeBroker
 
 
 @pytest.fixture
-async def broker() -> AsyncIterator[BrokerStub]:
+async def broker() -> AsyncIterator[FakeBroker]:
     """A listening stub, without Kafka."""
-    async with BrokerStub() as stub:
+    async with FakeBroker() as stub:
         yield stub

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from saga_app.stream.produce.batching_producer import IDLE_INTERVAL_S, BatchingProducer
 from saga_app.stream.produce.outputs import Outputs
 from saga_app.stream.produce.refusal import Refused
-from tests.unit.stream.fakes import FakeProducer
+from tests.fakes.stream import FakeProducer
 
 
 class Gate:

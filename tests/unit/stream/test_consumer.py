@@ -18,7 +18,7 @@ from saga_app.stream.consume.ledger import Ledger
 from saga_app.stream.consume.phase import Phase
 from saga_app.stream.produce.batching_producer import BatchingProducer
 from saga_app.stream.table.rows import NO_OFFSET
-from tests.unit.stream.fakes import FakeProducer, batch, finish_all, record
+from tests.fakes.stream import FakeProducer, batch, finish_all, record
 
 IN, CHANGELOG = TP("in", 0), TP("unit-rows-changelog", 0)
 

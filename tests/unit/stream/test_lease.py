@@ -8,8 +8,8 @@ from aiokafka.protocol.group import HeartbeatRequest_v0
 
 from saga_app.stream.consume.lease import Fenced, Lease
 from saga_app.stream.upstream.aiokafka import coordinator_connection, group_coordinator
-from tests.unit.stream.broker_stub import NOT_A_MEMBER, NOT_COORDINATOR, BrokerStub, member
-from tests.unit.stream.fakes import until
+from tests.fakes.broker import NOT_A_MEMBER, NOT_COORDINATOR, FakeBroker, consumer_in_group
+from tests.fakes.stream import until
 
 
 class Clock:
@@ -42,7 +42,7 @@ def test_rows_are_held_when_the_last_heartbeat_is_long_ago_and_go_on_after_the_n
     assert lease.holds()
 
 
-async def test_a_heartbeat_counts_from_when_it_was_sent(broker: BrokerStub, clock: Clock) -> None:
+async def test_a_heartbeat_counts_from_when_it_was_sent(broker: FakeBroker, clock: Clock) -> None:
     lease, sent_at = Lease(8, 2, clock), list[float]()
 
     def answer_takes_a_while(request: Any) -> None:
@@ -52,16 +52,16 @@ async def test_a_heartbeat_counts_from_when_it_was_sent(broker: BrokerStub, cloc
 
     clock.now += 1
     broker.on_request = answer_takes_a_while
-    async with member(broker) as consumer:
+    async with consumer_in_group(broker) as consumer:
         lease.watch(group_coordinator(consumer))
         await until(lambda: lease.renewed_at in sent_at)
         assert lease.renewed_at < clock.now
 
 
-async def test_an_unacknowledged_heartbeat_renews_nothing(broker: BrokerStub, clock: Clock) -> None:
+async def test_an_unacknowledged_heartbeat_renews_nothing(broker: FakeBroker, clock: Clock) -> None:
     lease, before = Lease(8, 2, clock), clock.now
     clock.now += 1
-    async with member(broker) as consumer:
+    async with consumer_in_group(broker) as consumer:
         broker.errors[HeartbeatRequest_v0] = NOT_COORDINATOR
         lease.watch(group_coordinator(consumer))
         sent = len(broker.received(HeartbeatRequest_v0))
@@ -69,11 +69,11 @@ async def test_an_unacknowledged_heartbeat_renews_nothing(broker: BrokerStub, cl
         assert lease.renewed_at == before
 
 
-async def test_a_heartbeat_without_an_answer_ends_with_its_connection(broker: BrokerStub, clock: Clock) -> None:
+async def test_a_heartbeat_without_an_answer_ends_with_its_connection(broker: FakeBroker, clock: Clock) -> None:
     """Long before aiokafka's request timeout of 40 s."""
     lease, before = Lease(0.05, 0.01, clock), clock.now
     clock.now += 1
-    async with member(broker) as consumer:
+    async with consumer_in_group(broker) as consumer:
         broker.silent.add(HeartbeatRequest_v0)
         lease.watch(group_coordinator(consumer))
         sent = len(broker.received(HeartbeatRequest_v0))
@@ -83,9 +83,9 @@ async def test_a_heartbeat_without_an_answer_ends_with_its_connection(broker: Br
         await until(lambda: lease.renewed_at > before)
 
 
-async def test_an_answered_heartbeat_keeps_its_connection(broker: BrokerStub) -> None:
+async def test_an_answered_heartbeat_keeps_its_connection(broker: FakeBroker) -> None:
     lease = Lease(0.05, 0.01)
-    async with member(broker) as consumer:
+    async with consumer_in_group(broker) as consumer:
         lease.watch(group_coordinator(consumer))
         connection = coordinator_connection(group_coordinator(consumer))
         await asyncio.sleep(0.2)
@@ -93,9 +93,9 @@ async def test_an_answered_heartbeat_keeps_its_connection(broker: BrokerStub) ->
         assert connection.connected()
 
 
-async def test_after_a_lost_membership_rows_fail_until_there_is_a_new_assignment(broker: BrokerStub) -> None:
+async def test_after_a_lost_membership_rows_fail_until_there_is_a_new_assignment(broker: FakeBroker) -> None:
     lease = Lease(8, 2)
-    async with member(broker) as consumer:
+    async with consumer_in_group(broker) as consumer:
         lease.watch(group_coordinator(consumer))
         broker.errors[HeartbeatRequest_v0] = NOT_A_MEMBER
         await until(lambda: lease.membership_lost)

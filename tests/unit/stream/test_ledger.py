@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from saga_app.stream.consume.batch import Batch
 from saga_app.stream.consume.ledger import Ledger
-from tests.unit.stream.fakes import batch, finish_all
+from tests.fakes.stream import batch, finish_all
 
 #: Steps of a life: fetch a run with these gaps between offsets, finish one, a batch, commit, lose or seek a partition.
 STEPS = st.lists(

@@ -10,7 +10,7 @@ import pytest
 from saga_app.stream import Batch, Outputs, Pool, Refused, RetryLater
 from saga_app.stream.consume.ledger import Ledger
 from saga_app.stream.produce.batching_producer import BatchingProducer
-from tests.unit.stream.fakes import FakeProducer, batch
+from tests.fakes.stream import FakeProducer, batch
 
 
 class FakeApp:

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from saga_app.stream import Outputs, Refused
 from saga_app.stream.produce.batching_producer import BatchingProducer
 from saga_app.stream.produce.refusal import is_permanent
-from tests.unit.stream.fakes import FakeProducer
+from tests.fakes.stream import FakeProducer
 
 pytestmark = pytest.mark.field(32)
 

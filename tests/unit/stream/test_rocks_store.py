@@ -9,9 +9,9 @@ import pytest
 from faust.types import TP
 from structlog.testing import capture_logs
 
+from devtools.wait import until
 from saga_app.stream.table.rows import NO_OFFSET
-from tests.unit.stream.fakes import make_table
-from tests.wait import until
+from tests.fakes.stream import make_table
 
 
 def test_a_partition_that_is_not_here_has_no_rows_and_is_not_made(tmp_path: Path) -> None:

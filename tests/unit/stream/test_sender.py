@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
+from devtools.wait import eventually
 from saga_app.stream import Message, NotAcknowledged, Sender
 from saga_app.stream.produce import sender as sender_module
 from saga_app.stream.produce.batching_producer import BatchingProducer
-from tests.wait import eventually
 
 TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
 

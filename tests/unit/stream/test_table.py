@@ -17,7 +17,7 @@ from saga_app.stream import Outputs, Refused, Table, Transport
 from saga_app.stream.produce.batching_producer import BatchingProducer
 from saga_app.stream.table.changelog_repair import ChangelogRepair
 from saga_app.stream.table.rows import NO_OFFSET, RowStore
-from tests.unit.stream.fakes import FakeProducer, make_table
+from tests.fakes.stream import FakeProducer, make_table
 
 TIMED_OUT, TOO_LARGE = KafkaError(KafkaError._MSG_TIMED_OUT), KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
 

@@ -37,22 +37,21 @@ from saga_app.stream.upstream import aiokafka as for_aiokafka
 from saga_app.stream.upstream import faust as for_faust
 from saga_app.stream.upstream.aiohttp import AppRunnerHooks
 from saga_app.stream.upstream.librdkafka import headers_of, murmur2_partitioner
-from tests.unit.stream import broker_stub
-from tests.unit.stream.broker_stub import NOT_A_MEMBER, NOT_AUTHORIZED, REBALANCING, BrokerStub, record_batch
-from tests.unit.stream.fakes import make_table, record, until
+from tests.fakes.broker import NOT_A_MEMBER, NOT_AUTHORIZED, REBALANCING, FakeBroker, consumer_in_group, record_batch
+from tests.fakes.stream import make_table, record, until
 
 IN = TopicPartition("in", 0)
 
 
 @pytest.fixture
-async def member(broker: BrokerStub) -> AsyncIterator[AIOKafkaConsumer]:
+async def member(broker: FakeBroker) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer that has joined a group."""
-    async with broker_stub.member(broker) as made:
+    async with consumer_in_group(broker) as made:
         yield made
 
 
 @pytest.fixture
-async def reader(broker: BrokerStub) -> AsyncIterator[AIOKafkaConsumer]:
+async def reader(broker: FakeBroker) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group, which reads nothing yet."""
     made = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=10)
     await made.start()
@@ -63,7 +62,7 @@ async def reader(broker: BrokerStub) -> AsyncIterator[AIOKafkaConsumer]:
 # -- aiokafka: clients
 
 
-async def test_consumers_and_admin_clients_have_a_network_client(reader: AIOKafkaConsumer, broker: BrokerStub) -> None:
+async def test_consumers_and_admin_clients_have_a_network_client(reader: AIOKafkaConsumer, broker: FakeBroker) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
     await admin.start()
     for owner in (reader, admin):
@@ -100,7 +99,7 @@ async def test_the_subscription_has_assignment_and_positions(reader: AIOKafkaCon
         assert state.subscription.assignment.state_value(IN).position == 5
 
 
-async def test_a_stopped_consumer_is_closed(broker: BrokerStub) -> None:
+async def test_a_stopped_consumer_is_closed(broker: FakeBroker) -> None:
     consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap)
     await consumer.start()
     assert not for_aiokafka.is_closed(consumer)
@@ -110,7 +109,7 @@ async def test_a_stopped_consumer_is_closed(broker: BrokerStub) -> None:
 
 
 async def test_a_consumer_that_fetches_nothing_still_resets_positions(
-    reader: AIOKafkaConsumer, broker: BrokerStub
+    reader: AIOKafkaConsumer, broker: FakeBroker
 ) -> None:
     for_aiokafka.disable_fetching(reader)
     reader.assign([IN])
@@ -120,7 +119,7 @@ async def test_a_consumer_that_fetches_nothing_still_resets_positions(
     assert not broker.received(FetchRequest_v4)
 
 
-async def test_fetch_requests_wait_for_what_was_set_last(reader: AIOKafkaConsumer, broker: BrokerStub) -> None:
+async def test_fetch_requests_wait_for_what_was_set_last(reader: AIOKafkaConsumer, broker: FakeBroker) -> None:
     reader.assign([IN])
     await until(lambda: broker.received(FetchRequest_v4))
     for_aiokafka.set_fetch_wait(reader, 12_345, 67)
@@ -135,7 +134,7 @@ async def test_fetch_requests_wait_for_what_was_set_last(reader: AIOKafkaConsume
 
 @pytest.mark.parametrize("disabled", [False, True])
 async def test_a_partition_is_fetched_again_while_another_one_is_unread(
-    reader: AIOKafkaConsumer, broker: BrokerStub, disabled: bool
+    reader: AIOKafkaConsumer, broker: FakeBroker, disabled: bool
 ) -> None:
     """By default only after 0.1 s: the first case shows that there is something to disable."""
     if disabled:
@@ -166,7 +165,7 @@ async def test_only_a_started_member_of_a_group_has_a_coordinator(
     assert for_aiokafka.group_coordinator(None) is None
 
 
-async def test_an_error_that_aiokafka_stores_is_found(broker: BrokerStub) -> None:
+async def test_an_error_that_aiokafka_stores_is_found(broker: FakeBroker) -> None:
     broker.errors[FindCoordinatorRequest_v0] = NOT_AUTHORIZED
     consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id="group")
     await consumer.start()
@@ -191,7 +190,7 @@ async def test_the_end_of_the_coordination_task_is_found(
 
 @pytest.mark.parametrize(("code", "acknowledged"), [(0, True), (REBALANCING, True), (NOT_A_MEMBER, False)])
 async def test_heartbeats_pass_through_the_wrapper(
-    member: AIOKafkaConsumer, broker: BrokerStub, code: int, acknowledged: bool
+    member: AIOKafkaConsumer, broker: FakeBroker, code: int, acknowledged: bool
 ) -> None:
     seen: list[bool] = []
 
@@ -209,7 +208,7 @@ async def test_heartbeats_pass_through_the_wrapper(
 
 @pytest.mark.parametrize("request_type", [HeartbeatRequest_v0, OffsetCommitRequest_v2])
 async def test_a_lost_membership_is_reported_before_it_is_forgotten(
-    member: AIOKafkaConsumer, broker: BrokerStub, request_type: type
+    member: AIOKafkaConsumer, broker: FakeBroker, request_type: type
 ) -> None:
     coordinator = for_aiokafka.group_coordinator(member)
     members: list[str] = []
@@ -225,7 +224,7 @@ async def test_a_lost_membership_is_reported_before_it_is_forgotten(
 
 
 async def test_an_unanswered_heartbeat_fails_when_its_connection_is_closed(
-    member: AIOKafkaConsumer, broker: BrokerStub
+    member: AIOKafkaConsumer, broker: FakeBroker
 ) -> None:
     coordinator = for_aiokafka.group_coordinator(member)
     results: list[bool] = []
@@ -248,7 +247,7 @@ async def test_an_unanswered_heartbeat_fails_when_its_connection_is_closed(
     assert broker.connections > connections, "the next one is sent on a new connection"
 
 
-async def test_without_a_connection_there_is_none(broker: BrokerStub) -> None:
+async def test_without_a_connection_there_is_none(broker: FakeBroker) -> None:
     consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id="group")
     await consumer.start()
     assert for_aiokafka.coordinator_connection(for_aiokafka.group_coordinator(consumer)) is None
@@ -256,7 +255,7 @@ async def test_without_a_connection_there_is_none(broker: BrokerStub) -> None:
 
 
 async def test_a_leader_waits_before_it_sends_the_assignment(
-    broker: BrokerStub, monkeypatch: pytest.MonkeyPatch
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Restored after the test, because the whole process is changed.
     original = CoordinatorGroupRebalance._on_join_leader
@@ -283,7 +282,7 @@ def test_a_raw_batch_decodes_what_its_buffer_holds(compression: int) -> None:
 
 
 async def test_consumers_read_batches_with_the_reader(
-    reader: AIOKafkaConsumer, broker: BrokerStub, monkeypatch: pytest.MonkeyPatch
+    reader: AIOKafkaConsumer, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetcher, "MemoryRecords", MemoryRecords)  # restored after the test
     sizes: list[int] = []
@@ -596,7 +595,7 @@ def test_valid_headers_are_returned_as_they_are(headers: Any) -> None:
 # -- behaviour that is relied on without a private name
 
 
-async def test_a_static_member_does_not_leave_its_group(broker: BrokerStub) -> None:
+async def test_a_static_member_does_not_leave_its_group(broker: FakeBroker) -> None:
     """SAGA_INSTANCE: a restart within the session goes unnoticed."""
     for instance, leaves in (("notifier-1", 0), (None, 1)):
         consumer = AIOKafkaConsumer(

@@ -11,8 +11,8 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest_v0
 from saga_app.stream.consume.ledger import Ledger
 from saga_app.stream.consume.phase import Phase
 from saga_app.stream.consume.watchdog import problem
-from tests.unit.stream.broker_stub import NOT_AUTHORIZED, BrokerStub
-from tests.unit.stream.fakes import batch, finish_all, until
+from tests.fakes.broker import NOT_AUTHORIZED, FakeBroker
+from tests.fakes.stream import batch, finish_all, until
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ async def test_a_healthy_worker_has_no_problem(consumer: Any) -> None:
     assert problem(consumer) is None
 
 
-async def test_a_failure_of_the_group_coordinator_is_found(consumer: Any, broker: BrokerStub) -> None:
+async def test_a_failure_of_the_group_coordinator_is_found(consumer: Any, broker: FakeBroker) -> None:
     broker.errors[FindCoordinatorRequest_v0] = NOT_AUTHORIZED
     member = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id="group")
     await member.start()
