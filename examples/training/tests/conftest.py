@@ -1,4 +1,4 @@
-"""The fixtures of the project's tests, an inventory server, and the settings that select the plan."""
+"""Fixtures: an inventory server, the settings that select the plan, and the systems of the project's own tests."""
 
 import os
 import sys
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.fixtures import kafka, pytest_runtest_makereport, pytest_runtest_setup, start_system
 from devtools.system import Process
 from devtools.wait import free_port
-from tests.conftest import kafka, pytest_runtest_makereport, pytest_runtest_setup, start_system
 
 __all__ = ["kafka", "pytest_runtest_makereport", "pytest_runtest_setup", "start_system"]
 
@@ -18,13 +18,13 @@ EXAMPLE = Path(__file__).parents[1]
 
 @pytest.fixture
 def training() -> dict[str, str]:
-    """The settings of a system that works by the plan of the example."""
+    """The settings that select the plan of the example."""
     return {"plan": "training.plan:TRAINING", "world": "training.world:make_world"}
 
 
 @pytest.fixture
 def inventory_url(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where the inventory answers once it has been started; the services get it from the environment."""
+    """The URL of the inventory, which `start_inventory` starts. Services get it from their environment."""
     url = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLE), prepend=os.pathsep)
     monkeypatch.setenv("TRAINING_INVENTORY", url)
@@ -33,7 +33,7 @@ def inventory_url(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def start_inventory(inventory_url: str) -> Iterator[Callable[..., None]]:
-    """Start the inventory server: `start_inventory(devices=1)`."""
+    """Return a function that starts the inventory server: `start_inventory(devices=1)`."""
     started: list[Process] = []
 
     def start(devices: int = 1000) -> None:
@@ -43,5 +43,5 @@ def start_inventory(inventory_url: str) -> Iterator[Callable[..., None]]:
         started[-1].wait_for_line("inventory on", 20)
 
     yield start
-    for each in started:
-        each.end()
+    for server in started:
+        server.end()

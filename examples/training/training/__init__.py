@@ -1,1 +1,1 @@
-"""The onboarding with a fourth step: the Trainer books a course before the user is notified."""
+"""The onboarding with an additional step: the Trainer books a course before the user is notified."""

@@ -1,5 +1,7 @@
-"""What the steps of the plan call. Every call carries an idempotency key: repeated with the same key, it has the same
-effect and result. A call raises `Transient` or `Permanent` only when it could not find out.
+"""The interfaces that the steps of the plan call.
+
+Each call carries an idempotency key: repeated with the same key, it has the same effect and result. A call raises
+`Transient` or `Permanent` only if the result could not be determined.
 """
 
 from typing import Protocol
@@ -11,7 +13,7 @@ class DeviceStock(Protocol):
     """The inventory of devices."""
 
     async def reserve(self, key: str, department: str) -> str | None:
-        """The id of a device, or None if none is left."""
+        """Reserve a device. Returns its id, or None if none is left."""
 
     async def release(self, key: str) -> None:
         """Return the device that was reserved with this key, if any."""
@@ -21,14 +23,14 @@ class Courses(Protocol):
     """The course catalogue."""
 
     async def book(self, key: str, department: str) -> str | None:
-        """The name of the booked course, or None if the department has none."""
+        """Book a course. Returns its name, or None if the department has none."""
 
     async def cancel(self, key: str) -> None:
         """Cancel the booking of this key, if any."""
 
 
 class TrainingAdapters(Protocol):
-    """The outside world of the plan."""
+    """All interfaces of the plan."""
 
     @property
     def stock(self) -> DeviceStock: ...
@@ -39,4 +41,4 @@ class TrainingAdapters(Protocol):
     @property
     def mail(self) -> Mail: ...
     def now(self) -> str:
-        """The time, ISO 8601 UTC."""
+        """The current time in UTC, as ISO 8601."""

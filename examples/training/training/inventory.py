@@ -1,7 +1,7 @@
 """A fake inventory server: `python -m training.inventory [--port 8099] [--devices 1000]`.
 
-`PUT /reservations/KEY` with `{"department": …}` reserves a device, `DELETE` returns it, `GET /reservations` lists them.
-A key that is sent twice gets the same device.
+`PUT /reservations/KEY` with `{"department": …}` reserves a device, `DELETE /reservations/KEY` returns it, and
+`GET /reservations` lists all reservations. The same key always gets the same device.
 """
 
 import argparse
@@ -11,14 +11,14 @@ from aiohttp import web
 
 
 class Inventory:
-    """Devices in memory, by the key with which they were reserved."""
+    """The request handlers, and the reservations in memory: device ids by idempotency key."""
 
     def __init__(self, devices: int) -> None:
         self.devices = devices
         self.reserved: dict[str, str] = {}
 
     async def reserve(self, request: web.Request) -> web.Response:
-        """A device for this key; 409 if none is left."""
+        """Reserve a device for this key, or answer 409 if none is left."""
         key, department = request.match_info["key"], (await request.json())["department"]
         if key not in self.reserved and len(self.reserved) >= self.devices:
             return web.json_response({"error": "no device left"}, status=409)
@@ -26,16 +26,16 @@ class Inventory:
         return web.json_response({"device_id": self.reserved.setdefault(key, f"{department[:2].upper()}-{number}")})
 
     async def release(self, request: web.Request) -> web.Response:
-        """The device of this key is free again."""
+        """Return the device of this key, if any."""
         return web.json_response({"released": self.reserved.pop(request.match_info["key"], None)})
 
     async def list(self, _request: web.Request) -> web.Response:
-        """What is reserved, by key."""
+        """All reservations by key."""
         return web.json_response(self.reserved)
 
 
 def application(devices: int) -> web.Application:
-    """The server with so many devices in stock."""
+    """The web application with this number of devices in stock."""
     inventory = Inventory(devices)
     app = web.Application()
     app.router.add_get("/reservations", inventory.list)
@@ -45,7 +45,7 @@ def application(devices: int) -> web.Application:
 
 
 def main() -> None:
-    """Serve on loopback until a signal comes."""
+    """Serve on the loopback interface until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog="training.inventory")
     parser.add_argument("--port", type=int, default=8099)
     parser.add_argument("--devices", type=int, default=1000)

@@ -1,4 +1,4 @@
-"""The device stock behind HTTP. The inventory server remembers idempotency keys, so a repeated request is safe."""
+"""The device stock, reserved over HTTP. The server recognises idempotency keys, so a request can be repeated."""
 
 from typing import Any
 from urllib.parse import quote
@@ -7,19 +7,19 @@ import aiohttp
 
 from saga_app.saga import Permanent, Transient
 
-#: How long one request may take (seconds). A step's retry policy decides what follows a timeout.
+#: The timeout of one request (seconds). After a timeout, the retry policy of the step applies.
 TIMEOUT_S = 5.0
 
 
 class HttpStock:
-    """A client of the inventory at `url`. Its session is opened with the first request."""
+    """A client of the inventory at `url`. It opens its HTTP session with the first request."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self._session: aiohttp.ClientSession | None = None
 
     async def reserve(self, key: str, department: str) -> str | None:
-        """The id of a device, the same for the same key; None if none is left.
+        """Reserve a device. Returns its id, the same for the same key; None if none is left.
 
         Raises `Transient` if the inventory cannot be reached or fails, `Permanent` if it rejects the request.
         """

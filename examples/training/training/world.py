@@ -1,4 +1,4 @@
-"""The outside world of the plan: the inventory over HTTP, a catalogue of courses, and what the onboarding has."""
+"""The adapters of the plan: the inventory over HTTP, a course catalogue, and the adapters of the onboarding."""
 
 import os
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from saga_app.service.onboarding_world import make_world as make_onboarding_worl
 from saga_app.settings import Settings
 from training.stock import HttpStock
 
-#: Where the inventory answers, if the environment does not say otherwise.
-INVENTORY = "http://127.0.0.1:8099"
+#: The URL of the inventory unless `TRAINING_INVENTORY` is set.
+DEFAULT_INVENTORY_URL = "http://127.0.0.1:8099"
 
 CATALOGUE = {
     "Engineering": "Secure coding",
@@ -21,27 +21,27 @@ CATALOGUE = {
 
 
 class CourseCatalogue:
-    """Courses by department. It keeps no bookings: the same key books the same course."""
+    """A course for each department. It stores no bookings: the department determines the course."""
 
     def __init__(self, courses: Mapping[str, str]) -> None:
         self.courses = courses
 
     async def book(self, key: str, department: str) -> str | None:
-        """The department's course, if it has one."""
+        """The department's course; None if it has none."""
         return self.courses.get(department)
 
     async def cancel(self, key: str) -> None:
-        """Nothing to do."""
+        """Do nothing: bookings are not stored."""
 
 
 class TrainingWorld(World):
-    """What the steps of the plan use; see `training.adapters`."""
+    """Implements `TrainingAdapters`."""
 
-    def __init__(self, settings: Settings, inventory: str) -> None:
+    def __init__(self, settings: Settings, inventory_url: str) -> None:
         super().__init__(seed=settings.seed)
         self.onboarding = make_onboarding_world(settings)
         self.policy, self.mail = self.onboarding.policy, self.onboarding.mail
-        self.stock, self.courses = HttpStock(inventory), CourseCatalogue(CATALOGUE)
+        self.stock, self.courses = HttpStock(inventory_url), CourseCatalogue(CATALOGUE)
 
     async def close(self) -> None:
         """Close the connections to the inventory and to the mail server."""
@@ -50,5 +50,5 @@ class TrainingWorld(World):
 
 
 def make_world(settings: Settings) -> TrainingWorld:
-    """The adapters. `TRAINING_INVENTORY` is the URL of the inventory."""
-    return TrainingWorld(settings, os.environ.get("TRAINING_INVENTORY", INVENTORY))
+    """Create the adapters. The environment variable `TRAINING_INVENTORY` is the URL of the inventory."""
+    return TrainingWorld(settings, os.environ.get("TRAINING_INVENTORY", DEFAULT_INVENTORY_URL))
