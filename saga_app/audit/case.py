@@ -8,8 +8,10 @@ from functools import cached_property
 
 from aiokafka.partitioner import murmur2
 
-from saga_app.audit.evidence import Evidence, History, Letter, Place, SeenAction, SeenRequest, SeenRow
+from saga_app.audit.evidence import Evidence, History, Letter, SeenAction, SeenRequest, SeenRow
 from saga_app.audit.route import FIRST, GROUP_OF, Route, name_on, route_of
+from saga_app.saga.record_id import RecordId
+from saga_app.saga.states import ACTIVE_STATES
 
 #: Tolerance for differences between clocks (milliseconds).
 CLOCKS_DIFFER_MS = 60_000
@@ -46,14 +48,14 @@ class LogState:
     #: End offset by partition; unknown if absent.
     ends: Mapping[tuple[str, int], int] = field(default_factory=dict)
     #: The originals of all dead letters, and of those with an unreadable message.
-    buried: frozenset[Place] | set[Place] = frozenset()
-    refused: frozenset[Place] | set[Place] = frozenset()
+    buried: frozenset[RecordId] | set[RecordId] = frozenset()
+    refused: frozenset[RecordId] | set[RecordId] = frozenset()
 
     def whole(self, topic: str, partition: int, since: int) -> bool:
         """Whether no record written since then is missing, as far as clocks can tell."""
         return not self.lost or since > self.lost.get((topic, partition), -math.inf) + CLOCKS_DIFFER_MS
 
-    def is_past(self, place: Place | SeenRequest) -> bool:
+    def is_past(self, place: RecordId | SeenRequest) -> bool:
         """Whether the group that consumes this topic has committed this record."""
         offsets = self.committed.get(GROUP_OF.get(place.topic, ""))
         return offsets is not None and place.offset < offsets.get((place.topic, place.partition), -1)
@@ -88,7 +90,7 @@ class Case:
         on_the_way_back = self.state == "rolling-back"
         compensations = {name_on(topic) for topic in self.route.compensations}
         steps = {each.step for each in self.saga.planned if (each.step in compensations) == on_the_way_back}
-        return self.state in ("running", "rolling-back") and any(map(self.awaits_retry, steps))
+        return self.state in ACTIVE_STATES and any(map(self.awaits_retry, steps))
 
     def __bool__(self) -> bool:
         """Whether it is a saga: signals and rejected messages alone do not make one."""
@@ -124,7 +126,7 @@ class Case:
         """Its requests on this topic."""
         return [each for each in self.requests if each.topic == topic]
 
-    def proof(self, *more: Place | None) -> tuple[str, ...]:
+    def proof(self, *more: RecordId | None) -> tuple[str, ...]:
         """The distinct positions; that of the last row if there are none."""
         places = dict.fromkeys(str(place) for place in more if place is not None)
         return tuple(places) or ((str(self.last.place),) if self.last else ())
@@ -144,7 +146,7 @@ class Case:
         """Every completed step with its outcome, according to any message or row."""
         return {visit for history in self.histories for visit in history}
 
-    def finding(self, kind: str, sentence: str, *places: Place | None) -> Finding:
+    def finding(self, kind: str, sentence: str, *places: RecordId | None) -> Finding:
         """A finding about this saga."""
         return Finding(kind, self.id, sentence, self.proof(*places))
 

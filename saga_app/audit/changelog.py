@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.audit.case import Case, Finding, history_text
-from saga_app.audit.evidence import Place, SeenRow
-from saga_app.audit.route import FIRST, FIRST_FACT, ROLLED_BACK_STATES
+from saga_app.audit.evidence import SeenRow
+from saga_app.audit.route import FIRST, FIRST_FACT
 from saga_app.saga.messages import DLQ
+from saga_app.saga.record_id import RecordId
+from saga_app.saga.states import REPEATABLE_STATES, ROLLED_BACK_STATES
 
 KIND = "changelog"
 
@@ -21,7 +23,7 @@ def row_disagrees(case: Case) -> Iterator[Finding]:
         yield case.finding(KIND, f"the row is {case.last.state}, but {sentence}", case.last.place, place)
 
 
-Says = Iterator[tuple[str, Place | None]]
+Says = Iterator[tuple[str, RecordId | None]]
 
 
 def _no_row(case: Case) -> Iterator[Finding]:
@@ -53,7 +55,7 @@ def _state(case: Case, row: SeenRow) -> Says:
         yield from _completed(case, row)
     elif row.state == "parked" and not _has_letter(case) and case.whole(DLQ, row.partition):
         yield "there is no dead letter", None
-    elif row.state in ("rolled-back", "rollback-incomplete"):
+    elif row.state in REPEATABLE_STATES:
         yield from _rolled_back(row)
 
 

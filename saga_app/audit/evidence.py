@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from saga_app.saga.record_id import RecordId
+
 #: The completed steps in a record, each with its outcome; equal histories share one object.
 #: A compensation that found nothing to compensate has the outcome `nothing`.
 History = tuple[tuple[str, str], ...]
@@ -14,17 +16,6 @@ class SlipSeen(NamedTuple):
     ahead: tuple[str, ...]
     back: tuple[str, ...]
     undoing: bool
-
-
-class Place(NamedTuple):
-    """The position of a record."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]@{self.offset}"
 
 
 @dataclass(slots=True)
@@ -44,9 +35,9 @@ class SeenRequest:
     slip: SlipSeen | None = None
 
     @property
-    def place(self) -> Place:
+    def place(self) -> RecordId:
         """The position of the record."""
-        return Place(self.topic, self.partition, self.offset)
+        return RecordId(self.topic, self.partition, self.offset)
 
 
 @dataclass(slots=True)
@@ -71,9 +62,9 @@ class SeenRow:
     overdue: bool = False
 
     @property
-    def place(self) -> Place:
+    def place(self) -> RecordId:
         """The position of the record."""
-        return Place(self.topic, self.partition, self.offset)
+        return RecordId(self.topic, self.partition, self.offset)
 
     @property
     def rank(self) -> tuple[bool, bool, int, int, bool]:
@@ -91,8 +82,8 @@ class SeenRow:
 class Letter:
     """A dead letter whose message belongs to this saga."""
 
-    place: Place
-    original: Place
+    place: RecordId
+    original: RecordId
     at: int
     step: str
     error: str
@@ -105,7 +96,7 @@ class SeenAction:
     """An operator action: `redriven` or `cancelled`."""
 
     kind: str
-    place: Place
+    place: RecordId
     at: int
     attempt: int
 
@@ -134,7 +125,7 @@ class Evidence:
     origin: tuple[int, int] | None = None
     letters: tuple[Letter, ...] = ()
     #: Dead letters that name it, with an unreadable message: its row may be parked because of one.
-    unreadable_letters: tuple[Place, ...] = ()
+    unreadable_letters: tuple[RecordId, ...] = ()
     actions: tuple[SeenAction, ...] = ()
     planned: tuple[Planned, ...] = ()
     #: Latest time of completion by step (clock of the service), without steps of the Provisioner.

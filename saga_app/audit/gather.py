@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from saga_app.active_plan import PLAN, ROWS_CHANGELOG, TOPICS
 from saga_app.audit.evidence import (
     Evidence,
     History,
     Letter,
-    Place,
     Planned,
     SeenAction,
     SeenRequest,
@@ -17,30 +16,15 @@ from saga_app.audit.evidence import (
     SlipSeen,
 )
 from saga_app.audit.route import FIRST, FIRST_FACT, LASTING_FACTS, NON_REPEATABLE_STEPS
-from saga_app.saga.messages import BadMessage, Headers, Message, Parked, Row, Signal, Slip, User, Visit, parse
+from saga_app.saga.messages import BadMessage, Message, Parked, Row, Signal, Slip, User, Visit, parse
+from saga_app.saga.record import Record
+from saga_app.saga.record_id import RecordId
 
 Kept = TypeVar("Kept")
 
 
 #: A request with a longer delay between two attempts waits outside its partition (milliseconds).
 MAX_HELD_MS = 30_000
-
-
-class Raw(Protocol):
-    """A record as it was read; its time is in milliseconds since 1970."""
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Headers: ...
 
 
 class Gathering:
@@ -51,18 +35,18 @@ class Gathering:
         self.newest = 0
         self.sagas: dict[str, Evidence] = {}
         #: Unreadable records, with the reason.
-        self.unreadable: dict[Place, str] = {}
+        self.unreadable: dict[RecordId, str] = {}
         #: The originals of all dead letters, and of those with an unreadable message.
-        self.buried: set[Place] = set()
-        self.refused: set[Place] = set()
+        self.buried: set[RecordId] = set()
+        self.refused: set[RecordId] = set()
         self.signals: dict[str, int] = {}
         #: Topics in routing slips that are not in the current plan.
         self.other_topics: set[str] = set()
         self._same: dict[Any, Any] = {}
 
-    def take_all(self, records: Iterable[Raw]) -> None:
+    def take_all(self, records: Iterable[Record]) -> None:
         """Take all records; those of topics that belong to no saga are ignored."""
-        others: list[Raw] = []
+        others: list[Record] = []
         for raw in records:
             if raw.topic in TOPICS:
                 self.take(raw)
@@ -72,14 +56,14 @@ class Gathering:
             if raw.topic in self.other_topics:
                 self.take(raw)
 
-    def take(self, raw: Raw) -> None:
+    def take(self, raw: Record) -> None:
         """Take one record."""
         self.records += 1
         self.newest = max(self.newest, raw.timestamp)
         try:
             body = parse(raw.topic, raw.value, raw.headers, ROWS_CHANGELOG)
         except BadMessage as error:
-            self.unreadable[Place(raw.topic, raw.partition, raw.offset)] = str(error)
+            self.unreadable[RecordId(raw.topic, raw.partition, raw.offset)] = str(error)
             return
         if isinstance(body, Message):
             self._message(raw, body)
@@ -97,7 +81,7 @@ class Gathering:
         saga.began, saga.newest = min(saga.began, at), max(saga.newest, at)
         return saga
 
-    def _message(self, raw: Raw, body: Message) -> None:
+    def _message(self, raw: Record, body: Message) -> None:
         saga = self._saga(body.id, raw.timestamp)
         asked = SeenRequest(raw.topic, raw.partition, raw.offset, raw.timestamp, body.attempt, user=_user(body.user))
         if raw.topic != FIRST:  # there, clients may have written anything
@@ -107,7 +91,7 @@ class Gathering:
             _began(saga, body.started_at)
         saga.requests.append(asked)
 
-    def _row(self, raw: Raw, body: Row) -> None:
+    def _row(self, raw: Record, body: Row) -> None:
         saga = self._saga(body.id, raw.timestamp)
         device, facts = self._facts(body.facts)
         noted = SeenRow(
@@ -125,28 +109,28 @@ class Gathering:
         saga.origin = body.origin or saga.origin
         saga.rows.append(noted)
 
-    def _letter(self, raw: Raw, body: Parked) -> None:
+    def _letter(self, raw: Record, body: Parked) -> None:
         letter, message = body.letter, body.message
-        original = Place(letter.topic, letter.partition, letter.offset)
+        original = RecordId(letter.topic, letter.partition, letter.offset)
         self.buried.add(original)
         if message is None:
             self.refused.add(original)
             if letter.id is not None:
                 self._saga(letter.id, raw.timestamp).unreadable_letters += (
-                    Place(raw.topic, raw.partition, raw.offset),
+                    RecordId(raw.topic, raw.partition, raw.offset),
                 )
             return
         saga = self._saga(message.id, raw.timestamp)
         history = () if letter.topic == FIRST else self._history(saga, message.history)
-        place = Place(raw.topic, raw.partition, raw.offset)
+        place = RecordId(raw.topic, raw.partition, raw.offset)
         found = Letter(place, original, raw.timestamp, letter.step, letter.error, message.attempt, history)
         saga.letters += (found,)
 
-    def _signal(self, raw: Raw, body: Signal) -> None:
+    def _signal(self, raw: Record, body: Signal) -> None:
         self.signals[body.kind] = self.signals.get(body.kind, 0) + 1
         saga = self._saga(body.id, raw.timestamp)
         if body.kind in ("redriven", "cancelled"):
-            place = Place(raw.topic, raw.partition, raw.offset)
+            place = RecordId(raw.topic, raw.partition, raw.offset)
             saga.actions += (SeenAction(body.kind, place, raw.timestamp, body.attempt),)
         if body.kind == "failed" and body.next_at and (planned := _planned(body)).next_at - planned.at > MAX_HELD_MS:
             saga.planned += (planned,)

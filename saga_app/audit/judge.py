@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from saga_app.active_plan import TOPICS
 from saga_app.audit import changelog, checks, rollback, unfinished
 from saga_app.audit.case import Case, Finding, LogState, iso
-from saga_app.audit.gather import Gathering, Raw
+from saga_app.audit.gather import Gathering
 from saga_app.saga.messages import DLQ
+from saga_app.saga.record import Record
 
 CHECKS = (
     checks.never_ended,
@@ -42,7 +43,7 @@ class Report:
 
 
 def audit_records(
-    records: Iterable[Raw],
+    records: Iterable[Record],
     committed: Mapping[str, Mapping[tuple[str, int], int]] | None = None,
     *,
     partitions: int | None = None,

@@ -34,7 +34,7 @@ class CannotRead(Exception):
     """The topics cannot be read; the text is one line with the reason."""
 
 
-class Raw(NamedTuple):
+class FetchedRecord(NamedTuple):
     """A record as it was read; headers only on topics where they matter."""
 
     topic: str
@@ -42,7 +42,7 @@ class Raw(NamedTuple):
     offset: int
     timestamp: int
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes | None]]
 
 
 @dataclass(slots=True)
@@ -193,7 +193,7 @@ class Reading:
         if self.lost.get(place) == math.inf:
             self.lost[place] = at
         headers = _headers(message) if place[0] in (DLQ, FIRST) else ()
-        self.gathering.take(Raw(*place, offset, at, message.value(), headers))
+        self.gathering.take(FetchedRecord(*place, offset, at, message.value(), headers))
 
     def _done(self, place: Partition) -> bool:
         del self.left[place]
@@ -209,7 +209,7 @@ def plausible_timestamp(timestamp: int, now: int) -> int:
 _get_headers = methodcaller("headers")
 
 
-def _headers(message: Any) -> Sequence[tuple[str, bytes]]:
+def _headers(message: Any) -> Sequence[tuple[str, bytes | None]]:
     """The headers without those whose name is not UTF-8.
 
     For these, librdkafka's Python client sets an error and returns incomplete tuples, and accessing one crashes the
@@ -217,7 +217,7 @@ def _headers(message: Any) -> Sequence[tuple[str, bytes]]:
     garbage collector's view of a tuple contains only its existing items.
     """
     try:
-        headers: Sequence[tuple[str, bytes]] = _get_headers(message) or ()
+        headers: Sequence[tuple[str, bytes | None]] = _get_headers(message) or ()
         return headers
     except (SystemError, UnicodeDecodeError):
         return [header for header in _get_headers(message) or () if len(get_referents(header)) == 2]

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from saga_app.audit.case import Case, Finding
-from saga_app.audit.evidence import Place, SeenRequest, SeenRow
+from saga_app.audit.evidence import SeenRequest, SeenRow
 from saga_app.audit.route import NON_REPEATABLE_STEPS, name_on
+from saga_app.saga.record_id import RecordId
 
 
 def undo_missing(case: Case) -> Iterator[Finding]:
@@ -63,7 +64,7 @@ def _first_seen_at(case: Case, step: str) -> int | None:
     return min((each.at for each in records if (step, "done") in each.history), default=None)
 
 
-def _proof(case: Case, step: str) -> list[Place | None]:
+def _proof(case: Case, step: str) -> list[RecordId | None]:
     """The row, the first message in which the step is done, and the last message."""
     first = next((each.place for each in case.requests if (step, "done") in each.history), None)
     return [case.last.place if case.last else None, first, case.requests[-1].place if case.requests else None]

@@ -13,9 +13,6 @@ from saga_app.audit.evidence import SeenRequest, SeenRow, SlipSeen
 
 FIRST = PLAN.steps[0].topic
 
-#: States of the row after a compensation was requested.
-ROLLED_BACK_STATES = frozenset({"rolling-back", "rolled-back", "rollback-incomplete"})
-
 #: The consumer group that reads each topic.
 GROUP_OF: Mapping[str, str] = {topic: group for group, topics in READS.items() for topic in topics}
 

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 
 from saga_app.active_plan import PLAN, ROWS_CHANGELOG
 from saga_app.audit.case import Case, Finding, LogState
-from saga_app.audit.evidence import History, Place, SeenAction, SeenRequest
-from saga_app.audit.route import GROUP_OF, ROLLED_BACK_STATES
+from saga_app.audit.evidence import History, SeenAction, SeenRequest
+from saga_app.audit.route import GROUP_OF
 from saga_app.saga.messages import DLQ
+from saga_app.saga.record_id import RecordId
+from saga_app.saga.states import CANCELLABLE_STATES, ROLLED_BACK_STATES
 
 KIND = "unfinished"
 
@@ -16,7 +18,7 @@ def unfinished(case: Case) -> Iterator[Finding]:
     if not case.seen.committed:
         return
     home = case.seen.home(case.id)
-    lost: dict[tuple[str, History, int], list[Place]] = {}
+    lost: dict[tuple[str, History, int], list[RecordId]] = {}
     for each in case.requests:
         if not case.seen.is_past(each):
             continue
@@ -110,11 +112,11 @@ def ignored_actions(case: Case) -> Iterator[Finding]:
 
 def _applies(state: str, attempt: int, action: SeenAction) -> bool:
     if action.kind == "cancelled":
-        return state in ("running", "parked")
+        return state in CANCELLABLE_STATES
     return state == "parked" and action.attempt == attempt + 1
 
 
-def lost_records(unreadable: Mapping[Place, str], seen: LogState) -> Iterator[Finding]:
+def lost_records(unreadable: Mapping[RecordId, str], seen: LogState) -> Iterator[Finding]:
     """Unreadable records. On the topic of a step, such a record must have become a dead letter."""
     for place, reason in unreadable.items():
         if place.topic == ROWS_CHANGELOG:
@@ -133,4 +135,4 @@ def beyond_the_end(seen: LogState) -> Iterator[Finding]:
             end = seen.ends.get((topic, partition))
             if end is not None and offset > end:
                 sentence = f"the {group} has committed offset {offset}, but the partition ends at {end}"
-                yield Finding(KIND, None, f"{sentence}: records were lost", (str(Place(topic, partition, end)),))
+                yield Finding(KIND, None, f"{sentence}: records were lost", (str(RecordId(topic, partition, end)),))

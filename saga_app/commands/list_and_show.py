@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from saga_app.commands import console_session
+from saga_app.saga.states import STATES
 
 if TYPE_CHECKING:
     from saga_app.commands.client import Console
-
-STATES = ("running", "completed", "rolling-back", "rolled-back", "parked", "rollback-incomplete")
 
 
 class Since(click.ParamType):

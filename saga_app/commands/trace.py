@@ -5,12 +5,11 @@ from typing import Any
 
 from saga_app.commands.client import Console, Event
 from saga_app.commands.printing import print_entry, print_json
+from saga_app.saga.states import ENDED_STATES
 from saga_app.terminal import echo
 
 #: Maximum number of sagas whose past entries are printed if no id is given: each requires a read of Kafka.
 MAX_SAGAS = 500
-
-ENDED = ("completed", "rolled-back", "rollback-incomplete")
 
 
 async def trace(console: Console, id: str | None, follow: bool, since: float | None, as_json: bool) -> None:
@@ -47,7 +46,7 @@ async def _trace_one(console: Console, id: str, follow: bool, after: str, as_jso
                 if mark not in shown and entry["at"] >= after:
                     print_entry(entry, id, as_json)
                 shown.add(mark)
-            if row["state"] in ENDED:
+            if row["state"] in ENDED_STATES:
                 return None
 
 

@@ -9,13 +9,11 @@ from functools import lru_cache
 from saga_app.saga.messages import Row, Signal
 from saga_app.saga.plan import Plan
 from saga_app.saga.retry import MAX_HELD_DELAY_S
+from saga_app.saga.states import ACTIVE_STATES
 from saga_app.saga.times import epoch, iso
 
 #: Time allowed for a planned attempt to report its result, after it was due (seconds).
 ATTEMPT_GRACE_S = 30.0
-
-#: The states in which steps are attempted.
-ACTIVE_STATES = ("running", "rolling-back")
 
 
 def due(plan: Plan, row: Row, seconds: float) -> float:

@@ -23,11 +23,11 @@ from saga_app.saga.messages import (
     Row,
     Signal,
     Slip,
-    State,
     Visit,
     changed,
 )
 from saga_app.saga.plan import Denied, Outcome, Plan, Step
+from saga_app.saga.states import ACTIVE_STATES, CANCELLABLE_STATES, State
 from saga_app.saga.times import EARLIEST_S, iso
 
 #: The earliest plausible start of a saga.
@@ -304,7 +304,7 @@ def apply_operator_signal(plan: Plan, row: Row, signal: Signal) -> OperatorDecis
     here = (signal.step, signal.attempt) == (row.step, row.attempt + 1)  # each step counts its attempts
     if signal.kind == "redriven" and row.state == "parked" and here:
         return _decision(plan, signal, Next(_topic(plan, row.step), replace(request_of(row), attempt=signal.attempt)))
-    if signal.kind == "cancelled" and row.state in ("running", "parked") and not is_rolling_back(row):
+    if signal.kind == "cancelled" and row.state in CANCELLABLE_STATES and not is_rolling_back(row):
         return _decision(plan, signal, _cancel(plan, row, signal))
     return None
 
@@ -312,7 +312,7 @@ def apply_operator_signal(plan: Plan, row: Row, signal: Signal) -> OperatorDecis
 def _is_result_of(row: Row, signal: Signal) -> bool:
     """Whether this signal produced the row, and nothing has changed it since."""
     if signal.kind == "redriven":
-        return row.state in ("running", "rolling-back") and row.attempt == signal.attempt
+        return row.state in ACTIVE_STATES and row.attempt == signal.attempt
     return row.state == "rolling-back" and bool(row.history) and row.history[-1].outcome == "cancelled"
 
 

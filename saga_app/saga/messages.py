@@ -6,7 +6,7 @@ fast from a `__dict__`.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -15,6 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 
 from saga_app.saga import cloudevents
 from saga_app.saga.email_address import mailbox
+from saga_app.saga.record import Headers
+from saga_app.saga.states import ENDED_STATES, State
 from saga_app.saga.text import clean, clean_department
 
 #: The version of the wire format that this code writes and reads.
@@ -41,11 +43,8 @@ Time = Annotated[
 #: Identifies an HTTP request: the digest of its Idempotency-Key, a dot, and the digest of its body.
 Idempotency = Annotated[str, Field(pattern=r"^[0-9a-z]+[.][0-9a-z]+$", max_length=64)]
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]+$", max_length=249)]
-State = Literal["running", "completed", "rolling-back", "rolled-back", "parked", "rollback-incomplete"]
 #: Topics that do not belong to a step.
 DLQ, SIGNALS = "dlq", "saga-signals"
-#: The final states: neither a service nor an operator changes a saga after them.
-ENDED: frozenset[str] = frozenset({"completed", "rolled-back", "rollback-incomplete"})
 
 
 class BadMessage(ValueError):
@@ -190,7 +189,7 @@ class Row:
     @property
     def ended(self) -> bool:
         """Whether the state is final."""
-        return self.state in ENDED
+        return self.state in ENDED_STATES
 
 
 @dataclass
@@ -271,7 +270,6 @@ class Parked:
     value: bytes | None
 
 
-Headers = Sequence[tuple[str, bytes]]
 Body = Message | Row | Signal | Parked
 
 T = TypeVar("T", Message, Row, Signal, Effects, DeadLetter)

@@ -174,10 +174,6 @@ class Plan:
         """The steps that the compensation on this topic reverses."""
         return tuple(step for step in self.steps if step.undo == topic)
 
-    def is_compensation(self, name: str) -> bool:
-        """Whether the step with this name is a compensation."""
-        return any(step.name == name for step in self.compensations)
-
     def slip(self) -> Slip:
         """The routing slip of a new saga."""
         return Slip([step.topic for step in self.steps[1:]], [])

@@ -12,7 +12,7 @@ from saga_app.saga.times import between, epoch, span
 
 
 @dataclass(slots=True)
-class Record:
+class DecodedRecord:
     """A decoded record with its position, which is the evidence for its timeline entries."""
 
     topic: str
@@ -42,7 +42,7 @@ class Entry:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-def entries(plan: Plan, record: Record) -> list[Entry]:
+def entries(plan: Plan, record: DecodedRecord) -> list[Entry]:
     """The timeline entries of one record: the result of the previous step, and the request for the next one.
 
     A changelog record has entries only if its saga has ended: the end, and the result of the last compensation.
@@ -64,11 +64,13 @@ def entries(plan: Plan, record: Record) -> list[Entry]:
     return [*_outcome(record, body.history, body.facts), _request(plan, record, body)]
 
 
-def _entry(record: Record, at: str, service: str, step: str, kind: str, attempt: int, data: dict[str, Any]) -> Entry:
+def _entry(
+    record: DecodedRecord, at: str, service: str, step: str, kind: str, attempt: int, data: dict[str, Any]
+) -> Entry:
     return Entry(at, record.topic, record.partition, record.offset, service, step, kind, attempt, data)
 
 
-def _outcome(record: Record, history: list[Visit], facts: dict[str, Any]) -> list[Entry]:
+def _outcome(record: DecodedRecord, history: list[Visit], facts: dict[str, Any]) -> list[Entry]:
     """The result of the previous step. A cancellation has no entry here, because its signal has one."""
     if not history or history[-1].outcome == "cancelled":
         return []
@@ -78,13 +80,13 @@ def _outcome(record: Record, history: list[Visit], facts: dict[str, Any]) -> lis
     return [_entry(record, last.ended_at, last.service, last.step, last.outcome, last.attempts, data)]
 
 
-def _request(plan: Plan, record: Record, message: Message) -> Entry:
+def _request(plan: Plan, record: DecodedRecord, message: Message) -> Entry:
     step = plan.on(record.topic)
     service, name = (step.service, step.name) if step else ("", record.topic)
     return _entry(record, record.at, service, name, "requested", message.attempt, {})
 
 
-def _ending(record: Record, row: Row) -> list[Entry]:
+def _ending(record: DecodedRecord, row: Row) -> list[Entry]:
     """The end of a saga, preceded by the result of the last compensation, which no message carries."""
     last = [] if row.state == "completed" else _outcome(record, row.history, row.facts)
     at = row.ended_at or row.updated_at
@@ -93,7 +95,7 @@ def _ending(record: Record, row: Row) -> list[Entry]:
     return [*last, _entry(record, at, service, row.step, row.state, row.attempt, data)]
 
 
-def story(plan: Plan, records: Iterable[Record]) -> list[Entry]:
+def story(plan: Plan, records: Iterable[DecodedRecord]) -> list[Entry]:
     """The complete timeline in causal order. A record that was read or sent twice has its entries once."""
     records = list(records)
     depths = {_requested_step(plan, r): len(r.body.history) for r in records if isinstance(r.body, Message)}
@@ -104,12 +106,12 @@ def story(plan: Plan, records: Iterable[Record]) -> list[Entry]:
     return list(found.values())
 
 
-def _requested_step(plan: Plan, record: Record) -> str:
+def _requested_step(plan: Plan, record: DecodedRecord) -> str:
     step = plan.on(record.topic)
     return step.name if step else record.topic
 
 
-def _place(record: Record, depths: dict[str, int]) -> tuple[float, str, int]:
+def _place(record: DecodedRecord, depths: dict[str, int]) -> tuple[float, str, int]:
     """Sort key for causal order: the length of the history, which grows with every step, then the time."""
     body = record.body
     if isinstance(body, Row):
@@ -121,7 +123,7 @@ def _place(record: Record, depths: dict[str, int]) -> tuple[float, str, int]:
     return (len(body.history), record.at, record.offset)
 
 
-def _deduplication_key(record: Record, entry: Entry) -> tuple[Any, ...]:
+def _deduplication_key(record: DecodedRecord, entry: Entry) -> tuple[Any, ...]:
     """Of entries with the same key only the first is kept. Signals and dead letters are never duplicates."""
     if record.topic in (SIGNALS, DLQ):
         return (record.topic, record.partition, record.offset)

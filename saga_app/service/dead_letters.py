@@ -5,7 +5,7 @@ again with less of the original, and records how much is missing.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from saga_app.saga.messages import (
 )
 from saga_app.saga.plan import Step
 from saga_app.service import metrics
-from saga_app.service.record import RETRY_ATTEMPT, Outputs, Record
+from saga_app.service.record import RETRY_ATTEMPT, Headers, Outputs, Record
 from saga_app.stream import Refused
 from saga_app.stream.produce.refusal import size_of
 
@@ -149,15 +149,15 @@ def park(
     outputs.send(DLQ, key, record.value if unsent is None else unsent, with_letter(record.headers, letter))
 
 
-def with_letter(headers: Iterable[tuple[str, bytes]], letter: DeadLetter) -> list[tuple[str, bytes]]:
+def with_letter(headers: Headers, letter: DeadLetter) -> list[tuple[str, bytes | None]]:
     """The headers of a dead letter: those of the original, and the details in `dead-letter`."""
     carried = (header for header in headers if header[0] not in (DEAD_LETTER, RETRY_ATTEMPT))
     return [*carried, (DEAD_LETTER, encode(letter))]
 
 
 def shortened(
-    value: bytes | None, headers: Sequence[tuple[str, bytes]], value_bytes: int, headers_bytes: int
-) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+    value: bytes | None, headers: Headers, value_bytes: int, headers_bytes: int
+) -> tuple[bytes | None, list[tuple[str, bytes | None]]]:
     """Value and headers of a dead letter with less of its original, and with the original and kept sizes in its header.
 
     A readable message stays readable, without its facts, so that its saga is parked; it may exceed `value_bytes`.
@@ -165,7 +165,7 @@ def shortened(
     """
     letter = decode(DeadLetter, dict(headers)[DEAD_LETTER])
     carried = [header for header in headers if header[0] != DEAD_LETTER]
-    kept_value, kept_headers = _without_facts(letter, value, value_bytes), list[tuple[str, bytes]]()
+    kept_value, kept_headers = _without_facts(letter, value, value_bytes), list[tuple[str, bytes | None]]()
     for header in carried:
         if size_of(None, [*kept_headers, header]) <= headers_bytes:
             kept_headers.append(header)

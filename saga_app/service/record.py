@@ -1,9 +1,10 @@
 """The interfaces of the stream layer that services use: fetched records, and outputs to send."""
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
-Headers = Sequence[tuple[str, bytes]]
+from saga_app.saga import record
+
+Headers = record.Headers
 
 #: Kafka's timestamp type for LogAppendTime: the broker set the timestamp when it appended the record.
 LOG_APPEND_TIME = 1
@@ -19,14 +20,11 @@ class Outputs(Protocol):
     async def acknowledged(self) -> None: ...
 
 
-class Record(Protocol):
-    """A fetched record."""
+class Record(record.Record, Protocol):
+    """A record as a step gets it."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int  #: milliseconds since 1970, unchecked: see `times.record_time`
-    timestamp_type: int  #: 1 (LOG_APPEND_TIME) if the broker has set the timestamp
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def timestamp_type(self) -> int:
+        """1 (`LOG_APPEND_TIME`) if the broker has set the timestamp."""

@@ -7,7 +7,7 @@ Whether records were dropped can be requested: the first offset of the partition
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 #: Capacity of one partition of the mock cluster (max_size in rdkafka_mock.c).
@@ -24,7 +24,7 @@ _HEADER_BYTES = 10
 Place = tuple[str, int]
 
 
-def record_size(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]] = ()) -> int:
+def record_size(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()) -> int:
     """The most bytes that this record takes in the broker, in a batch of its own."""
     in_headers = sum(_HEADER_BYTES + len(name.encode()) + len(content or b"") for name, content in headers)
     return _BATCH_BYTES + _RECORD_BYTES + len(key or b"") + len(value or b"") + in_headers
@@ -60,8 +60,3 @@ class Capacity:
         Adds a fifth to the average, for the uneven distribution of keys.
         """
         return self.fill + records / partitions * 1.2 * size / MAX_BYTES
-
-
-def truncated_partitions(first_offsets: Mapping[Any, int]) -> list[Any]:
-    """The partitions that have dropped records, given their first offsets (aiokafka's `beginning_offsets`)."""
-    return [place for place, offset in first_offsets.items() if offset > 0]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from math import inf
 from time import monotonic
 
+from cachetools import FIFOCache
+
 #: Packages whose loggers repeat the same lines during an outage.
 THROTTLED_PACKAGES = ("aiokafka", "faust", "mode", "librdkafka")
 
@@ -20,8 +22,7 @@ class LogThrottle(logging.Filter):
         super().__init__()
         self._clock = clock
         self.every_s = every_s
-        self._remembered = remembered
-        self._seen: dict[tuple[str, int, str], tuple[float, int]] = {}
+        self._seen: FIFOCache[tuple[str, int, str], tuple[float, int]] = FIFOCache(remembered)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line passes. If repetitions of it were suppressed, their number is appended."""
@@ -35,14 +36,8 @@ class LogThrottle(logging.Filter):
             return False
         if suppressed:
             record.msg, record.args = f"{line} ({suppressed} more like this in {now - passed_at:.0f} s)", ()
-        self._remember(kind, now)
-        return True
-
-    def _remember(self, kind: tuple[str, int, str], now: float) -> None:
-        self._seen.pop(kind, None)  # the newest is last
         self._seen[kind] = now, 0
-        if len(self._seen) > self._remembered:
-            del self._seen[next(iter(self._seen))]
+        return True
 
 
 def install(every_s: float = 10.0, packages: Iterable[str] = THROTTLED_PACKAGES) -> LogThrottle:

@@ -24,14 +24,14 @@ class CsvError(ValueError):
         self.line = line
 
 
-class Record(NamedTuple):
+class CsvRecord(NamedTuple):
     """The cells of a record, and the line (from 1) at which it starts. A quoted cell may span several lines."""
 
     line: int
     cells: list[str]
 
 
-def read_records(text: str, columns: frozenset[str]) -> Iterator[Record]:
+def read_records(text: str, columns: frozenset[str]) -> Iterator[CsvRecord]:
     """Iterate over all records that are not blank, the header first.
 
     `columns`: the expected column names. The delimiter is declared by a first line `sep=;`, or is the one with which
@@ -51,20 +51,20 @@ def column_names(cells: list[str]) -> list[str]:
 def _fit(text: str, delimiter: str, columns: frozenset[str]) -> tuple[int, int]:
     """How many expected columns, and how many cells in total, the header has with this delimiter."""
     try:
-        header = next(_records(text[:HEADER_CHARACTERS], delimiter), Record(1, []))
+        header = next(_records(text[:HEADER_CHARACTERS], delimiter), CsvRecord(1, []))
     except CsvError:
         return 0, 0
     return len(columns & {*column_names(header.cells)}), len(header.cells)
 
 
-def _records(text: str, delimiter: str, before: int = 0) -> Iterator[Record]:
+def _records(text: str, delimiter: str, before: int = 0) -> Iterator[CsvRecord]:
     """Parse the records; `before` is the number of lines that precede the text in the file."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     line = before + 1
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                yield Record(line, cells)
+                yield CsvRecord(line, cells)
             line = before + reader.line_num + 1
     except csv.Error as error:
         raise CsvError(line, _explained(str(error), delimiter)) from None

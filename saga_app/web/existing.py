@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from saga_app.active_plan import PLAN
-from saga_app.saga.messages import Row, State, User
+from saga_app.saga.messages import Row, User
+from saga_app.saga.states import State
 from saga_app.saga.timeline import why
 
 #: What to do about an existing saga, by its state. {} stands for the id.
@@ -17,10 +18,6 @@ _NEXT: dict[str, str] = {
         "compensate manually what its rollback left (saga show {}), then begin again: saga new --id {} --again"
     ),
 }
-
-
-#: The states after which another saga of the same user can begin.
-REPEATABLE_STATES = ("rolled-back", "rollback-incomplete")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

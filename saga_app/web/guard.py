@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import HttpVersion11, web
+from cachetools import FIFOCache
 from pydantic import SecretStr
 
 from saga_app.settings import host_of, origin_of
@@ -64,7 +65,7 @@ class Guard:
         self.public_hosts = {urlsplit(origin).hostname or "" for origin in rules.public_url}
         self.names = {socket.gethostname().lower(), *(name.lower() for name in names)}
         self.sessions = Sessions(rules.token) if rules.token else None
-        self.wrong: dict[str, list[float]] = {}
+        self.wrong: FIFOCache[str, list[float]] = FIFOCache(MAX_ADDRESSES)
 
     def check(self, request: web.Request) -> None:
         """Raises `Problem` 401, 403 or 429 for a request that is not allowed."""
@@ -113,8 +114,6 @@ class Guard:
         """Count per address. Correct tokens are not limited, because clients behind a proxy share an address."""
         recent = [at for at in self.wrong.pop(address, ()) if monotonic() - at < 60]
         self.wrong[address] = [*recent[-MAX_WRONG_TOKENS:], monotonic()]
-        if len(self.wrong) > MAX_ADDRESSES:
-            del self.wrong[next(iter(self.wrong))]
         if len(recent) >= MAX_WRONG_TOKENS:
             raise Problem(429, "too many wrong tokens; wait a minute", headers={"Retry-After": "60"})
 

@@ -19,7 +19,7 @@ from pydantic import (
 
 from saga_app.saga.messages import Department, Email, Id, Name, User, words
 from saga_app.saga.new_user import checked_email, checked_identifier, checked_name
-from saga_app.web.csv_table import CsvError, Record, column_names, read_records
+from saga_app.web.csv_table import CsvError, CsvRecord, column_names, read_records
 from saga_app.web.problem import Fault, Problem
 from saga_app.web.text_encoding import DecodedText, Undecodable, UnknownCharset, decode_text
 
@@ -145,7 +145,7 @@ def from_csv(body: bytes, charset: str | None = None, limit: int = MAX_LIST_ENTR
     return NewUsers(entries, many=True, lines=lines, encoding=encoding)
 
 
-def _header(records: list[Record]) -> list[str]:
+def _header(records: list[CsvRecord]) -> list[str]:
     """The columns in the first record. Raises `Problem`."""
     if not records:
         needed = f"it needs a header line with {', '.join(FIELDS[:3])}"
@@ -177,7 +177,7 @@ def _header_faults(header: list[str], line: int) -> Iterator[Fault]:
             yield _fault(None, field, f"the header line lacks this column; it has {there}", line)
 
 
-def _cells(header: list[str], record: Record) -> dict[str, str] | str:
+def _cells(header: list[str], record: CsvRecord) -> dict[str, str] | str:
     """A record as an object, or the problem. Empty cells beyond the header come from spreadsheets, and are ignored."""
     cells = record.cells
     if len(cells) < len(header) or any(cell.strip() for cell in cells[len(header) :]):

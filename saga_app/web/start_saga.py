@@ -7,7 +7,6 @@ belongs to one body, and is refused with another one. See docs/reference/http-be
 
 import asyncio
 import secrets
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import time
@@ -16,17 +15,19 @@ from urllib.parse import quote
 
 import orjson
 from aiohttp import web
+from cachetools import FIFOCache
 
 from saga_app.active_plan import PLAN
 from saga_app.saga import attempt_id
 from saga_app.saga.messages import Message, User, encode
+from saga_app.saga.states import REPEATABLE_STATES
 from saga_app.saga.times import iso
 from saga_app.service import tracecontext
 from saga_app.service.headers import headers_for
 from saga_app.stream import Headers, NotAcknowledged
 from saga_app.stream.produce.sender import Message as Outgoing
 from saga_app.web import new_users
-from saga_app.web.existing import REPEATABLE_STATES, ExistingSaga
+from saga_app.web.existing import ExistingSaga
 from saga_app.web.idempotency import KEY_HEADER, base32, id_from_key, key_of, key_part, mark_of
 from saga_app.web.new_users import NewUser, NewUsers
 from saga_app.web.problem import Fault, Problem
@@ -163,9 +164,9 @@ class Starter:
         self.key_taken, self.clock = key_taken, clock
         self.new_id = Ids(clock)
         self.pending: dict[str, PendingBatch] = {}
-        self.accepted: OrderedDict[str, ExistingSaga] = OrderedDict()
+        self.accepted: FIFOCache[str, ExistingSaga] = FIFOCache(MAX_REMEMBERED)
         #: The mark of the last request with each key, by the key's part of the mark.
-        self.marks: OrderedDict[str, str] = OrderedDict()
+        self.marks: FIFOCache[str, str] = FIFOCache(MAX_REMEMBERED)
 
     async def handle(self, request: web.Request) -> web.Response:
         """The complete handler for a `POST` of new users. Raises `Problem`."""
@@ -269,7 +270,7 @@ class Starter:
         if reason := self.room(len(new)):
             raise Problem(503, f"nothing was accepted: {reason}", headers={"Retry-After": "60"}, outcome="none")
         if mark:  # before sending, because unacknowledged requests may have arrived nevertheless
-            _remember(self.marks, [(key_part(mark), mark)])
+            self.marks[key_part(mark)] = mark
         batch = PendingBatch({id: entry.user for id, entry in new}, mark, asyncio.get_running_loop().create_future())
         self.pending |= dict.fromkeys(batch.users, batch)
         lost = "the same request was in progress and its outcome is unknown"
@@ -301,19 +302,13 @@ class Starter:
         self._remember_accepted(batch, ids)
 
     def _remember_accepted(self, batch: PendingBatch, ids: Iterable[str]) -> None:
-        sagas = [(id, ExistingSaga(user=batch.users[id], idempotency=batch.mark)) for id in ids]
-        _remember(self.accepted, sagas)
+        for id in ids:
+            self.accepted[id] = ExistingSaga(user=batch.users[id], idempotency=batch.mark)
 
     def _message(self, id: str, user: User, mark: str | None, trace: Headers) -> Outgoing:
         message = Message(v=1, id=id, user=user, saga=PLAN.name, idempotency=mark)
         headers = headers_for(message, TOPIC, self.service, iso(self.clock()), trace)
         return Outgoing(TOPIC, id.encode(), encode(message), headers)
-
-
-def _remember(memory: OrderedDict[str, Any], pairs: Iterable[tuple[str, Any]]) -> None:
-    memory.update(pairs)
-    while len(memory) > MAX_REMEMBERED:
-        memory.popitem(last=False)
 
 
 def _is_same(entry: NewUser, saga: ExistingSaga, mark: str | None) -> bool:

@@ -12,7 +12,8 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from saga_app.active_plan import PLAN
-from saga_app.saga.messages import BadMessage, Row, State, User, decode
+from saga_app.saga.messages import BadMessage, Row, User, decode
+from saga_app.saga.states import State
 from saga_app.saga.times import iso
 from saga_app.service import health
 from saga_app.service.app import bootstrap_of

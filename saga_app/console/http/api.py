@@ -21,8 +21,8 @@ from saga_app.console.kafka.trace import Trace, record_view
 from saga_app.console.operator import action_request
 from saga_app.console.operator.action_request import ActionRequest
 from saga_app.console.operator.operator import INDEX_WAIT_S, Operator
-from saga_app.console.record_id import Place, place_of
 from saga_app.saga.messages import DLQ, Row
+from saga_app.saga.record_id import RecordId, parse_record_id
 from saga_app.web.new_users import NewUser
 from saga_app.web.problem import Problem
 from saga_app.web.query import read
@@ -197,14 +197,14 @@ class Api:
     async def error(self, request: web.Request) -> web.Response:
         """One dead letter with its bytes, read from Kafka; identified by the position of the original."""
         name = "{topic}[{partition}]@{offset}".format_map(request.match_info)
-        place = place_of(name)
+        place = parse_record_id(name)
         letter = await self.queries.letter(place) if place else None
         if letter is None:
             raise self._letter_not_found(name)
-        at = Place(DLQ, letter["dlq_partition"], letter["dlq_offset"])
+        at = RecordId(DLQ, letter["dlq_partition"], letter["dlq_offset"])
         raw = (await self.operator.lookup.records([at])).get(at)
         if raw is None:
-            raise Problem(404, f"dead letter {name} is no longer in Kafka; its position was {at.name}")
+            raise Problem(404, f"dead letter {name} is no longer in Kafka; its position was {at}")
         return _json(letter | _content(raw))
 
     def _letter_not_found(self, name: str) -> Problem:

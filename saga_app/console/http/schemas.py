@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from saga_app.active_plan import PLAN
-from saga_app.saga.messages import State, User, Visit
+from saga_app.saga.messages import User, Visit
+from saga_app.saga.states import State
 
 
 class Trouble(BaseModel):

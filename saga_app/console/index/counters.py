@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from saga_app.active_plan import PLAN
-from saga_app.saga.messages import ENDED, Row
+from saga_app.saga.messages import Row
+from saga_app.saga.states import ENDED_STATES, STATES
 from saga_app.saga.times import between, epoch
-
-STATES = ("running", "completed", "rolling-back", "rolled-back", "parked", "rollback-incomplete")
 
 #: Window of rates and delays (seconds), and minimum number of ended sagas for the percentiles of durations.
 WINDOW_S, DURATIONS = 10.0, 500
@@ -74,14 +73,14 @@ class Figures:
             if before.step != row.step and before.step in self.passed:
                 self.passed[before.step].add(now)
         self.counts[row.state] += 1
-        if row.state in ENDED:
+        if row.state in ENDED_STATES:
             self._end(row, now)
         else:
             self._enter(row)
         return None
 
     def _mark(self, row: Row) -> None:
-        if row.overdue and row.state not in ENDED:
+        if row.overdue and row.state not in ENDED_STATES:
             self.overdue.add(row.id)
         if row.state == "parked":
             self.parked.add(row.id)

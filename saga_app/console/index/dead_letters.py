@@ -10,7 +10,7 @@ from saga_app.console.index.filters import ErrorFilter, ErrorQuery
 from saga_app.console.index.index import IDS_PER_QUERY, chunks
 from saga_app.console.index.paging import Sort, page
 from saga_app.console.index.tables import letters
-from saga_app.console.record_id import Place
+from saga_app.saga.record_id import RecordId
 from saga_app.saga.text import clean_department
 
 _NEWEST = Sort("at", letters.c.at, (letters.c.dlq_partition, letters.c.dlq_offset), down=True)
@@ -22,7 +22,7 @@ _PLACE = (letters.c.topic, letters.c.partition, letters.c.offset)
 class IndexedLetter:
     """A dead letter in the index. `place`: position of the original; `dlq`: partition and offset in the dlq."""
 
-    place: Place
+    place: RecordId
     dlq: tuple[int, int]
     id: str | None
     saga: str | None
@@ -46,7 +46,7 @@ _LETTER_COLUMNS = [
 
 def _letters(query: Select[Any], connection: Connection) -> list[IndexedLetter]:
     rows = connection.execute(query.order_by(*_OLDEST))
-    return [IndexedLetter(Place(*row[:3]), (row[3], row[4]), *row[5:]) for row in rows]
+    return [IndexedLetter(RecordId(*row[:3]), (row[3], row[4]), *row[5:]) for row in rows]
 
 
 def matching(connection: Connection, given: ErrorFilter) -> list[IndexedLetter]:
@@ -54,7 +54,7 @@ def matching(connection: Connection, given: ErrorFilter) -> list[IndexedLetter]:
     return _letters(select(*_LETTER_COLUMNS).where(*conditions(given)), connection)
 
 
-def at_places(connection: Connection, places: Sequence[Place]) -> list[IndexedLetter]:
+def at_places(connection: Connection, places: Sequence[RecordId]) -> list[IndexedLetter]:
     """The dead letters of the records at these positions."""
     queries = (select(*_LETTER_COLUMNS).where(tuple_(*_PLACE).in_(some)) for some in chunks(places, IDS_PER_QUERY))
     return [held for query in queries for held in _letters(query, connection)]
@@ -68,7 +68,7 @@ def open_for_sagas(connection: Connection, ids: Sequence[str]) -> list[IndexedLe
     return [held for query in queries for held in _letters(query, connection)]
 
 
-def find_one(connection: Connection, place: Place) -> dict[str, Any] | None:
+def find_one(connection: Connection, place: RecordId) -> dict[str, Any] | None:
     """One dead letter as an item of a list; None if it does not exist."""
     query = select(letters).where(*(column == value for column, value in zip(_PLACE, place, strict=True)))
     found = connection.execute(query).first()
@@ -133,7 +133,7 @@ def _item(row: Any) -> dict[str, Any]:
 
 
 def _name(found: dict[str, Any]) -> str:
-    return Place(found["topic"], found["partition"], found["offset"]).name
+    return str(RecordId(found["topic"], found["partition"], found["offset"]))
 
 
 def _plain(row: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from saga_app.saga.messages import State
+from saga_app.saga.states import State
 from saga_app.web.query import NO_NUL
 
 #: Number of rows on a page.

@@ -4,22 +4,25 @@
 Unfinished rows are kept in memory, so that most records need no query of the index.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from time import time
 from typing import Any, Protocol
 
 import structlog
+from cachetools import FIFOCache
 from sortedcontainers import SortedList
 
 from saga_app.active_plan import PLAN, ROWS_CHANGELOG
 from saga_app.console.index.counters import Figures
-from saga_app.console.record_id import Place, redriven_from
+from saga_app.console.redrive_headers import redriven_from
 from saga_app.saga import machine
 from saga_app.saga.messages import DLQ, SIGNALS, BadMessage, Message, Parked, Row, Signal, parse
-from saga_app.saga.timeline import Entry, Record, entries
+from saga_app.saga.record_id import RecordId
+from saga_app.saga.states import ACTIVE_STATES
+from saga_app.saga.timeline import DecodedRecord, Entry, entries
 from saga_app.saga.times import iso, record_time
+from saga_app.service.record import Record
 
 log = structlog.get_logger()
 
@@ -28,9 +31,6 @@ MAX_RECENT, MAX_ENDED_IDS = 2_000, 200_000
 
 #: Maximum number of sagas with signals that were read before any other record of the saga.
 MAX_EARLY_SIGNALS = 10_000
-
-#: States in which a saga proceeds without an operator.
-ACTIVE_STATES = ("running", "rolling-back")
 
 
 class _AnyTopic:
@@ -46,18 +46,6 @@ _REQUESTS = frozenset(PLAN.topics)
 
 #: Order of records with equal timestamps: causes before effects.
 _ORDER = {topic: place for place, topic in enumerate((*PLAN.topics, SIGNALS, DLQ, ROWS_CHANGELOG))}
-
-
-class Raw(Protocol):
-    """A record as returned by aiokafka."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int  #: milliseconds since 1970
-    key: bytes | None
-    value: bytes | None
-    headers: Any
 
 
 class Stored(Protocol):
@@ -112,7 +100,7 @@ class Changes:
         default_factory=dict
     )  #: those without a readable message, by the saga that they name
     gone_on: set[str] = field(default_factory=set)  #: sagas whose earlier dead letters are resolved
-    redriven: set[Place] = field(default_factory=set)  #: dead letters that were resent
+    redriven: set[RecordId] = field(default_factory=set)  #: dead letters that were resent
     events: list[Event] = field(default_factory=list)
 
 
@@ -124,9 +112,9 @@ class Fold:
         self.live = False  #: whether it has caught up; before that, overtaking cannot be counted
         self.bulk = False  #: whether a large backlog is read; then no events are published
         self.open: dict[str, Tracked] = {}
-        self.recent: OrderedDict[str, Tracked] = OrderedDict()
-        self.ended: OrderedDict[str, None] = OrderedDict()
-        self.early: OrderedDict[str, list[Signal]] = OrderedDict()
+        self.recent: FIFOCache[str, Tracked] = FIFOCache(MAX_RECENT)
+        self.ended: FIFOCache[str, None] = FIFOCache(MAX_ENDED_IDS)
+        self.early: FIFOCache[str, list[Signal]] = FIFOCache(MAX_EARLY_SIGNALS)
         self.starts: SortedList[tuple[str, str]] = SortedList()  #: start times of the sagas in `ACTIVE_STATES`
         self.asked: set[str] = set()  #: Ids that were queried from the index in this batch.
         self.now, self.at = 0.0, ""  #: Time of the current batch.
@@ -141,7 +129,7 @@ class Fold:
         """Whether the saga is in memory."""
         return id in self.open or id in self.recent or id in self.ended
 
-    def batch(self, records: Iterable[Raw]) -> Changes:
+    def batch(self, records: Iterable[Record]) -> Changes:
         """Fold a batch of records. Write the returned changes to the index before publishing their events."""
         records, self.now = sorted(records, key=_order), time()
         self.at = iso(self.now)
@@ -179,7 +167,7 @@ class Fold:
         waits = tracked is None or (tracked.row.state == "parked" and tracked.row.updated_at == parked.letter.at)
         return waits or parked.message is None
 
-    def _decode(self, raw: Raw, tracked: Tracked | None) -> Record | None:
+    def _decode(self, raw: Record, tracked: Tracked | None) -> DecodedRecord | None:
         """Decode a record; None if it is unreadable or redundant. `tracked`: the unfinished saga of its key, if any."""
         if raw.topic == ROWS_CHANGELOG and _is_redundant(raw.value, tracked):
             return None
@@ -192,7 +180,7 @@ class Fold:
             place = {"topic": raw.topic, "partition": raw.partition, "offset": raw.offset}
             log.debug("unreadable record", **place, problem=str(error))
             return None
-        return Record(raw.topic, raw.partition, raw.offset, at, body)
+        return DecodedRecord(raw.topic, raw.partition, raw.offset, at, body)
 
     def _look_up(self, ids: Iterable[str]) -> None:
         """Query the index, once per batch, for all sagas that are not in memory."""
@@ -200,16 +188,11 @@ class Fold:
         self.asked = set(unknown)
         for id, row in self.stored.find(unknown).items():
             if row is None:
-                self._remember_ended(id)
+                self.ended[id] = None
             else:
                 self.restore(row)
 
-    def _remember_ended(self, id: str) -> None:
-        self.ended[id] = None
-        if len(self.ended) > MAX_ENDED_IDS:
-            self.ended.popitem(last=False)
-
-    def _take(self, changes: Changes, record: Record) -> None:
+    def _take(self, changes: Changes, record: DecodedRecord) -> None:
         id, body = record.id, record.body
         if isinstance(body, Parked):
             original = (body.letter.topic, body.letter.partition, body.letter.offset)
@@ -237,7 +220,7 @@ class Fold:
         if row.ended and id in self.open:
             self._end(changes, tracked)
 
-    def _applied(self, row: Row | None, record: Record) -> Row | None:
+    def _applied(self, row: Row | None, record: DecodedRecord) -> Row | None:
         body = record.body
         if isinstance(body, Message):
             news = machine.row_waiting_for(PLAN, record.topic, body, self._sent_at(record, body))
@@ -249,14 +232,12 @@ class Fold:
         parked = machine.row_parked(PLAN, body, row)
         return machine.join(row, parked) if parked else row
 
-    def _sent_at(self, record: Record, message: Message) -> str:
+    def _sent_at(self, record: DecodedRecord, message: Message) -> str:
         """When a request was sent: not before the end of the previous step, even if the clock of the broker is slow."""
         return min(max(record.at, message.history[-1].ended_at), self.at) if message.history else record.at
 
     def _keep_early(self, signal: Signal) -> None:
         self.early.setdefault(signal.id, []).append(signal)
-        if len(self.early) > MAX_EARLY_SIGNALS:
-            self.early.popitem(last=False)
 
     def _with_early(self, before: Row | None, row: Row) -> Row:
         """Apply the signals that were read before the first row of a saga."""
@@ -282,7 +263,7 @@ class Fold:
         if row.state in ACTIVE_STATES:
             self.starts.add((row.started_at, row.id))
 
-    def _publish_entries(self, changes: Changes, tracked: Tracked, record: Record) -> None:
+    def _publish_entries(self, changes: Changes, tracked: Tracked, record: DecodedRecord) -> None:
         """Create a step event for each trace entry that has not been published."""
         for entry in entries(PLAN, record):
             identity = _identity(entry)
@@ -302,9 +283,10 @@ class Fold:
         if self.live:
             tracked.overtook = self.starts.bisect_left((row.started_at, row.id))
         del self.open[row.id]
+        if len(self.recent) == self.recent.maxsize:
+            oldest, _ = self.recent.popitem()
+            self.ended[oldest] = None
         self.recent[row.id] = tracked
-        if len(self.recent) > MAX_RECENT:
-            self._remember_ended(self.recent.popitem(last=False)[0])
         self._event(changes, tracked, None)
 
 
@@ -320,7 +302,7 @@ def _with_provisioners_start(row: Row, news: Message | Signal | Row | Parked) ->
     return replace(row, started_at=started_at)
 
 
-def _order(raw: Raw) -> tuple[int, int]:
+def _order(raw: Record) -> tuple[int, int]:
     return raw.timestamp, _ORDER.get(raw.topic, 0)
 
 

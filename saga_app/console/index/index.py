@@ -29,7 +29,8 @@ from saga_app.active_plan import PLAN
 from saga_app.console.index.database import Database, add_search
 from saga_app.console.index.fold import Changes, Letter, Tracked
 from saga_app.console.index.tables import SCHEMA, letters, meta, metadata, offsets, redriven, sagas
-from saga_app.saga.messages import ENDED, Row, decode, encode
+from saga_app.saga.messages import Row, decode, encode
+from saga_app.saga.states import ENDED_STATES
 from saga_app.saga.text import fold
 from saga_app.saga.times import between
 
@@ -147,7 +148,7 @@ class Index:
             for some in chunks(ids, IDS_PER_QUERY):
                 query = select(sagas.c.id, sagas.c.state, sagas.c.row).where(sagas.c.id.in_(some))
                 for id, state, row in connection.execute(query):
-                    found[id] = None if state in ENDED else decode(Row, row)
+                    found[id] = None if state in ENDED_STATES else decode(Row, row)
         return found
 
     def write(self, changes: Changes, read: Mapping[Place, int], seq: int) -> None:

@@ -15,8 +15,8 @@ from saga_app.console.index.filters import ErrorFilter, ErrorQuery, SagaFilter, 
 from saga_app.console.index.index import IDS_PER_QUERY, Index, chunks
 from saga_app.console.index.paging import Sort, page
 from saga_app.console.index.tables import sagas
-from saga_app.console.record_id import Place
 from saga_app.saga.messages import Row, decode
+from saga_app.saga.record_id import RecordId
 from saga_app.saga.text import clean_department, fold
 from saga_app.web.existing import ExistingSaga, existing
 from saga_app.web.idempotency import key_part
@@ -159,7 +159,7 @@ class Queries:
         """A page of dead letters (items, next, total), or of groups with `query.group`."""
         return await self._query(lambda connection: dead_letters.list_page(connection, query))
 
-    async def letter(self, place: Place) -> dict[str, Any] | None:
+    async def letter(self, place: RecordId) -> dict[str, Any] | None:
         """The dead letter of the record at this position; None if there is none."""
         return await self._query(lambda connection: dead_letters.find_one(connection, place))
 
@@ -167,7 +167,7 @@ class Queries:
         """All dead letters that the filter matches, oldest first."""
         return await self._query(lambda connection: dead_letters.matching(connection, given))
 
-    async def letters_at(self, places: Sequence[Place]) -> Sequence[IndexedLetter]:
+    async def letters_at(self, places: Sequence[RecordId]) -> Sequence[IndexedLetter]:
         """The dead letters of the records at these positions."""
         return await self._query(lambda connection: dead_letters.at_places(connection, places))
 

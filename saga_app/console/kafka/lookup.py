@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from saga_app.console.kafka.close_client import close_clients
 from saga_app.console.kafka.open_consumer import start_consumer
-from saga_app.console.record_id import Place
+from saga_app.saga.record_id import RecordId
 from saga_app.console.kafka.positions import Run
 from saga_app.web.problem import Problem
 from saga_app.stream.embedded import FETCH_WAIT_MS
@@ -48,13 +48,13 @@ class Lookup:
         finally:
             self.asking -= 1
 
-    async def records(self, places: Iterable[Place]) -> Mapping[Place, Any]:
+    async def records(self, places: Iterable[RecordId]) -> Mapping[RecordId, Any]:
         """The records at these positions; deleted ones are omitted. Raises `Problem` 429 or 503."""
         wanted, found = set(places), {}
         async with self.consumer() as consumer:
             for together in group_by_partition(await _clipped(consumer, _runs(wanted))):
                 async for raw in read(consumer, together):
-                    place = Place(raw.topic, raw.partition, raw.offset)
+                    place = RecordId(raw.topic, raw.partition, raw.offset)
                     if place in wanted:
                         found[place] = raw
         return found
@@ -89,7 +89,7 @@ class Lookup:
             await close_clients(self.idle.pop().stop())
 
 
-def _runs(places: Iterable[Place]) -> list[Run]:
+def _runs(places: Iterable[RecordId]) -> list[Run]:
     """Combine positions into runs of offsets, split at gaps larger than `MAX_GAP`."""
     offsets: defaultdict[TopicPartition, list[int]] = defaultdict(list)
     for topic, partition, offset in sorted(places):

@@ -18,7 +18,7 @@ from saga_app.console.kafka.positions import SLACK_S, Run
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga.messages import BadMessage, Row, parse
 from saga_app.active_plan import PLAN
-from saga_app.saga.timeline import Entry, Record, story
+from saga_app.saga.timeline import Entry, DecodedRecord, story
 from saga_app.saga.times import iso, record_time, timestamp_text
 from saga_app.stream import partition_of
 
@@ -133,14 +133,14 @@ def missing(row: Row, raws: Iterable[Any]) -> Iterator[str]:
             yield step.topic
 
 
-def _records(raws: Iterable[Any]) -> list[Record]:
+def _records(raws: Iterable[Any]) -> list[DecodedRecord]:
     found, now = [], time()
     for raw in raws:
         try:
             body = parse(raw.topic, raw.value, raw.headers, ROWS_CHANGELOG)
         except BadMessage:
             continue
-        found.append(Record(raw.topic, raw.partition, raw.offset, iso(record_time(raw.timestamp, now)), body))
+        found.append(DecodedRecord(raw.topic, raw.partition, raw.offset, iso(record_time(raw.timestamp, now)), body))
     return found
 
 

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from saga_app.active_plan import PLAN, ROWS_CHANGELOG
 from saga_app.console.index.dead_letters import IndexedLetter
-from saga_app.console.record_id import Place
 from saga_app.saga.machine import is_rolling_back
 from saga_app.saga.messages import DLQ, Row, Signal
+from saga_app.saga.record_id import RecordId
+from saga_app.saga.states import CANCELLABLE_STATES
 
 Kind = Literal["redriven", "cancelled"]
 
@@ -46,9 +47,9 @@ class Resend:
     held: IndexedLetter
 
     @property
-    def source(self) -> Place:
+    def source(self) -> RecordId:
         """The position of the record to resend."""
-        return self.held.place if self.held.original_bytes is not None else Place(DLQ, *self.held.dlq)
+        return self.held.place if self.held.original_bytes is not None else RecordId(DLQ, *self.held.dlq)
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -61,7 +62,7 @@ Action = OperatorAction | Resend
 #: Reasons why no action applies, as the API reports them in `left_out`.
 RESOLVED = "already resolved"
 NOT_PARKED = "not parked"
-ENDED = "already ended or rolling back"
+NOT_CANCELLABLE = "already ended or rolling back"
 UNREADABLE = "its message cannot be decoded, so its saga is unknown"
 NOT_A_STEP = "not from the topic of a step"
 RECENTLY_SENT = "already requested in the last seconds"
@@ -131,8 +132,8 @@ def is_initial_request(letter: IndexedLetter) -> bool:
 
 def cancel_action(row: Row) -> Action | str:
     """The action that rolls back a saga at any step, or why none applies."""
-    if row.state not in ("running", "parked") or is_rolling_back(row):
-        return ENDED
+    if row.state not in CANCELLABLE_STATES or is_rolling_back(row):
+        return NOT_CANCELLABLE
     return _action_for_row("cancelled", row, row.attempt)
 
 

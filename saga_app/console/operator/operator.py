@@ -5,10 +5,11 @@ was sent a moment ago is not sent again, so that it is not counted twice.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Protocol
+
+from cachetools import TTLCache
 
 from saga_app.console.index.dead_letters import IndexedLetter
 from saga_app.console.index.filters import ErrorFilter
@@ -16,8 +17,9 @@ from saga_app.console.operator import actions
 from saga_app.console.operator.action_request import ActionRequest, not_found
 from saga_app.console.operator.actions import Action, ActionPlan, OperatorAction, Resend
 from saga_app.console.operator.rate_limit import due, pause
-from saga_app.console.record_id import REDRIVEN, REDRIVEN_BY, Place, place_of
+from saga_app.console.redrive_headers import REDRIVEN, REDRIVEN_BY
 from saga_app.saga.messages import DEAD_LETTER, SIGNALS, Row, encode
+from saga_app.saga.record_id import RecordId, parse_record_id
 from saga_app.service.headers import headers_for_signal
 from saga_app.stream import NotAcknowledged
 from saga_app.stream.produce.refusal import size_of
@@ -36,7 +38,7 @@ class IndexQueries(Protocol):
     """The queries of the index that the operator uses."""
 
     async def letters_matching(self, given: ErrorFilter) -> Sequence[IndexedLetter]: ...
-    async def letters_at(self, places: Sequence[Place]) -> Sequence[IndexedLetter]: ...
+    async def letters_at(self, places: Sequence[RecordId]) -> Sequence[IndexedLetter]: ...
     async def open_letters_of(self, ids: Sequence[str]) -> Sequence[IndexedLetter]: ...
     async def rows(self, ids: Sequence[str]) -> Mapping[str, Row]: ...
 
@@ -44,7 +46,7 @@ class IndexQueries(Protocol):
 class RecordLookup(Protocol):
     """Reads single records from Kafka."""
 
-    async def records(self, places: Iterable[Place]) -> Mapping[Place, Any]: ...
+    async def records(self, places: Iterable[RecordId]) -> Mapping[RecordId, Any]: ...
 
 
 class Operator:
@@ -70,7 +72,8 @@ class Operator:
         self.queries, self.sender, self.lookup = queries, sender, lookup
         self.not_ready, self.accepted, self.room = not_ready, accepted, room
         self.now, self.clock, self.sleep = now, clock, sleep
-        self.sent_at: OrderedDict[tuple[Any, ...], float] = OrderedDict()  #: By the key of an action.
+        #: The keys of the actions that were sent within the last `RESEND_AFTER_S`.
+        self.just_sent: TTLCache[tuple[Any, ...], None] = TTLCache(MAX_REMEMBERED, RESEND_AFTER_S, clock)
 
     async def redrive(self, request: ActionRequest) -> dict[str, Any]:
         """Redrive the requested dead letters or sagas; returns the body of the response.
@@ -125,7 +128,7 @@ class Operator:
 
     async def _find_named(self, names: list[str]) -> tuple[Sequence[IndexedLetter], Mapping[str, Row]]:
         """The dead letters and saga rows with these names. Raises `Problem` 404 with all names that do not exist."""
-        places = {name: place for name in names if (place := place_of(name))}
+        places = {name: place for name in names if (place := parse_record_id(name))}
         letters = await self.queries.letters_at(list(places.values()))
         ids = list(dict.fromkeys(name for name in names if name not in places))
         rows = await self._rows(ids)
@@ -146,7 +149,7 @@ class Operator:
             await self.sleep(0.05)
 
     async def _carry_out(self, request: ActionRequest, plan: ActionPlan) -> dict[str, Any]:
-        pending = [action for action in plan.actions.values() if not self._was_just_sent(action)]
+        pending = [action for action in plan.actions.values() if action.key not in self.just_sent]
         plan.left_out[actions.RECENTLY_SENT] += len(plan.actions) - len(pending)
         count = len(pending)
         if not request.dry_run:
@@ -170,7 +173,7 @@ class Operator:
             if upto == done and request.rate:
                 await self.sleep(pause(done, request.rate, elapsed))
                 continue
-            fresh = [action for action in pending[done:upto] if not self._was_just_sent(action)]
+            fresh = [action for action in pending[done:upto] if action.key not in self.just_sent]
             plan.left_out[actions.RECENTLY_SENT] += upto - done - len(fresh)
             try:
                 sent = await self._send_batch(fresh, request.by)
@@ -191,7 +194,7 @@ class Operator:
         They are remembered before they are sent, so that a concurrent request does not repeat them. Actions without
         acknowledgement are forgotten, so that they can be sent again.
         """
-        self._remember(pending)
+        self.just_sent.update((action.key, None) for action in pending)
         found: list[Action] = []
         sent: set[int] = set()  # indexes into `found`
         try:
@@ -208,7 +211,7 @@ class Operator:
     def _forget(self, pending: Iterable[Action], sent: Container[tuple[Any, ...]]) -> None:
         for action in pending:
             if action.key not in sent:
-                self.sent_at.pop(action.key, None)
+                self.just_sent.pop(action.key, None)
 
     async def _outgoing(self, pending: list[Action], by: str) -> tuple[list[Action], list[Outgoing]]:
         """The actions that can be sent, and their records. Dead letters that are no longer in Kafka are omitted."""
@@ -225,17 +228,6 @@ class Operator:
             found.append(action)
         return found, messages
 
-    def _was_just_sent(self, action: Action) -> bool:
-        at = self.sent_at.get(action.key)
-        return at is not None and self.clock() - at < RESEND_AFTER_S
-
-    def _remember(self, pending: Iterable[Action]) -> None:
-        for action in pending:
-            self.sent_at[action.key] = self.clock()
-            self.sent_at.move_to_end(action.key)
-        while len(self.sent_at) > MAX_REMEMBERED:
-            self.sent_at.popitem(last=False)
-
 
 def is_original(raw: Any, held: IndexedLetter) -> bool:
     """Whether a record is the original of a dead letter, and not one of a recreated topic with the same offset."""
@@ -251,11 +243,11 @@ def _signal_record(action: OperatorAction, at: str, by: str) -> Outgoing:
     return Outgoing(SIGNALS, action.id.encode(), encode(signal), headers_for_signal(signal, "console"))
 
 
-def resent_record(place: Place, dead: Any, by: str) -> Outgoing:
+def resent_record(place: RecordId, dead: Any, by: str) -> Outgoing:
     """The record that resends an original: same topic, partition, key, value and headers, plus redrive headers."""
     ours = (DEAD_LETTER, REDRIVEN, REDRIVEN_BY)
     carried = [(name, value) for name, value in dead.headers if name not in ours]
-    added = [(REDRIVEN, place.name.encode()), (REDRIVEN_BY, by.encode())]
+    added = [(REDRIVEN, str(place).encode()), (REDRIVEN_BY, by.encode())]
     return Outgoing(place.topic, dead.key, dead.value, [*carried, *added], place.partition)
 
 

@@ -1,8 +1,9 @@
 // Entry point: loads the plan, which the other modules draw, and then the page.
 
-import { api } from "./core/api.js";
+import { api, recoverWith } from "./core/api.js";
 import { $, h, text } from "./core/dom.js";
 import { usePlan } from "./core/plan.js";
+import { signInIfRefused } from "./shell/sign_in.js";
 
 /** @import { Problem } from "./core/api.js" */
 
@@ -31,6 +32,7 @@ function explain(problem) {
   if (!message.isConnected) $("#main").append(message);
 }
 
+recoverWith(signInIfRefused);
 usePlan(await loadPlan());
 message.remove();
 await import("./main.js");

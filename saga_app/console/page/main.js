@@ -1,7 +1,6 @@
 // Creates the parts of the page. Imported once the plan is known.
 
 import { router } from "./core/router.js";
-import { keys } from "./core/shortcuts.js";
 import { drawer } from "./drawer/drawer.js";
 import { errors } from "./errors/errors.js";
 import { live } from "./live/live.js";
@@ -10,6 +9,7 @@ import { announce } from "./shell/announcer.js";
 import { connection } from "./shell/connection.js";
 import { filter } from "./shell/department_filter.js";
 import { options } from "./shell/more_options.js";
+import { keys } from "./shell/shortcuts.js";
 import { figures } from "./shell/stats.js";
 import { trace } from "./shell/trace_switch.js";
 import { load } from "./stream/sync.js";

@@ -2,6 +2,8 @@
 
 from typing import Generic, TypeVar
 
+from cachetools import FIFOCache
+
 from saga_app.saga.messages import Effects, Row, decode
 
 T = TypeVar("T", Row, Effects)
@@ -15,8 +17,7 @@ class RowCache(Generic[T]):
 
     def __init__(self, kind: type[T], size: int = MAX_CACHED) -> None:
         self._kind: type[T] = kind
-        self._size = size
-        self._held: dict[tuple[int, str], tuple[bytes, T]] = {}
+        self._held: FIFOCache[tuple[int, str], tuple[bytes, T]] = FIFOCache(size)
 
     def read(self, partition: int, id: str, value: bytes) -> T:
         """The decoded row, from the cache if its bytes are the same. Raises `BadMessage`."""
@@ -33,7 +34,4 @@ class RowCache(Generic[T]):
 
     def keep(self, partition: int, id: str, value: bytes, row: T) -> None:
         """Cache a row that was just read or written."""
-        self.drop(partition, id)  # reinsert it as the newest entry
         self._held[partition, id] = value, row
-        if len(self._held) > self._size:
-            del self._held[next(iter(self._held))]

@@ -67,7 +67,7 @@ class _Message(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]] | None
+    headers: list[tuple[str, bytes | None]] | None
     partition: int
     report: Report
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from saga_app.stream.produce.batching_producer import BatchingProducer
 
 #: Names and values, as they are sent.
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 
 #: The partition is that of the key, see `partition_of`.
 BY_KEY = -1

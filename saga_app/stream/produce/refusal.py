@@ -56,7 +56,7 @@ class Refused(Exception):
         topic: str,
         key: bytes | None,
         value: bytes | None,
-        headers: Sequence[tuple[str, bytes]] | None,
+        headers: Sequence[tuple[str, bytes | None]] | None,
         error: Any,
     ) -> None:
         self.topic, self.key, self.value, self.headers = topic, key, value, headers or ()

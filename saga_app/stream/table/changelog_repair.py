@@ -92,7 +92,12 @@ async def keys_at(bootstrap: str, topic: str, partition: int, offsets: Sequence[
 
 
 def _read(bootstrap: str, topic: str, partition: int, offsets: Sequence[int]) -> set[bytes]:
-    settings = {"bootstrap.servers": bootstrap, "group.id": "nobody", "enable.auto.commit": False, "log_level": 0}
+    settings = {
+        "bootstrap.servers": bootstrap,
+        "group.id": "changelog-repair",
+        "enable.auto.commit": False,
+        "log_level": 0,
+    }
     consumer = Consumer(settings)
     wanted, keys = set(offsets), set[bytes]()
     try:

@@ -1,6 +1,5 @@
 // Client of the console's HTTP API.
 
-import { overcome } from "../shell/sign_in.js";
 import { learn } from "./clock.js";
 
 /** A failed request. */
@@ -39,7 +38,24 @@ const timeoutBody = (ms) => ({
  */
 
 /**
- * Send a request. If it needs the token, ask the user to sign in and repeat it.
+ * Called with the problem of a refused request, and whether the request was a change; resolves to true if the request
+ * should be repeated.
+ * @typedef {(problem: Problem, isChange: boolean) => Promise<boolean>} Recovery
+ */
+
+/** @type {Recovery} */
+let recover = async () => false;
+
+/**
+ * Set what may resolve a refusal, such as a sign-in dialog.
+ * @param {Recovery} recovery
+ */
+export function recoverWith(recovery) {
+  recover = recovery;
+}
+
+/**
+ * Send a request. If it is refused and the user signs in, repeat it.
  * @template T
  * @param {string} path
  * @param {Options} [options]
@@ -49,7 +65,7 @@ async function call(path, options = {}) {
   try {
     return await request(path, options);
   } catch (problem) {
-    if (problem instanceof Problem && (await overcome(problem, "method" in options))) return call(path, options);
+    if (problem instanceof Problem && (await recover(problem, "method" in options))) return call(path, options);
     throw problem;
   }
 }

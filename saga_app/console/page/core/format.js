@@ -101,15 +101,6 @@ export function utc(at) {
 export const plural = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
 
 /**
- * "1st", "2nd", "3rd", "4th", "11th"
- * @param {number} n
- */
-export function ordinal(n) {
-  const isTeen = Math.floor((n % 100) / 10) === 1;
-  return `${n}${isTeen ? "th" : (["th", "st", "nd", "rd"][n % 10] ?? "th")}`;
-}
-
-/**
  * The initials of the first and last word of a name, shown on the saga's token.
  * @param {string} name
  */

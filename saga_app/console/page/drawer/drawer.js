@@ -11,11 +11,11 @@ import { clockMs, duration, plural } from "../core/format.js";
 import { hasEnded, inMotion, inTrouble } from "../core/plan.js";
 import { complaint } from "../core/problem_box.js";
 import { currentView, idsInView, sagaInAddress } from "../core/router.js";
-import { typing } from "../core/shortcuts.js";
 import { store, subscribe } from "../core/store.js";
 import { inUtc, when } from "../core/time.js";
 import { isAsking } from "../errors/confirm.js";
 import { retrying } from "../live/row_notes.js";
+import { typing } from "../shell/shortcuts.js";
 import { actions } from "./actions.js";
 import { notFound, tick, timeline } from "./timeline.js";
 

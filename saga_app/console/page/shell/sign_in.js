@@ -15,7 +15,7 @@ let open = null;
  * @param {import("../core/api.js").Problem} problem
  * @param {boolean} isChange
  */
-export async function overcome(problem, isChange) {
+export async function signInIfRefused(problem, isChange) {
   if (problem.status === 401) open ??= signIn(isChange);
   else if (problem.status === 403 && !isChange) open ??= explain(problem.message);
   else return false;

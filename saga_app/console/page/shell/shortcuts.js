@@ -1,7 +1,7 @@
 // Global keyboard shortcuts: n (new user), t (trace), / (search). The drawer handles Esc and the arrow keys itself.
 
+import { $ } from "../core/dom.js";
 import { isAsking } from "../errors/confirm.js";
-import { $ } from "./dom.js";
 
 /** @type {Record<string, () => void>} */
 const KEYS = { n: () => $("#new-user").click(), t: () => $("#trace").click(), "/": search };
