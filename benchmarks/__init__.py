@@ -1,7 +1,8 @@
-"""The benchmark: what the software costs, beside what an engineer would write by hand. `python -m benchmarks`.
+"""The benchmark: the cost of this project next to the same services written by hand. `python -m benchmarks`.
 
-A light driver sends users as a burst or at a steady rate and finds the endings in the changelog. Ours and each rival
-get a fresh broker, the same topics and the same users, in turn; figures are medians of ratios within one round.
+A light driver sends users as a burst or at a steady rate, and reads the completions from the changelog. This project
+and each rival run in turn, each on a fresh broker with the same topics and users. Figures are medians over rounds;
+ratios are taken within one round.
 
-`python -m benchmarks.parts` says, without Kafka and within seconds, what each part of a saga costs.
+`python -m benchmarks.parts` prints the cost of each part of a saga. It needs no Kafka and takes seconds.
 """

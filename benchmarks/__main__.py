@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: exit code 1 when a run lost something or came to no end; `--short` see its help."""
+"""`python -m benchmarks`: exit code 1 if a trial failed, or with `--short` if the ratio is too low (see `--help`)."""
 
 import logging
 import signal
@@ -20,7 +20,7 @@ def main() -> int:
     if reason := real_kafka.missing():
         print(reason, file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing of it is left behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # run the clean-up of all context managers
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     console = Console(width=None if sys.stdout.isatty() else 150)
     report = Report(asdict(chosen))

@@ -1,4 +1,4 @@
-"""What every figure is handed, and how sides take turns."""
+"""The state of a benchmark run, and the rounds in which the implementations alternate."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,20 +8,17 @@ from typing import Any
 import psutil
 from confluent_kafka import KafkaException
 
-from benchmarks.measure import Figures
-from benchmarks.numbers import middle
 from benchmarks.options import Options
-from benchmarks.progress import Progress
+from benchmarks.progress import Progress, Update
 from benchmarks.report import Line, Report
+from benchmarks.statistics import median_of_known
+from benchmarks.workloads import Figures
 
-#: Told how far it is.
-More = Callable[[str], None]
+#: Measures one implementation once, from its start to its end.
+Trial = Callable[[Update], Figures]
 
-#: Measures one side once, from its start to its end.
-Trial = Callable[[More], Figures]
-
-#: What a trial may fail with: then it counts as nothing.
-FAILURES = (
+#: Errors that fail a trial without ending the run.
+TRIAL_ERRORS = (
     RuntimeError,
     AssertionError,
     OSError,
@@ -35,59 +32,59 @@ FAILURES = (
 
 @dataclass(frozen=True)
 class Rounds:
-    """What each side came to in each round."""
+    """The figures of each implementation in each round, by the name of the implementation."""
 
-    found: Mapping[str, list[Figures]]
+    figures: Mapping[str, list[Figures]]
 
-    def of(self, side: str, figure: str) -> list[float | None]:
-        """One figure of a side, round by round; None where it failed."""
-        return [figures.get(figure) for figures in self.found[side]]
+    def of(self, name: str, figure: str) -> list[float | None]:
+        """One figure of an implementation in each round; None for rounds in which it was not measured."""
+        return [figures.get(figure) for figures in self.figures[name]]
 
-    def middle(self, side: str, figure: str) -> float | None:
-        """Its median."""
-        return middle(self.of(side, figure))
+    def median(self, name: str, figure: str) -> float | None:
+        """The median of one figure over all rounds; None if it was never measured."""
+        return median_of_known(self.of(name, figure))
 
 
 @dataclass
 class Context:
-    """The run."""
+    """What every figure needs: the options, the progress display and the report."""
 
     options: Options
     progress: Progress
     report: Report
 
-    def alternate(self, name: str, trials: Mapping[str, Trial]) -> Rounds:
-        """Each side in turn, as often as there are rounds."""
-        found: dict[str, list[Figures]] = {side: [] for side in trials}
+    def alternate(self, figure: str, trials: Mapping[str, Trial]) -> Rounds:
+        """Run the trial of each implementation in turn, for the number of rounds in the options."""
+        figures: dict[str, list[Figures]] = {name: [] for name in trials}
         for number in range(1, self.options.runs + 1):
-            for side, trial in trials.items():
-                what = f"{name}, {side}, round {number} of {self.options.runs}"
-                found[side].append(self.attempt(what, trial))
-        self.report.rounds[name] = {side: [_small(each) for each in rounds] for side, rounds in found.items()}
-        return Rounds(found)
+            for name, trial in trials.items():
+                title = f"{figure}, {name}, round {number} of {self.options.runs}"
+                figures[name].append(self.attempt(title, trial))
+        self.report.rounds[figure] = {name: list(map(_without_details, rounds)) for name, rounds in figures.items()}
+        return Rounds(figures)
 
-    def attempt(self, what: str, trial: Trial) -> Figures:
-        """One trial; a failure is told and counts as nothing."""
+    def attempt(self, title: str, trial: Trial) -> Figures:
+        """Run one trial. If it fails, report the failure and return a throughput of 0."""
         try:
-            with self.progress.doing(what) as more:
-                figures = trial(more)
-        except FAILURES as error:
-            self.report.failures.append(f"{what}: {error}")
-            self.progress.say(f"{what} FAILED: {error}", "red")
+            with self.progress.task(title) as update:
+                figures = trial(update)
+        except TRIAL_ERRORS as error:
+            self.report.failures.append(f"{title}: {error}")
+            self.progress.print(f"{title} FAILED: {error}", "red")
             return {"failed": str(error), "sagas_per_s": 0.0}
-        self.progress.say(f"{what}: {_told(figures)}")
+        self.progress.print(f"{title}: {_summary(figures)}")
         return figures
 
     def add(self, *lines: Line) -> None:
-        """To the table."""
+        """Add lines to the table of the report."""
         self.report.lines.extend(lines)
 
 
-def _small(figures: Figures) -> dict[str, Any]:
-    """What is worth keeping of a round."""
+def _without_details(figures: Figures) -> dict[str, Any]:
+    """The figures without the start and end times of each saga."""
     return {name: value for name, value in figures.items() if not isinstance(value, dict) or len(value) < 20}
 
 
-def _told(figures: Figures) -> str:
+def _summary(figures: Figures) -> str:
     numbers = ((name, value) for name, value in figures.items() if isinstance(value, float | int))
     return ", ".join(f"{name} {value:.4g}" for name, value in numbers)

@@ -1,7 +1,7 @@
-"""What each part of a saga costs our services, in microseconds of one processor, and what it leaves in Kafka, in bytes:
+"""The CPU time of each part of a saga (microseconds), and the bytes that a saga leaves in Kafka:
 `python -m benchmarks.parts`.
 
-No Kafka and no other process: it can be asked again after every change of the code, and takes some seconds.
+It needs no Kafka and no other process, and takes seconds, so it can run after every change.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bare
-from benchmarks.users import made_up
+from benchmarks import in_memory_services
+from benchmarks.users import sample_users
 from saga_app.saga import machine
 from saga_app.saga.deadline import due
 from saga_app.saga.messages import Message, Row, decode, encode
@@ -30,25 +30,29 @@ from saga_app.service.app import reduce_garbage_collection
 from saga_app.service.headers import headers_for
 from saga_app.stream.partition import partition_of
 
-#: Sagas in one round; rounds, of which the first warms up; repetitions of a single part, tasks of them at once.
-SAGAS, ROUNDS, REPEATED, AT_ONCE = 3000, 4, 5000, 1000
+#: Sagas in one round, and rounds, of which the first warms up.
+SAGAS, ROUNDS = 3000, 4
+
+#: Repetitions of a single part, and how many tasks run at the same time.
+REPETITIONS, CONCURRENT_TASKS = 5000, 1000
 
 
-async def steps() -> dict[str, float]:
-    """Each step from its record's bytes to what it sends, without the stream layer: microseconds a saga."""
-    found: dict[str, list[float]] = {step.topic: [] for step in ONBOARDING.steps}
+async def step_times() -> dict[str, float]:
+    """Microseconds for each step by topic, from the bytes of its record to what it sends, without the stream layer."""
+    times_us: dict[str, list[float]] = {step.topic: [] for step in ONBOARDING.steps}
     for number in range(ROUNDS):
-        loops, records = bare.services(), bare.first(made_up(SAGAS, f"parts-{number}"))
-        for topic, spent in found.items():
+        loops = in_memory_services.step_loops()
+        records = in_memory_services.first_records(sample_users(SAGAS, f"parts-{number}"))
+        for topic, measured_us in times_us.items():
             began = time.process_time()
-            records = await bare.handle(loops[topic], records)
-            spent.append((time.process_time() - began) / SAGAS * 1e6)
-    return {topic: median(spent[1:]) for topic, spent in found.items()}
+            records = await in_memory_services.handle(loops[topic], records)
+            measured_us.append((time.process_time() - began) / SAGAS * 1e6)
+    return {topic: median(measured_us[1:]) for topic, measured_us in times_us.items()}
 
 
 def parts() -> Iterator[tuple[str, Callable[[], object]]]:
-    """What they are made of, one call each."""
-    user, now, step = made_up(1, "part")[0], iso(time.time()), ONBOARDING.steps[0]
+    """The parts of a step: a name, and a function that executes the part once."""
+    user, now, step = sample_users(1, "part")[0], iso(time.time()), ONBOARDING.steps[0]
     request = machine.admit(ONBOARDING, step.topic, decode(Message, user.value), now)
     answer = machine.answer_of(step, Done({"device_id": "ThinkPad-ABCDEFGH"}), 1, now, now, now)
     after = machine.next_after(request, step, answer)
@@ -60,41 +64,42 @@ def parts() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "decode and validate a row", lambda: decode(Row, row_bytes)
     yield "encode a message", lambda: encode(message)
     yield "encode a row", lambda: encode(row)
-    yield "the answer as a line of history", lambda: machine.answer_of(step, Done(), 1, now, now, now)
-    yield "what follows", lambda: machine.next_after(request, step, answer)
-    yield "the row of it", lambda: machine.row_waiting_for(ONBOARDING, topic, message, now)
+    yield "result as an entry of the history", lambda: machine.answer_of(step, Done(), 1, now, now, now)
+    yield "decide the next message", lambda: machine.next_after(request, step, answer)
+    yield "build its row", lambda: machine.row_waiting_for(ONBOARDING, topic, message, now)
     yield "apply a row", lambda: machine.join(row, row)
-    yield "when it is due", lambda: due(ONBOARDING, row, 60.0)
-    yield "headers", lambda: headers_for(message, topic, step.service, now)
-    yield "partition of a key", lambda: partition_of(user.id, bare.PARTITIONS)
-    yield "the time as text", lambda: iso(time.time())
-    yield "count a step", lambda: metrics.STEPS.labels(step.name, "done").inc()
-    yield "observe its seconds", lambda: metrics.STEP_SECONDS.labels(step.name).observe(0.1)
-    yield "a debug line that is not logged", lambda: logger.debug("step", saga="x", step="y", outcome="z", attempts=1)
+    yield "compute the deadline", lambda: due(ONBOARDING, row, 60.0)
+    yield "build headers", lambda: headers_for(message, topic, step.service, now)
+    yield "partition of a key (murmur2)", lambda: partition_of(user.id, in_memory_services.PARTITIONS)
+    yield "format the time", lambda: iso(time.time())
+    yield "increment a step counter", lambda: metrics.STEPS.labels(step.name, "done").inc()
+    yield "observe a duration", lambda: metrics.STEP_SECONDS.labels(step.name).observe(0.1)
+    yield "debug event that is not logged", lambda: logger.debug("step", saga="x", step="y", outcome="z", attempts=1)
 
 
-async def bytes_left() -> dict[str, float]:
-    """Keys, values and headers of the records of a saga, uncompressed, on average: by topic, and its rows and notes."""
-    loops, records = bare.services(), bare.first(made_up(SAGAS, "bytes"))
-    found: dict[str, float] = {}
+async def bytes_per_saga() -> dict[str, float]:
+    """Bytes that a saga leaves in Kafka, on average and uncompressed, for each topic and each table."""
+    loops = in_memory_services.step_loops()
+    records = in_memory_services.first_records(sample_users(SAGAS, "bytes"))
+    sizes: dict[str, float] = {}
     for topic, loop in loops.items():
-        found[topic] = sum(map(size, records)) / SAGAS
-        records = await bare.handle(loop, records)
+        sizes[topic] = sum(map(record_bytes, records)) / SAGAS
+        records = await in_memory_services.handle(loop, records)
     memories = [loop.rows or loop.effects for loop in loops.values()]
-    tables = dict.fromkeys(cast(bare.Table, memory.table) for memory in memories if memory)
-    for name, table in zip(("rows", "notes of the authorizer", "notes of the notifier"), tables, strict=True):
-        found[name] = table.written / SAGAS
-    return found
+    tables = dict.fromkeys(cast(in_memory_services.Table, memory.table) for memory in memories if memory)
+    for name, table in zip(("rows", "effects of the authorizer", "effects of the notifier"), tables, strict=True):
+        sizes[name] = table.written_bytes / SAGAS
+    return sizes
 
 
-def size(record: bare.Record) -> int:
-    """Bytes of a record, without what Kafka adds."""
-    headers = sum(len(name) + len(value) for name, value in record.headers)
+def record_bytes(record: in_memory_services.Record) -> int:
+    """Bytes of key, value and headers of a record, without the overhead of Kafka's format."""
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
     return len(record.key or b"") + len(record.value or b"") + headers
 
 
-async def a_task() -> float:
-    """A task with two timeouts: microseconds."""
+async def task_time() -> float:
+    """Microseconds for a task with two timeouts."""
 
     async def work() -> None:
         async with asyncio.timeout(60):
@@ -102,41 +107,41 @@ async def a_task() -> float:
                 await asyncio.sleep(0)
 
     began = time.process_time()
-    for _ in range(REPEATED // AT_ONCE):
-        await asyncio.gather(*[asyncio.create_task(work()) for _ in range(AT_ONCE)])
-    return (time.process_time() - began) / REPEATED * 1e6
+    for _ in range(REPETITIONS // CONCURRENT_TASKS):
+        await asyncio.gather(*[asyncio.create_task(work()) for _ in range(CONCURRENT_TASKS)])
+    return (time.process_time() - began) / REPETITIONS * 1e6
 
 
-def timed(call: Callable[[], object]) -> float:
-    """Microseconds of one call."""
+def call_time(call: Callable[[], object]) -> float:
+    """Microseconds for one call."""
     began = time.process_time()
-    for _ in range(REPEATED):
+    for _ in range(REPETITIONS):
         call()
-    return (time.process_time() - began) / REPEATED * 1e6
+    return (time.process_time() - began) / REPETITIONS * 1e6
 
 
 def main() -> None:
-    """Print it."""
+    """Measure and print both tables."""
     logging.config.dictConfig(log.config("parts", "json"))
     logging.getLogger().setLevel(logging.INFO)
     reduce_garbage_collection()  # as the services do
-    table = Table("part", "µs", title="one processor, no Kafka")
+    table = Table("part", "µs", title="CPU time on one core, without Kafka")
     table.columns[1].justify = "right"
-    whole = uvloop.run(steps())
-    for topic, spent in whole.items():
-        table.add_row(f"the step of {topic}", f"{spent:.0f}")
-    table.add_row("all steps of a saga", f"{sum(whole.values()):.0f}", end_section=True)
+    steps = uvloop.run(step_times())
+    for topic, time_us in steps.items():
+        table.add_row(f"step on {topic}", f"{time_us:.0f}")
+    table.add_row("all steps of a saga", f"{sum(steps.values()):.0f}", end_section=True)
     for name, call in parts():
-        table.add_row(name, f"{timed(call):.1f}")
-    table.add_row("a task with two timeouts", f"{uvloop.run(a_task()):.1f}")
+        table.add_row(name, f"{call_time(call):.1f}")
+    table.add_row("a task with two timeouts", f"{uvloop.run(task_time()):.1f}")
     Console().print(table)
-    left = Table("a saga's", "bytes", title="what it leaves in Kafka, uncompressed, no lag")
-    left.columns[1].justify = "right"
-    amounts = asyncio.run(bytes_left())
-    for name, amount in amounts.items():
-        left.add_row(name, f"{amount:,.0f}")
-    left.add_row("all", f"{sum(amounts.values()):,.0f}")
-    Console().print(left)
+    sizes = asyncio.run(bytes_per_saga())
+    size_table = Table("records of a saga", "bytes", title="bytes in Kafka per saga, uncompressed, without lag")
+    size_table.columns[1].justify = "right"
+    for name, size in sizes.items():
+        size_table.add_row(name, f"{size:,.0f}")
+    size_table.add_row("all", f"{sum(sizes.values()):,.0f}")
+    Console().print(size_table)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Says what is going on: a line that changes on a terminal, a line now and then elsewhere."""
+"""Shows progress: a status line on a terminal, otherwise a line every few seconds."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,43 +6,46 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-#: Where there is no terminal: seconds between two lines about the same thing.
-EVERY_S = 5.0
+#: Without a terminal: the time between two lines about the same task (seconds).
+LINE_INTERVAL_S = 5.0
+
+#: Shows the current state of a task.
+Update = Callable[[str], None]
+
+#: Shows how many sagas are done.
+ShowCount = Callable[[int], None]
 
 
 class Progress:
-    """To the console on which the table is printed in the end."""
+    """Prints progress to a console, each line with the seconds since the start."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._began = time.monotonic()
 
     @contextmanager
-    def doing(self, what: str) -> Iterator[Callable[[str], None]]:
-        """Something that may last; the function adds how far it is."""
-        with self.console.status(what) as status:
-            said = time.monotonic()
+    def task(self, title: str) -> Iterator[Update]:
+        """Show a task while the block runs; the yielded function appends its current state."""
+        with self.console.status(title) as status:
+            printed = time.monotonic()
             if not self.console.is_terminal:
-                self._line(what)
+                self.print(title)
 
-            def more(how: str) -> None:
-                nonlocal said
-                status.update(f"{what}: {how}")
-                if not self.console.is_terminal and time.monotonic() - said > EVERY_S:
-                    said = time.monotonic()
-                    self._line(f"{what}: {how}")
+            def update(state: str) -> None:
+                nonlocal printed
+                status.update(f"{title}: {state}")
+                if not self.console.is_terminal and time.monotonic() - printed > LINE_INTERVAL_S:
+                    printed = time.monotonic()
+                    self.print(f"{title}: {state}")
 
-            yield more
+            yield update
 
-    def say(self, line: str, style: str | None = None) -> None:
-        """A line that stays."""
-        self._line(line, style)
-
-    def _line(self, line: str, style: str | None = None) -> None:
-        at = f"{time.monotonic() - self._began:6.0f} s  "
-        self.console.print(at + line, style=style, markup=False, highlight=False)
+    def print(self, line: str, style: str | None = None) -> None:
+        """Print a permanent line."""
+        elapsed = f"{time.monotonic() - self._began:6.0f} s  "
+        self.console.print(elapsed + line, style=style, markup=False, highlight=False)
 
 
-def counting(more: Callable[[str], None], what: str, total: int) -> Callable[[int], None]:
-    """How many of a total, as a function of a number."""
-    return lambda number: more(f"{what}, {number:,} of {total:,} sagas")
+def saga_count(update: Update, phase: str, total: int) -> ShowCount:
+    """A function that shows how many of `total` sagas are done in a phase of the task."""
+    return lambda count: update(f"{phase}, {count:,} of {total:,} sagas")

@@ -1,4 +1,4 @@
-"""The table and the JSON file."""
+"""The result of a run: a table on the terminal, and a JSON file."""
 
 import json
 import math
@@ -13,12 +13,12 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.numbers import Goal
+from benchmarks.goal import Goal
 
 
 @dataclass(frozen=True)
 class Line:
-    """A figure beside a rival's, or alone; medians of all rounds."""
+    """One figure, alone or next to a rival's; medians over all rounds."""
 
     figure: str
     unit: str
@@ -31,27 +31,27 @@ class Line:
 
     @property
     def met(self) -> bool | None:
-        """None where there is no goal."""
-        return None if self.goal is None else self.goal.met(self.ours, self.ratio)
+        """Whether the goal is met; None if there is no goal."""
+        return None if self.goal is None else self.goal.is_met(self.ours, self.ratio)
 
     def json(self) -> dict[str, Any]:
-        """For programs."""
+        """All fields, with the goal as text, and whether it is met."""
         return asdict(self) | {"goal": None if self.goal is None else str(self.goal), "met": self.met}
 
 
 @dataclass
 class Report:
-    """All that a run has found."""
+    """Everything measured in a run."""
 
     options: dict[str, Any]
     lines: list[Line] = field(default_factory=list)
-    #: Runs that lost something or did not come to an end.
+    #: The titles of failed trials with the error of each.
     failures: list[str] = field(default_factory=list)
-    #: By figure and side: what was measured in each round.
+    #: By figure and implementation: the measured values of each round.
     rounds: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
 
     def show(self, console: Console) -> None:
-        """For people."""
+        """Print the table, and below it the failed trials."""
         table = Table(title=f"{machine()}; medians of {self.options['runs']} rounds")
         for column in ("figure", "ours", "rival", "rival's", "ratio", "goal", "met"):
             table.add_column(column, justify="left" if column in ("figure", "rival", "goal") else "right")
@@ -62,28 +62,28 @@ class Report:
             console.print(f"  {failure}", style="red", markup=False, highlight=False)
 
     def write(self, file: Path) -> None:
-        """For programs."""
-        found = {
+        """Write everything as JSON."""
+        content = {
             "machine": machine(),
             "options": self.options,
             "lines": [line.json() for line in self.lines],
             "failures": self.failures,
             "rounds": self.rounds,
         }
-        file.write_text(json.dumps(found, indent=1, default=str) + "\n")
+        file.write_text(json.dumps(content, indent=1, default=str) + "\n")
 
 
 def cells(line: Line) -> Sequence[str]:
-    """A row of the table."""
+    """The cells of a line in the table, with rich markup."""
     met = {None: "", True: "[green]yes[/]", False: "[bold red]no[/]"}[line.met]
     figure = line.figure + (f" [dim]({line.note})[/]" if line.note else "")
     relative = "" if line.ratio is None else f"{line.ratio:.2f} ×"
-    theirs = shown(line.theirs, line.unit) if line.rival else ""
-    return figure, shown(line.ours, line.unit), line.rival, theirs, relative, str(line.goal or ""), met
+    theirs = formatted(line.theirs, line.unit) if line.rival else ""
+    return figure, formatted(line.ours, line.unit), line.rival, theirs, relative, str(line.goal or ""), met
 
 
-def shown(value: float | None, unit: str) -> str:
-    """Three digits that count."""
+def formatted(value: float | None, unit: str) -> str:
+    """A value with three significant digits and its unit; "-" if it is missing."""
     if value is None or math.isnan(value):
         return "-"
     digits = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -91,6 +91,6 @@ def shown(value: float | None, unit: str) -> str:
 
 
 def machine() -> str:
-    """What it was measured on."""
+    """A description of this machine: cores, memory, operating system and Python version."""
     memory = psutil.virtual_memory().total / 2**30
     return f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}, Python {platform.python_version()}"

@@ -1,37 +1,39 @@
-"""A run: every chosen figure in turn."""
+"""Measures the chosen figures one after the other."""
 
 from collections.abc import Callable, Mapping
 
 from benchmarks.context import Context
-from benchmarks.figures import console, duel, inflight, overhead, start, table, trace, workers
+from benchmarks.figures import burst_cpu_latency, console, inflight, overhead, start, table, trace, workers
 
-#: Those that are measured alone; burst, cpu and latency share their rounds.
-ALONE: Mapping[str, Callable[[Context], None]] = {
-    "workers": workers.measured,
-    "overhead": overhead.measured,
-    "trace": trace.measured,
-    "inflight": inflight.measured,
-    "table": table.burst_measured,
-    "recovery": table.recovery_measured,
-    "start": start.measured,
-    "console": console.measured,
+#: Figures with trials of their own; burst, cpu and latency share theirs.
+SEPARATE_FIGURES: Mapping[str, Callable[[Context], None]] = {
+    "workers": workers.measure,
+    "overhead": overhead.measure,
+    "trace": trace.measure,
+    "inflight": inflight.measure,
+    "table": table.measure_burst,
+    "recovery": table.measure_recovery,
+    "start": start.measure,
+    "console": console.measure,
 }
 
 
 def run(context: Context) -> int:
-    """The exit code: 1 when a run has failed; for the short one, when we are too slow."""
+    """Measure all chosen figures. Returns the exit code: 1 if a trial failed, or with `--short` if we are too slow."""
     options = context.options
-    sides = (duel.OURS, duel.AIOKAFKA) if options.short else tuple(duel.SIDES)
-    duel.measured(context, options.only, sides)
-    for name, measured in ALONE.items():
-        if name in options.only:
-            measured(context)
+    names = tuple(burst_cpu_latency.IMPLEMENTATIONS)
     if options.short:
-        return int(too_slow(context))
+        names = (burst_cpu_latency.OURS, burst_cpu_latency.AIOKAFKA)
+    burst_cpu_latency.measure(context, options.only, names)
+    for name, measure in SEPARATE_FIGURES.items():
+        if name in options.only:
+            measure(context)
+    if options.short:
+        return int(is_too_slow(context))
     return int(bool(context.report.failures))
 
 
-def too_slow(context: Context) -> bool:
-    """Whether a burst came to less than so much of the aiokafka chain's; one that lost something is nothing."""
-    ratio = next(line.ratio for line in context.report.lines if line.rival == duel.AIOKAFKA)
+def is_too_slow(context: Context) -> bool:
+    """Whether our burst was below the minimum ratio to the aiokafka chain. A burst that lost a saga counts as 0."""
+    ratio = next(line.ratio for line in context.report.lines if line.rival == burst_cpu_latency.AIOKAFKA)
     return ratio is None or ratio < context.options.least

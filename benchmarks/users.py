@@ -1,4 +1,4 @@
-"""Sends users: as a burst, or at a steady rate. A plain producer, light enough not to be what is measured."""
+"""Sends sample users as a burst or at a steady rate, with a plain producer that uses little CPU time."""
 
 import json
 import random
@@ -16,25 +16,25 @@ NEW_USER = "new-user"
 
 @dataclass(frozen=True)
 class NewUser:
-    """A record for `new-user`."""
+    """Key and value of a record."""
 
     id: bytes
     value: bytes
 
 
-def made_up(count: int, prefix: str) -> list[NewUser]:
-    """Always the same for the same prefix. The ids are as long as a UUID."""
+def sample_users(count: int, prefix: str) -> list[NewUser]:
+    """Users with ids of the length of a UUID that begin with `prefix`. The same prefix yields the same users."""
     dice = random.Random(prefix)
     return [_user(f"{prefix}-{number:0{35 - len(prefix)}d}", dice) for number in range(count)]
 
 
 def _user(id: str, dice: random.Random) -> NewUser:
-    about = {"v": 1, "id": id, "user": sample_user(DEPARTMENTS, dice)}
-    return NewUser(id.encode(), json.dumps(about, separators=(",", ":")).encode())
+    message = {"v": 1, "id": id, "user": sample_user(DEPARTMENTS, dice)}
+    return NewUser(id.encode(), json.dumps(message, separators=(",", ":")).encode())
 
 
 class Sender:
-    """To one broker. Each call returns when all are acknowledged."""
+    """Sends users to one broker. Each method returns when all are acknowledged."""
 
     def __init__(self, bootstrap: str) -> None:
         self._producer = Producer(
@@ -47,31 +47,33 @@ class Sender:
                 "queue.buffering.max.messages": 2_000_000,
                 "queue.buffering.max.kbytes": 1_000_000,
                 "delivery.report.only.error": True,
-                "on_delivery": _failed,
+                "on_delivery": _raise_delivery_error,
             }
         )
 
     def burst(self, users: Sequence[NewUser], topic: str = NEW_USER) -> None:
-        """As fast as the broker takes them."""
+        """Send all users as fast as the broker accepts them."""
         for user in users:
             self._producer.produce(topic, user.value, user.id)
         self._flush()
 
-    def steady(self, users: Sequence[NewUser], per_s: float, said: Callable[[int], None] = lambda _: None) -> None:
-        """So many a second, evenly; `said` is told now and then how many were sent."""
+    def steady(
+        self, users: Sequence[NewUser], per_s: float, show_count: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """Send users evenly at `per_s` a second; about once a second `show_count` gets the number sent so far."""
         began = time.monotonic()
         for number, user in enumerate(users):
             time.sleep(max(0.0, began + number / per_s - time.monotonic()))
             self._producer.produce(NEW_USER, user.value, user.id)
             self._producer.poll(0)
             if number % max(1, int(per_s)) == 0:
-                said(number)
+                show_count(number)
         self._flush()
 
     def _flush(self) -> None:
-        if left := self._producer.flush(120):
-            raise RuntimeError(f"{left} users were not acknowledged")
+        if unsent := self._producer.flush(120):
+            raise RuntimeError(f"{unsent} users were not acknowledged")
 
 
-def _failed(error: object, _message: object) -> None:
-    raise RuntimeError(f"a user did not reach the broker: {error}")
+def _raise_delivery_error(error: object, _message: object) -> None:
+    raise RuntimeError(f"a user was not delivered to the broker: {error}")

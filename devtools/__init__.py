@@ -1,1 +1,1 @@
-"""Tools for developing this project: generators of checked-in files, and what tests and benchmarks share."""
+"""Development tools: generators of checked-in files, and helpers that tests and benchmarks share."""

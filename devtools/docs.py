@@ -1,7 +1,7 @@
-"""The reference pages, generated from the code: `make docs`, or `python -m devtools.docs`.
+"""Generates the reference pages from the code: `make docs`, or `python -m devtools.docs`.
 
-Each page in docs/reference has its own introduction; what stands between `<!-- generated: NAME -->` and
-`<!-- end -->` is replaced. With `--check` nothing is written, and the exit code is 1 if a page is out of date.
+In each page of docs/reference, the text between `<!-- generated: NAME -->` and `<!-- end -->` is replaced. With
+`--check` nothing is written, and the exit code is 1 if a page is out of date.
 """
 
 import re
@@ -25,12 +25,12 @@ REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 
 _MARKED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(\n<!-- end -->)", re.S)
 
-#: Metrics of the client library itself are not ours to document.
-_OURS = "saga_"
+#: The prefix of this project's metrics; those of the client library are not documented.
+_PREFIX = "saga_"
 
 
 def settings() -> Iterator[str]:
-    """A row for every setting."""
+    """A table row for every setting."""
     yield "| variable | default | meaning | allowed |"
     yield "|---|---|---|---|"
     for each in describe(Settings.model_construct()):
@@ -38,7 +38,7 @@ def settings() -> Iterator[str]:
 
 
 def metrics() -> Iterator[str]:
-    """A row for every metric of the services and of the console."""
+    """A table row for every metric of the services and of the console."""
     yield "| metric | type | labels | meaning |"
     yield "|---|---|---|---|"
     for metric in sorted(_metrics(), key=lambda each: str(each._name)):
@@ -50,14 +50,14 @@ def metrics() -> Iterator[str]:
 
 def _metrics() -> set[MetricWrapperBase]:
     import saga_app.console.gauges
-    import saga_app.service.metrics  # noqa: F401  # they register themselves
+    import saga_app.service.metrics  # noqa: F401  # importing registers the metrics
 
-    found = set(REGISTRY._collector_to_names)
-    return {each for each in found if isinstance(each, MetricWrapperBase) and each._name.startswith(_OURS)}
+    collectors = set(REGISTRY._collector_to_names)
+    return {each for each in collectors if isinstance(each, MetricWrapperBase) and each._name.startswith(_PREFIX)}
 
 
 def topics() -> Iterator[str]:
-    """A row for every topic."""
+    """A table row for every topic."""
     yield "| topic | consumer group | configuration |"
     yield "|---|---|---|"
     group_of = {topic: group for group, topics in READS.items() for topic in topics}
@@ -90,12 +90,12 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
 
 
 def _kind(schema: dict[str, Any]) -> str:
-    """What a parameter without a description may be."""
+    """The allowed values or the type of a parameter without a description."""
     for variant in (schema, *schema.get("anyOf", ())):
         if choices := variant.get("enum") or variant.get("items", {}).get("enum"):
             return ", ".join(map(str, choices))
-    named = [each.get("type") for each in schema.get("anyOf", ()) if each.get("type") != "null"]
-    return str(schema.get("type") or (named[0] if named else "text"))
+    types = [each.get("type") for each in schema.get("anyOf", ()) if each.get("type") != "null"]
+    return str(schema.get("type") or (types[0] if types else "text"))
 
 
 def commands() -> Iterator[str]:
@@ -127,14 +127,14 @@ GENERATORS: dict[str, Callable[[], Iterator[str]]] = {
 
 
 def generated(page: str) -> str:
-    """The text of a page with its generated parts as the code has them now."""
-    return _MARKED.sub(lambda found: found[1] + "\n".join(GENERATORS[found[2]]()).rstrip() + found[3], page)
+    """The text of a page with its generated parts brought up to date."""
+    return _MARKED.sub(lambda match: match[1] + "\n".join(GENERATORS[match[2]]()).rstrip() + match[3], page)
 
 
 def outdated() -> dict[Path, str]:
-    """The pages whose generated parts differ from the code, with the text that they should have."""
+    """The pages whose generated parts differ from the code, with their new text."""
     pages = {path: path.read_text("utf-8") for path in sorted(REFERENCE.glob("*.md"))}
-    return {path: wanted for path, text in pages.items() if (wanted := generated(text)) != text}
+    return {path: new for path, text in pages.items() if (new := generated(text)) != text}
 
 
 def _cell(text: str) -> str:
@@ -143,13 +143,13 @@ def _cell(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or with `--check` name those that are out of date. Returns the exit code."""
-    wrong = outdated()
-    for path, text in wrong.items():
+    pages = outdated()
+    for path, text in pages.items():
         if arguments == ["--check"]:
             print(f"{path.relative_to(REFERENCE.parent.parent)} is out of date: run `make docs`", file=sys.stderr)
         else:
             path.write_text(text, "utf-8")
-    return int(bool(wrong) and arguments == ["--check"])
+    return int(bool(pages) and arguments == ["--check"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A real Kafka broker for tests, from the kit in kafka/."""
+"""A real Kafka broker for tests and benchmarks, started by `kafka/kafka.sh`."""
 
 import os
 import shutil
@@ -12,16 +12,16 @@ KIT = Path(__file__).parents[1] / "kafka" / "kafka.sh"
 
 
 def missing() -> str | None:
-    """What a real broker needs and this machine lacks."""
+    """Why this machine cannot run a real broker; None if it can."""
     lacking = [name for name, command in (("Java 17", "java"), ("Maven", "mvn")) if shutil.which(command) is None]
     return f"a real Kafka needs {' and '.join(lacking)}" if lacking else None
 
 
 class RealKafka:
-    """A broker with its own ports and directory; a test may stop, kill and start it."""
+    """A broker with ports and a data directory of its own, which can be stopped, killed and started again."""
 
     def __init__(self, data: Path, heap: str = "-Xms256m -Xmx512m", **properties: str) -> None:
-        """`properties`: of the broker, with _ in place of dots."""
+        """Does not start the broker. `properties`: broker settings, with underscores in place of dots."""
         self.data = data
         self.port, controller = free_ports(2)
         self.bootstrap = f"127.0.0.1:{self.port}"
@@ -35,20 +35,20 @@ class RealKafka:
         }
 
     def start(self) -> None:
-        """Returns when it serves."""
+        """Start the broker, and wait until it accepts requests."""
         self._kit("start")
 
     def stop(self) -> None:
-        """A clean stop; the data stay."""
+        """Shut the broker down gracefully; its data are kept."""
         self._kit("stop")
 
     def kill(self) -> None:
-        """kill -9; returns when it is gone, for a large process gives its port back a moment after the signal."""
+        """Kill the broker with SIGKILL, and wait until its port is free: a large process exits with a delay."""
         os.kill(int((self.data / "kafka.pid").read_text()), signal.SIGKILL)
-        until(lambda: not listening(self.port), 20, f"the killed broker holds port {self.port} no longer")
+        until(lambda: not listening(self.port), 20, f"the killed broker still listens on port {self.port}")
 
     def clean(self) -> None:
-        """Forget the data."""
+        """Delete the data of a stopped broker."""
         self._kit("clean")
 
     def _kit(self, command: str) -> None:

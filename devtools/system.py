@@ -1,4 +1,4 @@
-"""A running `saga up` for tests: on ports of its own, listened to, and ended for certain."""
+"""Processes for tests and benchmarks: `saga up`, single workers, and commands, with captured output and clean-up."""
 
 import os
 import queue
@@ -16,14 +16,20 @@ from devtools.wait import free_ports
 
 PORTS = ("console_port", "provisioner_port", "authorizer_port", "notifier_port", "embedded_port")
 
+#: How long a process may take to exit after SIGTERM (seconds).
+STOP_TIMEOUT_S = 12.0
+
+#: Lines of output that a failure message includes.
+TAIL_LINES = 80
+
 
 class Process:
-    """A command whose output is kept line by line, and whose children we know."""
+    """A running command. It does not inherit SAGA_ variables; its output is collected line by line in `lines`."""
 
     def __init__(self, *command: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SAGA_")}
         self.lines: list[str] = []
-        self._fresh: queue.Queue[str | None] = queue.Queue()
+        self._unread: queue.Queue[str | None] = queue.Queue()
         self.process = subprocess.Popen(
             command,
             env=inherited | (env or {}),
@@ -34,67 +40,72 @@ class Process:
             text=True,
             errors="replace",
         )
-        threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._read, daemon=True).start()
 
-    def _listen(self) -> None:
+    def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
-            self._fresh.put(line.rstrip("\n"))
-        self._fresh.put(None)
+            self._unread.put(line.rstrip("\n"))
+        self._unread.put(None)
 
     def wait_for_line(self, part: str, within_s: float) -> str:
-        """The next line that has this in it."""
+        """The next line of output that contains `part`.
+
+        Each call continues after the line that the previous one returned. Raises AssertionError if the process exits or
+        prints no such line in time.
+        """
         deadline = time.monotonic() + within_s
         while True:
             try:
-                line = self._fresh.get(timeout=max(0.01, deadline - time.monotonic()))
+                line = self._unread.get(timeout=max(0.01, deadline - time.monotonic()))
             except queue.Empty:
                 line = None
             if line is None:
-                raise AssertionError(f"{part!r} was not said within {within_s:g} s; instead:\n" + self.said())
+                raise AssertionError(f"no output with {part!r} within {within_s:g} s:\n{self.output_tail()}")
             if part in line:
                 return line
 
-    def said(self) -> str:
-        """The last of its output."""
-        return "\n".join(self.lines[-80:])
+    def output_tail(self) -> str:
+        """The last lines of the output."""
+        return "\n".join(self.lines[-TAIL_LINES:])
 
     def children(self) -> list[psutil.Process]:
-        """Its living descendants."""
+        """The running descendants of the process."""
         try:
-            return psutil.Process(self.process.pid).children(recursive=True)
+            descendants: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
+        return descendants
 
     def child(self, word: str) -> psutil.Process:
-        """The descendant that has this word in its command line."""
+        """The descendant with this word in its command line. Raises AssertionError if there is none."""
         for each in self.children():
             try:
                 if word in each.cmdline():
                     return each
-            except psutil.NoSuchProcess:  # it has just ended; a zombie is one, too
+            except psutil.NoSuchProcess:  # it has just exited, or is a zombie
                 continue
-        raise AssertionError(f"no process of it has {word!r} in its command line")
+        raise AssertionError(f"no child process has {word!r} in its command line")
 
-    def stop(self, number: int = signal.SIGTERM, within_s: float = 12.0) -> float:
-        """Signal it and wait for its end; answers how long that took (seconds)."""
+    def stop(self, number: int = signal.SIGTERM, within_s: float = STOP_TIMEOUT_S) -> float:
+        """Send a signal and wait until the process exits. Returns how long that took (seconds)."""
         began = time.monotonic()
         self.process.send_signal(number)
         self.process.wait(within_s)
         return time.monotonic() - began
 
     def end(self) -> None:
-        """Make sure that nothing of it is left."""
-        left = self.children()
+        """Stop the process if it runs, and kill all descendants that remain."""
+        remaining = self.children()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(12)
+                self.process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        for each in left:
+        for each in remaining:
             try:
                 each.kill()
             except psutil.NoSuchProcess:
@@ -102,7 +113,12 @@ class Process:
 
 
 class System(Process):
-    """`saga up`. Settings by their names in lower case: `System(path, lag="0", deny_rate=1)`."""
+    """A running `saga up` on ports of its own. `url` is the address of its console.
+
+    data: the data directory
+    arguments: further arguments of `saga up`
+    settings: by their names in lower case, as in `System(path, lag="0", deny_rate=1)`
+    """
 
     def __init__(self, data: Path, *arguments: str, **settings: Any) -> None:
         self.settings = dict(zip(PORTS, free_ports(len(PORTS)), strict=True)) | {"datadir": data} | settings
@@ -113,23 +129,23 @@ class System(Process):
 
     @staticmethod
     def worker(service: str, beside: "System", **settings: Any) -> Process:
-        """One more worker of a service, with the settings of a running system and some of its own."""
+        """Start another worker of a service, with the settings of the running system `beside` and those given here."""
         env = beside.env | {f"SAGA_{name.upper()}": str(value) for name, value in settings.items()}
         return Process(sys.executable, "-m", "saga_app", "worker", service, env=env)
 
     def ready(self, within_s: float = 60.0) -> None:
-        """Wait until a user can be onboarded."""
+        """Wait until the system reports that it is ready."""
         self.wait_for_line(f"ready: {self.url}", within_s)
 
     def saga(self, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run another subcommand against it."""
+        """Run a `saga` command with the settings of this system."""
         return saga(*arguments, env=self.env, input=input)
 
 
 def saga(
     *arguments: str, env: dict[str, str] | None = None, input: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `saga` to its end."""
+    """Run a `saga` command to its end, for at most 60 s. It inherits no SAGA_ variables."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SAGA_")}
     return subprocess.run(
         [sys.executable, "-m", "saga_app", *arguments],

@@ -1,1 +1,1 @@
-"""The figures: each measures what its name says, and adds its lines to the report."""
+"""The figures. Each module measures the figures that it is named after, and adds their lines to the report."""

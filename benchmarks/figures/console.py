@@ -1,66 +1,78 @@
-"""How fast the console's index takes in what has happened, in a process of its own: very much, of which it tells only
-what sagas have come to, and a little, of which it tells every step."""
+"""How fast the console builds its index from Kafka, in a process of its own.
+
+Far behind, the console publishes only the final state of each saga; close to the end it publishes every step.
+"""
 
 import time
 
-from benchmarks import measure
-from benchmarks.context import Context, More, Trial
-from benchmarks.measure import Figures
-from benchmarks.numbers import at_least
-from benchmarks.ours import CONSOLE, Ours
-from benchmarks.progress import counting
+from benchmarks import workloads
+from benchmarks.context import Context, Trial
+from benchmarks.goal import at_least
+from benchmarks.our_services import CONSOLE, OurServices
+from benchmarks.progress import Update, saga_count
 from benchmarks.report import Line
-from benchmarks.stage import Stage, stage
+from benchmarks.testbed import Testbed, running_testbed
+from benchmarks.workloads import Figures
 from devtools.wait import until
 from saga_app.console.kafka.source import BULK_THRESHOLD
 
-#: How long it may take (seconds); between two looks.
-WITHIN_S, LOOK_S = 180.0, 0.02
+#: How long the console may take, and the time between two polls (seconds).
+TIMEOUT_S, POLL_INTERVAL_S = 180.0, 0.02
 
-#: The files of its index.
-INDEX = "index.sqlite*"
+#: The database files of the index.
+INDEX_FILES = "index.sqlite*"
 
-#: So many sagas, of six records each, are still told step by step.
-FEW = BULK_THRESHOLD // 6 - 100
+#: Sagas of six records each that stay below the threshold up to which every step is published.
+SAGAS_WITH_EVERY_STEP = BULK_THRESHOLD // 6 - 100
 
 
-def measured(context: Context) -> None:
-    """Sagas whose records all stand in the topics, read by a console that starts with no index."""
-    counts = {"all": context.options.sagas, "few": FEW}
+def measure(context: Context) -> None:
+    """Start a console without an index when all records are in the topics, with many and with few sagas."""
+    counts = {"all": context.options.sagas, "few": SAGAS_WITH_EVERY_STEP}
     rounds = context.alternate("console", {name: trial(count) for name, count in counts.items()})
     goal = at_least(2000, "sagas/s")
     context.add(
-        Line("console: sagas read anew", "sagas/s", rounds.middle("all", "sagas_per_s"), goal),
-        Line("console: sagas told step by step", "sagas/s", rounds.middle("few", "sagas_per_s"), goal),
-        Line("console: its index on disk, a saga", "kB", rounds.middle("all", "index_kb_per_saga")),
+        Line(
+            "console: catch-up with many sagas, final states only",
+            "sagas/s",
+            rounds.median("all", "sagas_per_s"),
+            goal,
+        ),
+        Line("console: catch-up with few sagas, every step", "sagas/s", rounds.median("few", "sagas_per_s"), goal),
+        Line("console: index on disk, per saga", "kB", rounds.median("all", "index_kb_per_saga")),
     )
 
 
 def trial(count: int) -> Trial:
-    """From its first answer to an index that is up to date; nobody else runs."""
+    """The time from the console's first response to a complete index, while no other service runs."""
 
-    def run(more: More) -> Figures:
-        with stage() as on, Ours(on, console=False) as side:
-            measure.burst(side, count, "burst", counting(more, "burst", count))
-            side.end()
-            side.processes.clear()
-            more("reading")
-            side.launch(CONSOLE, CONSOLE, 0)
-            until(lambda: side.answers(CONSOLE, "/health/live"), WITHIN_S, "the console does not answer", LOOK_S)
-            began, before = time.monotonic(), side.used()
-            side.wait_until_ready(CONSOLE, WITHIN_S, LOOK_S)
+    def run(update: Update) -> Figures:
+        with running_testbed() as testbed, OurServices(testbed, console=False) as ours:
+            workloads.burst(ours, count, "burst", saga_count(update, "burst", count))
+            ours.kill()
+            ours.processes.clear()
+            update("reading")
+            ours.launch(CONSOLE, CONSOLE, 0)
+            until(
+                lambda: ours.answers(CONSOLE, "/health/live"),
+                TIMEOUT_S,
+                "the console does not answer",
+                POLL_INTERVAL_S,
+            )
+            began, before = time.monotonic(), ours.usage()
+            ours.wait_until_ready(CONSOLE, TIMEOUT_S, POLL_INTERVAL_S)
             took_s = time.monotonic() - began
-            cpu_s = side.used().cpu_since(before, [CONSOLE])
-            measure.check(side, more)
-            found = {"sagas_per_s": count / took_s, "took_s": took_s, "cpu_ms_per_saga": cpu_s / count * 1000}
-            return found | {"index_kb_per_saga": index_bytes(on) / count / 1000}
+            cpu_s = ours.usage().cpu_since(before, [CONSOLE])
+            workloads.check(ours, update)
+            figures = {"sagas_per_s": count / took_s, "took_s": took_s, "cpu_ms_per_saga": cpu_s / count * 1000}
+            return figures | {"index_kb_per_saga": index_bytes(testbed) / count / 1000}
 
     return run
 
 
-def index_bytes(stage: Stage) -> int:
-    """The files of the database, its write-ahead log included."""
-    files = list((stage.directory / "data").glob(INDEX))
+def index_bytes(testbed: Testbed) -> int:
+    """The size of the index, its write-ahead log included. Raises RuntimeError if there is no index."""
+    files = list((testbed.directory / "data").glob(INDEX_FILES))
     if not files:
-        raise RuntimeError(f"no index ({INDEX})")
+        raise RuntimeError(f"no index ({INDEX_FILES})")
     return sum(file.stat().st_size for file in files)

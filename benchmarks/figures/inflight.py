@@ -1,73 +1,78 @@
-"""Very many sagas in flight: held, at what cost of memory, drained, and nothing lost by a kill -9 in the middle."""
+"""Many sagas in flight: memory per saga, the time until all have completed, and sagas lost by a kill -9 halfway."""
 
 import time
 
-from benchmarks import measure
-from benchmarks.context import Context, More
-from benchmarks.log import NOTIFIED
-from benchmarks.measure import Figures
-from benchmarks.numbers import at_most
-from benchmarks.ours import Ours
+from benchmarks import workloads
+from benchmarks.context import Context
+from benchmarks.goal import at_most
+from benchmarks.our_services import OurServices
+from benchmarks.progress import Update
 from benchmarks.report import Line
-from benchmarks.stage import stage
-from benchmarks.users import made_up
+from benchmarks.testbed import running_testbed
+from benchmarks.topic_reader import NOTIFIED
+from benchmarks.users import sample_users
+from benchmarks.workloads import Figures
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.settings import Lag
 
-#: The service that is killed when half of the sagas have come past it.
-KILLED = "notifier"
+#: The service that is killed when half of the sagas have passed it.
+KILLED_SERVICE = "notifier"
 
-#: Beyond the lags of three steps: a slow machine, and a limit on what a worker takes at once (seconds).
-PATIENCE_S = 900.0
+#: The time allowed beyond the lags of three steps (seconds): a worker limits the records in flight.
+EXTRA_TIMEOUT_S = 900.0
 
-#: Seconds between two looks at the memory.
-LOOK_S = 1.0
+#: The time between two measurements of memory (seconds).
+POLL_INTERVAL_S = 1.0
 
 
-def measured(context: Context) -> None:
-    """Ours alone."""
+def measure(context: Context) -> None:
+    """Measure this project only: the rivals have no lags."""
     lag = context.options.inflight_lag
-    rounds = context.alternate("inflight", {"ours": lambda more: trial(context, lag, more)})
-    name = f"{context.options.inflight:,} in flight, lag {lag}"
-    limit = 3 * lag.most * 1.2
+    rounds = context.alternate("inflight", {"ours": lambda update: trial(context, lag, update)})
+    title = f"{context.options.inflight:,} in flight, lag {lag}"
+    limit_s = 3 * lag.most * 1.2
     context.add(
-        Line(f"{name}: memory of the services a saga", "kB", rounds.middle("ours", "kb_per_saga"), at_most(8, "kB")),
-        Line(f"{name}: all completed after", "s", rounds.middle("ours", "drained_s"), at_most(limit, "s")),
-        Line(f"{name}: lost by kill -9", "", rounds.middle("ours", "lost"), at_most(0)),
+        Line(f"{title}: memory of the services per saga", "kB", rounds.median("ours", "kb_per_saga"), at_most(8, "kB")),
+        Line(f"{title}: all completed after", "s", rounds.median("ours", "drained_s"), at_most(limit_s, "s")),
+        Line(f"{title}: lost by kill -9", "", rounds.median("ours", "lost"), at_most(0)),
     )
 
 
-def trial(context: Context, lag: Lag, more: More) -> Figures:
-    """A burst, a kill when half is through, and the rest."""
+def trial(context: Context, lag: Lag, update: Update) -> Figures:
+    """Send all users at once, kill a service when half of the sagas have passed it, and wait for all completions."""
     count = context.options.inflight
-    with stage() as on, Ours(on, lag=lag, deadline=3600) as side:
-        users = made_up(count, "flight")
-        marks, before = measure.mark(side), side.used()
+    with running_testbed() as testbed, OurServices(testbed, lag=lag, deadline=3600) as ours:
+        users = sample_users(count, "flight")
+        offsets, before = workloads.end_offsets(ours), ours.usage()
         began = time.monotonic()
-        on.sender.burst(users)
-        deadline, peak, done, killed = began + 3 * lag.most + PATIENCE_S, 0, 0, False
+        testbed.sender.burst(users)
+        deadline = began + 3 * lag.most + EXTRA_TIMEOUT_S
+        peak_bytes, done, has_killed = 0, 0, False
         while done < count and time.monotonic() < deadline:
-            time.sleep(LOOK_S)
-            side.dead()
-            peak = peak if killed else max(peak, side.used().memory_of(side.counted))
-            done = on.log.since(NOTIFIED, marks.notified)
-            more(f"{done:,} of {count:,} sagas through, memory {peak >> 20} MiB")
-            if not killed and done > count / 2:
-                killed = kill(side)
-        ends = on.log.settle(marks.notified, marks.changelog, count, measure.REST_WITHIN_S, lambda _: None)
+            time.sleep(POLL_INTERVAL_S)
+            ours.raise_if_ended()
+            if not has_killed:
+                peak_bytes = max(peak_bytes, ours.usage().memory_of(ours.service_processes))
+            done = testbed.reader.count_since(NOTIFIED, offsets.notified)
+            update(f"{done:,} of {count:,} sagas notified, memory {peak_bytes >> 20} MiB")
+            if not has_killed and done > count / 2:
+                kill_and_restart(ours)
+                has_killed = True
+        completions = testbed.reader.wait_for_completions(
+            offsets.notified, offsets.changelog, count, workloads.DRAIN_TIMEOUT_S, lambda _: None
+        )
         drained_s = time.monotonic() - began
-        measure.check(side, more)
+        workloads.check(ours, update)
         return {
-            "kb_per_saga": (peak - before.memory_of(side.counted)) / count / 1000,
+            "kb_per_saga": (peak_bytes - before.memory_of(ours.service_processes)) / count / 1000,
             "drained_s": drained_s,
-            "lost": count - len(ends),
-            "rows_per_saga": on.log.since(ROWS_CHANGELOG, marks.changelog) / count,
+            "lost": count - len(completions),
+            "rows_per_saga": testbed.reader.count_since(ROWS_CHANGELOG, offsets.changelog) / count,
         }
 
 
-def kill(side: Ours) -> bool:
-    """kill -9, and a supervisor's restart."""
-    side.processes[KILLED].process.kill()
-    side.processes[KILLED].process.wait()
-    side.launch(KILLED, KILLED, 0)
-    return True
+def kill_and_restart(ours: OurServices) -> None:
+    """Kill the service with SIGKILL and start it again, as a supervisor would."""
+    ours.processes[KILLED_SERVICE].process.kill()
+    ours.processes[KILLED_SERVICE].process.wait()
+    ours.launch(KILLED_SERVICE, KILLED_SERVICE, 0)

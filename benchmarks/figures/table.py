@@ -1,99 +1,107 @@
-"""A full table: sagas/s beside an empty one, and how soon a killed Provisioner is ready again."""
+"""A table with many rows: throughput next to an empty table, and how soon a killed Provisioner is ready again."""
 
 import shutil
 import time
 
-from benchmarks import measure
-from benchmarks.context import Context, More, Rounds, Trial
-from benchmarks.filling import fill
-from benchmarks.measure import Figures
-from benchmarks.numbers import Goal, at_most, ratios, times_at_least
-from benchmarks.ours import Ours
-from benchmarks.progress import counting
+from benchmarks import workloads
+from benchmarks.completed_rows import fill
+from benchmarks.context import Context, Rounds, Trial
+from benchmarks.goal import Goal, at_most, times_at_least
+from benchmarks.our_services import OurServices
+from benchmarks.progress import Update, saga_count
 from benchmarks.report import Line
-from benchmarks.stage import stage
+from benchmarks.statistics import median_ratio
+from benchmarks.testbed import running_testbed
+from benchmarks.workloads import Figures
 
 PROVISIONER = "provisioner"
 
-#: Sagas before it counts: after a recovery RocksDB still puts its files in order, and reads each for the first time.
-WARM = 10_000
+#: Sagas before the measured burst: after a recovery RocksDB still compacts, and reads each file for the first time.
+WARM_UP_SAGAS = 10_000
 
-#: What the Provisioner says when it has looked at all rows for what is due, and how long it may take (seconds).
-LOOKED, LOOKED_WITHIN_S = "watching deadlines", 60.0
+#: The Provisioner's log event after it has scanned all rows for deadlines, and how long that may take (seconds).
+SCAN_EVENT, SCAN_TIMEOUT_S = "watching deadlines", 60.0
 
-#: How long a start with a full table may take (seconds); between two looks whether it is ready.
-RECOVERY_WITHIN_S, LOOK_S = 120.0, 0.02
+#: How long a start with a full table may take, and the time between two polls of its readiness (seconds).
+RECOVERY_TIMEOUT_S, POLL_INTERVAL_S = 120.0, 0.02
 
 
-def burst_measured(context: Context) -> None:
-    """Empty and full, in turn. Without the console, which would be busy reading those rows, and without an audit,
-    which would miss the beginnings of those sagas: that all of the burst have completed is seen."""
+def measure_burst(context: Context) -> None:
+    """Measure a burst with an empty and with a full table.
+
+    Without the console, which would be busy reading the rows, and without `saga audit`, which would report that their
+    sagas never began. The workload itself verifies that all sagas of the burst complete.
+    """
     rows = context.options.rows
-    rounds = context.alternate("table", {"empty": burst(context, 0), "full": burst(context, rows)})
+    rounds = context.alternate("table", {"empty": burst_trial(context, 0), "full": burst_trial(context, rows)})
     context.add(
         line(f"burst with {rows:,} rows in the table", rounds, "sagas_per_s", times_at_least(0.9)),
-        line(f"the first {WARM:,} after a start with {rows:,} rows", rounds, "warm_sagas_per_s"),
+        line(f"first {WARM_UP_SAGAS:,} sagas after a start with {rows:,} rows", rounds, "warm_sagas_per_s"),
     )
 
 
-def line(name: str, rounds: Rounds, figure: str, goal: Goal | None = None) -> Line:
-    """Full beside empty."""
-    full, empty = rounds.of("full", figure), rounds.of("empty", figure)
-    beside = ("empty table", rounds.middle("empty", figure))
-    return Line(name, "sagas/s", rounds.middle("full", figure), goal, *beside, ratios(full, empty))
+def line(title: str, rounds: Rounds, value: str, goal: Goal | None = None) -> Line:
+    """A line that compares the full table with the empty one."""
+    full, empty = rounds.of("full", value), rounds.of("empty", value)
+    rival = ("empty table", rounds.median("empty", value))
+    return Line(title, "sagas/s", rounds.median("full", value), goal, *rival, median_ratio(full, empty))
 
 
-def burst(context: Context, rows: int) -> Trial:
-    """With so many rows there already."""
+def burst_trial(context: Context, rows: int) -> Trial:
+    """A burst with this number of rows in the table."""
     options = context.options
 
-    def run(more: More) -> Figures:
-        with stage() as on:
-            fill(on, rows, more)
-            more("starting")
-            with Ours(on, console=False, audited=False) as side:
-                found = measure.warm(side, WARM, counting(more, "warm-up", WARM))
-                more("waiting until all rows have been looked at")
-                side.processes[PROVISIONER].wait_for_line(LOOKED, LOOKED_WITHIN_S)
-                return found | measure.burst(side, options.sagas, "burst", counting(more, "burst", options.sagas))
+    def run(update: Update) -> Figures:
+        with running_testbed() as testbed:
+            fill(testbed, rows, update)
+            update("starting")
+            with OurServices(testbed, console=False, audited=False) as ours:
+                figures = workloads.warm_up(ours, WARM_UP_SAGAS, saga_count(update, "warm-up", WARM_UP_SAGAS))
+                update("waiting until all rows have been scanned for deadlines")
+                ours.processes[PROVISIONER].wait_for_line(SCAN_EVENT, SCAN_TIMEOUT_S)
+                show_count = saga_count(update, "burst", options.sagas)
+                return figures | workloads.burst(ours, options.sagas, "burst", show_count)
 
     return run
 
 
-def recovery_measured(context: Context) -> None:
-    """From the start of the process that follows a kill -9 to ready."""
-    rounds = context.alternate("recovery", {"ours": lambda more: recovery(context, more)})
-    name = f"ready after kill -9 with {context.options.rows:,} rows"
+def measure_recovery(context: Context) -> None:
+    """Measure the time from the restart after a kill -9 to readiness, with and without the data on disk."""
+    rounds = context.alternate("recovery", {"ours": lambda update: recovery_trial(context, update)})
+    title = f"ready after kill -9 with {context.options.rows:,} rows"
     context.add(
-        Line(f"{name}, datadir kept", "s", rounds.middle("ours", "kept_s"), at_most(5, "s")),
-        Line(f"{name}, from nothing", "s", rounds.middle("ours", "nothing_s"), at_most(15, "s")),
+        Line(f"{title}, disk kept", "s", rounds.median("ours", "kept_s"), at_most(5, "s")),
+        Line(f"{title}, empty disk", "s", rounds.median("ours", "nothing_s"), at_most(15, "s")),
     )
 
 
-def recovery(context: Context, more: More) -> Figures:
-    """Both ways, one after the other."""
-    with stage() as on:
-        ids = fill(on, context.options.rows, more)
-        more("starting")
-        with Ours(on, console=False, audited=False) as side:
-            more("again, datadir kept")
-            kept_s = again(side, ids, keep=True)
-            more("again, from nothing")
-            return {"kept_s": kept_s, "nothing_s": again(side, ids, keep=False)}
+def recovery_trial(context: Context, update: Update) -> Figures:
+    """Both kinds of recovery, one after the other."""
+    with running_testbed() as testbed:
+        ids = fill(testbed, context.options.rows, update)
+        update("starting")
+        with OurServices(testbed, console=False, audited=False) as ours:
+            update("recovery, disk kept")
+            kept_s = recovery_time(ours, ids, keep_disk=True)
+            update("recovery, empty disk")
+            return {"kept_s": kept_s, "nothing_s": recovery_time(ours, ids, keep_disk=False)}
 
 
-def again(side: Ours, ids: list[bytes], keep: bool) -> float:
-    """Kill it, start it; the time from its start until it is ready (seconds). A row of the last is then to be had."""
-    process = side.processes[PROVISIONER].process
+def recovery_time(ours: OurServices, ids: list[bytes], keep_disk: bool) -> float:
+    """Kill the Provisioner and start it again. Returns the seconds from its start to readiness.
+
+    Raises RuntimeError if the last row cannot be read then.
+    """
+    process = ours.processes[PROVISIONER].process
     process.kill()
     process.wait()
-    if not keep:
-        for path in (side.stage.directory / "data").glob(f"{PROVISIONER}*"):
+    if not keep_disk:
+        for path in (ours.testbed.directory / "data").glob(f"{PROVISIONER}*"):
             shutil.rmtree(path)
     began = time.monotonic()
-    side.launch(PROVISIONER, PROVISIONER, 0)
-    side.wait_until_ready(PROVISIONER, RECOVERY_WITHIN_S, LOOK_S)
+    ours.launch(PROVISIONER, PROVISIONER, 0)
+    ours.wait_until_ready(PROVISIONER, RECOVERY_TIMEOUT_S, POLL_INTERVAL_S)
     took_s = time.monotonic() - began
-    if not side.answers(PROVISIONER, f"/sagas/{ids[-1].decode()}"):
-        raise RuntimeError("ready, but a row is not there")
+    if not ours.answers(PROVISIONER, f"/sagas/{ids[-1].decode()}"):
+        raise RuntimeError("the Provisioner is ready, but a row is missing")
     return took_s

@@ -1,47 +1,50 @@
-"""What Trace Mode costs the three services: the same bursts with a page whose trace is on, and one where it is off."""
+"""The cost of Trace Mode for the three services: bursts with an open page whose trace is on or off."""
 
-from benchmarks import measure
-from benchmarks.context import Context, More
-from benchmarks.measure import Figures
-from benchmarks.numbers import ratios, times_at_most
-from benchmarks.ours import CONSOLE, Ours, Page
-from benchmarks.progress import counting
+from benchmarks import workloads
+from benchmarks.context import Context
+from benchmarks.goal import times_at_most
+from benchmarks.our_services import CONSOLE, OurServices, StreamClient
+from benchmarks.progress import Update, saga_count
 from benchmarks.report import Line
-from benchmarks.stage import stage
+from benchmarks.statistics import median_ratio
+from benchmarks.testbed import running_testbed
+from benchmarks.workloads import Figures
 
-#: Bursts with each in one round, in turn on the same processes.
-TURNS = 3
+#: Bursts with each setting in one round, alternating on the same processes.
+BURSTS = 3
 
 
-def measured(context: Context) -> None:
-    """The ratio of what both have cost."""
-    rounds = context.alternate("trace", {"ours": lambda more: trial(context, more)})
+def measure(context: Context) -> None:
+    """Measure CPU time with the trace on and off."""
+    rounds = context.alternate("trace", {"ours": lambda update: trial(context, update)})
     on, off = rounds.of("ours", "on"), rounds.of("ours", "off")
     context.add(
         Line(
-            "CPU a 1,000 sagas, trace on",
+            "CPU per 1,000 sagas, trace on",
             "s",
-            rounds.middle("ours", "on"),
+            rounds.median("ours", "on"),
             times_at_most(1.02),
             "trace off",
-            rounds.middle("ours", "off"),
-            ratios(on, off),
+            rounds.median("ours", "off"),
+            median_ratio(on, off),
         )
     )
 
 
-def trial(context: Context, more: More) -> Figures:
-    """Off, on, off, on: CPU seconds a 1,000 sagas of each."""
-    count = max(500, context.options.sagas // 8)
-    costs: dict[str, list[float]] = {"off": [], "on": []}
-    with stage() as on, Ours(on) as side:
-        measure.warm(side, context.options.warm, counting(more, "warm-up", context.options.warm))
-        side.page_open.close()
-        for turn in range(TURNS):
-            for trace, spent in costs.items():
-                page = Page(side.ports[CONSOLE], trace)
-                name = f"{trace}{turn}"
-                spent.append(measure.burst(side, count, name, counting(more, name, count))["cpu_s_per_1000"])
+def trial(context: Context, update: Update) -> Figures:
+    """Alternate bursts with the trace off and on. Returns the CPU seconds per 1,000 sagas of each."""
+    options = context.options
+    count = max(500, options.sagas // 8)
+    costs_s: dict[str, list[float]] = {"off": [], "on": []}
+    with running_testbed() as testbed, OurServices(testbed) as ours:
+        workloads.warm_up(ours, options.warm_up, saga_count(update, "warm-up", options.warm_up))
+        ours.page.close()
+        for number in range(BURSTS):
+            for trace, measured_s in costs_s.items():
+                page = StreamClient(ours.ports[CONSOLE], trace)
+                name = f"{trace}{number}"
+                figures = workloads.burst(ours, count, name, saga_count(update, name, count))
+                measured_s.append(figures["cpu_s_per_1000"])
                 page.close()
-        measure.check(side, more)
-    return {trace: sum(spent) / len(spent) for trace, spent in costs.items()}
+        workloads.check(ours, update)
+    return {trace: sum(measured_s) / len(measured_s) for trace, measured_s in costs_s.items()}

@@ -1,44 +1,46 @@
-"""A burst with two workers of each service, beside one: on few cores no loss, on many a gain."""
+"""A burst with two workers of each service next to one: no loss on few cores, a gain on many."""
 
-from benchmarks import measure
-from benchmarks.context import Context, More, Trial
-from benchmarks.measure import Figures
-from benchmarks.numbers import ratios, times_at_least
-from benchmarks.ours import Ours
-from benchmarks.progress import counting
+from benchmarks import workloads
+from benchmarks.context import Context, Trial
+from benchmarks.goal import times_at_least
+from benchmarks.our_services import OurServices
+from benchmarks.progress import Update, saga_count
 from benchmarks.report import Line
-from benchmarks.stage import stage
+from benchmarks.statistics import median_ratio
+from benchmarks.testbed import running_testbed
+from benchmarks.workloads import Figures
 
-#: No loss, as far as this can be told from noise.
+#: The ratio that counts as no loss, given the noise of the measurement.
 NO_LOSS = 0.95
 
 
-def measured(context: Context) -> None:
-    """One and two, in turn."""
+def measure(context: Context) -> None:
+    """Measure a burst with one and with two workers of each service."""
     rounds = context.alternate("workers", {name: trial(context, n) for name, n in (("one", 1), ("two", 2))})
     one, two = rounds.of("one", "sagas_per_s"), rounds.of("two", "sagas_per_s")
     context.add(
         Line(
-            "burst, two workers of each",
+            "burst, two workers of each service",
             "sagas/s",
-            rounds.middle("two", "sagas_per_s"),
+            rounds.median("two", "sagas_per_s"),
             times_at_least(NO_LOSS),
             "one of each",
-            rounds.middle("one", "sagas_per_s"),
-            ratios(two, one),
+            rounds.median("one", "sagas_per_s"),
+            median_ratio(two, one),
         )
     )
 
 
 def trial(context: Context, workers: int) -> Trial:
-    """With so many of each."""
+    """A burst with this number of workers of each service."""
     options = context.options
 
-    def run(more: More) -> Figures:
-        with stage() as on, Ours(on, workers) as side:
-            found = measure.warm(side, options.warm, counting(more, "warm-up", options.warm))
-            found |= measure.burst(side, options.sagas, "burst", counting(more, "burst", options.sagas))
-            measure.check(side, more)
-            return found
+    def run(update: Update) -> Figures:
+        with running_testbed() as testbed, OurServices(testbed, workers) as ours:
+            figures = workloads.warm_up(ours, options.warm_up, saga_count(update, "warm-up", options.warm_up))
+            show_count = saga_count(update, "burst", options.sagas)
+            figures |= workloads.burst(ours, options.sagas, "burst", show_count)
+            workloads.check(ours, update)
+            return figures
 
     return run

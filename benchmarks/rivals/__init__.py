@@ -1,5 +1,5 @@
 """The same chain of three services as one would write it by hand for speed.
 
-No validation, no headers, no history, no retries, no trace, no way back, and the Provisioner does not read its state
-back when it starts. What it sends is acknowledged before it commits, and every change of its state is in the changelog.
+It has no validation, headers, history, retries, trace or compensation, and the Provisioner does not restore its state
+at startup. Outputs are acknowledged before offsets are committed, and every change of state is in the changelog.
 """

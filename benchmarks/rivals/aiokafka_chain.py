@@ -1,9 +1,9 @@
 """The chain on plain aiokafka, orjson and uvloop.
 
-Batches from `getmany`; a batch's outputs are sent together and all acknowledged before its offsets may be committed.
-What is tuned: the partition of an output is that of its input (the keys are the same, and murmur2 in Python is slow);
-no linger, because a batch is handed over before the sender gets to run; batches of the producer as large as the broker
-takes; commits once a second, and not a round trip a batch.
+It fetches with `getmany`, sends the outputs of a fetch together, and waits for all acknowledgements before the offsets
+may be committed. Tuning: an output goes to the partition of its input (the keys are equal, and murmur2 in Python is
+slow); no linger, because all outputs are queued before the sender task runs; large producer batches; one commit a
+second instead of one for each fetch.
 """
 
 import asyncio
@@ -18,15 +18,18 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from benchmarks.rivals import options
 from benchmarks.rivals.chain import CODECS, Chain, Handler
 
-#: Records of one `getmany` at most; seconds between commits; how long a poll waits when nothing comes (milliseconds).
-MOST, COMMIT_S, POLL_MS = 1000, 1.0, 200
+#: The limit of records for one `getmany`, and how long it waits for a record (milliseconds).
+MAX_RECORDS, POLL_TIMEOUT_MS = 1000, 200
 
-#: Sends all that a run of records of one partition leads to; a future for each thing sent.
-Outputs = Callable[[Any, Any, list[Any], dict[str, Handler]], Awaitable[list[Any]]]
+#: The time between two commits (seconds).
+COMMIT_INTERVAL_S = 1.0
+
+#: Handles records of one partition and sends their outputs: producer, partition, records, handlers. Returns futures.
+SendOutputs = Callable[[Any, Any, list[Any], dict[str, Handler]], Awaitable[list[Any]]]
 
 
-async def main(service: str, broker: str, json: str, outputs: Outputs) -> None:
-    """Until SIGTERM."""
+async def main(service: str, broker: str, json: str, send_outputs: SendOutputs) -> None:
+    """Run a service until SIGTERM."""
     handlers = Chain(CODECS[json]).handlers(service)
     consumer = AIOKafkaConsumer(
         *handlers,
@@ -41,36 +44,40 @@ async def main(service: str, broker: str, json: str, outputs: Outputs) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     async with consumer, producer:
-        await run(consumer, producer, handlers, outputs, stopping)
+        await run(consumer, producer, handlers, send_outputs, stopping)
 
 
 async def run(
-    consumer: Any, producer: Any, handlers: dict[str, Handler], outputs: Outputs, stopping: asyncio.Event
+    consumer: Any, producer: Any, handlers: dict[str, Handler], send_outputs: SendOutputs, stopping: asyncio.Event
 ) -> None:
-    """Fetch, handle, send, wait for the acknowledgements; commit now and then."""
+    """Fetch, handle, send, wait for the acknowledgements, and commit at intervals, until `stopping` is set."""
     committed = monotonic()
     while not stopping.is_set():
-        fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=MOST)
+        fetched = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=MAX_RECORDS)
         if fetched:
             await asyncio.gather(
-                *[sent for tp, run in fetched.items() for sent in await outputs(producer, tp, run, handlers)]
+                *[
+                    future
+                    for tp, records in fetched.items()
+                    for future in await send_outputs(producer, tp, records, handlers)
+                ]
             )
-        if monotonic() - committed > COMMIT_S:
+        if monotonic() - committed > COMMIT_INTERVAL_S:
             await consumer.commit()
             committed = monotonic()
     await consumer.commit()
 
 
-async def one_by_one(producer: Any, tp: Any, run: list[Any], handlers: dict[str, Handler]) -> list[Any]:
-    """Everything that a run of records of one partition leads to, on its way."""
+async def send_separately(producer: Any, tp: Any, records: list[Any], handlers: dict[str, Handler]) -> list[Any]:
+    """Handle records of one partition, and send each output with a future of its own. Returns the futures."""
     handle, send, partition = handlers[tp.topic], producer.send, tp.partition
     return [
         await send(topic, value, record.key, partition)
-        for record in run
+        for record in records
         for topic, value in handle(record.key, record.value)
     ]
 
 
 if __name__ == "__main__":
     given = options.read("aiokafka_chain")
-    uvloop.run(main(given.service, given.broker, given.json, one_by_one))
+    uvloop.run(main(given.service, given.broker, given.json, send_separately))

@@ -1,4 +1,4 @@
-"""What the three services do, whatever the client: bytes in, topics and bytes out."""
+"""The logic of the three services without a Kafka client: from the bytes of a record to topics and bytes to send."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ POLICY = {
     "Support": ["email", "tickets"],
 }
 
-#: Key and value of a record; what is to be sent because of it.
+#: Handles a record, given its key and value. Returns topics and values to send with the same key.
 Handler = Callable[[bytes, bytes], tuple[tuple[str, bytes], ...]]
 
 
 @dataclass(frozen=True)
 class Codec:
-    """A JSON library."""
+    """The functions of a JSON library."""
 
     loads: Callable[[bytes], Any]
     dumps: Callable[[Any], bytes]
@@ -41,14 +41,14 @@ CODECS: Mapping[str, Codec] = {
 
 @dataclass
 class Chain:
-    """The services; each process uses one of them."""
+    """The handlers of all services; each process uses those of one service."""
 
     codec: Codec
-    #: The Provisioner's state. Rows stay encoded: nothing for the garbage collector to walk through.
+    #: The Provisioner's state. Rows are kept encoded, so that the garbage collector has no objects to traverse.
     rows: dict[bytes, bytes] = field(default_factory=dict)
 
     def handlers(self, service: str) -> dict[str, Handler]:
-        """By topic."""
+        """The handlers of a service by topic."""
         handlers: dict[str, dict[str, Handler]] = {
             "provisioner": {NEW_USER: self.provision, NOTIFIED: self.complete},
             "authorizer": {AUTHORIZE: self.authorize},
@@ -57,30 +57,30 @@ class Chain:
         return handlers[service]
 
     def provision(self, key: bytes, value: bytes) -> tuple[tuple[str, bytes], ...]:
-        """A device and a row."""
+        """Assign a device, record the running saga, and request authorization."""
         message = self.codec.loads(value)
         message["facts"] = {"device_id": f"PC-{message['id'][-8:]}"}
         message["started_at"] = time()
-        return (ROWS_CHANGELOG, self._note(key, message, "running")), (AUTHORIZE, self.codec.dumps(message))
+        return (ROWS_CHANGELOG, self._write_row(key, message, "running")), (AUTHORIZE, self.codec.dumps(message))
 
     def authorize(self, key: bytes, value: bytes) -> tuple[tuple[str, bytes], ...]:
-        """What the policy says."""
+        """Add the authorizations of the department, and request the notification."""
         message = self.codec.loads(value)
         message["facts"]["authorizations"] = POLICY[message["user"]["department"]]
         return ((NOTIFY, self.codec.dumps(message)),)
 
     def notify(self, key: bytes, value: bytes) -> tuple[tuple[str, bytes], ...]:
-        """A mail that goes nowhere."""
+        """Record the notification without sending mail."""
         message = self.codec.loads(value)
         message["facts"]["notified_at"] = time()
         return ((NOTIFIED, self.codec.dumps(message)),)
 
     def complete(self, key: bytes, value: bytes) -> tuple[tuple[str, bytes], ...]:
-        """The end."""
+        """Record the completed saga."""
         message = self.codec.loads(value)
         message["ended_at"] = time()
-        return ((ROWS_CHANGELOG, self._note(key, message, "completed")),)
+        return ((ROWS_CHANGELOG, self._write_row(key, message, "completed")),)
 
-    def _note(self, key: bytes, message: dict[str, Any], state: str) -> bytes:
+    def _write_row(self, key: bytes, message: dict[str, Any], state: str) -> bytes:
         row = self.rows[key] = self.codec.dumps({**message, "state": state})
         return row

@@ -1,9 +1,9 @@
 """The chain on librdkafka (confluent-kafka), with the standard library's json or with orjson.
 
-A batch is the first record, waited for, and whatever has been fetched with it (under load: within 5 ms); `flush` waits
-until all that it led to is acknowledged; only then are its offsets stored, which librdkafka commits in the background
-once a second. What is tuned: `consume` waits for a full batch as long as it may, so it may not; the linger serves to
-gather, and `flush` cuts it short; delivery is reported only when it fails; an output's partition is that of its input.
+A batch is the first record and those already fetched with it (under load: within 5 ms). `flush` waits until all outputs
+are acknowledged; then the offsets are stored, and librdkafka commits them in the background once a second. Tuning:
+`consume` gets no time to wait for a full batch; the linger gathers messages, and `flush` ends it early; only failed
+deliveries are reported; an output goes to the partition of its input.
 """
 
 import signal
@@ -14,15 +14,15 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from benchmarks.rivals import options
 from benchmarks.rivals.chain import CODECS, Chain, Handler
 
-#: Records of one batch at most; how long a poll waits when nothing comes (seconds).
-MOST, POLL_S = 2000, 0.2
+#: The limit of records in one batch, and how long a poll waits for its first record (seconds).
+MAX_RECORDS, POLL_TIMEOUT_S = 2000, 0.2
 
-#: A batch of so many means load: then the next may wait a little (seconds), or there would be many small ones.
-LOADED, GATHER_S = 50, 0.005
+#: After a batch larger than this, the next one waits for more records (seconds), which avoids many small batches.
+LARGE_BATCH, GATHER_S = 50, 0.005
 
 
 def main(service: str, broker: str, json: str) -> None:
-    """Until SIGTERM."""
+    """Run a service until SIGTERM."""
     handlers = Chain(CODECS[json]).handlers(service)
     consumer = Consumer(
         {
@@ -43,7 +43,7 @@ def main(service: str, broker: str, json: str) -> None:
             "linger.ms": 5,
             "batch.size": 512 * 1024,
             "delivery.report.only.error": True,
-            "on_delivery": failed,
+            "on_delivery": raise_delivery_error,
             "socket.nagle.disable": True,
         }
     )
@@ -52,36 +52,36 @@ def main(service: str, broker: str, json: str) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
     size = 0
     while not stopping:
-        size = step(consumer, producer, handlers, GATHER_S if size > LOADED else 0.0)
+        size = run_batch(consumer, producer, handlers, GATHER_S if size > LARGE_BATCH else 0.0)
     consumer.close()
 
 
-def step(consumer: Any, producer: Any, handlers: dict[str, Handler], gather_s: float) -> int:
-    """One batch; how many records."""
-    first = consumer.poll(POLL_S)
+def run_batch(consumer: Any, producer: Any, handlers: dict[str, Handler], gather_s: float) -> int:
+    """Consume and handle one batch, and wait until its outputs are acknowledged. Returns the number of records."""
+    first = consumer.poll(POLL_TIMEOUT_S)
     if first is None:
         return 0
-    batch = [first, *consumer.consume(MOST, gather_s)]
+    batch = [first, *consumer.consume(MAX_RECORDS, gather_s)]
     offsets: dict[tuple[str, int], int] = {}
     produce = producer.produce
     for record in batch:
         if record.error():
             raise KafkaException(record.error())
         topic, partition, key = record.topic(), record.partition(), record.key()
-        for where, value in handlers[topic](key, record.value()):
-            produce(where, value, key, partition)
+        for output_topic, value in handlers[topic](key, record.value()):
+            produce(output_topic, value, key, partition)
         offsets[topic, partition] = record.offset() + 1
     if producer.flush(30):
         raise RuntimeError("outputs were not acknowledged within 30 s")
     try:
-        consumer.store_offsets(offsets=[TopicPartition(*place, offset) for place, offset in offsets.items()])
-    except KafkaException:  # a partition was taken away meanwhile: somebody else does it again
+        consumer.store_offsets(offsets=[TopicPartition(*partition, offset) for partition, offset in offsets.items()])
+    except KafkaException:  # the partition was revoked: its next owner handles the records again
         pass
     return len(batch)
 
 
-def failed(error: Any, _message: Any) -> None:
-    """An output was not acknowledged: end, and begin again behind the last commit."""
+def raise_delivery_error(error: Any, _message: Any) -> None:
+    """End the process if an output was not acknowledged. A restarted process continues after the last commit."""
     raise KafkaException(error)
 
 

@@ -1,4 +1,4 @@
-"""How a rival's process is started: `python -m benchmarks.rivals.<chain> SERVICE --broker HOST:PORT`."""
+"""The command line of a rival's process: `python -m benchmarks.rivals.<chain> SERVICE --broker HOST:PORT`."""
 
 import argparse
 
@@ -6,7 +6,7 @@ SERVICES = ("provisioner", "authorizer", "notifier")
 
 
 def read(chain: str) -> argparse.Namespace:
-    """From the command line: service, broker, json."""
+    """Parse the command line into `service`, `broker` and `json`."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.rivals.{chain}")
     parser.add_argument("service", choices=SERVICES)
     parser.add_argument("--broker", required=True, metavar="HOST:PORT")

@@ -1,4 +1,4 @@
-"""A fresh broker with the topics, for one measurement, and gone for certain afterwards."""
+"""A fresh broker with the project's topics for one trial; it is killed and its data are deleted afterwards."""
 
 import asyncio
 import shutil
@@ -10,62 +10,62 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.log import Log
+from benchmarks.topic_reader import TopicReader
 from benchmarks.users import Sender
 from devtools.real_kafka import RealKafka
 from saga_app.service.kafka import topics
 
 PARTITIONS = 12
 
-#: As large as Kafka's own scripts make it: with less, a collection now and then stands still for a tenth of a second.
+#: The heap of Kafka's own start scripts. With a smaller one, garbage collection sometimes pauses the broker for 0.1 s.
 HEAP = "-Xms1g -Xmx1g"
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Where a side plays."""
+class Testbed:
+    """A running broker, clients that drive and observe it, and a directory for the data of the services."""
 
     directory: Path
     broker: RealKafka
-    log: Log
+    reader: TopicReader
     sender: Sender
 
     @property
     def bootstrap(self) -> str:
-        """host:port of the broker."""
+        """HOST:PORT of the broker."""
         return self.broker.bootstrap
 
     @property
     def broker_pid(self) -> int:
-        """The JVM's."""
+        """The process id of the broker's JVM."""
         return int((self.broker.data / "kafka.pid").read_text())
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    """In a directory of its own, which is removed at the end."""
+def running_testbed() -> Iterator[Testbed]:
+    """Start a broker in a temporary directory, create the topics, and remove everything at the end."""
     directory = Path(tempfile.mkdtemp(prefix="saga-bench-"))
     broker = RealKafka(directory / "kafka", HEAP)
     try:
         broker.start()
-        asyncio.run(_topics(broker.bootstrap))
-        yield Stage(directory, broker, Log(broker.bootstrap, PARTITIONS), Sender(broker.bootstrap))
+        asyncio.run(_create_topics(broker.bootstrap))
+        yield Testbed(directory, broker, TopicReader(broker.bootstrap, PARTITIONS), Sender(broker.bootstrap))
     finally:
         _kill(broker)
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _topics(bootstrap: str) -> None:
+async def _create_topics(bootstrap: str) -> None:
     async for _ in topics.ensure(bootstrap, PARTITIONS, replication=1):
         pass
 
 
 def _kill(broker: RealKafka) -> None:
-    """A clean stop takes seconds, and nobody reads these data again."""
+    """Kill the broker: a clean stop takes seconds, and its data are deleted."""
     try:
         pid = int((broker.data / "kafka.pid").read_text())
         process = psutil.Process(pid)
         process.kill()
         process.wait(10)
-    except (OSError, ValueError, psutil.NoSuchProcess):  # it has not come to be
+    except (OSError, ValueError, psutil.NoSuchProcess):  # it was never started
         pass

@@ -1,4 +1,4 @@
-"""Our steps without Kafka: tables in a dict, and receipts that keep what they are told to send."""
+"""The step loops of all services without Kafka: tables are dicts, and sent records are collected in a list."""
 
 import time
 from collections.abc import Sequence
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.users import NewUser
-from saga_app.saga.messages import Headers
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Step
+from saga_app.saga.record import Headers
 from saga_app.service import policy
 from saga_app.service.memory.deadlines import Deadlines
 from saga_app.service.memory.effects import Effects
@@ -23,7 +23,7 @@ PARTITIONS = 12
 
 @dataclass(slots=True)
 class Record:
-    """As the stream layer hands it over."""
+    """A consumed record, with the attributes that the stream layer provides."""
 
     topic: str
     partition: int
@@ -37,7 +37,7 @@ class Record:
 
 @dataclass(slots=True)
 class Outputs:
-    """Everything is acknowledged at once."""
+    """Collects the records that a step sends; each counts as acknowledged immediately."""
 
     sent: list[tuple[str, bytes, bytes, Headers]] = field(default_factory=list)
 
@@ -45,33 +45,33 @@ class Outputs:
         self.sent.append((topic, key, value, headers or ()))
 
     async def acknowledged(self) -> None:
-        """It is."""
+        """Return immediately."""
 
 
 class Table:
-    """Rows in a dict."""
+    """A table whose rows are in a dict; it counts the bytes written."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[int, bytes], bytes | None] = {}
         self.locks: KeyLocks = {}
-        self.written = 0  #: bytes
+        self.written_bytes = 0
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         return self.rows.get((partition, key))
 
     def write(self, _receipt: Any, partition: int, key: bytes, value: bytes | None) -> None:
         self.rows[partition, key] = value
-        self.written += len(key) + len(value or b"")
+        self.written_bytes += len(key) + len(value or b"")
 
     def locked(self, partition: int, key: bytes) -> KeyLock:
         return KeyLock(self.locks, (partition, key))
 
     async def owned(self) -> None:
-        """They are."""
+        """Return immediately: every partition is owned."""
 
 
-def services() -> dict[str, StepLoop]:
-    """The loops of all steps ahead, by topic: no lag, nothing goes wrong."""
+def step_loops() -> dict[str, StepLoop]:
+    """The loops of all forward steps by topic, in the order of the plan, without lag or injected faults."""
     departments = policy.load(None)
     world = OnboardingWorld(MockStock(departments), FilePolicy(departments), LogMail())
     rows = Rows(Table(), Deadlines(ONBOARDING, 60.0).row_written)
@@ -84,18 +84,21 @@ def _loop(step: Step, world: OnboardingWorld, rows: Rows) -> StepLoop:
     return StepLoop(ONBOARDING, step, world, PARTITIONS, effects=Effects(Table()))
 
 
-def first(users: Sequence[NewUser]) -> list[Record]:
-    """Their records on the topic that begins."""
-    topic, now = ONBOARDING.steps[0].topic, int(time.time() * 1000)
-    return [Record(topic, partition_of(u.id, PARTITIONS), at, u.id, u.value, (), now) for at, u in enumerate(users)]
+def first_records(users: Sequence[NewUser]) -> list[Record]:
+    """The records of these users on the topic of the first step."""
+    topic, now_ms = ONBOARDING.steps[0].topic, int(time.time() * 1000)
+    return [
+        Record(topic, partition_of(user.id, PARTITIONS), offset, user.id, user.value, (), now_ms)
+        for offset, user in enumerate(users)
+    ]
 
 
 async def handle(loop: StepLoop, records: Sequence[Record]) -> list[Record]:
-    """One after the other, as the pool runs what need not wait; the records that follow."""
-    following = []
+    """Run the step on each record in turn, as the pool does for steps that need not wait. Returns the sent records."""
+    sent = []
     for record in records:
         outputs = Outputs()
         await loop.handle(outputs, None, record)
         for topic, key, value, headers in outputs.sent:
-            following.append(Record(topic, record.partition, record.offset, key, value, headers, record.timestamp))
-    return following
+            sent.append(Record(topic, record.partition, record.offset, key, value, headers, record.timestamp))
+    return sent
