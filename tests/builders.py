@@ -1,34 +1,49 @@
-"""Messages and rows for tests, made the way that the services make them."""
+"""Messages and rows for tests, created by the same functions as in the services."""
+
+from typing import Any
 
 from saga_app.saga import machine
-from saga_app.saga.messages import Message, User
+from saga_app.saga.messages import Message, Row, User
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Denied, Done, Outcome
 from saga_app.saga.times import iso
 
+#: A message and its topic, or the end of the saga.
+Stop = tuple[str, Message] | machine.End
+
 ADA = User("Ada Lovelace", "ada@example.com", "Engineering")
+
+#: When the sagas of the tests begin (seconds since 1970).
 START = 1_700_000_000.0
-FACTS = {
+
+#: The facts that each step returns.
+FACTS: dict[str, dict[str, Any]] = {
     "provision": {"device_id": "LT-1"},
     "authorize": {"authorizations": ["git"]},
     "notify": {"notified_at": iso(START + 3)},
 }
 
+#: The outcome of a step that is denied.
+NO = Denied("no policy for the department")
+
 
 def at(seconds: float) -> str:
-    """A time so many seconds after the start of the test's saga."""
+    """The time `seconds` after `START`, ISO 8601."""
     return iso(START + seconds)
 
 
 def requested(id: str = "ada") -> Message:
-    """A saga that was just begun."""
+    """The first message of a saga."""
     return machine.begin(ONBOARDING, Message(v=1, id=id, user=ADA), at(0))
 
 
-def journey(outcomes: dict[str, Outcome] | None = None, id: str = "ada") -> list[tuple[str, Message] | machine.End]:
-    """Every message of a saga, with its topic, and its end; `outcomes` says what differs from done, by step."""
+def journey(outcomes: dict[str, Outcome] | None = None, id: str = "ada") -> list[Stop]:
+    """Every message of a saga, with its topic, and its end.
+
+    `outcomes`: the outcome of each step, by name; the default is `Done` with the step's `FACTS`.
+    """
     topic, message = ONBOARDING.steps[0].topic, requested(id)
-    path: list[tuple[str, Message] | machine.End] = [(topic, message)]
+    path: list[Stop] = [(topic, message)]
     for second in range(20):
         step = ONBOARDING.on(topic)
         assert step is not None
@@ -39,12 +54,26 @@ def journey(outcomes: dict[str, Outcome] | None = None, id: str = "ada") -> list
             return [*path, after]
         topic, message = after.topic, after.message
         path.append((topic, message))
-    raise AssertionError("a saga that does not end")
+    raise AssertionError("the saga did not end after 20 steps")
 
 
-def topics(path: list[tuple[str, Message] | machine.End]) -> list[str]:
-    """Where the saga went, and its end state."""
+def request_to(topic: str, outcomes: dict[str, Outcome] | None = None) -> Message:
+    """The message on this topic in the saga that `journey` describes."""
+    return dict(stop for stop in journey(outcomes) if not isinstance(stop, machine.End))[topic]
+
+
+def waiting_row(topic: str, second: float = 1, outcomes: dict[str, Outcome] | None = None) -> Row:
+    """The row of a saga that waits for the step of this topic, updated `second` seconds after `START`."""
+    return machine.row_waiting_for(ONBOARDING, topic, request_to(topic, outcomes), at(second))
+
+
+def end_of_journey(outcomes: dict[str, Outcome] | None = None) -> machine.End:
+    """The end of the saga that `journey` describes."""
+    end = journey(outcomes)[-1]
+    assert isinstance(end, machine.End)
+    return end
+
+
+def topics(path: list[Stop]) -> list[str]:
+    """The topics of a saga in order, then its final state."""
     return [stop.state if isinstance(stop, machine.End) else stop[0] for stop in path]
-
-
-NO = Denied("no policy for the department")

@@ -1,4 +1,4 @@
-"""Requests as other clients write them, and what becomes of them in a running system, by every reader."""
+"""Requests as other clients write them, and checks that every reader of the system can read them."""
 
 import json
 import subprocess
@@ -11,25 +11,25 @@ from devtools.system import System
 from devtools.wait import until
 from tests.topics import user
 
-#: All that Kafka knows.
+#: Every compression codec of Kafka.
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
 def ask(system: System, path: str) -> Any:
-    """An answer of its console."""
+    """The body of a GET response of the console."""
     with urllib.request.urlopen(system.url + path, timeout=30) as answer:
         return json.load(answer)
 
 
-def send(bootstrap: str, id: str, value: bytes | None = None, **how: Any) -> None:
-    """One request of a client of librdkafka's; `how` is what its `produce` takes."""
+def send(bootstrap: str, id: str, value: bytes | None = None, **options: Any) -> None:
+    """Produce one `new-user` request with librdkafka's defaults. `options` are arguments of `Producer.produce`."""
     producer = Producer({"bootstrap.servers": bootstrap})
-    producer.produce("new-user", user(id) if value is None else value, id.encode(), **how)
+    producer.produce("new-user", user(id) if value is None else value, id.encode(), **options)
     assert producer.flush(30) == 0
 
 
 def send_compressed(bootstrap: str, codec: str, count: int) -> list[str]:
-    """As many users as one batch takes; their ids."""
+    """Produce `count` requests in one compressed batch; return their ids."""
     ids = [f"{codec}-{number}" for number in range(count)]
     producer = Producer({"bootstrap.servers": bootstrap, "compression.type": codec, "linger.ms": 100})
     for id in ids:
@@ -39,7 +39,7 @@ def send_compressed(bootstrap: str, codec: str, count: int) -> list[str]:
 
 
 def send_with_odd_header(bootstrap: str, id: str, codec: str) -> None:
-    """A request with a header whose name is not UTF-8; librdkafka's Python client refuses to write one."""
+    """Produce a request with a header name that is not UTF-8. kcat does it; librdkafka's Python client refuses."""
     command = [b"kcat", b"-b", bootstrap.encode(), b"-t", b"new-user", b"-P", b"-K", b"|", b"-z", codec.encode()]
     line = id.encode() + b"|" + user(id)
     subprocess.run(
@@ -47,20 +47,22 @@ def send_with_odd_header(bootstrap: str, id: str, codec: str) -> None:
     )
 
 
-def completed(system: System, id: str, within_s: float = 60.0) -> dict[str, Any]:
-    """The saga as the console shows it, when it has completed."""
+def wait_until_completed(system: System, id: str, within_s: float = 60.0) -> dict[str, Any]:
+    """Wait until the console shows the saga as completed; return its row."""
 
     def is_completed() -> dict[str, Any] | None:
         shown: dict[str, Any] = next(iter(ask(system, f"/api/sagas?q={id}")["items"]), {})
         return shown if shown.get("state") == "completed" else None
 
-    return until(is_completed, within_s, f"{id} is completed")
+    row = until(is_completed, within_s, f"{id} did not complete")
+    assert row is not None
+    return row
 
 
-def all_read(system: System, ids: list[str]) -> None:
-    """By the console, its look-ups in Kafka, the command line and the audit."""
+def assert_readable(system: System, ids: list[str]) -> None:
+    """Wait until the sagas have completed, then read the first one by its trace and from the command line."""
     for id in ids:
-        completed(system, id)
+        wait_until_completed(system, id)
     entries = ask(system, f"/api/sagas/{ids[0]}/trace")["entries"]
     assert [entry["kind"] for entry in entries][-1] == "completed"
     assert entries[0]["topic"] == "new-user"
@@ -68,6 +70,6 @@ def all_read(system: System, ids: list[str]) -> None:
     assert "completed" in system.saga("trace", ids[0]).stdout
 
 
-def is_quiet(system: System) -> bool:
-    """Whether no process of it was started again."""
+def has_no_restarts(system: System) -> bool:
+    """Whether no process of the system has logged a traceback or was restarted."""
     return not [line for line in system.lines if "Traceback" in line or "restart" in line.lower()]

@@ -1,4 +1,4 @@
-"""A real SMTP server on loopback that a test can tell how to behave."""
+"""A real SMTP server on loopback whose behaviour a test controls."""
 
 import asyncio
 import ssl
@@ -15,11 +15,17 @@ from devtools.wait import free_port
 
 
 class MailServer:
-    """Keeps what it accepts. `answers`: what it says to a command instead of doing it, by the command's name.
+    """Stores accepted mails in `mails`. Tests change these attributes to provoke faults:
 
-    `silent`: commands to which it never says anything. `only`: the connections on which it behaves so; none: all.
-    `greylist_s`: for so many seconds after the first attempt it defers the mails to a recipient.
-    `drops`: it closes the connection instead of answering a mail that it has taken.
+    - `answers`: replies that are sent instead of executing a command, by command name.
+    - `silent`: commands that are never answered.
+    - `only`: if not empty, the connections to which `answers` and `silent` apply.
+    - `greylist_s`: how long mails to a recipient are deferred after the first attempt.
+    - `slow_s`: how long the server takes to accept a mail.
+    - `drops`: close the connection after accepting a mail, without an answer.
+    - `users`: passwords by user name.
+
+    Recipients that start with `nobody` are rejected (550), those that start with `busy` are deferred (451).
     """
 
     def __init__(self, port: int) -> None:
@@ -39,15 +45,15 @@ class MailServer:
 
     @property
     def open(self) -> list[Any]:
-        """The connections that are open."""
-        return [each for each in self.connections if each.transport is not None]
+        """The open connections."""
+        return [connection for connection in self.connections if connection.transport is not None]
 
     def hang_up(self) -> None:
-        """Close every connection, as a server does with those that are idle."""
-        for each in self.open:
-            each.transport.close()
+        """Close every connection, as a server closes idle ones."""
+        for connection in self.open:
+            connection.transport.close()
 
-    async def _meet(self, command: str, connection: Any) -> str | None:
+    async def _injected_answer(self, command: str, connection: Any) -> str | None:
         if self.only and connection not in self.only:
             return None
         if command in self.silent:
@@ -55,13 +61,13 @@ class MailServer:
         return self.answers.get(command)
 
     async def handle_MAIL(self, server: Any, _session: Any, envelope: Any, address: str, options: Any) -> str:
-        if answer := await self._meet("MAIL", server):
+        if answer := await self._injected_answer("MAIL", server):
             return answer
         envelope.mail_from, envelope.mail_options = address, options
         return "250 OK"
 
     async def handle_RCPT(self, server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:
-        if answer := await self._meet("RCPT", server):
+        if answer := await self._injected_answer("RCPT", server):
             return answer
         if address.startswith("nobody"):
             return f"550 no such user <{address}>"
@@ -74,7 +80,7 @@ class MailServer:
         return "250 OK"
 
     async def handle_RSET(self, server: Any, _session: Any, _envelope: Any) -> str:
-        return await self._meet("RSET", server) or "250 OK"
+        return await self._injected_answer("RSET", server) or "250 OK"
 
     async def handle_DATA(self, server: Any, _session: Any, envelope: Any) -> str:
         self.busy += 1
@@ -87,10 +93,10 @@ class MailServer:
         self.envelopes.append(envelope)
         if self.drops:
             server.transport.abort()
-        return await self._meet("DATA", server) or "250 accepted"
+        return await self._injected_answer("DATA", server) or "250 accepted"
 
     def login(self, _server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
-        """Whether the name and the password are right."""
+        """Authenticator for aiosmtpd: check the password and store the name in `logins`."""
         name, password = data.login.decode(), data.password.decode()
         self.logins.append(name)
         return AuthResult(success=self.users.get(name) == password, handled=False)
@@ -98,11 +104,11 @@ class MailServer:
 
 @asynccontextmanager
 async def mail_server(utf8: bool = True, tls: ssl.SSLContext | None = None) -> AsyncIterator[MailServer]:
-    """One that listens, on a port of its own; with `tls` it offers STARTTLS."""
+    """Run a mail server. `utf8`: offer SMTPUTF8. `tls`: offer STARTTLS."""
     mails = MailServer(free_port())
 
-    def connection() -> SMTP:
-        made = SMTP(
+    def connect() -> SMTP:
+        connection = SMTP(
             mails,
             enable_SMTPUTF8=utf8,
             hostname="mail.example.com",
@@ -110,18 +116,18 @@ async def mail_server(utf8: bool = True, tls: ssl.SSLContext | None = None) -> A
             authenticator=mails.login,
             loop=asyncio.get_running_loop(),
         )
-        mails.connections.append(made)
-        return made
+        mails.connections.append(connection)
+        return connection
 
-    listener = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", mails.port)
+    listener = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", mails.port)
     try:
         yield mails
     finally:
         listener.close()
-        for each in mails.open:
-            task = each._handler_coroutine
-            if each.transport is not None:  # it may have been closed while others ended
-                each.transport.abort()
+        for connection in mails.open:
+            task = connection._handler_coroutine
+            if connection.transport is not None:  # it may have been closed while another task ended
+                connection.transport.abort()
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -129,14 +135,14 @@ async def mail_server(utf8: bool = True, tls: ssl.SSLContext | None = None) -> A
 
 @asynccontextmanager
 async def telnet(*lines: bytes) -> AsyncIterator[int]:
-    """The port of a server that says one of these lines after each that it is told, the first as its greeting."""
+    """Run a server that sends the first line as its greeting, the next after each line received. Yields the port."""
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for line in lines:
             writer.write(line + b"\r\n")
             await reader.readline()
         writer.close()
 
     port = free_port()
-    async with await asyncio.start_server(talk, "127.0.0.1", port):
+    async with await asyncio.start_server(converse, "127.0.0.1", port):
         yield port

@@ -1,8 +1,8 @@
-"""Names for tests, of the kinds that people have and of the kinds that break mail programs and indexes."""
+"""Names for tests: names of people in many scripts, and texts that break mail programs and indexes."""
 
 import random
 
-#: Letters of many scripts, combining marks, emoji, and what RFC 2047, CSV, HTML and SQL treat specially.
+#: Letters of many scripts, combining marks, emoji, and the special characters of RFC 2047, CSV, HTML and SQL.
 _PIECES = [
     *(
         "Ada",
@@ -43,14 +43,14 @@ _PIECES = [
     ),
     *("Wolfeschlegelsteinhausenbergerdorff" * 2, "ÄÖÜ" * 30, "a" * 90, "é" * 75, "😀" * 20, "e" + "\u0301" * 12),
 ]
-_GAPS = ("", " ", " ", " ", "  ", "\u00a0", "-", "\u3000")
+_SEPARATORS = ("", " ", " ", " ", "  ", "\u00a0", "-", "\u3000")
 
 
 def random_names(count: int, seed: int) -> list[str]:
-    """So many different names of at most 200 characters, with white space inside but not at their edges."""
+    """`count` distinct names of up to 200 characters, without white space at either end; the same for the same seed."""
     dice, names = random.Random(seed), set[str]()
     while len(names) < count:
-        parts = [dice.choice(_GAPS) + dice.choice(_PIECES) for _ in range(dice.randint(1, 8))]
+        parts = [dice.choice(_SEPARATORS) + dice.choice(_PIECES) for _ in range(dice.randint(1, 8))]
         if name := "".join(parts)[:200].strip():
             names.add(name)
     return sorted(names)

@@ -1,4 +1,4 @@
-"""A real nginx for tests: without privileges, with a directory and a port of its own."""
+"""Run a real nginx, with its own directory and port."""
 
 import os
 import re
@@ -12,10 +12,10 @@ from devtools.wait import free_port, listening, until
 
 DOCUMENTED = Path(__file__).parents[1] / "docs" / "how-to" / "secure-access.md"
 
-#: Where Debian puts it is not in everybody's PATH.
+#: Debian installs it in a folder that is not in every PATH.
 PROGRAM = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
-#: Started by root, its workers would be somebody else, who may not write into the test's directory.
+#: By default, workers of an nginx that root starts run as another user, which cannot write into the test's folder.
 USER = "" if os.geteuid() else "user root;"
 
 MAIN = """
@@ -28,31 +28,31 @@ http {{
 }}
 """
 
-#: What nginx does when it is only told where to send requests; with the Host of the client, if that is added.
+#: A minimal configuration: nginx replaces the client's `Host` by that of the upstream, unless `more` passes it on.
 SIMPLE = "server {{ listen 443 ssl; {tls} location / {{ proxy_pass http://127.0.0.1:8080; {more} }} }}"
 TLS = "ssl_certificate saga.crt; ssl_certificate_key saga.key;"
 
 
 def missing() -> str | None:
-    """Why no nginx can be run here, or None."""
+    """Why nginx cannot run on this machine, or None if it can."""
     return None if PROGRAM and shutil.which("openssl") else "nginx and openssl are needed"
 
 
 def documented() -> str:
     """The configuration in docs/how-to/secure-access.md."""
-    found = re.search(r"```nginx\n(.*?)```", DOCUMENTED.read_text("utf-8"), re.DOTALL)
-    assert found is not None
-    return found[1]
+    block = re.search(r"```nginx\n(.*?)```", DOCUMENTED.read_text("utf-8"), re.DOTALL)
+    assert block is not None
+    return block[1]
 
 
 def simple(more: str = "") -> str:
-    """A configuration with the default headers."""
+    """A minimal configuration; `more` is added to its `location` block."""
     return SIMPLE.format(tls=TLS, more=more)
 
 
 @contextmanager
 def running(folder: Path, server: str, console_port: int) -> Iterator[int]:
-    """An nginx in front of a console; yields its port, which speaks TLS."""
+    """Run nginx as the proxy of a console, with a self-signed certificate. Yields its TLS port."""
     port = free_port()
     subject = ["-subj", "/CN=saga.example.com", "-keyout", "saga.key", "-out", "saga.crt"]
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
@@ -62,7 +62,7 @@ def running(folder: Path, server: str, console_port: int) -> Iterator[int]:
     (folder / "nginx.conf").write_text(MAIN.format(server=placed, user=USER), "utf-8")
     process = subprocess.Popen([str(PROGRAM), "-p", str(folder), "-c", "nginx.conf"], stderr=subprocess.PIPE)
     try:
-        until(lambda: process.poll() is not None or listening(port), 10, "nginx listens")
+        until(lambda: process.poll() is not None or listening(port), 10, "nginx does not listen")
         assert process.poll() is None, process.stderr and process.stderr.read()
         yield port
     finally:

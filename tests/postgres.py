@@ -1,10 +1,11 @@
-"""A PostgreSQL server of the tests' own, without a network beyond loopback, if the machine has one to start."""
+"""Run a PostgreSQL server on loopback, if it is installed."""
 
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -12,7 +13,7 @@ from devtools.wait import free_port, until
 
 
 def programs() -> Path | None:
-    """Where initdb and postgres are; Debian keeps them off the path."""
+    """The folder of initdb and postgres, which Debian keeps outside PATH; None if they are not installed."""
     found = shutil.which("initdb")
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     candidates = [Path(found).resolve().parent] if found else folders
@@ -21,22 +22,25 @@ def programs() -> Path | None:
 
 @contextmanager
 def running(bin: Path) -> Iterator[str]:
-    """The URL of an empty database; the server ends with the block."""
+    """Run a server with an empty database. Yields the URL; the server stops at the end of the block."""
     folder = Path(mkdtemp(prefix="saga-postgres-"))
-    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+    user = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
     if user:
         shutil.chown(folder, user)
     port, data = free_port(), folder / "data"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "user": user, "cwd": "/"}
-    subprocess.run(
-        [bin / "initdb", "-D", data, "-U", "saga", "--auth=trust", "-E", "UTF8", "--no-sync"], check=True, **quiet
-    )
+    start = partial(subprocess.Popen[bytes], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=user, cwd="/")
+    initdb = [bin / "initdb", "-D", data, "-U", "saga", "--auth=trust", "-E", "UTF8", "--no-sync"]
+    assert start(initdb).wait() == 0, "initdb failed"
     options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off"}
-    named = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    server = subprocess.Popen([bin / "postgres", "-D", data, *named], **quiet)
+    settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    server = start([bin / "postgres", "-D", data, *settings])
     try:
-        asked = [bin / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
-        until(lambda: subprocess.run(asked, check=False).returncode == 0, 20, "PostgreSQL does not answer")
+        pg_isready = [str(bin / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
+        until(
+            lambda: subprocess.run(pg_isready, check=False).returncode == 0,
+            20,
+            "PostgreSQL does not accept connections",
+        )
         yield f"postgresql://saga@127.0.0.1:{port}/postgres"
     finally:
         server.terminate()

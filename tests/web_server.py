@@ -1,13 +1,13 @@
-"""A web server for tests, as every service has it: problems and guard in front of the handlers."""
+"""A web server for tests with the middlewares of the services: problems, access control and compression."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
-from ipaddress import ip_network
-from typing import Any
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any, Protocol
 
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
@@ -20,18 +20,18 @@ LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
 @dataclass
 class Rules:
-    """The settings that the guard asks for."""
+    """The settings that the guard needs; by default everything is allowed from this machine."""
 
     bind: str = "127.0.0.1"
     token: SecretStr | None = None
-    trusted: Any = LOOPBACK
+    trusted: Sequence[IPv4Network | IPv6Network] = LOOPBACK
     public: bool = False
-    public_url: Any = ()
-    proxies: Any = ()
+    public_url: Sequence[str] = ()
+    proxies: Sequence[IPv4Network | IPv6Network] = ()
 
 
 class _Server(TestServer):
-    """One that runs an application as our services do."""
+    """Runs an application with the same runner as the services."""
 
     async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
         return http_server.Runner(self.app, **kwargs)
@@ -39,9 +39,9 @@ class _Server(TestServer):
 
 @asynccontextmanager
 async def serving(
-    add_routes: Callable[[web.Application], Any], rules: Rules | None = None
-) -> AsyncIterator[TestClient[Any, Any]]:
-    """A client of an application with these routes."""
+    add_routes: Callable[[web.Application], object], rules: guard.Rules | None = None
+) -> AsyncIterator[TestClient[web.Request, web.Application]]:
+    """Run a server with these routes; yields a client of it."""
     app = web.Application()
     problem.install(app)
     guard.install(app, rules or Rules())
@@ -53,47 +53,58 @@ async def serving(
 
 def route(
     method: str, path: str, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> Callable[[web.Application], Any]:
-    """Adds just this one."""
+) -> Callable[[web.Application], object]:
+    """A single route, as an argument for `serving`."""
     return lambda app: app.router.add_route(method, path, handler)
 
 
-async def problem_of(answer: Any, status: int) -> dict[str, Any]:
-    """The problem in an answer, which must be one with this status."""
-    assert answer.status == status, await answer.text()
-    assert answer.content_type == "application/problem+json"
-    body = await answer.json()
+class Response(Protocol):
+    """A response whose body can be read: aiohttp's, or a `RawResponse`."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def content_type(self) -> str: ...
+    async def text(self) -> str: ...
+    async def json(self) -> Any: ...
+
+
+async def problem_of(response: Response, status: int) -> dict[str, Any]:
+    """The body of a response, after checking that it is a valid problem (RFC 9457) with this status."""
+    assert response.status == status, await response.text()
+    assert response.content_type == "application/problem+json"
+    body = await response.json()
     assert {"type", "title", "status", "detail", "instance"} <= set(body)
     assert body["status"] == status
     assert "Traceback" not in str(body)
     return dict(body)
 
 
-async def post_bytes(client: TestClient[Any, Any], path: str, body: Any, headers: dict[str, bytes]) -> "ReadAnswer":
-    """A request whose headers are bytes, in whatever encoding; a client of aiohttp sends UTF-8 only."""
+class RawResponse:
+    """A response that was read with `http.client`."""
+
+    def __init__(self, response: HTTPResponse, body: bytes) -> None:
+        self.status, self.content_type, self.body = response.status, response.headers.get_content_type(), body
+
+    async def text(self) -> str:
+        return self.body.decode()
+
+    async def json(self) -> Any:
+        return json.loads(self.body)
+
+
+async def post_bytes(
+    client: TestClient[web.Request, web.Application], path: str, body: Any, headers: dict[str, bytes]
+) -> RawResponse:
+    """Post JSON with headers in any encoding; aiohttp's client can only send UTF-8."""
     connection = HTTPConnection(str(client.host), client.port, timeout=5)
 
-    def post() -> ReadAnswer:
+    def post() -> RawResponse:
         try:
             connection.request("POST", path, json.dumps(body), {"Content-Type": b"application/json", **headers})
-            answer = connection.getresponse()
-            return ReadAnswer(answer, answer.read())
+            response = connection.getresponse()
+            return RawResponse(response, response.read())
         finally:
             connection.close()
 
     return await asyncio.to_thread(post)
-
-
-class ReadAnswer:
-    """An answer as `problem_of` takes it."""
-
-    def __init__(self, answer: HTTPResponse, body: bytes) -> None:
-        self.status, self.content_type, self.body = answer.status, answer.headers.get_content_type(), body
-
-    async def text(self) -> str:
-        """The body."""
-        return self.body.decode()
-
-    async def json(self) -> Any:
-        """The body, read."""
-        return json.loads(self.body)

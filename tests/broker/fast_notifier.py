@@ -1,4 +1,4 @@
-"""A Notifier whose mails wait seconds outside their partition, where the real ones wait minutes."""
+"""A Notifier that retries mails after seconds, not minutes; its retries still wait outside their partition."""
 
 from dataclasses import replace
 
@@ -9,12 +9,12 @@ from saga_app.saga.retry import Retry
 from saga_app.service import build
 from tables.effects import effects
 
-BRISK = Retry(attempts=12, timeout=20.0, delays=(0.2, 20.0, 3.0), jitter=0.25, hold=0.5)
+SHORT_RETRIES = Retry(attempts=12, timeout=20.0, delays=(0.2, 20.0, 3.0), jitter=0.25, hold=0.5)
 
 
 def with_short_retries(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """The same steps, with this policy for mails."""
-    return tuple(replace(step, retry=BRISK) if step.service == "notifier" else step for step in steps)
+    """The steps, with `SHORT_RETRIES` for those of the Notifier."""
+    return tuple(replace(step, retry=SHORT_RETRIES) if step.service == "notifier" else step for step in steps)
 
 
 app = workers.service("notifier")

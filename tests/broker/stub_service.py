@@ -1,4 +1,4 @@
-"""A tiny service for the supervisor's tests: PORT [ignore-term]. /die ends it, /pid tells its pid."""
+"""A minimal service for tests of the supervisor: PORT [ignore-term]. GET /die ends it, GET /pid returns its pid."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import sys
 
 from aiohttp import web
 
-port, *habits = sys.argv[1:]
+port, *options = sys.argv[1:]
 
 
 async def ready(_request: web.Request) -> web.Response:
@@ -25,6 +25,6 @@ async def die(_request: web.Request) -> web.Response:
 app = web.Application()
 app.add_routes([web.get("/health/ready", ready), web.get("/pid", pid), web.get("/die", die)])
 print(f"stub on {port}", flush=True)
-if "ignore-term" in habits:
+if "ignore-term" in options:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-web.run_app(app, host="127.0.0.1", port=int(port), print=None, handle_signals="ignore-term" not in habits)
+web.run_app(app, host="127.0.0.1", port=int(port), print=None, handle_signals="ignore-term" not in options)

@@ -1,4 +1,4 @@
-"""The real supervisor with stub services: [broker] PORT[:ignore-term] …"""
+"""Run the supervisor with stub services: [broker] PORT[:ignore-term] …"""
 
 import asyncio
 import os
@@ -14,9 +14,9 @@ STUB = Path(__file__).with_name("stub_service.py")
 
 
 def service(number: int, argument: str) -> Service:
-    port, *habits = argument.split(":")
+    port, *options = argument.split(":")
     return Service(
-        f"stub{number}", (sys.executable, str(STUB), port, *habits), dict(os.environ), f"http://127.0.0.1:{port}"
+        f"stub{number}", (sys.executable, str(STUB), port, *options), dict(os.environ), f"http://127.0.0.1:{port}"
     )
 
 

@@ -1,4 +1,4 @@
-"""`saga audit` reads the broker of the console beside it, such as the embedded one of `make run`."""
+"""`saga audit` asks the console for its broker, such as the embedded one of `make run`."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,7 +16,9 @@ def console() -> Iterator[FakeConsole]:
 
 
 @pytest.mark.field(46)
-def test_without_a_broker_the_console_names_it(console: FakeConsole, embedded: str, now: Callable[[str], None]) -> None:
+def test_without_the_option_the_broker_of_the_console_is_audited(
+    console: FakeConsole, embedded: str, now: Callable[[str], None]
+) -> None:
     console.stats = {"broker": {"bootstrap": embedded}}
     done = saga("audit", env={"SAGA_CONSOLE_PORT": str(console.port)})
     assert (done.returncode, done.stderr) == (0, "")
@@ -25,29 +27,29 @@ def test_without_a_broker_the_console_names_it(console: FakeConsole, embedded: s
 
 
 @pytest.mark.field(46)
-@pytest.mark.parametrize("named", [["--broker"], []], ids=["option", "variable"])
-def test_a_broker_that_is_named_is_not_asked_for(console: FakeConsole, embedded: str, named: list[str]) -> None:
+@pytest.mark.parametrize("option", [["--broker"], []], ids=["option", "variable"])
+def test_with_a_given_broker_the_console_is_not_asked(console: FakeConsole, embedded: str, option: list[str]) -> None:
     url = f"kafka://{embedded}"
-    options = [*named, url] if named else []
-    variable = {} if named else {"SAGA_BROKER": url}
-    done = saga("audit", *options, env={"SAGA_CONSOLE_PORT": str(console.port)} | variable)
-    assert (done.returncode, console.asked) == (0, [])
+    arguments = [*option, url] if option else []
+    variable = {} if option else {"SAGA_BROKER": url}
+    done = saga("audit", *arguments, env={"SAGA_CONSOLE_PORT": str(console.port)} | variable)
+    assert (done.returncode, console.requested_paths) == (0, [])
 
 
 @pytest.mark.field(46)
-def test_where_no_console_answers_one_line_says_what_is_read(now: Callable[[str], None]) -> None:
+def test_without_a_console_the_default_broker_is_audited(now: Callable[[str], None]) -> None:
     unused = free_port()
     done = saga("audit", env={"SAGA_CONSOLE_PORT": str(unused), "PATH": ""})
-    told, *rest = done.stderr.splitlines()
+    notice, *rest = done.stderr.splitlines()
     assert done.returncode in (0, 1)
     reading = "reading kafka://127.0.0.1:9092 instead (change it with --broker or SAGA_BROKER)"
-    assert told == f"no console at http://127.0.0.1:{unused}; {reading}"
+    assert notice == f"no console at http://127.0.0.1:{unused}; {reading}"
     assert len(rest) <= 1
-    now(told)
+    now(notice)
 
 
 @pytest.mark.field(46)
-def test_a_console_that_refuses_is_named_and_the_default_is_read(console: FakeConsole) -> None:
-    console.refuse = 401, {"title": "Unauthorized", "detail": "no token"}
+def test_if_the_console_refuses_the_default_broker_is_audited(console: FakeConsole) -> None:
+    console.problem = 401, {"title": "Unauthorized", "detail": "no token"}
     done = saga("audit", env={"SAGA_CONSOLE_PORT": str(console.port)})
     assert done.stderr.startswith("no token; reading kafka://127.0.0.1:9092")

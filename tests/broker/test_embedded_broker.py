@@ -1,4 +1,4 @@
-"""The embedded broker: starts with one line, dies with its parent, and is never overfilled in silence."""
+"""The embedded broker: its life cycle, delivery through `Sender`, and the estimate of its free capacity."""
 
 import asyncio
 import os
@@ -19,59 +19,55 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from devtools.wait import free_port, until
 from saga_app.local.broker import Broker, BrokerFailed
 from saga_app.stream import Message, NotAcknowledged, Sender, partition_of
-from saga_app.stream.capacity import REFUSE_AT, Capacity, record_size, truncated_partitions
-from tests.kafka.stream.relay_harness import PARTITIONS, key_of, lane
+from saga_app.stream.capacity import REFUSE_AT, Capacity, record_size
+from tests.kafka.stream.relay_harness import PARTITIONS, key_of, relay_harness
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def broker() -> Iterator[Broker]:
-    with Broker(topics={"orders": PARTITIONS, "one": 1}) as made:
-        yield made
+    with Broker(topics={"orders": PARTITIONS, "one": 1}) as running:
+        yield running
 
 
-def ended(pid: int) -> bool:
-    """Gone, or waiting for init to collect it."""
-    return gone(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+def has_ended(pid: int) -> bool:
+    """Whether the process does not run: it does not exist, or is a zombie."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def gone(pid: int) -> bool:
-    """Ended, and no zombie either."""
-    return not psutil.pid_exists(pid)
-
-
-def test_it_serves_and_is_gone_when_closed() -> None:
+def test_it_serves_topics_and_its_process_ends_when_closed() -> None:
     with Broker(topics={"orders": 3}) as broker:
-        found = Producer({"bootstrap.servers": broker.bootstrap}).list_topics(timeout=5).topics
-        assert len(found["orders"].partitions) == 3
-        assert broker.alive
-    assert gone(broker.pid)
+        topics = Producer({"bootstrap.servers": broker.bootstrap}).list_topics(timeout=5).topics
+        assert len(topics["orders"].partitions) == 3
+        alive = broker.alive
+    assert alive
+    assert not psutil.pid_exists(broker.pid)
     assert not broker.alive
     broker.close()
 
 
-def test_it_listens_where_it_was_told() -> None:
+def test_it_listens_on_the_given_port() -> None:
     port = free_port()
     with Broker(port=port, topics={"orders": 1}) as broker:
         assert broker.bootstrap == f"127.0.0.1:{port}"
         Producer({"bootstrap.servers": broker.bootstrap}).list_topics(timeout=5)
 
 
-def test_a_taken_port_is_one_clear_line_and_leaves_nothing_behind() -> None:
+def test_a_taken_port_raises_one_line_and_leaves_no_process() -> None:
     children = psutil.Process().children()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(BrokerFailed) as told:
+        with pytest.raises(BrokerFailed) as raised:
             Broker(port=port)
-    assert str(told.value) == (
+    assert str(raised.value) == (
         f"the embedded broker did not start: port {port} on 127.0.0.1 is in use by another program"
     )
     assert psutil.Process().children() == children
 
 
 @pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
-def test_it_dies_with_its_parent(signal: str) -> None:
+def test_it_ends_with_its_parent_process(signal: str) -> None:
     parent = subprocess.Popen(
         [
             sys.executable,
@@ -90,11 +86,11 @@ def test_it_dies_with_its_parent(signal: str) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
-    told, _ = parent.communicate(timeout=15)
-    until(lambda: ended(int(told)), 5, "it has ended")
+    pid, _ = parent.communicate(timeout=15)
+    until(lambda: has_ended(int(pid)), 5, "the broker did not end")
 
 
-async def test_a_sender_is_acknowledged_ten_thousand_at_once(broker: Broker) -> None:
+async def test_a_sender_gets_ten_thousand_records_acknowledged_at_once(broker: Broker) -> None:
     keys = [b"user-%d" % n for n in range(10_000)]
     async with Sender(broker.bootstrap) as sender:
         began = time.monotonic()
@@ -103,12 +99,12 @@ async def test_a_sender_is_acknowledged_ten_thousand_at_once(broker: Broker) -> 
         await sender.send("orders", b"last", None)
     read = {m.key(): (m.partition(), m.headers()) for m in messages(broker, "orders")}
     assert read.keys() == {*keys, b"last"}
-    assert all(read[key][0] == partition_of(key, PARTITIONS) for key in keys), "where murmur2 puts it"
+    assert all(read[key][0] == partition_of(key, PARTITIONS) for key in keys), "not partitioned by murmur2"
     assert all(read[key][1] == [("ce_id", key)] for key in keys)
 
 
-async def test_the_first_message_of_a_client_does_not_wait_for_librdkafkas_next_look(broker: Broker) -> None:
-    """Which comes every half second: the median of five shows that it is not waited for."""
+async def test_the_first_record_of_a_sender_is_not_delayed_by_librdkafka(broker: Broker) -> None:
+    """librdkafka queries unknown leaders every 0.5 s; a median below that shows that `Sender` does not wait."""
     took: list[float] = []
     for _ in range(5):
         async with Sender(broker.bootstrap) as sender:
@@ -118,7 +114,7 @@ async def test_the_first_message_of_a_client_does_not_wait_for_librdkafkas_next_
     assert median(took) < 0.4, took
 
 
-async def test_a_sender_says_that_the_broker_is_away_and_works_again_when_it_is_back() -> None:
+async def test_a_sender_raises_during_an_outage_and_recovers_after_it() -> None:
     port = free_port()
     async with Sender(f"127.0.0.1:{port}", timeout_s=3.0) as sender:
         with Broker(port=port, topics={"orders": 1}):
@@ -127,11 +123,12 @@ async def test_a_sender_says_that_the_broker_is_away_and_works_again_when_it_is_
             await sender.send("orders", b"k", b"v")
         with Broker(port=port, topics={"orders": 1}):
             async with asyncio.timeout(20):
-                while not await acknowledged(sender):
+                while not await is_acknowledged(sender):
                     pass
 
 
-async def acknowledged(sender: Sender) -> bool:
+async def is_acknowledged(sender: Sender) -> bool:
+    """Whether a record is acknowledged."""
     try:
         await sender.send("orders", b"k", b"v")
     except NotAcknowledged:
@@ -140,22 +137,23 @@ async def acknowledged(sender: Sender) -> bool:
 
 
 def messages(broker: Broker, topic: str) -> list[Any]:
+    """All messages of a topic; fewer if they do not arrive within 15 s."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "reader"})
     try:
         places = [TopicPartition(topic, p, 0) for p in range(PARTITIONS)]
-        wanted = sum(consumer.get_watermark_offsets(place, timeout=5)[1] for place in places)
+        expected = sum(consumer.get_watermark_offsets(place, timeout=5)[1] for place in places)
         consumer.assign(places)
         found: list[Any] = []
         deadline = time.monotonic() + 15
-        while len(found) < wanted and time.monotonic() < deadline:
-            found += consumer.consume(wanted - len(found), timeout=0.2)
+        while len(found) < expected and time.monotonic() < deadline:
+            found += consumer.consume(expected - len(found), timeout=0.2)
         return found
     finally:
         consumer.close()
 
 
 @pytest.mark.parametrize(
-    ("value_bytes", "headers", "portion", "settings"),
+    ("value_bytes", "headers", "batch", "settings"),
     [
         (1000, [], 20, {}),
         (1000, [("ce_id", b"y" * 40), ("traceparent", b"z" * 55)], 20, {}),
@@ -163,17 +161,17 @@ def messages(broker: Broker, topic: str) -> list[Any]:
         (20, [], 1000, {"batch.num.messages": 1, "linger.ms": 0}),
     ],
 )
-def test_before_it_drops_the_first_record_it_is_counted_as_full(
-    broker: Broker, value_bytes: int, headers: list[tuple[str, bytes]], portion: int, settings: dict[str, Any]
+def test_the_estimate_reaches_full_before_the_broker_drops_a_record(
+    broker: Broker, value_bytes: int, headers: list[tuple[str, bytes]], batch: int, settings: dict[str, Any]
 ) -> None:
     producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 5, **settings})
     watcher = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "watcher"})
     key, value, capacity = b"k" * 36, b"x" * value_bytes, Capacity()
     refused_at = 0
-    while not truncated_partitions({"one": watcher.get_watermark_offsets(TopicPartition("one", 0), timeout=5)[0]}):
-        assert capacity.fill < 2, "nothing was dropped: does the mock hold more than it used to?"
-        for _ in range(portion):
-            producer.produce("one", value, key, 0, headers=headers)
+    while watcher.get_watermark_offsets(TopicPartition("one", 0), timeout=5)[0] == 0:
+        assert capacity.fill < 2, "no record was dropped: the limit of the mock cluster has changed"
+        for _ in range(batch):
+            producer.produce("one", value, key, 0, headers=[*headers])
             capacity.count("one", 0, record_size(key, value, headers))
         producer.flush(10)
         refused_at = refused_at or (
@@ -181,11 +179,11 @@ def test_before_it_drops_the_first_record_it_is_counted_as_full(
         )
     watcher.close()
     assert capacity.fill >= 1
-    assert refused_at, "it is refused before that"
+    assert refused_at, "new sagas are not refused before the first record is dropped"
     assert capacity.fullest == ("one", 0)
 
 
-def test_a_load_that_would_not_fit_is_seen_before_it_is_taken() -> None:
+def test_the_estimate_tells_whether_a_load_would_fit() -> None:
     capacity = Capacity()
     assert capacity.fill == 0
     assert capacity.fullest is None
@@ -193,14 +191,17 @@ def test_a_load_that_would_not_fit_is_seen_before_it_is_taken() -> None:
     assert capacity.fill_with(records=100_000, size=2000, partitions=12) > REFUSE_AT
 
 
-def test_two_workers_relay_everything_and_share_the_work(tmp_path: Path) -> None:
+def test_two_workers_relay_every_record_and_share_the_partitions(tmp_path: Path) -> None:
     topics = {f"relay-{kind}": PARTITIONS for kind in ("in", "out", "rows-changelog")}
-    with Broker(topics=topics) as broker, lane(broker.bootstrap, "relay", tmp_path, make_topics=False) as relay:
-        first, second = (relay.worker(label, embedded=1).ready() for label in ("first", "second"))
+    with (
+        Broker(topics=topics) as broker,
+        relay_harness(broker.bootstrap, "relay", tmp_path, create_topics=False) as relay,
+    ):
+        first, second = (relay.start_worker(label, embedded=1).ready() for label in ("first", "second"))
         sent = {(key_of(n % 500), n) for n in range(10_000)}
-        relay.load((key, {"n": n}) for key, n in sorted(sent, key=lambda record: record[1]))
-        relay.all_committed()
-        relay.nothing_missing(sent)
+        relay.send((key, {"n": n}) for key, n in sorted(sent, key=lambda record: record[1]))
+        relay.wait_until_committed()
+        relay.assert_nothing_missing(sent)
         assert relay.partitions_of(first) | relay.partitions_of(second) == set(range(PARTITIONS))
         assert relay.partitions_of(first)
         assert relay.partitions_of(second)

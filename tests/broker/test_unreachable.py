@@ -1,4 +1,4 @@
-"""A broker that answers at its bootstrap address and advertises another one."""
+"""A broker that answers at its bootstrap address but advertises an unreachable one."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,13 +22,13 @@ def misadvertised() -> str:
 
 
 @pytest.mark.field(33)
-def test_the_advertised_listener_that_cannot_be_reached_is_named(misadvertised: str, now: Now) -> None:
-    async def first() -> str:
+def test_an_unreachable_advertised_listener_is_reported(misadvertised: str, now: Now) -> None:
+    async def first_reason() -> str:
         async for reason in topics.ensure(misadvertised, 12, 1, embedded=True):
             return reason
-        raise AssertionError("the cluster was taken for a usable one")
+        raise AssertionError("the cluster was considered usable")
 
-    reason = asyncio.run(first())
+    reason = asyncio.run(first_reason())
     assert reason.startswith(f"the broker at {misadvertised} answers, but advertises kafka-7.invalid:9092")
     assert "name resolution failed" in reason
     now(reason[:120])

@@ -1,1 +1,1 @@
-"""The page, in a real browser, against a real system."""
+"""Tests of the page in Chromium, against running systems."""

@@ -1,108 +1,113 @@
-"""axe-core finds nothing: WCAG 2.2 A and AA, and its best practices, on every tab with data, in light and dark."""
+"""axe-core: every tab with data, light and dark, meets WCAG 2.2 A and AA and the best practices that axe checks."""
 
 import re
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from functools import partial
+from importlib.resources import files
+from typing import Any, Literal
 
-import axe_playwright_python
 import pytest
 from playwright.sync_api import expect
 
 from devtools.system import System
-from tests.browser.test_reflow import VIEWS, open_view
 from tests.browser.user import User
+from tests.browser.viewports import DESKTOP, PHONE
+from tests.browser.views import VIEWS, open_view
 
-AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+AXE = (files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice"]
-#: target-size is not on by default in axe.
+#: axe does not check target-size by default.
 OPTIONS = {"runOnly": {"type": "tag", "values": TAGS}, "rules": {"target-size": {"enabled": True}}}
 
-SIZES = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 844}}
+VIEWPORTS = {"desktop": DESKTOP, "phone": PHONE}
 
 
 def violations(user: User) -> list[str]:
-    """What axe finds on the page as it is, each with its rule and the first elements."""
+    """The violations that axe finds in the current state of the page, each with up to five elements."""
     if not user.page.evaluate("'axe' in window"):
         user.page.evaluate(AXE)
-    found: Any = user.page.evaluate("options => axe.run(document, options)", OPTIONS)
-    assert found["passes"], "axe has checked nothing"
-    return [f"{each['id']}: {[node['target'] for node in each['nodes'][:5]]}" for each in found["violations"]]
+    result: Any = user.page.evaluate("options => axe.run(document, options)", OPTIONS)
+    assert result["passes"], "axe checked no rule"
+    return [f"{rule['id']}: {[node['target'] for node in rule['nodes'][:5]]}" for rule in result["violations"]]
 
 
-def dialog(user: User, system: System) -> None:
-    """The question before a redrive of many."""
+def open_redrive_dialog(user: User, system: System) -> None:
+    """Open the confirmation dialog of a bulk redrive."""
     open_view(user, system, "errors")
     user.page.locator(".errors > .tools button").first.click()
     expect(user.page.locator("dialog.ask").get_by_label("Messages per second")).to_be_visible()
 
 
-def drawer(user: User, system: System, state: str) -> None:
-    """Of a saga in this state, with a raw record opened."""
+def open_drawer(user: User, system: System, state: str) -> None:
+    """Open the drawer of a saga in this state, and expand a raw record."""
     user.page.goto(f"{system.url}/#/users?state={state}")
     user.page.locator(".users-table tbody a").first.click()
     expect(user.drawer().locator(".timeline")).to_be_visible()
     user.drawer().locator("summary").first.click()
 
 
-def form(user: User, _system: System) -> None:
-    """Filled in wrongly."""
-    user.fill_form(name="", email="nobody", department="Sales")
+def submit_invalid_form(user: User, _system: System) -> None:
+    """Submit the form with an invalid name and address."""
+    user.submit_form(name="", email="invalid", department="Sales")
     expect(user.page.locator("#f-email-error")).to_be_visible()
 
 
-def unknown_outcome(user: User, _system: System) -> None:
-    """Of a new user, with the trace off."""
+def lose_response(user: User, _system: System) -> None:
+    """Lose the response to a new user, so that its outcome is unknown, and switch the trace off."""
     user.page.route("**/api/users", lambda route: route.abort())
     user.page.locator("#new-user").click()
     expect(user.page.locator("#new-answer .unknown")).to_be_visible()
     user.page.keyboard.press("t")
 
 
-def lost_connection(user: User, _system: System) -> None:
-    """The page cannot reach the server after it has loaded the plan."""
+def lose_connection(user: User, _system: System) -> None:
+    """Load the page so that only the request for the plan succeeds."""
     user.page.route(re.compile("/api/(?!plan)"), lambda route: route.abort())
     user.page.reload()
     expect(user.page.locator("#connection")).to_be_visible()
 
 
-def no_plan(user: User, _system: System) -> None:
-    """The page cannot load the plan."""
+def fail_plan_request(user: User, _system: System) -> None:
+    """Load the page so that the request for the plan fails."""
     user.page.route("**/api/plan", lambda route: route.abort())
     user.page.reload()
     expect(user.page.get_by_role("heading", name="The console cannot be reached")).to_be_visible()
 
 
+COLOR_SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+#: By name: a state of the page that is checked, and the function that brings it about.
 SCENES: dict[str, Callable[[User, System], None]] = {
-    **{view: lambda user, system, view=view: open_view(user, system, view) for view in VIEWS},  # type: ignore[misc]
-    "drawer of a parked saga": lambda user, system: drawer(user, system, "parked"),
-    "drawer of a completed saga": lambda user, system: drawer(user, system, "completed"),
-    "dialog": dialog,
-    "form": form,
-    "unknown outcome": unknown_outcome,
-    "lost connection": lost_connection,
-    "no plan": no_plan,
+    **{view: partial(open_view, view=view) for view in VIEWS},
+    "drawer of a parked saga": partial(open_drawer, state="parked"),
+    "drawer of a completed saga": partial(open_drawer, state="completed"),
+    "dialog": open_redrive_dialog,
+    "form": submit_invalid_form,
+    "unknown outcome": lose_response,
+    "lost connection": lose_connection,
+    "no plan": fail_plan_request,
 }
 
 
 @pytest.mark.field(42)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", VIEWPORTS)
 @pytest.mark.parametrize("scene", SCENES)
-def test_axe_finds_nothing(
-    visit: Callable[..., User], busy_system: System, scene: str, size: str, scheme: Any, now: Callable[[str], None]
+def test_axe_finds_no_violations(
+    visit: Callable[..., User], busy_system: System, scene: str, size: str, now: Callable[[str], None]
 ) -> None:
-    look = {"viewport": SIZES[size], "color_scheme": scheme, "reduced_motion": "reduce", "bypass_csp": True}
-    user = visit(busy_system.url, trace="on", **look).connected()
+    options = {"viewport": VIEWPORTS[size], "reduced_motion": "reduce", "bypass_csp": True}
+    user = visit(busy_system.url, trace="on", **options).wait_for_connection()
     SCENES[scene](user, busy_system)
-    found = violations(user)
-    assert found == []
-    now(f"{len(found)} violations: {scene}, {size}, {scheme}")
+    for scheme in COLOR_SCHEMES:
+        user.page.emulate_media(color_scheme=scheme)
+        found = violations(user)
+        assert found == [], scheme
+        now(f"{len(found)} violations: {scene}, {size}, {scheme}")
 
 
 @pytest.mark.field(42)
-def test_axe_finds_nothing_while_users_travel(visit: Callable[..., User], shared_system: System) -> None:
-    user = visit(shared_system.url, trace="on", bypass_csp=True, reduced_motion="reduce").connected()
+def test_axe_finds_no_violations_while_sagas_run(visit: Callable[..., User], shared_system: System) -> None:
+    user = visit(shared_system.url, trace="on", bypass_csp=True, reduced_motion="reduce").wait_for_connection()
     user.button("Ten new users").click()
     expect(user.page.locator(".run").first).to_be_visible()
     assert violations(user) == []

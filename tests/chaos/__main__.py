@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: exit code 0 if everything adds up, 1 if not; then logs and data stay, and it says where."""
+"""`python -m tests.chaos`: exit code 0 if all checks pass, otherwise 1; logs and data of a failed run are kept."""
 
 import shutil
 import signal
@@ -7,27 +7,27 @@ import tempfile
 from pathlib import Path
 
 from devtools import real_kafka
-from tests.chaos.options import read
-from tests.chaos.run import run, write
+from tests.chaos.options import parse_options
+from tests.chaos.run import run, write_scoreboard
 
 
 def main() -> int:
-    options = read()
+    options = parse_options()
     if reason := real_kafka.missing():
         print(reason, file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing of it is left behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` blocks stop all processes
     directory = options.keep or Path(tempfile.mkdtemp(prefix="saga-chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
-    board = run(options, directory.absolute())
-    board.show()
+    scoreboard = run(options, directory.absolute())
+    scoreboard.print_table()
     for file in filter(None, (options.json, directory / "scoreboard.json")):
-        write(board, file)
-    if board.good and options.keep is None:
+        write_scoreboard(scoreboard, file)
+    if scoreboard.is_good and options.keep is None:
         shutil.rmtree(directory)
     else:
         print(f"logs and data: {directory}")
-    return 0 if board.good else 1
+    return 0 if scoreboard.is_good else 1
 
 
 sys.exit(main())

@@ -1,58 +1,59 @@
-"""What was done to the system, and when: so that what is seen afterwards can be explained."""
+"""A log of the injected faults, with which repeated mails and stalls are explained."""
 
 import threading
 from collections import Counter
 from dataclasses import dataclass, replace
 
-#: Times are seconds since 1970.
+#: The end of a fault that has not ended.
 FOREVER = float("inf")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that happened to somebody, from `at` until `until`; `who` is service-number, or the broker."""
+    """An injected fault. Times are seconds since 1970; `target` is a worker such as notifier-1, or broker."""
 
-    at: float
-    until: float
+    began_at: float
+    ended_at: float
     kind: str
-    who: str
+    target: str
 
     def __str__(self) -> str:
-        took = f" for {self.until - self.at:.1f} s" if 0 < self.until - self.at < FOREVER else ""
-        return f"{self.kind} {self.who}{took}"
+        duration_s = self.ended_at - self.began_at
+        suffix = f" for {duration_s:.1f} s" if 0 < duration_s < FOREVER else ""
+        return f"{self.kind} {self.target}{suffix}"
 
 
 class FaultLog:
-    """Written by several threads."""
+    """A thread-safe list of faults."""
 
     def __init__(self) -> None:
-        self._entries: list[Fault] = []
+        self._faults: list[Fault] = []
         self._lock = threading.Lock()
 
-    def begin(self, at: float, kind: str, who: str) -> int:
-        """Something that lasts; its number."""
+    def begin(self, at: float, kind: str, target: str) -> int:
+        """Add a fault that lasts, and return its number for `end()`."""
         with self._lock:
-            self._entries.append(Fault(at, FOREVER, kind, who))
-            return len(self._entries) - 1
+            self._faults.append(Fault(at, FOREVER, kind, target))
+            return len(self._faults) - 1
 
     def end(self, number: int, at: float) -> None:
-        """It is over."""
+        """Set the end of a fault."""
         with self._lock:
-            self._entries[number] = replace(self._entries[number], until=at)
+            self._faults[number] = replace(self._faults[number], ended_at=at)
 
-    def note(self, at: float, kind: str, who: str) -> None:
-        """Something that takes no time."""
-        self.end(self.begin(at, kind, who), at)
+    def add(self, at: float, kind: str, target: str) -> None:
+        """Add a fault without duration."""
+        self.end(self.begin(at, kind, target), at)
 
     @property
-    def entries(self) -> list[Fault]:
+    def faults(self) -> list[Fault]:
+        """All faults so far, in the order in which they began."""
         with self._lock:
-            return list(self._entries)
+            return list(self._faults)
 
-    def counted(self) -> Counter[str]:
-        """How often each kind."""
-        return Counter(entry.kind for entry in self.entries)
+    def counts_by_kind(self) -> Counter[str]:
+        return Counter(fault.kind for fault in self.faults)
 
-    def around(self, start: float, end: float) -> list[Fault]:
-        """What went on in a span of time."""
-        return [entry for entry in self.entries if entry.at <= end and entry.until >= start]
+    def overlapping(self, start: float, end: float) -> list[Fault]:
+        """The faults that were active at any time between `start` and `end`."""
+        return [fault for fault in self.faults if fault.began_at <= end and fault.ended_at >= start]

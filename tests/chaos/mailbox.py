@@ -1,5 +1,6 @@
-"""A mail server that keeps a note of every mail; and sometimes takes one and breaks off before it answers."""
+"""A mail server that records all mails, and sometimes drops the connection instead of replying."""
 
+import asyncio
 import random
 import threading
 import time
@@ -7,29 +8,30 @@ from collections import defaultdict
 from dataclasses import dataclass
 from email import message_from_bytes
 from hashlib import blake2b
-from typing import Any
+from typing import cast
 
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
 
-#: How often the answer to a mail is lost, when it comes for the first time.
-LOST_ANSWERS = 0.005
+#: The share of mails whose first copy is accepted without a reply.
+LOST_REPLIES = 0.005
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A mail that has arrived; its sender was not told so if `unanswered`."""
+    """An accepted copy of a mail: when (seconds since 1970), and whether its reply was lost."""
 
     at: float
-    unanswered: bool
+    reply_lost: bool
 
 
 def message_id(saga: str, step: str) -> str:
-    """Of the mail that a step sends for a saga of the onboarding, without its domain: it follows from the key."""
+    """The Message-ID, without the domain, of the mail that a step of the onboarding sends for a saga."""
     return blake2b(f"onboarding:{saga}:{step}".encode(), digest_size=16).hexdigest()
 
 
 class Mailbox:
-    """Listens on a port of loopback for as long as it is open."""
+    """A context manager that runs the mail server on a port of 127.0.0.1."""
 
     def __init__(self, port: int, seed: int) -> None:
         self.url = f"smtp://127.0.0.1:{port}"
@@ -47,17 +49,18 @@ class Mailbox:
 
     @property
     def copies(self) -> dict[str, list[Copy]]:
-        """Every mail by its Message-ID without the domain, each copy in the order of arrival."""
+        """All copies of each mail in the order of arrival, by Message-ID without the domain."""
         with self._lock:
             return {id: list(copies) for id, copies in self._copies.items()}
 
-    async def handle_DATA(self, server: Any, _session: Any, envelope: Any) -> str:
-        """A mail is here."""
+    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:
+        """Accept a mail; called by aiosmtpd."""
+        assert isinstance(envelope.content, bytes)
         id = str(message_from_bytes(envelope.content)["Message-ID"]).strip(" <\r\n").partition("@")[0]
         with self._lock:
-            first = id not in self._copies
-            lost = first and random.Random(f"mail {self._seed} {id}").random() < LOST_ANSWERS
-            self._copies[id].append(Copy(time.time(), lost))
-        if lost:
-            server.transport.abort()
-        return "250 kept"
+            is_first = id not in self._copies
+            reply_lost = is_first and random.Random(f"mail {self._seed} {id}").random() < LOST_REPLIES
+            self._copies[id].append(Copy(time.time(), reply_lost))
+        if reply_lost:
+            cast(asyncio.Transport, server.transport).abort()
+        return "250 accepted"

@@ -1,4 +1,4 @@
-"""The operator: redrives and rolls back while it storms, and afterwards until nobody waits any more."""
+"""A simulated operator, who redrives and rolls back sagas through the console's API."""
 
 import random
 import threading
@@ -7,67 +7,70 @@ from typing import Any
 
 from devtools.http_client import UNREACHABLE, ask
 
-ROUND_S = 3.0
+#: The pause between two rounds of actions (seconds).
+ROUND_INTERVAL_S = 3.0
 
-#: Of those who are parked; of those who are under way, a few are called back each round.
-REDRIVE, BOTH, CALLED_BACK = 0.5, 0.1, 2
+#: The share of parked sagas that are redriven in a round, and of these the share that is also rolled back.
+REDRIVEN, ALSO_ROLLED_BACK = 0.5, 0.1
+#: How many running sagas are cancelled in a round, and for how many that are rolling back this is tried.
+CANCELLED_PER_ROUND = 2
 
 
 class OperatorBot:
-    """Rounds in a thread of its own; a call that is not answered is made again in the next round."""
+    """Acts in a thread. A request without a reply is dropped; the next round acts on the sagas parked by then."""
 
     def __init__(self, url: str, seed: int) -> None:
         self.url = url
         self._dice = random.Random(f"operator {seed}")
-        self._over = threading.Event()
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.done: Counter[str] = Counter()
-        self.refused: list[str] = []
+        self.accepted: Counter[str] = Counter()  #: the number of accepted actions, by kind
+        self.failures: list[str] = []  #: requests with an unexpected status
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        self._over.set()
+        self._stopping.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.wait(ROUND_S):
+        while not self._stopping.wait(ROUND_INTERVAL_S):
             try:
-                self._round()
+                self._act()
             except UNREACHABLE:
                 continue
 
-    def _round(self) -> None:
-        parked = self._ids("parked")
-        again = [id for id in parked if self._dice.random() < REDRIVE]
-        back = [id for id in parked if id not in again or self._dice.random() < BOTH]
-        self._order("redrive", again)
-        self._order("rollback", [*back, *self._some("running"), *self._some("rolling-back")])
+    def _act(self) -> None:
+        parked = self._ids_in_state("parked")
+        redrives = [id for id in parked if self._dice.random() < REDRIVEN]
+        rollbacks = [id for id in parked if id not in redrives or self._dice.random() < ALSO_ROLLED_BACK]
+        self._post("redrive", redrives)
+        self._post("rollback", [*rollbacks, *self._sample("running"), *self._sample("rolling-back")])
 
-    def settle(self) -> int:
-        """Roll back all who are parked; how many there were."""
+    def roll_back_parked(self) -> int:
+        """Roll back all parked sagas; returns their number, or 1 if the console cannot be reached."""
         try:
-            parked = self._ids("parked")
-            self._order("rollback", parked)
+            parked = self._ids_in_state("parked")
+            self._post("rollback", parked)
         except UNREACHABLE:
             return 1
         return len(parked)
 
-    def _some(self, state: str) -> list[str]:
-        ids = self._ids(state)
-        return self._dice.sample(ids, min(CALLED_BACK, len(ids)))
+    def _sample(self, state: str) -> list[str]:
+        ids = self._ids_in_state(state)
+        return self._dice.sample(ids, min(CANCELLED_PER_ROUND, len(ids)))
 
-    def _ids(self, state: str) -> list[str]:
+    def _ids_in_state(self, state: str) -> list[str]:
         status, page = ask(f"{self.url}/api/sagas?state={state}&limit=500", timeout_s=10)
         return [item["id"] for item in page["items"]] if status == 200 else []
 
-    def _order(self, what: str, ids: list[str]) -> None:
+    def _post(self, action: str, ids: list[str]) -> None:
         if not ids:
             return
         body: dict[str, Any] = {"ids": ids, "by": "chaos"}
-        status, answer = ask(f"{self.url}/api/errors/{what}", body, timeout_s=30)
+        status, answer = ask(f"{self.url}/api/errors/{action}", body, timeout_s=30)
         if status == 200:
-            self.done[what] += answer["count"]
+            self.accepted[action] += answer["count"]
         elif status != 503:
-            self.refused.append(f"{what}: {status} {answer}")
+            self.failures.append(f"{action}: {status} {answer}")

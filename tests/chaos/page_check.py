@@ -1,27 +1,27 @@
-"""What the console shows in the end: it has to be what Kafka says."""
+"""Compares the states that the console shows with those in Kafka."""
 
 import time
 from collections.abc import Mapping
 
 from devtools.http_client import UNREACHABLE, ask
 
-#: The console may be behind for so long (seconds).
-BEHIND_S = 30.0
+#: How long the console may take to show the latest states (seconds).
+MAX_DELAY_S = 30.0
 
 
-def differing(url: str, states: Mapping[str, str]) -> list[str]:
-    """Ids of sagas that the console shows in another state, or does not show, or shows though they are not there."""
-    deadline = time.monotonic() + BEHIND_S
+def differing_sagas(url: str, states: Mapping[str, str]) -> list[str]:
+    """The ids of sagas whose state in the console differs from `states`, or that only one of the two has."""
+    deadline = time.monotonic() + MAX_DELAY_S
     while True:
-        found = shown(url)
-        wrong = sorted(id for id in states.keys() | found.keys() if states.get(id) != found.get(id))
-        if not wrong or time.monotonic() > deadline:
-            return wrong
+        shown = fetch_states(url)
+        differing = sorted(id for id in states.keys() | shown.keys() if states.get(id) != shown.get(id))
+        if not differing or time.monotonic() > deadline:
+            return differing
         time.sleep(1)
 
 
-def shown(url: str) -> dict[str, str]:
-    """The state of every saga, by all pages of its list; nothing while it is away."""
+def fetch_states(url: str) -> dict[str, str]:
+    """The state of every saga in the console's list, by id; empty if the console cannot be reached."""
     found: dict[str, str] = {}
     cursor = ""
     while True:

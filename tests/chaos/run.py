@@ -1,4 +1,4 @@
-"""A run from its first process to its scoreboard."""
+"""A run of the chaos test, from the first process to the scoreboard."""
 
 import json
 import time
@@ -18,22 +18,25 @@ from tests.chaos.mailbox import Mailbox
 from tests.chaos.noise import Noise
 from tests.chaos.operator import OperatorBot
 from tests.chaos.options import Options
-from tests.chaos.page_check import differing
+from tests.chaos.page_check import differing_sagas
 from tests.chaos.progress_watch import ProgressWatch
 from tests.chaos.scoreboard import Scoreboard
 from tests.chaos.users import Users
 from tests.chaos.verdict import Evidence, judge
 from tests.topics import read, rows
 
-#: After the storm: the longest that everything may take to end; how often it is looked at (seconds).
-REST_WITHIN_S, LOOK_S = 240.0, 2.0
+#: How long the system may take to become idle after the faults, and how often it is polled (seconds).
+SETTLE_TIMEOUT_S, POLL_INTERVAL_S = 240.0, 2.0
+
+#: How often the progress is printed while faults are injected (seconds).
+PROGRESS_INTERVAL_S = 30.0
 
 SERVICES = ("provisioner", "authorizer", "notifier")
 
 
 @dataclass
-class Stage:
-    """Everybody who takes part."""
+class Environment:
+    """Everything that runs during a chaos test."""
 
     options: Options
     broker: RealKafka
@@ -42,31 +45,34 @@ class Stage:
     fault_log: FaultLog
     users: Users
     noise: Noise
-    hand: OperatorBot
+    operator: OperatorBot
     watch: ProgressWatch
-    weather: FaultInjector
+    fault_injector: FaultInjector
 
 
 def run(options: Options, directory: Path) -> Scoreboard:
-    """Storm, rest, count."""
+    """Inject faults, wait until the system is idle, and check the outcome. `directory`: for logs and data."""
     began = time.time()
-    with stage(options, directory) as on:
-        on.watch.start()
-        for each in (on.users, on.noise, on.hand, on.weather):
-            each.start()
-        storm(on)
-        clear(on)
-        rested = rest(on)
-        on.watch.stop()
-        write_story(on, directory / "story.json")
-        failures = [*on.users.failures, *on.weather.failures, *on.hand.refused]
-        failures += [] if rested else [f"not at rest after {REST_WITHIN_S:g} s: lag {on.watch.stillness.lag}"]
-        return count(on, failures, began)
+    with environment(options, directory) as env:
+        env.watch.start()
+        env.users.start()
+        env.noise.start()
+        env.operator.start()
+        env.fault_injector.start()
+        wait_for_fault_phase(env)
+        stop_faults(env)
+        is_idle = settle(env)
+        env.watch.stop()
+        write_timeline(env, directory / "timeline.json")
+        failures = [*env.users.failures, *env.fault_injector.failures, *env.operator.failures]
+        if not is_idle:
+            failures.append(f"not idle after {SETTLE_TIMEOUT_S:g} s: consumer lag {env.watch.stalls.lag}")
+        return make_scoreboard(env, failures, began)
 
 
 @contextmanager
-def stage(options: Options, directory: Path) -> Iterator[Stage]:
-    """A broker, a mail server and `saga up`, ended for certain; its output is in saga-up.log."""
+def environment(options: Options, directory: Path) -> Iterator[Environment]:
+    """Start a broker, a mail server and `saga up`, and stop them at the end; the output of `saga up` is kept."""
     with ExitStack() as stack:
         broker = RealKafka(directory / "kafka")
         broker.start()
@@ -79,133 +85,131 @@ def stage(options: Options, directory: Path) -> Iterator[Stage]:
         stack.callback(lambda: (directory / "saga-up.log").write_text("\n".join(system.lines)))
         stack.callback(system.end)
         system.ready()
-        fault_log, seed, storm_s = FaultLog(), options.seed, options.storm_s
-        yield Stage(
+        fault_log, seed, fault_phase_s = FaultLog(), options.seed, options.fault_phase_s
+        yield Environment(
             options,
             broker,
             mailbox,
             system,
             fault_log,
-            Users(system.url, broker.bootstrap, options.sagas, storm_s, seed),
-            Noise(broker.bootstrap, options.sagas, storm_s, seed),
+            Users(system.url, broker.bootstrap, options.sagas, fault_phase_s, seed),
+            Noise(broker.bootstrap, options.sagas, fault_phase_s, seed),
             OperatorBot(system.url, seed),
-            ProgressWatch(broker.bootstrap, ports(system)),
-            FaultInjector(schedule(seed, storm_s), system, broker, fault_log),
+            ProgressWatch(broker.bootstrap, worker_ports(system)),
+            FaultInjector(schedule(seed, fault_phase_s), system, broker, fault_log),
         )
 
 
-def ports(system: System) -> list[int]:
-    """Of all workers that count."""
+def worker_ports(system: System) -> list[int]:
+    """The metrics ports of all workers except the console."""
     return [system.settings[f"{service}_port"] + 100 * n for service in SERVICES for n in range(WORKERS)]
 
 
-def storm(on: Stage) -> None:
-    """Until its time is over; says now and then how it goes."""
-    began = said = time.monotonic()
-    while time.monotonic() - began < on.options.storm_s:
+def wait_for_fault_phase(env: Environment) -> None:
+    """Return when the time for faults is over; print the progress until then."""
+    began = printed = time.monotonic()
+    while time.monotonic() - began < env.options.fault_phase_s:
         time.sleep(0.5)
-        if time.monotonic() - said > 30:
-            said = time.monotonic()
-            say(on, "storm")
+        if time.monotonic() - printed > PROGRESS_INTERVAL_S:
+            printed = time.monotonic()
+            print_progress(env, "injecting faults")
 
 
-def say(on: Stage, when: str) -> None:
-    """A line on the way."""
-    faults = sum(on.fault_log.counted().values())
+def print_progress(env: Environment, phase: str) -> None:
+    faults = sum(env.fault_log.counts_by_kind().values())
     print(
-        f"{when}: {len(on.users.accepted)} of {on.options.sagas} users accepted, {faults} faults, "
-        f"lag {on.watch.stillness.lag}, a partition stood still for {on.watch.stillness.longest}",
+        f"{phase}: {len(env.users.accepted)} of {env.options.sagas} users accepted, {faults} faults, "
+        f"consumer lag {env.watch.stalls.lag}, longest stall {env.watch.stalls.longest}",
         flush=True,
     )
 
 
-def clear(on: Stage) -> None:
-    """No more misfortunes, noise and orders; who still has to be accepted is."""
-    on.weather.clear()
-    on.noise.stop()
-    on.hand.stop()
-    deadline = time.monotonic() + REST_WITHIN_S
-    while not on.users.all_sent and time.monotonic() < deadline:
-        time.sleep(LOOK_S)
+def stop_faults(env: Environment) -> None:
+    """Stop faults, noise and operator, and wait until all users are sent."""
+    env.fault_injector.stop()
+    env.noise.stop()
+    env.operator.stop()
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    while not env.users.all_sent and time.monotonic() < deadline:
+        time.sleep(POLL_INTERVAL_S)
 
 
-def rest(on: Stage) -> bool:
-    """The operator rolls back whoever is parked, until nobody is and all is read; False if that does not come."""
-    deadline = time.monotonic() + REST_WITHIN_S
-    quiet = 0
+def settle(env: Environment) -> bool:
+    """Roll back parked sagas until no saga is parked or unfinished and all records are committed; False on timeout."""
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    idle_polls = 0
     while time.monotonic() < deadline:
         since = time.time()
-        parked = on.hand.settle()
-        time.sleep(LOOK_S)
-        quiet = quiet + 1 if not parked and on.watch.at_rest(since) else 0
-        if quiet > 1 and not going_on(on):
+        parked = env.operator.roll_back_parked()
+        time.sleep(POLL_INTERVAL_S)
+        idle_polls = idle_polls + 1 if not parked and env.watch.is_idle(since) else 0
+        if idle_polls > 1 and not count_unfinished(env):
             return True
-        say(on, f"rest, {parked} parked")
+        print_progress(env, f"settling, {parked} parked")
     return False
 
 
-def going_on(on: Stage) -> int:
-    """Sagas that have not ended, by the changelog."""
-    last = {id: versions[-1].ended for id, versions in rows(on.broker.bootstrap).items()}
-    return sum(not last.get(id, False) for id in on.users.accepted)
+def count_unfinished(env: Environment) -> int:
+    """The number of accepted users whose saga has not ended according to the changelog."""
+    has_ended = {id: versions[-1].ended for id, versions in rows(env.broker.bootstrap).items()}
+    return sum(not has_ended.get(id, False) for id in env.users.accepted)
 
 
-def count(on: Stage, failures: list[str], began: float) -> Scoreboard:
-    """The evidence is read anew, by a client that is not ours."""
-    bootstrap = on.broker.bootstrap
+def make_scoreboard(env: Environment, failures: list[str], began: float) -> Scoreboard:
+    """Read all topics with an independent client, and judge the run. `failures`: of the test itself."""
+    bootstrap = env.broker.bootstrap
     versions = rows(bootstrap)
-    found = judge(
+    verdict = judge(
         Evidence(
-            accepted=on.users.accepted,
+            accepted=env.users.accepted,
             versions=versions,
-            copies=on.mailbox.copies,
-            garbage=frozenset(on.noise.garbage),
-            letters=frozenset(letters(bootstrap)),
-            entries=on.fault_log.entries,
-            deadline_s=on.options.settings["deadline"],
-            over_at=time.time(),
+            copies=env.mailbox.copies,
+            garbage=frozenset(env.noise.garbage),
+            dead_letters=frozenset(read_dead_letter_positions(bootstrap)),
+            faults=env.fault_log.faults,
+            deadline_s=env.options.settings["deadline"],
+            checked_at=time.time(),
         )
     )
-    still = on.watch.stillness.longest
+    stall = env.watch.stalls.longest
     return Scoreboard(
-        options={"sagas": on.options.sagas, "minutes": on.options.minutes, "seed": on.options.seed},
-        accepted=len(on.users.accepted),
-        reckoning=found,
-        still=still,
-        still_during=on.fault_log.around(still.until - still.seconds, still.until),
-        absorbed=on.watch.counted.total("saga_duplicates_total"),
-        forwarded=on.watch.counted.total("saga_forwarded_total"),
-        misfortunes=dict(on.fault_log.counted()),
-        noise=dict(on.noise.made),
-        operator=dict(on.hand.done),
-        mails=sum(map(len, on.mailbox.copies.values())),
-        console_wrong=differing(on.system.url, {id: all[-1].state for id, all in versions.items()}),
+        options={"sagas": env.options.sagas, "minutes": env.options.minutes, "seed": env.options.seed},
+        accepted=len(env.users.accepted),
+        verdict=verdict,
+        longest_stall=stall,
+        faults_during_stall=env.fault_log.overlapping(stall.until - stall.seconds, stall.until),
+        absorbed=env.watch.counters.total("saga_duplicates_total"),
+        forwarded=env.watch.counters.total("saga_forwarded_total"),
+        faults=dict(env.fault_log.counts_by_kind()),
+        noise=dict(env.noise.counts),
+        operator=dict(env.operator.accepted),
+        mails=sum(map(len, env.mailbox.copies.values())),
+        differing_in_console=differing_sagas(env.system.url, {id: all[-1].state for id, all in versions.items()}),
         audit=audit(bootstrap),
         failures=failures,
-        storm_s=on.options.storm_s,
-        took_s=time.time() - began,
+        fault_phase_s=env.options.fault_phase_s,
+        duration_s=time.time() - began,
     )
 
 
-def letters(bootstrap: str) -> Iterator[tuple[str, int, int]]:
-    """Where the originals of all dead letters stood."""
+def read_dead_letter_positions(bootstrap: str) -> Iterator[tuple[str, int, int]]:
+    """Topic, partition and offset of the original record of each dead letter."""
     for record in read(bootstrap, DLQ):
         if DEAD_LETTER in record.headers:
             letter = decode(DeadLetter, record.headers[DEAD_LETTER])
             yield letter.topic, letter.partition, letter.offset
 
 
-def write(board: Scoreboard, file: Path) -> None:
-    """As JSON."""
-    file.write_text(json.dumps(board.json(), indent=2, default=str) + "\n")
+def write_scoreboard(scoreboard: Scoreboard, file: Path) -> None:
+    """Write the scoreboard as JSON."""
+    file.write_text(json.dumps(scoreboard.to_json(), indent=2, default=str) + "\n")
 
 
-def write_story(on: Stage, file: Path) -> None:
-    """What was done, and every mail: for whoever looks for the cause of something."""
-    mails = {id: [asdict(copy) for copy in copies] for id, copies in on.mailbox.copies.items()}
-    story = {
-        "fault_log": [asdict(entry) for entry in on.fault_log.entries],
-        "mails": mails,
-        "accepted": on.users.accepted,
+def write_timeline(env: Environment, file: Path) -> None:
+    """Write all faults and mails and the accepted users as JSON, to find the cause of a failure."""
+    timeline = {
+        "faults": [asdict(fault) for fault in env.fault_log.faults],
+        "mails": {id: [asdict(copy) for copy in copies] for id, copies in env.mailbox.copies.items()},
+        "accepted": env.users.accepted,
     }
-    file.write_text(json.dumps(story, indent=1))
+    file.write_text(json.dumps(timeline, indent=1))

@@ -1,4 +1,4 @@
-"""Sends users at a steady pace: most through the console, some with a plain producer. It knows who was accepted."""
+"""Sends users at a steady rate, most through the console and some with a plain producer, and keeps those accepted."""
 
 import random
 import threading
@@ -15,25 +15,26 @@ from tests.topics import user
 
 DEPARTMENTS = ("Engineering", "Sales", "Finance", "People", "Support")
 
-#: How many of a hundred: in a department without a policy; sent by a plain producer.
-WITHOUT_POLICY, PLAIN = 0.02, 0.2
+#: The share of users in a department without a policy, and of those sent by a plain producer.
+WITHOUT_POLICY, BY_PRODUCER = 0.02, 0.2
 
-#: Users in one request, at most; how long until the same request is sent again (seconds).
-TOGETHER, AGAIN_S = 20, 0.5
+#: The largest number of users in one request.
+MAX_USERS_PER_REQUEST = 20
+#: The pause before a request is repeated (seconds).
+RETRY_DELAY_S = 0.5
 
 
 class Users:
-    """Two threads that send until all are sent, or until there is no more patience."""
+    """Sends users in two threads until all are sent. `accepted`: when each user was accepted, by saga id."""
 
-    def __init__(self, url: str, bootstrap: str, count: int, storm_s: float, seed: int) -> None:
-        self.url, self.bootstrap, self.storm_s, self.seed = url, bootstrap, storm_s, seed
-        self.plain, self.count = int(count * PLAIN), count
+    def __init__(self, url: str, bootstrap: str, count: int, fault_phase_s: float, seed: int) -> None:
+        self.url, self.bootstrap, self.fault_phase_s, self.seed = url, bootstrap, fault_phase_s, seed
+        self.count_by_producer, self.count = int(count * BY_PRODUCER), count
         self.accepted: dict[str, float] = {}
-        self.retried = 0
         self.failures: list[str] = []
         self._threads = [
-            threading.Thread(target=self._guarded, args=(work,), daemon=True)
-            for work in (self._by_http, self._by_producer)
+            threading.Thread(target=self._run, args=(work,), daemon=True)
+            for work in (self._send_by_http, self._send_by_producer)
         ]
 
     def start(self) -> None:
@@ -42,67 +43,66 @@ class Users:
 
     @property
     def all_sent(self) -> bool:
-        """Nobody is sending any more."""
+        """Whether both threads have ended."""
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
         except Exception as error:
             self.failures.append(repr(error))
 
-    def _portions(self, count: int, dice: random.Random) -> Iterator[int]:
-        """Numbers of users, each portion when its time has come."""
+    def _batch_sizes(self, count: int, dice: random.Random) -> Iterator[int]:
+        """Yield the size of each batch of `count` users when the batch is due."""
         began, sent = time.monotonic(), 0
         while sent < count:
-            size = min(dice.randint(1, TOGETHER), count - sent)
-            due = began + self.storm_s * (sent + size) / count
+            size = min(dice.randint(1, MAX_USERS_PER_REQUEST), count - sent)
+            due = began + self.fault_phase_s * (sent + size) / count
             time.sleep(max(0.0, due - time.monotonic()))
             yield size
             sent += size
 
-    def _by_http(self) -> None:
+    def _send_by_http(self) -> None:
         dice = random.Random(f"http {self.seed}")
-        for size in self._portions(self.count - self.plain, dice):
-            people = [sample_user((_department(dice),), dice) for _ in range(size)]
-            for id in self._accepted(people, f"chaos-{dice.getrandbits(64):x}"):
+        for size in self._batch_sizes(self.count - self.count_by_producer, dice):
+            users = [sample_user((_department(dice),), dice) for _ in range(size)]
+            for id in self._post_until_accepted(users, f"chaos-{dice.getrandbits(64):x}"):
                 self.accepted[id] = time.time()
 
-    def _accepted(self, people: list[dict[str, Any]], key: str) -> list[str]:
-        """The ids, once the console has accepted them; the same request again until then."""
+    def _post_until_accepted(self, users: list[dict[str, Any]], idempotency_key: str) -> list[str]:
+        """Repeat a request until the console accepts it; returns the saga ids."""
         while True:
             try:
-                status, answer = ask(f"{self.url}/api/users", people, idempotency_key=key)
+                status, answer = ask(f"{self.url}/api/users", users, idempotency_key=idempotency_key)
                 if status == 202:
                     return list(answer["ids"])
                 if status != 503:
-                    self.failures.append(f"a request for users was answered {status}: {answer}")
+                    self.failures.append(f"POST /api/users returned {status}: {answer}")
             except UNREACHABLE:
                 pass
-            self.retried += 1
-            time.sleep(AGAIN_S)
+            time.sleep(RETRY_DELAY_S)
 
-    def _by_producer(self) -> None:
-        """Keyed right, by another client's hash, or not at all; a user counts when the broker has it."""
+    def _send_by_producer(self) -> None:
+        """Send users with the right partitioner, with another one, or without a key."""
         dice = random.Random(f"plain {self.seed}")
         settings = {"bootstrap.servers": self.bootstrap, "acks": "all", "enable.idempotence": True, "log_level": 0}
-        murmur = Producer({**settings, "partitioner": "murmur2_random"})
-        other = Producer(settings)
+        murmur2 = Producer({**settings, "partitioner": "murmur2_random"})
+        other_hash = Producer(settings)
         number = 0
-        for size in self._portions(self.plain, dice):
+        for size in self._batch_sizes(self.count_by_producer, dice):
             for _ in range(size):
-                id, way = f"plain-{self.seed}-{number}", dice.random()
+                id, choice = f"plain-{self.seed}-{number}", dice.random()
                 number += 1
-                producer, key = (murmur if way < 0.5 else other), (id.encode() if way < 0.9 else None)
+                producer, key = (murmur2 if choice < 0.5 else other_hash), (id.encode() if choice < 0.9 else None)
                 value = user(id, _department(dice))
                 producer.produce("new-user", value, key, on_delivery=partial(self._delivered, id))
-            murmur.poll(0)
-            other.poll(0)
-        left = murmur.flush(60) + other.flush(60)
-        if left:
-            raise RuntimeError(f"{left} users of the plain producer did not reach the broker")
+            murmur2.poll(0)
+            other_hash.poll(0)
+        unsent = murmur2.flush(60) + other_hash.flush(60)
+        if unsent:
+            raise RuntimeError(f"{unsent} users of the plain producer were not acknowledged")
 
-    def _delivered(self, id: str, error: Any, _message: Any) -> None:
+    def _delivered(self, id: str, error: object, _message: object) -> None:
         if error is None:
             self.accepted[id] = time.time()
         else:

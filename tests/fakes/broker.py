@@ -1,4 +1,4 @@
-"""A Kafka broker of a few lines: it speaks the protocol on a socket, and answers one consumer of one topic."""
+"""A minimal Kafka broker: it speaks the protocol on a socket and serves one consumer of the topic "in"."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +16,7 @@ from aiokafka.protocol.metadata import MetadataRequest_v1
 from aiokafka.protocol.offset import OffsetRequest_v1
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+#: The supported requests, by API key.
 APIS = {
     each.API_KEY: each
     for each in (
@@ -33,15 +34,15 @@ APIS = {
     )
 }
 
-#: Error codes of Kafka.
+#: Kafka's error codes.
 NOT_COORDINATOR, NOT_A_MEMBER, REBALANCING, NOT_AUTHORIZED = 16, 25, 27, 30
 
-#: The two partitions of the topic "in".
+#: The partitions of the topic "in".
 PARTITIONS = (0, 1)
 
 
 def record_batch(*values: bytes, first: int = 0, headers: Any = (), compression: int = 0) -> bytes:
-    """Records in one batch (format version 2)."""
+    """An encoded record batch (format version 2) whose first record has the offset `first`."""
     builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, -1, 100_000)
     for index, value in enumerate(values):
         builder.append(index, 1_700_000_000_000, b"key", value, list(headers))
@@ -51,22 +52,25 @@ def record_batch(*values: bytes, first: int = 0, headers: Any = (), compression:
 
 
 class Received(NamedTuple):
-    """A request, and when it arrived (monotonic seconds)."""
+    """A request and its time of arrival (seconds of the monotonic clock)."""
 
     at: float
     request: Any
 
 
 class FakeBroker:
-    """`async with FakeBroker() as broker` listens; `broker.bootstrap` is its address."""
+    """`async with FakeBroker() as broker` listens; `broker.bootstrap` is its address.
+
+    Request types are classes of `aiokafka.protocol`. Each is answered by the method `on_` plus its name in lower case.
+    """
 
     def __init__(self) -> None:
         self.requests: list[Received] = []
         self.connections = 0
-        self.fetched: dict[int, bytes] = {}  #: what the next fetch of a partition brings
-        self.errors: dict[type, int] = {}  #: error codes by request type
-        self.silent: set[type] = set()  #: request types that get no response
-        self.on_request: Callable[[Any], None] = lambda _request: None  #: called for each request
+        self.to_fetch: dict[int, bytes] = {}  #: the record batch that the next fetch of a partition returns
+        self.errors: dict[type, int] = {}  #: error codes of the responses, by request type
+        self.silent: set[type] = set()  #: request types that are not answered
+        self.on_request: Callable[[Any], None] = lambda _request: None  #: called before a request is answered
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -86,13 +90,15 @@ class FakeBroker:
         return f"127.0.0.1:{self.port}"
 
     def received(self, kind: type) -> list[Received]:
-        """The requests of this type."""
+        """The requests of this type so far."""
         return [each for each in self.requests if isinstance(each.request, kind)]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.add(writer)
-        self._tasks.add(task := asyncio.current_task())  # type: ignore[arg-type]
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         try:
             while True:
                 data = await reader.readexactly(int.from_bytes(await reader.readexactly(4)))
@@ -102,7 +108,7 @@ class FakeBroker:
                 self.on_request(request)
                 if type(request) in self.silent:
                     continue
-                response = data[4:8] + (await self._answer(request)).encode()
+                response = data[4:8] + (await self._response_to(request)).encode()
                 writer.write(len(response).to_bytes(4) + response)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -110,14 +116,14 @@ class FakeBroker:
             self._tasks.discard(task)
             writer.close()
 
-    async def _answer(self, request: Any) -> Any:
+    async def _response_to(self, request: Any) -> Any:
         kind = type(request)
-        answer: Callable[[Any, int], Any] = getattr(self, "on_" + kind.__name__.partition("Request")[0].lower())
-        found = answer(request, self.errors.get(kind, 0))
-        fields = await found if asyncio.iscoroutine(found) else found
+        handler: Callable[[Any, int], Any] = getattr(self, "on_" + kind.__name__.partition("Request")[0].lower())
+        result = handler(request, self.errors.get(kind, 0))
+        fields = await result if asyncio.iscoroutine(result) else result
         return kind.RESPONSE_TYPE(*fields)
 
-    # -- what is answered, by the name of the request
+    # -- the fields of the responses, by request type
 
     def on_apiversion(self, _request: Any, error: int) -> Any:
         return error, [(key, each.API_VERSION, each.API_VERSION) for key, each in APIS.items()]
@@ -153,15 +159,15 @@ class FakeBroker:
 
     async def on_fetch(self, request: Any, error: int) -> Any:
         numbers = [each[0] for _topic, partitions in request.topics for each in partitions]
-        if not any(number in self.fetched for number in numbers):
+        if not any(number in self.to_fetch for number in numbers):
             await asyncio.sleep(0.01)
-        return 0, [("in", [(n, error, 0, 0, [], self.fetched.pop(n, b"")) for n in numbers])]
+        return 0, [("in", [(n, error, 0, 0, [], self.to_fetch.pop(n, b"")) for n in numbers])]
 
 
 @asynccontextmanager
 async def consumer_in_group(broker: FakeBroker) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer that has joined a group."""
-    made = AIOKafkaConsumer(
+    """A started consumer that has joined a group. Afterwards all requests are answered again, so that it can stop."""
+    consumer = AIOKafkaConsumer(
         "in",
         bootstrap_servers=broker.bootstrap,
         group_id="group",
@@ -170,7 +176,7 @@ async def consumer_in_group(broker: FakeBroker) -> AsyncIterator[AIOKafkaConsume
         enable_auto_commit=False,
         auto_offset_reset="earliest",
     )
-    await made.start()
-    yield made
+    await consumer.start()
+    yield consumer
     broker.silent.clear()
-    await made.stop()
+    await consumer.stop()

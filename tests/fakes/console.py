@@ -1,4 +1,4 @@
-"""A console that answers from memory, over real HTTP, for the tests of the command line."""
+"""A console with canned answers behind a real HTTP server, for tests of the command line."""
 
 import asyncio
 import json
@@ -6,8 +6,10 @@ import threading
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
-ENTRY = {
+#: A timeline entry as the API returns it.
+ENTRY: dict[str, Any] = {
     "at": "2030-01-02T03:04:05.678Z",
     "topic": "authorize",
     "partition": 3,
@@ -21,7 +23,7 @@ ENTRY = {
 
 
 def row(id: str, state: str = "completed", **other: Any) -> dict[str, Any]:
-    """A saga as the API shows it."""
+    """A saga as the API returns it; `other` are fields that differ from the default."""
     step = {"step": "provision", "service": "provisioner", "attempts": 1, "outcome": "done", "reason": None}
     times = {"received_at": ENTRY["at"], "started_at": ENTRY["at"], "ended_at": ENTRY["at"]}
     return {
@@ -43,7 +45,7 @@ def row(id: str, state: str = "completed", **other: Any) -> dict[str, Any]:
 
 
 def letter(offset: int) -> dict[str, Any]:
-    """A dead letter as the API lists it."""
+    """A dead letter as the API lists it, of the record at this offset of notify[3]."""
     return {
         "name": f"notify[3]@{offset}",
         "id": "user-9",
@@ -57,7 +59,8 @@ def letter(offset: int) -> dict[str, Any]:
     }
 
 
-GROUP = {
+#: A group of dead letters as the API lists it.
+GROUP: dict[str, Any] = {
     "service": "notifier",
     "step": "notify",
     "error": "Permanent",
@@ -70,19 +73,25 @@ GROUP = {
 
 
 class FakeConsole:
-    """Runs in a thread; keeps what it was asked in `asked` and what it was sent in `sent`."""
+    """Runs in a thread while its context is entered. Set its attributes before the command runs.
+
+    Answers: `rows` are the sagas, `letters` the dead letters, `events` the event stream, `stats` the statistics; with
+    `problem`, every request is answered with this status and body. Requests: `requested_paths`, `tokens` (the
+    Authorization headers), `sent` (media type and body of posted users), `actions` (verb and body of redrives and
+    rollbacks).
+    """
 
     def __init__(self) -> None:
         self.rows = [row(f"user-{n}") for n in range(250)]
         self.sent: list[tuple[str, bytes]] = []
-        self.asked: list[str] = []
+        self.requested_paths: list[str] = []
         self.tokens: list[str | None] = []
         self.events = [("step", {"entry": ENTRY, "saga": row("user-1")}), ("stats", {}), ("saga", row("user-1"))]
-        self.refuse: tuple[int, dict[str, Any]] | None = None
+        self.problem: tuple[int, dict[str, Any]] | None = None
         self.stats: dict[str, Any] = {"broker": {"bootstrap": None}}
-        self.letters = [letter(number) for number in range(1)]
-        self.orders: list[tuple[str, dict[str, Any]]] = []  #: What was to be redriven and rolled back.
-        self.takes = 10**9  #: Ids that are taken before the broker is away.
+        self.letters = [letter(0)]
+        self.actions: list[tuple[str, dict[str, Any]]] = []
+        self.max_actions = 10**9  #: how many ids are accepted before redrives and rollbacks are answered with 503
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -102,7 +111,7 @@ class FakeConsole:
         self._loop.run_forever()
 
     async def _start(self) -> None:
-        app = web.Application(middlewares=[self._note])
+        app = web.Application(middlewares=[self._record_request])
         app.add_routes(
             [
                 web.post("/api/users", self._users),
@@ -111,7 +120,7 @@ class FakeConsole:
                 web.get("/api/sagas/{id}/trace", self._trace),
                 web.get("/api/errors", self._errors),
                 web.get("/api/errors/{topic}/{partition}/{offset}", self._error),
-                web.post("/api/errors/{verb:redrive|rollback}", self._ordered),
+                web.post("/api/errors/{verb:redrive|rollback}", self._act),
                 web.get("/api/stream", self._stream),
                 web.get("/api/stats", self._stats),
             ]
@@ -124,14 +133,13 @@ class FakeConsole:
         self._ready.set()
 
     @web.middleware
-    async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        self.asked.append(request.path_qs)
+    async def _record_request(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.requested_paths.append(request.path_qs)
         self.tokens.append(request.headers.get("Authorization"))
-        if self.refuse:
-            status, problem = self.refuse
-            return web.json_response(problem, status=status, content_type="application/problem+json")
-        answer: web.StreamResponse = await handler(request)
-        return answer
+        if self.problem:
+            status, body = self.problem
+            return web.json_response(body, status=status, content_type="application/problem+json")
+        return await handler(request)
 
     async def _users(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -174,23 +182,23 @@ class FakeConsole:
         stored = {"key": "user-9", "value": None, "value_base64": "/wA=", "headers": {"ce_id": "\x1b[2J"}}
         return web.json_response(letter(7) | stored)
 
-    async def _ordered(self, request: web.Request) -> web.Response:
-        """Redrive or roll back: as many as there are ids, or dead letters."""
+    async def _act(self, request: web.Request) -> web.Response:
+        """Redrive or roll back the given ids, or all dead letters; the last one counts as already resolved."""
         body = await request.json()
         count = len(body.get("ids", self.letters))
         if body.get("dry_run"):
             return web.json_response({"count": count, "dry_run": True})
-        if sum(len(order["ids"]) for _, order in self.orders) + count > self.takes:
-            problem = {"title": "Service Unavailable", "detail": "nothing was sent: the broker is away"}
+        if sum(len(action["ids"]) for _, action in self.actions) + count > self.max_actions:
+            problem = {"title": "Service Unavailable", "detail": "nothing was sent: the broker is unavailable"}
             return web.json_response(problem, status=503, content_type="application/problem+json")
-        self.orders.append((request.match_info["verb"], body))
+        self.actions.append((request.match_info["verb"], body))
         return web.json_response({"count": count - 1, "dry_run": False, "left_out": {"already resolved": 1}})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        """Ends after its events, as if the connection were lost; then goes on after the last id."""
-        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await answer.prepare(request)
+        """Send the events after `last_event_id`, then close the connection as if it were lost."""
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
         first = int(request.query.get("last_event_id", 0))
         for number, (name, data) in enumerate(self.events[first:], start=first + 1):
-            await answer.write(f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode())
-        return answer
+            await response.write(f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode())
+        return response

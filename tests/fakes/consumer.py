@@ -1,16 +1,20 @@
-"""A consumer of aiokafka's whose partitions are lists in memory."""
+"""A consumer with aiokafka's interface whose partitions are lists in memory."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from aiokafka import TopicPartition
 
+from tests.fakes.record import FakeRecord
+
 
 class FakeConsumer:
-    """As much of `AIOKafkaConsumer` as the console's source asks of it."""
+    """The methods of `AIOKafkaConsumer` that the console calls. `stored`: the records of each partition from offset 0.
 
-    def __init__(self, held: Mapping[TopicPartition, Sequence[Any]]) -> None:
-        self.held = held
+    Records that a test adds to `stored` are returned by the next `getmany`.
+    """
+
+    def __init__(self, stored: Mapping[TopicPartition, Sequence[FakeRecord]]) -> None:
+        self.stored = stored
         self.positions: dict[TopicPartition, int] = {}
         self.paused: set[TopicPartition] = set()
 
@@ -18,7 +22,7 @@ class FakeConsumer:
         return dict.fromkeys(places, 0)
 
     async def end_offsets(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        return {place: len(self.held.get(place, ())) for place in places}
+        return {place: len(self.stored.get(place, ())) for place in places}
 
     def assign(self, places: Sequence[TopicPartition]) -> None:
         self.positions = dict.fromkeys(places, 0)
@@ -36,11 +40,11 @@ class FakeConsumer:
         return self.positions[place]
 
     async def getmany(
-        self, *places: TopicPartition, timeout_ms: int = 0, max_records: int
-    ) -> dict[TopicPartition, list[Any]]:
-        found: dict[TopicPartition, list[Any]] = {}
+        self, *places: TopicPartition, timeout_ms: int = 0, max_records: int = 500
+    ) -> dict[TopicPartition, list[FakeRecord]]:
+        found: dict[TopicPartition, list[FakeRecord]] = {}
         for place in places or self.positions:
-            run = [] if place in self.paused else self.held.get(place, ())[self.positions[place] :][:max_records]
+            run = [] if place in self.paused else self.stored.get(place, ())[self.positions[place] :][:max_records]
             if run:
                 found[place] = list(run)
                 self.positions[place] += len(run)

@@ -1,11 +1,12 @@
-"""A record as it is fetched, made by hand."""
+"""A fetched record, without a consumer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
 class FakeRecord:
-    """As fetched."""
+    """Has the attributes of aiokafka's `ConsumerRecord` that the project reads; `timestamp` is in milliseconds."""
 
     topic: str
     partition: int
@@ -13,5 +14,5 @@ class FakeRecord:
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]] = field(default_factory=list)
+    headers: Sequence[tuple[str, bytes | None]] = field(default_factory=list)
     timestamp_type: int = 1

@@ -1,4 +1,4 @@
-"""Stand-ins for librdkafka's producer and for the parts of Faust that the stream layer sees."""
+"""Fakes of librdkafka's producer, and small builders of the objects that the stream layer works with."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -16,15 +16,20 @@ from saga_app.stream.consume.batch import Batch
 
 
 class FakeProducer:
-    """Keeps what it is given until the test acknowledges it; reports come with poll(), as from librdkafka."""
+    """Queues messages until the test acknowledges them; poll() then calls their delivery callbacks, as librdkafka does.
+
+    `max_queued`: the limit above which `produce` raises `BufferError`. `auto_acknowledge`: acknowledge immediately.
+    `queued`: topic, key, value, headers, partition and callback of each message without an acknowledgement.
+    `listed_topics`: the arguments of the calls of `list_topics`. The topic "refused" refuses every message.
+    """
 
     def __init__(self, config: dict[str, Any] | None = None, logger: Any = None) -> None:
         self.config = config or {}
-        self.room = 1_000_000
-        self.taken: list[tuple[Any, ...]] = []
+        self.max_queued = 1_000_000
+        self.queued: list[tuple[Any, ...]] = []
         self.polls = 0
-        self.asked: list[str] = []
-        self.automatic = False
+        self.listed_topics: list[str] = []
+        self.auto_acknowledge = False
         self._due: list[tuple[Any, Any, Any]] = []
         self._offsets: dict[tuple[str, int], int] = {}
 
@@ -33,23 +38,23 @@ class FakeProducer:
     ) -> None:
         if topic == "refused":
             raise ValueError("refused")
-        if len(self.taken) >= self.room:
+        if len(self.queued) >= self.max_queued:
             raise BufferError
-        self.taken.append((topic, key, value, headers, partition, callback))
-        if self.automatic:
+        self.queued.append((topic, key, value, headers, partition, callback))
+        if self.auto_acknowledge:
             self.acknowledge()
 
     def acknowledge(self, count: int | None = None, error: Any = None) -> None:
-        """Report the oldest ones with the next poll."""
-        for topic, _key, _value, _headers, partition, callback in self.taken[:count]:
+        """Acknowledge the oldest `count` messages, or all, with the next poll(); with `error`, they have failed."""
+        for topic, _key, _value, _headers, partition, callback in self.queued[:count]:
             offset = self._offsets.get((topic, partition), 0)
             if error is None:
                 self._offsets[topic, partition] = offset + 1
             self._due.append((callback, error, SimpleNamespace(offset=lambda at=offset: at)))
-        del self.taken[:count]
+        del self.queued[:count]
 
-    def skip(self, topic: str, partition: int) -> None:
-        """Somebody else has written there."""
+    def skip_offset(self, topic: str, partition: int) -> None:
+        """Act as if another producer had written one record to the partition."""
         self._offsets[topic, partition] = self._offsets.get((topic, partition), 0) + 1
 
     def poll(self, _timeout: float) -> int:
@@ -60,7 +65,7 @@ class FakeProducer:
         return len(due)
 
     def list_topics(self, topic: str, _timeout: float) -> None:
-        self.asked.append(topic)
+        self.listed_topics.append(topic)
 
     def purge(self) -> None:
         self.acknowledge(error=KafkaError(KafkaError._PURGE_QUEUE))
@@ -69,27 +74,27 @@ class FakeProducer:
         """Nothing to close."""
 
     def __len__(self) -> int:
-        return len(self.taken) + len(self._due)
+        return len(self.queued) + len(self._due)
 
 
 def record(offset: int, key: bytes = b"k", value: bytes = b"v") -> Any:
-    """A fetched record, as far as the layer looks at it."""
+    """A fetched record at this offset of in[0]."""
     return ConsumerRecord("in", 0, offset, 1_000_000, 0, key, value, None, len(key), len(value), ())
 
 
 def batch(offsets: Iterable[int], partition: int = 0, generation: int = 1) -> Batch:
-    """A batch of records at these offsets."""
+    """A batch of records at these offsets of a partition of the topic "in"."""
     return Batch(TP("in", partition), [record(offset) for offset in offsets], generation)
 
 
-def finish_all(made: Batch) -> None:
-    """Every record of it is done."""
-    for index in range(len(made.records)):
-        made.finish(index)
+def finish_all(batch: Batch) -> None:
+    """Finish every record of a batch."""
+    for index in range(len(batch.records)):
+        batch.finish(index)
 
 
 def make_table(directory: Path, store: str = "memory://", **options: Any) -> Table:
-    """A table of an app that was never started; `options` are RocksDB's."""
+    """A table of an app that is not started. `options`: settings of RocksDB."""
     app = faust.App("unit", broker="kafka://127.0.0.1:1", store=store, datadir=str(directory))
     Transport.install(app)
     app.consumer_generation_id = 1
@@ -97,7 +102,7 @@ def make_table(directory: Path, store: str = "memory://", **options: Any) -> Tab
 
 
 async def until(condition: Callable[[], Any], within_s: float = 5.0) -> Any:
-    """Wait for a true value of the condition, which is returned."""
+    """Wait until the condition returns a true value, and return it. Raises `TimeoutError`."""
     async with asyncio.timeout(within_s):
         while not (found := condition()):
             await asyncio.sleep(0.002)

@@ -1,4 +1,4 @@
-"""The topics as the services would have written them, in memory, for whoever reads them."""
+"""The project's topics in memory, with the records that the services would write."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -9,65 +9,78 @@ from saga_app.saga import machine
 from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, Signal, User, decode, encode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Done, Outcome
-from saga_app.saga.times import epoch, iso
+from saga_app.saga.times import iso
 from saga_app.stream import partition_of
 from tests.builders import ADA, FACTS, START
 from tests.fakes.record import FakeRecord
 
 PARTITIONS = 3
 
+#: More steps than any saga has.
+ALL_STEPS = 100
+
 
 class FakeTopics:
-    """All that was written, in the order of time."""
+    """Topics with `PARTITIONS` partitions each. Times are in seconds after `start` (seconds since 1970).
+
+    `records`: all records in the order in which they were written. `ends`: the end offset of each partition.
+    """
 
     def __init__(self, start: float = START) -> None:
         self.start = start
-        self.written: list[FakeRecord] = []
+        self.records: list[FakeRecord] = []
         self.ends: defaultdict[tuple[str, int], int] = defaultdict(int)
 
+    @property
+    def sorted_records(self) -> list[FakeRecord]:
+        """All records in the order of their timestamps."""
+        return sorted(self.records, key=lambda record: record.timestamp)
+
+    def records_of(self, id: str) -> list[FakeRecord]:
+        """The records whose key is this saga id, in the order of their timestamps."""
+        return [record for record in self.sorted_records if record.key == id.encode()]
+
     def write(
-        self, topic: str, id: str | None, value: bytes, at: float, headers: Iterable[tuple[str, bytes]] = ()
+        self, topic: str, id: str | None, value: bytes, at: float, headers: Iterable[tuple[str, bytes | None]] = ()
     ) -> FakeRecord:
-        """One record, so many seconds after the start."""
+        """Append a record with the saga id as its key; the key selects the partition, without a key it is 0."""
         key = None if id is None else id.encode()
         partition = partition_of(key, PARTITIONS) if key else 0
         offset = self.ends[topic, partition]
         self.ends[topic, partition] += 1
-        raw = FakeRecord(topic, partition, offset, int((self.start + at) * 1000), key, value, list(headers))
-        self.written.append(raw)
-        return raw
+        record = FakeRecord(topic, partition, offset, int((self.start + at) * 1000), key, value, list(headers))
+        self.records.append(record)
+        return record
 
-    @property
-    def records(self) -> list[FakeRecord]:
-        """By time."""
-        return sorted(self.written, key=lambda raw: raw.timestamp)
-
-    def saga(
+    def run_saga(
         self,
         id: str,
         user: User = ADA,
         begin: float = 0.0,
         pace: float = 1.0,
         outcomes: dict[str, Outcome] | None = None,
-        steps: int = 100,
+        steps: int = ALL_STEPS,
         idempotency: str | None = None,
     ) -> Row:
-        """A saga from its beginning, at most so many steps far; `pace` is seconds a step. Returns the last row."""
+        """Write all records of a saga up to its end, or until `steps` steps are done; returns its last row.
+
+        `pace`: seconds for each step. `outcomes`: by step name; the default is `Done`.
+        """
         now = begin
         request = Message(v=1, id=id, user=user, idempotency=idempotency)
         self.write("new-user", id, encode(request), now)
         message, topic = machine.begin(ONBOARDING, request, self._iso(now)), "new-user"
-        row = self._note(None, machine.row_waiting_for(ONBOARDING, topic, message, self._iso(now)), now)
-        return self._walk(row, topic, message, now, pace, outcomes or {}, steps)
+        row = self._write_row(None, machine.row_waiting_for(ONBOARDING, topic, message, self._iso(now)), now)
+        return self._run_steps(row, topic, message, now, pace, outcomes or {}, steps)
 
     def redrive(self, row: Row, record: FakeRecord, at: float, pace: float = 1.0) -> Row:
-        """A parked request is sent again with the next attempt, and its saga goes on to the end."""
+        """Write the parked request `record` again as attempt 2, and the rest of its saga; returns the last row."""
         message = replace(decode(Message, record.value or b""), attempt=2)
         self.write(record.topic, row.id, encode(message), at)
-        row = self._note(row, machine.row_waiting_for(ONBOARDING, record.topic, message, self._iso(at)), at)
-        return self._walk(row, record.topic, message, at, pace, {}, 100)
+        row = self._write_row(row, machine.row_waiting_for(ONBOARDING, record.topic, message, self._iso(at)), at)
+        return self._run_steps(row, record.topic, message, at, pace, {}, ALL_STEPS)
 
-    def _walk(
+    def _run_steps(
         self, row: Row, topic: str, message: Message, now: float, pace: float, outcomes: dict[str, Outcome], steps: int
     ) -> Row:
         for _ in range(steps):
@@ -78,14 +91,14 @@ class FakeTopics:
             now += pace
             after = machine.next_after(message, step, answer)
             if isinstance(after, machine.End):
-                return self._note(row, machine.row_ended(after, self._iso(now)), now)
+                return self._write_row(row, machine.row_ended(after, self._iso(now)), now)
             message, topic = after.message, after.topic
             self.write(topic, row.id, encode(message), now)
             if step.service == "provisioner":
-                row = self._note(row, machine.row_waiting_for(ONBOARDING, topic, message, self._iso(now)), now)
+                row = self._write_row(row, machine.row_waiting_for(ONBOARDING, topic, message, self._iso(now)), now)
         return row
 
-    def _note(self, row: Row | None, news: Row, at: float) -> Row:
+    def _write_row(self, row: Row | None, news: Row, at: float) -> Row:
         row = machine.join(row, news)
         self.write(ROWS_CHANGELOG, row.id, encode(row), at + 0.001)
         return row
@@ -93,8 +106,8 @@ class FakeTopics:
     def _iso(self, at: float) -> str:
         return iso(self.start + at)
 
-    def failed(self, id: str, step: str, service: str, at: float, attempt: int = 1) -> Signal:
-        """An attempt has failed."""
+    def write_failed_attempt(self, id: str, step: str, service: str, at: float, attempt: int = 1) -> Signal:
+        """Write the signal of a failed attempt; the next attempt is due 8 s later."""
         signal = Signal(
             v=1,
             id=id,
@@ -111,13 +124,13 @@ class FakeTopics:
         self.write(SIGNALS, id, encode(signal), at)
         return signal
 
-    def overdue(self, id: str, at: float) -> None:
-        """The saga takes too long."""
+    def write_overdue(self, id: str, at: float) -> None:
+        """Write the signal that the saga missed its deadline in the step `authorize`."""
         signal = Signal(1, id, "onboarding", "overdue", "authorize", "authorizer", self._iso(at))
         self.write(SIGNALS, id, encode(signal), at)
 
     def park(self, record: FakeRecord, at: float, step: str = "authorize", error: str = "Permanent") -> DeadLetter:
-        """Into the dlq goes what stands in this record."""
+        """Write the dead letter of a record; returns its details."""
         id = record.key.decode() if record.key and (record.value or b"").startswith(b"{") else None
         letter = DeadLetter(
             v=1,
@@ -138,11 +151,6 @@ class FakeTopics:
         return letter
 
 
-def again(record: FakeRecord, offset: int, later: float) -> FakeRecord:
-    """The same record written once more."""
-    return replace(record, offset=offset, timestamp=record.timestamp + int(later * 1000))
-
-
-def seconds(time: str) -> float:
-    """After the start."""
-    return round(epoch(time) - START, 3)
+def copy_of(record: FakeRecord, offset: int, delay_s: float) -> FakeRecord:
+    """The same record at another offset of its partition, written `delay_s` seconds later."""
+    return replace(record, offset=offset, timestamp=record.timestamp + int(delay_s * 1000))

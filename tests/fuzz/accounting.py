@@ -1,4 +1,4 @@
-"""What became of each poison record: handled, or dead-lettered, or named by `saga audit`."""
+"""Determine the fate of each poison record: handled, dead-lettered, or reported by `saga audit`."""
 
 import json
 from collections import Counter
@@ -9,13 +9,13 @@ from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, BadMessage, parse
 from tests.fuzz.poison import CHANGELOGS, Poison
 from tests.fuzz.sending import Place
-from tests.topics import everything
+from tests.topics import read_messages
 
 
 def dead_letters(bootstrap: str) -> dict[Place, dict[str, Any]]:
-    """Every readable dead letter by the place of its original."""
+    """The readable dead letters, by the position of the original."""
     found = {}
-    for message in everything(bootstrap, DLQ):
+    for message in read_messages(bootstrap, DLQ):
         for letter in _letters(message.headers() or ()):
             found[letter["topic"], letter["partition"], letter["offset"]] = letter
     return found
@@ -34,38 +34,38 @@ def _letters(headers: Iterable[tuple[str, bytes | None]]) -> Iterable[dict[str, 
 
 
 def fates(
-    sent: Mapping[Place, Poison], letters: Mapping[Place, dict[str, Any]], known: set[str], found: set[Place]
+    sent: Mapping[Place, Poison], letters: Mapping[Place, dict[str, Any]], known_ids: set[str], audited: set[Place]
 ) -> tuple[Counter[str], list[tuple[Place, Poison]]]:
-    """How many records came to what, and those of which nothing is known.
+    """The number of records with each fate, and the records whose fate is unknown.
 
-    `known` are the ids of sagas that have a row, `found` the places that `saga audit` names.
+    `known_ids` are the ids of sagas that have a row, `audited` the positions that `saga audit` reports.
     """
     counts: Counter[str] = Counter()
-    lost = []
+    unknown = []
     for place, record in sent.items():
-        fate = _fate(place, record, letters, known, found)
+        fate = _fate(place, record, letters, known_ids, audited)
         counts[fate] += 1
         if fate == "unknown":
-            lost.append((place, record))
-    return counts, lost
+            unknown.append((place, record))
+    return counts, unknown
 
 
 def _fate(
-    place: Place, record: Poison, letters: Mapping[Place, dict[str, Any]], known: set[str], found: set[Place]
+    place: Place, record: Poison, letters: Mapping[Place, dict[str, Any]], known_ids: set[str], audited: set[Place]
 ) -> str:
     if place in letters:
         return "dead-lettered"
-    if place in found:
-        return "named by the audit"
+    if place in audited:
+        return "reported by the audit"
     if place[0] in CHANGELOGS:
         return "a row of the changelog"
-    if record.id in known or _id(record) in known:
+    if record.id in known_ids or _id(record) in known_ids:
         return "handled"
     return "about a saga that does not exist" if place[0] in (SIGNALS, DLQ) and _is_readable(record) else "unknown"
 
 
 def _is_readable(record: Poison) -> bool:
-    """Whether a signal or a dead letter means something; it may be about a saga that nobody started."""
+    """Whether the services can decode a signal or dead letter."""
     try:
         parse(record.topic, record.value, [(name, value or b"") for name, value in record.headers], ROWS_CHANGELOG)
     except BadMessage:

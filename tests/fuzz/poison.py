@@ -1,6 +1,6 @@
-"""Records that none of our services writes: fields out of range, one or several at a time, for every topic.
+"""Generate records for every topic that no service writes: valid ones with up to three random changes.
 
-Everything follows from the seed, so that a failure can be repeated.
+The records depend only on the seed, so a failure can be repeated.
 """
 
 import json
@@ -21,8 +21,8 @@ CHANGELOGS = (ROWS_CHANGELOG, *EFFECTS_CHANGELOGS.values())
 TOPICS = (*REQUESTS, SIGNALS, DLQ, *CHANGELOGS)
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
-#: The timestamp that librdkafka replaces with its own clock (milliseconds).
-CURRENT = 0
+#: The timestamp that librdkafka replaces by the time of its clock.
+TIME_OF_CLIENT = 0
 
 Headers = tuple[tuple[str, bytes | None], ...]
 Change = Callable[[random.Random, Any], Any]
@@ -30,24 +30,24 @@ Change = Callable[[random.Random, Any], Any]
 
 @dataclass(frozen=True)
 class Poison:
-    """A record to send. `id` is the saga that it names or claims to name; a partition of None means that of its key."""
+    """A record to send. `id` is the saga id of the unchanged record; a `partition` of None means that of the key."""
 
     topic: str
     id: str
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
-    timestamp_ms: int = CURRENT
+    timestamp_ms: int = TIME_OF_CLIENT
     codec: str = "none"
     partition: int | None = None
 
 
 def poison(seed: int, count: int, partitions: int, changelogs: bool = True) -> Iterator[Poison]:
-    """So many records, the same for the same seed; without `changelogs` only topics that other clients may write."""
+    """Yield `count` records. Without `changelogs`, only for the topics that other clients may write to."""
     dice = random.Random(f"poison {seed}")
     topics = TOPICS if changelogs else tuple(topic for topic in TOPICS if topic not in CHANGELOGS)
     for number in range(count):
-        record = _plausible(dice, dice.choice(topics), f"fuzz-{seed}-{number}")
+        record = _valid_record(dice, dice.choice(topics), f"fuzz-{seed}-{number}")
         for change in dice.sample(CHANGES, dice.choice((0, 1, 1, 1, 2, 3))):
             record = change(dice, record)
         yield replace(
@@ -55,8 +55,8 @@ def poison(seed: int, count: int, partitions: int, changelogs: bool = True) -> I
         )
 
 
-def _plausible(dice: random.Random, topic: str, id: str) -> Poison:
-    """A record that a service could have written, of a saga that does not exist."""
+def _valid_record(dice: random.Random, topic: str, id: str) -> Poison:
+    """A valid record of a saga that does not exist."""
     headers: Headers = ()
     if topic == DLQ:
         letter = _golden("dead-letter.json") | {
@@ -71,8 +71,8 @@ def _plausible(dice: random.Random, topic: str, id: str) -> Poison:
 
 def _document(dice: random.Random, topic: str) -> dict[str, Any]:
     if topic == "new-user":
-        found: dict[str, Any] = json.loads(user("-"))
-        return found
+        request: dict[str, Any] = json.loads(user("-"))
+        return request
     if topic == SIGNALS:
         return _golden(f"signal-{dice.choice(('failed', 'overdue', 'redriven', 'cancelled'))}.json")
     if topic == ROWS_CHANGELOG:
@@ -84,27 +84,28 @@ def _document(dice: random.Random, topic: str) -> dict[str, Any]:
 
 
 def _golden(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((GOLDEN / name).read_text("utf-8"))
-    return found
+    document: dict[str, Any] = json.loads((GOLDEN / name).read_text("utf-8"))
+    return document
 
 
-# -- what can be wrong with a value
+# -- changes of the value
 
 
-def _changed_field(dice: random.Random, record: Poison) -> Poison:
-    """Another value somewhere in the document, or none."""
-    document = _read(record)
+def _change_field(dice: random.Random, record: Poison) -> Poison:
+    """Replace or delete one value in the document."""
+    document = _parse(record)
     if document is None:
         return record
-    place = dice.choice(list(_places(document)))
+    container, key = dice.choice(list(_fields(document)))
     if dice.random() < 0.25:
-        del place[0][place[1]]
+        del container[key]
     else:
-        place[0][place[1]] = dice.choice(ODD)
+        container[key] = dice.choice(ODD_VALUES)
     return replace(record, value=json.dumps(document).encode("utf-8", "surrogatepass"))
 
 
-def _read(record: Poison) -> Any:
+def _parse(record: Poison) -> Any:
+    """The document in the value, or None if it is not a JSON object with fields."""
     try:
         document = json.loads(record.value or b"")
     except (ValueError, RecursionError):
@@ -112,22 +113,22 @@ def _read(record: Poison) -> Any:
     return document if isinstance(document, dict) and document else None
 
 
-def _places(document: Any) -> Iterator[tuple[Any, Any]]:
-    """Every container in it, with each of its keys."""
+def _fields(document: Any) -> Iterator[tuple[Any, Any]]:
+    """Each object or array in the document with each of its keys or indexes."""
     for key in list(document) if isinstance(document, dict) else range(len(document)):
         yield document, key
         if isinstance(document[key], dict | list):
-            yield from _places(document[key])
+            yield from _fields(document[key])
 
 
 def _nested(depth: int) -> Any:
-    found: Any = 1
+    value: Any = 1
     for _ in range(depth):
-        found = [found]
-    return found
+        value = [value]
+    return value
 
 
-ODD: Sequence[Any] = (
+ODD_VALUES: Sequence[Any] = (
     *(None, True, 0, -1, 2**31, 2**63, 10**400, 1.5, -0.0, 1e308, "", " ", "x" * 200_000, [], {}, [None], {"": None}),
     *("\x00", "\x1b[2J\x1b]0;owned\x07", "\u200b", "\u202eevil", "\ud800", "../../etc/passwd", "a/b?c#d", "🙂" * 100),
     *(
@@ -140,7 +141,7 @@ ODD: Sequence[Any] = (
     *(_nested(90), {"a": _nested(50)}, ["notify"] * 1000, ["nowhere"], [{}], "9" * 5000, "Sales\u2060", "<script>"),
 )
 
-BROKEN: Sequence[bytes | None] = (
+BROKEN_VALUES: Sequence[bytes | None] = (
     *(
         None,
         b"",
@@ -159,35 +160,35 @@ BROKEN: Sequence[bytes | None] = (
 )
 
 
-def _broken_value(dice: random.Random, record: Poison) -> Poison:
-    return replace(record, value=dice.choice(BROKEN))
+def _break_value(dice: random.Random, record: Poison) -> Poison:
+    return replace(record, value=dice.choice(BROKEN_VALUES))
 
 
-def _random_bytes(dice: random.Random, record: Poison) -> Poison:
+def _randomize_value(dice: random.Random, record: Poison) -> Poison:
     return replace(record, value=dice.randbytes(dice.choice((1, 20, 3000))))
 
 
-def _truncated(dice: random.Random, record: Poison) -> Poison:
+def _truncate_value(dice: random.Random, record: Poison) -> Poison:
     value = record.value or b""
     return replace(record, value=value[: dice.randrange(len(value) + 1)])
 
 
-def _flipped(dice: random.Random, record: Poison) -> Poison:
+def _flip_bytes(dice: random.Random, record: Poison) -> Poison:
     value = bytearray(record.value or b"-")
     for _ in range(dice.choice((1, 3))):
         value[dice.randrange(len(value))] = dice.randrange(256)
     return replace(record, value=bytes(value))
 
 
-# -- with a key, headers, the time
+# -- changes of the key, headers and timestamp
 
 
-def _key(dice: random.Random, record: Poison) -> Poison:
+def _change_key(dice: random.Random, record: Poison) -> Poison:
     keys = (None, b"", b"\xff\xfe", dice.randbytes(12), b"k" * 10_000, b"..", "é".encode(), b"another-saga", b"\x00")
     return replace(record, key=dice.choice(keys))
 
 
-def _headers(dice: random.Random, record: Poison) -> Poison:
+def _change_headers(dice: random.Random, record: Poison) -> Poison:
     odd: Sequence[Headers] = (
         (),
         (("", b""),),
@@ -205,12 +206,12 @@ def _headers(dice: random.Random, record: Poison) -> Poison:
     return replace(record, headers=dice.choice(odd))
 
 
-def _timestamp(dice: random.Random, record: Poison) -> Poison:
+def _change_timestamp(dice: random.Random, record: Poison) -> Poison:
     odd = (1, 999, 10**12, 253_402_300_800_000, 2**63 - 1, 4 * 10**12, 253_402_300_799_999)
     return replace(record, timestamp_ms=dice.choice(odd))
 
 
 CHANGES: Sequence[Callable[[random.Random, Poison], Poison]] = (
-    *(_changed_field, _changed_field, _changed_field, _broken_value, _random_bytes, _truncated, _flipped),
-    *(_key, _headers, _timestamp),
+    *(_change_field, _change_field, _change_field, _break_value, _randomize_value, _truncate_value, _flip_bytes),
+    *(_change_key, _change_headers, _change_timestamp),
 )

@@ -1,4 +1,4 @@
-"""The kit behind `make kafka-start`: what it says when it cannot."""
+"""kafka/kafka.sh, the script behind `make kafka-start`: its error messages, and starting and stopping brokers."""
 
 import os
 import socket
@@ -14,14 +14,15 @@ TOOLS = ("bash", "env", "dirname", "cat", "sed", "head", "tail", "grep", "ps", "
 
 
 def kit(command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the script, on unused ports."""
     port, controller = free_ports(2)
-    own = {"KAFKA_PORT": str(port), "KAFKA_CONTROLLER_PORT": str(controller)}
+    ports = {"KAFKA_PORT": str(port), "KAFKA_CONTROLLER_PORT": str(controller)}
     return subprocess.run(
-        [KIT, command], env=os.environ | own | env, check=False, capture_output=True, text=True, timeout=120
+        [KIT, command], env=os.environ | ports | env, check=False, capture_output=True, text=True, timeout=120
     )
 
 
-def test_without_java_one_line_says_what_to_install(tmp_path: Path) -> None:
+def test_without_java_one_line_names_what_to_install(tmp_path: Path) -> None:
     for tool in TOOLS:
         found = next(Path(each) / tool for each in ("/usr/bin", "/bin") if (Path(each) / tool).exists())
         (tmp_path / tool).symlink_to(found)
@@ -31,20 +32,20 @@ def test_without_java_one_line_says_what_to_install(tmp_path: Path) -> None:
     assert "install Java 17" in done.stderr
 
 
-def test_what_is_not_a_port_is_one_line(tmp_path: Path) -> None:
+def test_an_invalid_port_is_reported_in_one_line(tmp_path: Path) -> None:
     done = kit("start", KAFKA_PORT="http", KAFKA_DATA=str(tmp_path))
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "KAFKA_PORT=http is not a port" in done.stderr
 
 
-def test_it_stops_what_is_not_running(tmp_path: Path) -> None:
-    (tmp_path / "kafka.pid").write_text(str(os.getpid()))  # a stale pid file: the number is somebody else's by now
+def test_stopping_a_broker_that_does_not_run_succeeds(tmp_path: Path) -> None:
+    (tmp_path / "kafka.pid").write_text(str(os.getpid()))  # a stale pid file: another process has this pid now
     done = kit("stop", KAFKA_DATA=str(tmp_path))
     assert (done.returncode, done.stdout) == (0, "kafka: not running\n")
 
 
 @pytest.mark.kafka
-def test_a_taken_port_is_one_line_that_names_it(tmp_path: Path) -> None:
+def test_a_taken_port_is_reported_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = kit("start", KAFKA_PORT=str(port), KAFKA_DATA=str(tmp_path))
@@ -53,7 +54,7 @@ def test_a_taken_port_is_one_line_that_names_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.kafka
-def test_two_run_side_by_side_and_forget_their_data(kafka: str, own_kafka: RealKafka) -> None:
+def test_two_brokers_run_side_by_side_and_clean_deletes_the_data(kafka: str, own_kafka: RealKafka) -> None:
     assert listening(int(kafka.rpartition(":")[2]))
     assert listening(own_kafka.port)
     own_kafka.stop()
@@ -72,7 +73,7 @@ def test_a_killed_broker_starts_again(own_kafka: RealKafka) -> None:
 
 
 @pytest.mark.kafka
-def test_it_listens_on_loopback_only(own_kafka: RealKafka) -> None:
+def test_a_broker_listens_on_loopback_only(own_kafka: RealKafka) -> None:
     import psutil
 
     pid = int((own_kafka.data / "kafka.pid").read_text())

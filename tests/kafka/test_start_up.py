@@ -1,4 +1,4 @@
-"""What a service says while a real broker, or its topics, cannot be used."""
+"""The reasons that services report at start-up when a real broker or its topics cannot be used."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
-from saga_app.active_plan import ROWS_CHANGELOG
-from saga_app.service.kafka import topics
 from devtools.real_kafka import RealKafka
 from devtools.system import System
 from devtools.wait import until
+from saga_app.active_plan import ROWS_CHANGELOG
+from saga_app.service.kafka import topics
 
 Now = Callable[[str], None]
 Start = Callable[..., System]
@@ -21,8 +22,8 @@ pytestmark = pytest.mark.kafka
 
 
 @contextmanager
-def broker(data: Path, **properties: str) -> Iterator[RealKafka]:
-    """A real broker with other properties than usual."""
+def running_broker(data: Path, **properties: str) -> Iterator[RealKafka]:
+    """Run a real broker with these properties (`_` in place of `.`)."""
     kafka = RealKafka(data, **properties)
     kafka.start()
     try:
@@ -33,7 +34,7 @@ def broker(data: Path, **properties: str) -> Iterator[RealKafka]:
 
 
 def first_reason(bootstrap: str, replication: int = 1, partitions: int = 12) -> str:
-    """What `ensure` waits for at first; empty if it does not wait."""
+    """The first reason for which `topics.ensure` waits; empty if it does not wait."""
 
     async def first(reasons: AsyncIterator[str]) -> str:
         async for reason in reasons:
@@ -44,7 +45,7 @@ def first_reason(bootstrap: str, replication: int = 1, partitions: int = 12) -> 
 
 
 @pytest.mark.field(31)
-def test_more_replicas_than_brokers_is_the_brokers_own_reason(
+def test_more_replicas_than_brokers_is_reported_with_the_brokers_reason(
     own_kafka: RealKafka, start_system: Start, now: Now
 ) -> None:
     system = start_system("--broker", f"kafka://{own_kafka.bootstrap}", wait=False, replication=3)
@@ -56,14 +57,16 @@ def test_more_replicas_than_brokers_is_the_brokers_own_reason(
 
 
 @pytest.mark.field(31)
-def test_topics_that_no_record_can_be_written_to_are_not_ready(tmp_path: Path, now: Now) -> None:
-    with broker(tmp_path, min_insync_replicas="2") as kafka:
-        reason = until(lambda: _other_than_missing(first_reason(kafka.bootstrap)), 30, "the topics have leaders")
+def test_topics_with_too_few_in_sync_replicas_are_not_ready(tmp_path: Path, now: Now) -> None:
+    with running_broker(tmp_path, min_insync_replicas="2") as kafka:
+        reason = until(lambda: _after_creation(first_reason(kafka.bootstrap)), 30, "the topics have no leaders")
+        assert reason is not None
         assert "can be acknowledged: min.insync.replicas is 2, but 1 of 1 replicas are in sync" in reason
         now(reason[:110])
 
 
-def _other_than_missing(reason: str) -> str | None:
+def _after_creation(reason: str) -> str | None:
+    """The reason, or None while the topics are still being created."""
     return None if "leader" in reason or "missing" in reason else reason
 
 
@@ -77,8 +80,10 @@ def test_a_changelog_that_is_not_compacted_is_reported(own_kafka: RealKafka, sta
 
 
 @pytest.mark.field(33)
-def test_an_advertised_listener_that_does_not_resolve_is_named(tmp_path: Path, start_system: Start, now: Now) -> None:
-    with broker(tmp_path, advertised_listeners="PLAINTEXT://kafka-7.invalid:9092") as kafka:
+def test_an_advertised_listener_that_does_not_resolve_is_reported(
+    tmp_path: Path, start_system: Start, now: Now
+) -> None:
+    with running_broker(tmp_path, advertised_listeners="PLAINTEXT://kafka-7.invalid:9092") as kafka:
         system = start_system("--broker", f"kafka://{kafka.bootstrap}", wait=False)
         line = system.wait_for_line("advertises kafka-7.invalid:9092", 60)
         assert "name resolution failed" in line

@@ -1,13 +1,13 @@
-"""The changelog is rolled and compacted while it is written; what is left of it is the table."""
+"""A changelog that is compacted under load still contains the latest version of every row."""
 
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from devtools.http_client import ask
 from devtools.real_kafka import RealKafka
@@ -15,13 +15,14 @@ from devtools.system import System
 from devtools.wait import until
 from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
 from tests.chaos.faults import process_of
-from tests.topics import read, rows, send, user
+from tests.kafka.kafka_system import count_ended, view_rows
+from tests.topics import configure_topic, read, rows, send, user
 
-#: Users who come at once.
-WAVE = 100
+#: Users sent at a time.
+BATCH_SIZE = 100
 
-#: A segment a second, and compacted as soon as the broker's cleaner comes by (every 15 s).
-IMPATIENT = {
+#: A new segment every second, compacted at each run of the broker's log cleaner (every 15 s).
+FAST_COMPACTION = {
     "segment.ms": "1000",
     "min.cleanable.dirty.ratio": "0.01",
     "delete.retention.ms": "0",
@@ -29,19 +30,8 @@ IMPATIENT = {
 }
 
 
-def hurry(bootstrap: str, topic: str) -> None:
-    """Change the topic's configs."""
-    entries = [
-        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in IMPATIENT.items()
-    ]
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    wanted = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
-    for future in admin.incremental_alter_configs([wanted]).values():
-        future.result(15)
-
-
 def left_and_written(bootstrap: str, topic: str) -> tuple[int, int]:
-    """How many records a topic holds, and how many were ever written to it."""
+    """The number of records that a topic holds, and the number ever written to it."""
     ends: dict[int, int] = {}
     left = 0
     for record in read(bootstrap, topic):
@@ -50,71 +40,66 @@ def left_and_written(bootstrap: str, topic: str) -> tuple[int, int]:
     return left, sum(ends.values())
 
 
-def shown(system: System) -> dict[str, dict[str, Any]]:
-    """Every row, by the Provisioner's own view."""
-    found: dict[str, dict[str, Any]] = {}
-    after = ""
-    while after is not None:
-        _, page = ask(f"http://127.0.0.1:{system.settings['provisioner_port']}/sagas/?limit=1000&after={after}")
-        found |= {item["id"]: item | {"why": None} for item in page["items"]}
-        after = page["next"]
-    return found
+def provisioner_rows(system: System) -> dict[str, dict[str, Any]]:
+    """All rows in the Provisioner's view, without `why`, which depends on the current time."""
+    rows = view_rows(system.settings["provisioner_port"])
+    return {id: row | {"why": None} for id, row in rows.items()}
 
 
-def ready(system: System) -> bool:
-    """Whether the Provisioner has recovered."""
+def is_provisioner_ready(system: System) -> bool:
+    """Whether the Provisioner has recovered its table."""
     try:
         return ask(f"http://127.0.0.1:{system.settings['provisioner_port']}/health/ready")[0] == 200
     except OSError:
         return False
 
 
-def ended(bootstrap: str) -> int:
-    """How many sagas."""
-    return sum(versions[-1].ended for versions in rows(bootstrap).values())
+def more_ended(bootstrap: str, count: int) -> bool:
+    """Whether more than `count` sagas have ended."""
+    return count_ended(bootstrap) > count
 
 
 def send_until_compacted(bootstrap: str) -> int:
-    """Waves of users until a good part of what was written for them is gone; how many they are."""
+    """Send users until compaction has removed 40 % of the rows changelog; return the number of users."""
     deadline = time.monotonic() + 80
-    for wave in count(0, WAVE):
+    for users in count(0, BATCH_SIZE):
         left, written = left_and_written(bootstrap, ROWS_CHANGELOG)
         if left < written * 0.6:
-            return wave
-        assert time.monotonic() < deadline, f"not compacted after {wave} users: {left} of {written} are left"
-        send(bootstrap, "new-user", ((b"roll%d" % n, user(f"roll{n}")) for n in range(wave, wave + WAVE)))
-        until(lambda wave=wave: ended(bootstrap) > wave, 30, "it goes on", every_s=0.5)  # type: ignore[misc]
+            return users
+        assert time.monotonic() < deadline, f"not compacted after {users} users: {left} of {written} records are left"
+        send(bootstrap, "new-user", ((b"roll%d" % n, user(f"roll{n}")) for n in range(users, users + BATCH_SIZE)))
+        until(partial(more_ended, bootstrap, users), 30, f"no more than {users} sagas ended", every_s=0.5)
     raise AssertionError
 
 
 @pytest.mark.timeout(240)
-def test_a_provisioner_that_recovers_from_a_compacted_changelog_has_the_rows_of_one_that_kept_its_disk(
+def test_a_table_rebuilt_from_a_compacted_changelog_equals_the_original(
     own_kafka: RealKafka, start_system: Callable[..., System], tmp_path: Path
 ) -> None:
     bootstrap, broker = own_kafka.bootstrap, ("--broker", f"kafka://{own_kafka.bootstrap}")
     system = start_system(*broker, lag="0-0.2", deny_rate=0.1)
     for topic in (ROWS_CHANGELOG, *EFFECTS_CHANGELOGS.values()):
-        hurry(bootstrap, topic)
+        configure_topic(bootstrap, topic, FAST_COMPACTION)
     users = send_until_compacted(bootstrap)
-    until(lambda: ended(bootstrap) == users, 60, f"{users} users ended", every_s=1)
-    kept = shown(system)
-    last = {id: versions[-1].state for id, versions in rows(bootstrap).items()}
-    assert {id: row["state"] for id, row in kept.items()} == last
+    until(lambda: count_ended(bootstrap) == users, 60, f"not all {users} sagas ended", every_s=1)
+    original = provisioner_rows(system)
+    in_changelog = {id: versions[-1].state for id, versions in rows(bootstrap).items()}
+    assert {id: row["state"] for id, row in original.items()} == in_changelog
     print(
-        "\nleft and written:",
+        "\nrecords left and written:",
         {topic: left_and_written(bootstrap, topic) for topic in (ROWS_CHANGELOG, *EFFECTS_CHANGELOGS.values())},
     )
 
     worker = process_of(system, "provisioner", 1)
     assert worker is not None
     worker.kill()
-    until(lambda: not worker.is_running() and ready(system), 30, "back with its own disk")
-    assert shown(system) == kept
+    until(lambda: not worker.is_running() and is_provisioner_ready(system), 30, "the Provisioner did not restart")
+    assert provisioner_rows(system) == original
 
     system.stop()
     fresh = start_system(*broker, lag="0-0.2", deny_rate=0.1)
-    assert shown(fresh) == kept
-    send(bootstrap, "new-user", ((b"roll%d" % n, user(f"roll{n}")) for n in range(users)))  # all of them known
+    assert provisioner_rows(fresh) == original
+    send(bootstrap, "new-user", ((b"roll%d" % n, user(f"roll{n}")) for n in range(users)))  # duplicates
     send(bootstrap, "new-user", ((b"more%d" % n, user(f"more{n}")) for n in range(100)))
-    until(lambda: ended(bootstrap) == users + 100, 30, "it goes on", every_s=0.5)
-    assert {id: row for id, row in shown(fresh).items() if id in kept} == kept
+    until(lambda: count_ended(bootstrap) == users + 100, 30, "not all 100 new sagas ended", every_s=0.5)
+    assert {id: row for id, row in provisioner_rows(fresh).items() if id in original} == original

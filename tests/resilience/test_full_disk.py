@@ -1,4 +1,4 @@
-"""The disk of `SAGA_DATADIR` fills up under load, and there is room again later."""
+"""The disk of `SAGA_DATADIR` fills up under load and is emptied again."""
 
 import os
 import re
@@ -11,45 +11,44 @@ import pytest
 
 from devtools.system import System
 from devtools.wait import until
-from tests.kafka.test_saga import states
-from tests.resilience.test_compaction import shown
+from tests.kafka.kafka_system import count_states, view_rows
 from tests.topics import send, user
 
-#: Enough for a few thousand rows, and soon full (MiB).
-SIZE_MB = 96
+#: Holds a few thousand rows, and is filled quickly.
+DISK_SIZE_MIB = 96
 
-#: Of all four processes while the disk is full.
-LINES = 100
+#: The limit of log lines of all four processes while the disk is full.
+MAX_LOG_LINES = 100
 
 
 class Disk:
-    """A small one of its own."""
+    """A small disk that can be filled."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.ballast = path, path / "ballast"
 
     def fill(self) -> None:
-        """To the last byte."""
+        """Fill the disk to the last byte."""
         with self.ballast.open("ab", buffering=0) as file:
-            for piece in (1 << 20, 4096, 1):
+            for size_bytes in (1 << 20, 4096, 1):
                 try:
-                    while file.write(b"\0" * piece):
+                    while file.write(b"\0" * size_bytes):
                         pass
                 except OSError:
                     continue
 
     def empty(self) -> None:
-        """Room again."""
+        """Free the space that `fill` has taken."""
         self.ballast.unlink()
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    """In memory."""
+    """A disk in memory, mounted for the test."""
     path = tmp_path / "disk"
     path.mkdir()
-    if os.geteuid() != 0 or _mount("mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(path)):
-        pytest.skip("a disk that can be filled needs the right to mount one")
+    if os.geteuid() != 0 or _mount("mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE_MIB}m", "tmpfs", str(path)):
+        pytest.skip("permission to mount a tmpfs is needed")
     yield Disk(path)
     _mount("umount", "--lazy", str(path))
 
@@ -59,22 +58,23 @@ def _mount(*command: str) -> int:
 
 
 @pytest.mark.timeout(150)
-def test_a_full_disk_is_said_with_its_directory_and_nothing_is_lost(
+def test_a_full_disk_is_reported_with_its_directory_and_loses_nothing(
     kafka: str, disk: Disk, start_system: Callable[..., System]
 ) -> None:
     system = start_system("--broker", f"kafka://{kafka}", lag="0-0.1", datadir=disk.path)
     send(kafka, "new-user", ((b"disk%d" % n, user(f"disk{n}")) for n in range(300)))
-    until(lambda: states(kafka, "disk")["completed"] == 300, 30, "300 users completed", every_s=0.5)
+    until(lambda: count_states(kafka, "disk")["completed"] == 300, 30, "not all 300 users completed", every_s=0.5)
     disk.fill()
-    said = len(system.lines)
+    lines_before = len(system.lines)
     send(kafka, "new-user", ((b"disk%d" % n, user(f"disk{n}")) for n in range(300, 1500)))
-    line = system.wait_for_line("No space left on device", 30)
-    assert str(disk.path) in line
-    until(lambda: "restarting in" in system.said(), 30, "a service has ended and is started again")
-    full = [each for each in system.lines[said:] if " | " not in each]  # without Faust's banner
+    no_space = system.wait_for_line("No space left on device", 30)
+    assert str(disk.path) in no_space
+    until(lambda: "restarting in" in system.output_tail(), 30, "no service restarted")
+    lines = [line for line in system.lines[lines_before:] if " | " not in line]  # without Faust's banner
     disk.empty()
-    until(lambda: states(kafka, "disk")["completed"] == 1500, 60, "1,500 users completed", every_s=0.5)
-    until(lambda: len(shown(system).keys() & {f"disk{n}" for n in range(1500)}) == 1500, 30, "every row", every_s=0.5)
-    kinds = Counter(re.sub(r"\d+", "#", each)[:120] for each in full)
-    print(f"\n{line}\n{len(full)} lines while the disk was full")
-    assert len(full) < LINES, f"a flood of log lines: {kinds.most_common(20)}"
+    until(lambda: count_states(kafka, "disk")["completed"] == 1500, 60, "not all 1,500 users completed", every_s=0.5)
+    ids, port = {f"disk{n}" for n in range(1500)}, system.settings["provisioner_port"]
+    until(lambda: view_rows(port).keys() >= ids, 30, "the view does not show every row", every_s=0.5)
+    kinds = Counter(re.sub(r"\d+", "#", line)[:120] for line in lines)
+    print(f"\n{no_space}\n{len(lines)} lines while the disk was full")
+    assert len(lines) < MAX_LOG_LINES, f"too many log lines: {kinds.most_common(20)}"

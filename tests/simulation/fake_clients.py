@@ -1,88 +1,115 @@
-"""What a worker has in its hands, and what it reaches the broker through: producer, table, streams.
+"""Fakes of a worker's connections to the broker: producer, table and streams.
 
-At every effect, before it and after it, the worker may be killed; then it loses all that is not in a log.
+A worker can be killed before and after every effect; it then loses everything that is not in a log.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from faust.types import TP
 from mode.utils.queues import ThrowableQueue
 
 from saga_app.stream import partition_of
 from saga_app.stream.consume.batch import Batch
-from saga_app.stream.produce.outputs import BY_KEY, Outputs
+from saga_app.stream.produce.outputs import BY_KEY, Headers, Outputs
 from saga_app.stream.table.key_lock import KeyLock, KeyLocks
 
 if TYPE_CHECKING:
     from tests.simulation.worker import Worker
 
+#: Called with an error and a message when a message is acknowledged or has failed.
+DeliveryReport = Callable[[object, object], None]
+
+#: The share of sends that are slow.
+SLOW_SENDS = 0.15
+
 
 class Killed(asyncio.CancelledError):
-    """The worker was killed here."""
+    """The worker of the current task was killed."""
 
 
 class Work:
-    """One record in a worker's hands: known by itself, so that nothing need be believed about receipts and ledgers."""
+    """The processing of one record by a worker.
 
-    __slots__ = ("open", "returned", "worker")
+    It tracks completion independently of `Outputs` and `Ledger`, whose results are checked against it.
+    """
+
+    __slots__ = ("has_returned", "unacknowledged", "worker")
 
     def __init__(self, worker: "Worker") -> None:
-        self.worker, self.open, self.returned = worker, 0, False
+        self.worker, self.unacknowledged, self.has_returned = worker, 0, False
 
     @property
-    def finished(self) -> bool:
-        """Its handler has returned, and all that it led to is in a log."""
-        return self.returned and not self.open
+    def is_finished(self) -> bool:
+        """Whether the handler has returned and all of its outputs are in a log."""
+        return self.has_returned and not self.unacknowledged
 
 
-#: What the running task works on.
-WORK: ContextVar[Work] = ContextVar("work")
+#: The work of the current task.
+CURRENT_WORK: ContextVar[Work] = ContextVar("work")
 
 
 class FakeProducer:
-    """A producer: messages of one partition stay in order; those of different ones overtake each other."""
+    """A producer that keeps the order of messages within a partition, but not across partitions."""
 
     def __init__(self, worker: "Worker") -> None:
         self.worker, self.bus = worker, worker.bus
-        self.last: dict[tuple[str, int], float] = {}
+        self._last_append_at: dict[tuple[str, int], float] = {}
 
-    def put(self, topic: str, key: Any, value: Any, *, headers: Any, partition: int, report: Any) -> None:
-        """It is in the log after a moment, unless the worker dies before, or is not allowed to any more."""
-        worker, bus, work = self.worker, self.bus, WORK.get()
-        work.open += 1
-        worker.survives(f"before {topic} is sent")
+    def put(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        headers: Headers | None,
+        partition: int,
+        report: DeliveryReport,
+    ) -> None:
+        """Append a message after a random delay, unless the worker is killed or loses its partitions before."""
+        worker, bus, work = self.worker, self.bus, CURRENT_WORK.get()
+        work.unacknowledged += 1
+        worker.crash_point(f"before {topic} is sent")
         if partition == BY_KEY and key is not None:
             partition = partition_of(key, bus.partitions)
-        delay = bus.dice.random() * (bus.delays.slow if bus.dice.random() < 0.15 else bus.delays.send)
-        at = max(self.last.get((topic, partition), 0.0) + 1e-6, bus.loop.now + delay)
-        self.last[topic, partition] = at
-        term = worker.consumer_generation_id if topic.endswith("-changelog") else None
-        bus.loop.call_at(at, self._land, topic, key, value, headers, partition, report, work, term)
+        delays = bus.max_delays
+        delay_s = bus.dice.random() * (delays.slow_send_s if bus.dice.random() < SLOW_SENDS else delays.send_s)
+        at = max(self._last_append_at.get((topic, partition), 0.0) + 1e-6, bus.loop.now + delay_s)
+        self._last_append_at[topic, partition] = at
+        generation = worker.consumer_generation_id if topic.endswith("-changelog") else None
+        bus.loop.call_at(at, self._append, topic, key, value, headers, partition, report, work, generation)
 
-    def _land(
-        self, topic: str, key: Any, value: Any, headers: Any, partition: int, report: Any, work: Work, term: int | None
+    def _append(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None,
+        partition: int,
+        report: DeliveryReport,
+        work: Work,
+        generation: int | None,
     ) -> None:
         worker = self.worker
-        if worker.dead or (term is not None and term != worker.consumer_generation_id):
-            return  # the rows of an assignment that is over are purged
-        if worker.dies(f"before {topic} is in the log"):
+        if worker.dead or (generation is not None and generation != worker.consumer_generation_id):
+            return  # rows of an earlier assignment are purged
+        if worker.maybe_crash(f"before {topic} is in the log"):
             return
         self.bus.append(topic, key, value, headers, partition)
-        work.open -= 1
-        if not worker.dies(f"before {topic} is acknowledged"):
+        work.unacknowledged -= 1
+        if not worker.maybe_crash(f"before {topic} is acknowledged"):
             report(None, None)
 
 
 class FakeTable:
-    """Rows by partition and key; of a worker that dies only the changelog is left."""
+    """Rows by partition and key in memory, and a changelog on the bus from which they are recovered."""
 
     def __init__(self, worker: "Worker", changelog: str) -> None:
         self.worker, self.changelog = worker, changelog
         self.rows: dict[tuple[int, bytes], bytes] = {}
-        self.recovered: list[Callable[[], None]] = []  #: called after each recovery
+        self.on_recovered: list[Callable[[], None]] = []  #: called after each recovery
         self.locks: KeyLocks = {}
 
     def read(self, partition: int, key: bytes) -> bytes | None:
@@ -90,38 +117,38 @@ class FakeTable:
 
     def write(self, outputs: Outputs, partition: int, key: bytes, value: bytes | None) -> None:
         assert value is not None
-        if partition not in self.worker.mine:
-            self.worker.bus.wrong.append(f"{self.changelog}[{partition}]: a row was written by a stranger")
+        if partition not in self.worker.partitions:
+            self.worker.bus.violations.append(f"{self.changelog}[{partition}]: a worker that does not own it wrote")
         self.rows[partition, key] = value
         report = outputs.expect()
         self.worker.producer.put(self.changelog, key, value, headers=None, partition=partition, report=report)
 
     async def owned(self) -> None:
-        """It is."""
+        """Return at once: a simulated worker writes only while it owns its partitions, which `write` checks."""
 
     def locked(self, partition: int, key: bytes) -> KeyLock:
         return KeyLock(self.locks, (partition, key))
 
     def recover(self, partitions: list[int]) -> None:
-        """From the changelog; rows of others are forgotten."""
+        """Replace all rows by those of these partitions in the changelog."""
         self.rows, self.locks = {}, {}
         for partition in partitions:
             for record in self.worker.bus.logs.get(TP(self.changelog, partition), ()):
                 assert record.key is not None
                 assert record.value is not None
                 self.rows[partition, record.key] = record.value
-        for callback in self.recovered:
+        for callback in self.on_recovered:
             callback()
 
 
 class Event(NamedTuple):
-    """As Faust's stream hands out a batch."""
+    """A batch, as Faust's stream yields it."""
 
     message: Batch
 
 
 class FakeStream:
-    """A topic's batches, as an agent gets them: one with a turn of the loop, and what else waits in its queue."""
+    """The batches of a topic, with the parts of Faust's stream and channel that an agent uses."""
 
     def __init__(self, worker: "Worker") -> None:
         self.worker, self.channel = worker, self
@@ -137,7 +164,8 @@ class FakeStream:
             if event.message.generation_id == self.worker.consumer_generation_id:
                 yield event
 
-    def give(self, batch: Batch) -> None:
+    def put(self, batch: Batch) -> None:
+        """Deliver a fetched batch to the agent."""
         self.queue.put_nowait(Event(batch))
 
     async def ack(self, _event: Event) -> None:

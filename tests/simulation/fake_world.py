@@ -1,4 +1,4 @@
-"""The outside world with a memory: which device is whose, what is granted, which mails went out, and to whom."""
+"""The external systems with a memory: assigned devices, granted authorizations, and sent mails."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -11,170 +11,179 @@ from saga_app.saga.retry import Deferred, Permanent, Transient
 from saga_app.service.policy import Department
 from tests.fakes.record import FakeRecord
 from tests.simulation.bus import Bus
-from tests.simulation.fake_clients import WORK
+from tests.simulation.fake_clients import CURRENT_WORK
 from tests.simulation.parameters import Parameters
 from tests.simulation.worker import Worker
 
+#: The steps that send a mail.
 WELCOME, FOLLOW_UP = "notify", "retract"
 
-#: The longest for which a recipient's mails are deferred (seconds): well within the reach of the mail's retries.
-DEFERRED_S = 7200.0
+#: The longest time for which the mails of a user are deferred, well within the reach of the retries (seconds).
+MAX_DEFERRAL_S = 7200.0
 
-#: The longest that a call may be on its way: with its answer it stays within the time that a step has (seconds).
-SLOW_S = 8.0
+#: The longest time from the start of a call to its effect. With the reply it is within the timeout of a step (seconds).
+MAX_CALL_S, MAX_USUAL_CALL_S, MAX_REPLY_S = 8.0, 1.0, 1.0
 
 
 class FakeWorld:
-    """Every call has its effect between two moments at which its worker may be killed; its answer may be lost."""
+    """The external systems, and the faults of calls to them.
+
+    A worker can be killed before and after the effect of each call, and the reply to a call can be lost.
+    """
 
     def __init__(self, seed: int, parameters: Parameters, bus: Bus, departments: Mapping[str, Department]) -> None:
         self.dice, self.parameters, self.bus, self.departments = Random(f"{seed}:outside"), parameters, bus, departments
-        self.reliable = False
+        self.is_reliable = False  #: True: no reply is lost, and no mail is refused at random
         self.stock, self.policy, self.mail = Stock(self), Policy(self), Mail(self)
 
-    async def asked(self) -> None:
-        """On the way there, which now and then takes longer than a rebalance waits for."""
-        WORK.get().worker.survives("before the outside is asked")
+    async def before_effect(self) -> None:
+        """Wait for a random time, which is sometimes longer than the time in which a rebalance lets work finish."""
+        CURRENT_WORK.get().worker.crash_point("before an external call has its effect")
         if self.dice.random() < 0.5:
-            await asyncio.sleep(self.dice.random() * (SLOW_S if self.dice.random() < 0.05 else 1.0))
+            await asyncio.sleep(self.dice.random() * (MAX_CALL_S if self.dice.random() < 0.05 else MAX_USUAL_CALL_S))
 
-    async def answered(self) -> bool:
-        """On the way back; False if the answer is lost."""
-        WORK.get().worker.survives("before the outside has answered")
+    async def after_effect(self) -> bool:
+        """Wait for a random time; returns False if the reply is lost."""
+        CURRENT_WORK.get().worker.crash_point("before the reply to an external call")
         if self.dice.random() < 0.5:
-            await asyncio.sleep(self.dice.random())
-        return self.reliable or not (self.parameters.lost and self.dice.random() < self.parameters.lost)
+            await asyncio.sleep(self.dice.random() * MAX_REPLY_S)
+        share = self.parameters.lost_replies
+        return self.is_reliable or not (share and self.dice.random() < share)
 
-    def lost(self) -> Exception:
-        """What an adapter makes of an answer that does not come; some give up at once."""
+    def lost_reply_error(self) -> Exception:
+        """The error for a lost reply, usually one that leads to a retry."""
         kind = Permanent if self.dice.random() < 0.3 else Transient
-        return kind("no answer; it may have been done")
+        return kind("no reply; the call may have had its effect")
 
 
 class Stock:
-    """Devices by key: the same key gets the same device until it is taken back."""
+    """Assigned devices by idempotency key."""
 
-    def __init__(self, outside: FakeWorld) -> None:
-        self.outside = outside
-        self.held: dict[str, str] = {}
-        self.serial = 0
+    def __init__(self, world: FakeWorld) -> None:
+        self.world = world
+        self.assigned: dict[str, str] = {}
+        self._last_number = 0
 
     async def assign(self, key: str, department: str) -> str:
-        await self.outside.asked()
-        if key not in self.held:
-            self.serial += 1
-            self.held[key] = f"PC-{self.serial}"
-        device = self.held[key]
-        if not await self.outside.answered():
-            raise self.outside.lost()
+        await self.world.before_effect()
+        if key not in self.assigned:
+            self._last_number += 1
+            self.assigned[key] = f"PC-{self._last_number}"
+        device = self.assigned[key]
+        if not await self.world.after_effect():
+            raise self.world.lost_reply_error()
         return device
 
     async def take_back(self, key: str, device_id: str | None) -> None:
-        await self.outside.asked()
-        self.held.pop(key, None)
-        if not await self.outside.answered():
-            raise self.outside.lost()
+        await self.world.before_effect()
+        self.assigned.pop(key, None)
+        if not await self.world.after_effect():
+            raise self.world.lost_reply_error()
 
-    def of(self, id: str) -> list[str]:
-        """The devices that a user holds."""
-        return [device for key, device in self.held.items() if key.split(":")[1] == id]
+    def devices_of(self, id: str) -> list[str]:
+        """The devices that are assigned to a saga."""
+        return [device for key, device in self.assigned.items() if key.split(":")[1] == id]
 
 
 class Policy:
-    """What is granted, by key."""
+    """Granted authorizations by idempotency key."""
 
-    def __init__(self, outside: FakeWorld) -> None:
-        self.outside = outside
+    def __init__(self, world: FakeWorld) -> None:
+        self.world = world
         self.granted: dict[str, list[str]] = {}
 
     async def grant(self, key: str, department: str) -> list[str] | None:
-        await self.outside.asked()
-        found = self.outside.departments.get(department)
+        await self.world.before_effect()
+        found = self.world.departments.get(department)
         if found:
             self.granted[key] = found.authorizations
-        if not await self.outside.answered():
-            raise self.outside.lost()
+        if not await self.world.after_effect():
+            raise self.world.lost_reply_error()
         return found.authorizations if found else None
 
     async def revoke(self, key: str) -> None:
-        await self.outside.asked()
+        await self.world.before_effect()
         self.granted.pop(key, None)
-        if not await self.outside.answered():
-            raise self.outside.lost()
+        if not await self.world.after_effect():
+            raise self.world.lost_reply_error()
 
-    def of(self, id: str) -> list[str]:
-        """The keys under which something is granted to a user."""
+    def grants_of(self, id: str) -> list[str]:
+        """The keys of the grants of a saga."""
         return [key for key in self.granted if key.split(":")[1] == id]
 
 
 class Mail:
-    """A server that does not know its keys: a mail that is sent twice is two mails.
+    """A mail server that ignores idempotency keys: each call sends another mail.
 
-    Between its acceptance and the note of it a window is open. Only who is killed in it, or hears no answer, may send
-    that mail again: so many are allowed, and not one more.
+    If the worker is killed, or the reply is lost, after a mail was accepted and before its result is recorded, the mail
+    may be sent once more. `allowed_repeats` counts how often that happened; other repeated mails are violations.
     """
 
-    def __init__(self, outside: FakeWorld) -> None:
-        self.outside = outside
-        self.sent: Counter[tuple[str, str]] = Counter()  #: by user and step
-        self.allowed: Counter[tuple[str, str]] = Counter()  #: second mails that nobody can prevent
-        self.to: defaultdict[str, set[str]] = defaultdict(set)
-        self.after_tombstone: list[str] = []
-        self.deferred_until: dict[str, float] = {}  #: by user, from the first mail on
-        self.moody: set[str] = set()  #: whose mail was refused by chance: the next time it might not be
-        self.unclear: set[str] = set()  #: whose mail was begun, and nobody knows whether it was sent
-        self._windows: dict[tuple[str, str], Worker] = {}
-        self._closed: set[tuple[str, str]] = set()
-        outside.bus.watchers[EFFECTS_CHANGELOGS["notifier"]].append(self._noted)
+    def __init__(self, world: FakeWorld) -> None:
+        self.world = world
+        self.sent: Counter[tuple[str, str]] = Counter()  #: by saga id and step
+        self.allowed_repeats: Counter[tuple[str, str]] = Counter()  #: by saga id and step
+        self.recipients: defaultdict[str, set[str]] = defaultdict(set)  #: by saga id
+        self.sent_after_tombstone: list[str] = []  #: the sagas whose welcome mail was sent after its tombstone
+        self.deferred_until: dict[str, float] = {}  #: by saga id, from its first mail on
+        self.randomly_refused: set[str] = set()  #: sagas whose mail was refused at random; a repeat can be accepted
+        self.unclear: set[str] = set()  #: sagas with an intent record of their welcome mail, but no result
+        self._unrecorded: dict[tuple[str, str], Worker] = {}  #: accepted mails without a recorded result
+        self._tombstones: set[tuple[str, str]] = set()
+        world.bus.watchers[EFFECTS_CHANGELOGS["notifier"]].append(self._effects_written)
 
     async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
-        await self.outside.asked()
+        await self.world.before_effect()
         if to.startswith("refused"):
-            await self.outside.answered()
+            await self.world.after_effect()
             return "550 no such user"
         _, id, step, *_ = key.split(":")
         mail = id, step
         if self._is_deferred(id):
-            await self.outside.answered()
+            await self.world.after_effect()
             raise Deferred("451 greylisted, try again later")
-        if step == WELCOME and not self.outside.reliable and self.outside.dice.random() < self.outside.parameters.moods:
-            self.moody.add(id)
-            await self.outside.answered()
+        share = self.world.parameters.random_refusals
+        if step == WELCOME and not self.world.is_reliable and self.world.dice.random() < share:
+            self.randomly_refused.add(id)
+            await self.world.after_effect()
             return "452 come back later"
         self._accept(mail, to)
-        if not await self.outside.answered():
-            self._cut(mail)
-            raise self.outside.lost()
+        if not await self.world.after_effect():
+            self._allow_repeat(mail)
+            raise self.world.lost_reply_error()
         return None
 
+    async def close(self) -> None:
+        """Nothing to close."""
+
     def _is_deferred(self, id: str) -> bool:
-        now, dice, share = self.outside.bus.loop.now, self.outside.dice, self.outside.parameters.deferred
+        now, dice, share = self.world.bus.loop.now, self.world.dice, self.world.parameters.deferred_mails
         if share and id not in self.deferred_until:
-            self.deferred_until[id] = now + dice.random() * DEFERRED_S if dice.random() < share else now
+            self.deferred_until[id] = now + dice.random() * MAX_DEFERRAL_S if dice.random() < share else now
         return now < self.deferred_until.get(id, now)
 
     def _accept(self, mail: tuple[str, str], to: str) -> None:
         id, step = mail
         self.sent[mail] += 1
-        self.to[id].add(to)
-        if step == WELCOME and mail in self._closed:
-            self.after_tombstone.append(id)
-        self._windows[mail] = WORK.get().worker
+        self.recipients[id].add(to)
+        if step == WELCOME and mail in self._tombstones:
+            self.sent_after_tombstone.append(id)
+        self._unrecorded[mail] = CURRENT_WORK.get().worker
 
-    def _noted(self, record: FakeRecord) -> None:
+    def _effects_written(self, record: FakeRecord) -> None:
         row = decode(Effects, record.value)
         for step in row.answers:
-            self._windows.pop((row.id, step), None)
-        unclear = WELCOME in row.begun and WELCOME not in row.answers
-        (self.unclear.add if unclear else self.unclear.discard)(row.id)
-        self._closed |= {(row.id, step) for step in row.undone}
+            self._unrecorded.pop((row.id, step), None)
+        is_unclear = WELCOME in row.begun and WELCOME not in row.answers
+        (self.unclear.add if is_unclear else self.unclear.discard)(row.id)
+        self._tombstones |= {(row.id, step) for step in row.undone}
 
-    def _cut(self, mail: tuple[str, str]) -> None:
-        self._windows.pop(mail, None)
-        self.allowed[mail] += 1
-        self.outside.bus.happened["mails that could not be noted"] += 1
+    def _allow_repeat(self, mail: tuple[str, str]) -> None:
+        self._unrecorded.pop(mail, None)
+        self.allowed_repeats[mail] += 1
+        self.world.bus.events["mails sent without a recorded result"] += 1
 
-    def bereaved(self, worker: Worker, _where: str) -> None:
-        """A worker was killed: what it has not noted may be sent again."""
-        for mail in [mail for mail, whose in self._windows.items() if whose is worker]:
-            self._cut(mail)
+    def on_worker_stopped(self, worker: Worker) -> None:
+        """Allow the repeat of mails whose results a worker can no longer record: it was killed, or lost partitions."""
+        for mail in [mail for mail, sender in self._unrecorded.items() if sender is worker]:
+            self._allow_repeat(mail)

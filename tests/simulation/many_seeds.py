@@ -1,4 +1,4 @@
-"""Many seeds in several processes: what happened in all of them, and the first that fails."""
+"""Runs many seeds in several processes, counts events, and finds a seed that fails."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -6,66 +6,65 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from time import process_time
-from typing import Any
 
 from tests.simulation import mutations
-from tests.simulation.parameters import Parameters, drawn
+from tests.simulation.parameters import Parameters, draw_parameters
 from tests.simulation.run import run
 
-#: A seed that fails, and what it brings.
-Failed = tuple[int, Parameters]
-#: Seeds that a process gets at once.
-PORTION = 50
+#: A seed that fails, and its parameters.
+FailedRun = tuple[int, Parameters]
+
+SEEDS_PER_TASK = 50
 
 
 @dataclass(slots=True)
 class Tally:
-    """Of some runs: `failed` is the first that did, `seconds` is processor time."""
+    """The sum of some runs. `failed`: the first run with violations. `cpu_s`: processor time in seconds."""
 
     runs: int = 0
-    seconds: float = 0.0
-    happened: Counter[str] = field(default_factory=Counter)
-    failed: Failed | None = None
+    cpu_s: float = 0.0
+    events: Counter[str] = field(default_factory=Counter)
+    failed: FailedRun | None = None
 
     def add(self, other: "Tally") -> None:
         self.runs += other.runs
-        self.seconds += other.seconds
-        self.happened.update(other.happened)
+        self.cpu_s += other.cpu_s
+        self.events.update(other.events)
         self.failed = self.failed or other.failed
 
 
-def portion(seeds: Sequence[int], mutation: str | None, named: Mapping[str, Any]) -> Tally:
-    """Some seeds in this process, until one fails."""
+def run_seeds(seeds: Sequence[int], mutation: str | None, overrides: Mapping[str, float]) -> Tally:
+    """Run seeds in this process until one fails. `overrides`: parameters that replace those drawn from the seed."""
     tally, began = Tally(), process_time()
     with mutations.active(mutation):
         for seed in seeds:
-            parameters = drawn(seed, **named)
+            parameters = draw_parameters(seed, **overrides)
             result = run(seed, parameters)
             tally.runs += 1
-            tally.happened.update(result.happened)
-            if result.wrong:
+            tally.events.update(result.events)
+            if result.violations:
                 tally.failed = seed, parameters
                 break
-    tally.seconds = process_time() - began
+    tally.cpu_s = process_time() - began
     return tally
 
 
-def play(
+def run_in_processes(
     seeds: range,
     jobs: int = 2,
     mutation: str | None = None,
-    named: Mapping[str, Any] | None = None,
-    progress: Callable[[Tally], None] = lambda _tally: None,
+    overrides: Mapping[str, float] | None = None,
+    on_progress: Callable[[Tally], None] = lambda _tally: None,
 ) -> Tally:
-    """All of them, or all until one fails."""
-    whole = Tally()
-    portions = [seeds[start : start + PORTION] for start in range(0, len(seeds), PORTION)]
+    """Run seeds in `jobs` processes until one fails; `on_progress` gets the tally so far."""
+    total = Tally()
+    chunks = [seeds[start : start + SEEDS_PER_TASK] for start in range(0, len(seeds), SEEDS_PER_TASK)]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        runs = [pool.submit(portion, some, mutation, named or {}) for some in portions]
-        for done in runs:
-            whole.add(done.result())
-            progress(whole)
-            if whole.failed:
+        tasks = [pool.submit(run_seeds, chunk, mutation, overrides or {}) for chunk in chunks]
+        for task in tasks:
+            total.add(task.result())
+            on_progress(total)
+            if total.failed:
                 pool.shutdown(cancel_futures=True)
                 break
-    return whole
+    return total

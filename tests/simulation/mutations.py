@@ -1,17 +1,19 @@
-"""Ways to break the code, each of which the simulation must notice: or it proves nothing.
+"""Bugs that are injected into the production code, to prove that the simulation detects them.
 
-A mutation gets the original function and gives the one that takes its place; its docstring is what would go wrong.
+A mutation takes the original function and returns its replacement. Its docstring describes the bug.
 """
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from faust.types import TP
+
 from saga_app.saga import machine
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.saga.messages import Message, Row, Signal
+from saga_app.saga.states import State
 from saga_app.service import observer, step
 from saga_app.service.memory import delayed_requests
 from saga_app.service.memory.effects import Effects
@@ -28,7 +30,7 @@ MUTATIONS: dict[str, "Mutation"] = {}
 
 
 class Mutation(NamedTuple):
-    """`places`: whose attribute is replaced; `parameters`: where to look for what seldom shows."""
+    """`places`: the owners and names of the replaced functions. `parameters`: of runs in which the bug is likely."""
 
     places: tuple[tuple[Any, str], ...]
     mutate: Mutate
@@ -36,7 +38,7 @@ class Mutation(NamedTuple):
 
 
 def mutation(*places: tuple[Any, str], **parameters: float) -> Callable[[Mutate], Mutate]:
-    """Registers it under its name."""
+    """Register a mutation under its name."""
 
     def register(mutate: Mutate) -> Mutate:
         MUTATIONS[mutate.__name__.replace("_", "-")] = Mutation(places, mutate, parameters)
@@ -47,7 +49,7 @@ def mutation(*places: tuple[Any, str], **parameters: float) -> Callable[[Mutate]
 
 @contextmanager
 def active(name: str | None) -> Iterator[None]:
-    """The code is broken in this way; None: it is as it is."""
+    """Apply a mutation inside the `with` block; None applies none."""
     if name is None:
         yield
         return
@@ -61,69 +63,71 @@ def active(name: str | None) -> Iterator[None]:
             setattr(owner, attribute, original)
 
 
-def nothing(*_arguments: Any) -> None:
-    """Instead of what should be done."""
+def do_nothing(*_arguments: Any) -> None:
+    """Replaces a function whose effect is omitted."""
 
 
 # -- the stream layer
 
 
-@mutation((Outputs, "acknowledged"))
-def ack_before_send(_original: Function) -> Function:
-    """A record counts as done before what it led to is acknowledged."""
+@mutation((Outputs, "wait_for_reports"))
+def finished_before_acknowledged(_original: Function) -> Function:
+    """A record is finished before its outputs are acknowledged."""
 
-    async def acknowledged(_self: Outputs) -> None:
+    async def wait_for_reports(_self: Outputs) -> None:
         pass
 
-    return acknowledged
+    return wait_for_reports
 
 
 @mutation((Ledger, "committable"))
-def commit_past_a_hole(_original: Function) -> Function:
-    """The newest finished record counts, and not the oldest that is unfinished."""
+def committed_past_unfinished_records(_original: Function) -> Function:
+    """The offset after the last finished record is committed, although earlier records are unfinished."""
 
-    def committable(self: Ledger) -> dict[Any, int]:
-        moved = {}
+    def committable(self: Ledger) -> dict[TP, int]:
+        offsets = {}
         for tp, batches in self._open.items():
-            done = [r.offset + 1 for b in batches for n, r in enumerate(b.records) if b._done[n]]
-            done += [b.offset + 1 for b in batches if not b.left]
-            if max(done, default=0) > self._committed.get(tp, 0):
-                moved[tp] = max(done)
-        return moved
+            finished = [batch.offset + 1 for batch in batches if not batch.left]
+            for batch in batches:
+                first = batch.offset + 1 - len(batch.records)
+                finished += [first + n + 1 for n in range(len(batch.records)) if batch._done[n]]
+            if max(finished, default=0) > self._committed.get(tp, 0):
+                offsets[tp] = max(finished)
+        return offsets
 
     return committable
 
 
-# -- what the services remember
+# -- the tables of the services
 
 
 @mutation((step, "is_second_request"))
-def duplicates_of_new_user_ignored(_original: Function) -> Function:
-    """A second request for a user is taken for the first."""
-    return lambda *_about: False
+def second_request_accepted(_original: Function) -> Function:
+    """A second request for a user is handled like the first."""
+    return lambda *_arguments: False
 
 
 @mutation((Effects, "record_tombstone"))
-def undo_without_tombstone(_original: Function) -> Function:
-    """A step that comes after its undo acts."""
-    return nothing
+def compensation_without_tombstone(_original: Function) -> Function:
+    """A step whose request arrives after its compensation acts."""
+    return do_nothing
 
 
 @mutation((Effects, "get"))
 def tombstones_not_read(original: Function) -> Function:
-    """They are written, and nobody looks."""
+    """Tombstones are written, but ignored."""
     return lambda *arguments: replace(original(*arguments), undone=[])
 
 
 @mutation((Effects, "record_result"))
-def mail_not_noted(_original: Function) -> Function:
-    """A request that comes twice sends two mails."""
-    return nothing
+def results_not_recorded(_original: Function) -> Function:
+    """A duplicate request sends a second mail."""
+    return do_nothing
 
 
 @mutation((Effects, "get"))
-def noted_mail_not_sent_on(original: Function) -> Function:
-    """What is noted counts as done, though the next request may not have gone out."""
+def next_request_not_resent(original: Function) -> Function:
+    """A request with a recorded result is absorbed, although the next request may not have been sent."""
 
     def get(*arguments: Any) -> Remembered:
         row: Remembered = original(*arguments)
@@ -133,18 +137,19 @@ def noted_mail_not_sent_on(original: Function) -> Function:
 
 
 @mutation((Effects, "_write"))
-def notes_not_waited_for(original: Function) -> Function:
-    """Tombstones and notes are not acknowledged before the commit."""
+def effects_rows_not_acknowledged(original: Function) -> Function:
+    """Tombstones and results are not acknowledged before their record is committed."""
 
-    class Stray:
-        expect = report = staticmethod(nothing)
+    class IgnoredOutputs:
+        def expect(self) -> Function:
+            return do_nothing
 
-    return lambda self, _receipt, partition, row: original(self, Stray(), partition, row)
+    return lambda self, _outputs, partition, row: original(self, IgnoredOutputs(), partition, row)
 
 
 @mutation((Effects, "locked"), (Rows, "locked"))
-def requests_of_a_saga_at_once(_original: Function) -> Function:
-    """They do not wait for each other."""
+def sagas_not_locked(_original: Function) -> Function:
+    """Two requests of a saga are handled at the same time."""
 
     def locked(*_arguments: Any) -> AbstractAsyncContextManager[Any]:
         return nullcontext()
@@ -153,78 +158,85 @@ def requests_of_a_saga_at_once(_original: Function) -> Function:
 
 
 @mutation((step, "may_have_acted"))
-def follow_up_to_the_refused(_original: Function) -> Function:
-    """Whoever got no mail is told that it is void."""
+def follow_up_to_a_refused_mail(_original: Function) -> Function:
+    """A follow-up is sent to users whose welcome mail was refused."""
     return lambda remembered, name: name in remembered.answers or name in remembered.begun
 
 
 @mutation((step, "may_have_acted"))
-def follow_up_only_if_certain(_original: Function) -> Function:
-    """Whoever may have got a mail is not told that it is void."""
+def follow_up_only_with_a_result(_original: Function) -> Function:
+    """No follow-up is sent to users whose welcome mail has an intent record, but no result."""
     return lambda remembered, name: name in remembered.answers and remembered.answers[name].visit.outcome == "done"
 
 
 @mutation((Effects, "record_intent"))
-def mail_begun_without_a_note(_original: Function) -> Function:
-    """Who is killed while a mail is being sent has sent none."""
-    return nothing
+def intent_not_recorded(_original: Function) -> Function:
+    """After a crash while a mail is sent, its compensation assumes that it was not sent."""
+    return do_nothing
 
 
 @mutation((Outputs, "acknowledged"))
-def undo_sent_before_its_tombstone(original: Function) -> Function:
-    """A handler does not wait for what it must have written before it sends; only its record does."""
+def compensation_before_its_tombstone(_original: Function) -> Function:
+    """A step acts or sends before the rows that it has written are acknowledged. Its record still waits for them."""
 
-    async def acknowledged(self: Outputs) -> None:
-        caller = inspect.currentframe().f_back  # type: ignore[union-attr]
-        if caller is not None and "saga_app/service" not in caller.f_code.co_filename:
-            await original(self)
+    async def acknowledged(_self: Outputs) -> None:
+        pass
 
     return acknowledged
 
 
-# -- requests that wait outside their partition
+# -- delayed requests
 
 
-@mutation((Schedule, "row_written"), deferred=0.9)
-def waiting_requests_not_published(_original: Function) -> Function:
-    """They are in the table, and no timer knows of them."""
-    return nothing
+@mutation((Schedule, "row_written"), deferred_mails=0.9)
+def delayed_requests_not_scheduled(_original: Function) -> Function:
+    """Delayed requests are in the table, but not in the schedule."""
+    return do_nothing
 
 
-@mutation((delayed_requests, "decide"), deferred=0.9, crashes=4)
+@mutation((delayed_requests, "decide"), deferred_mails=0.9, crashes=4)
 def republished_requests_absorbed(original: Function) -> Function:
-    """The attempt that is due is taken for a duplicate."""
+    """A request whose next attempt is due is absorbed as a duplicate."""
 
-    def decide(*about: Any) -> delayed_requests.Decision:
-        decision: delayed_requests.Decision = original(*about)
+    def decide(*arguments: Any) -> delayed_requests.Decision:
+        decision: delayed_requests.Decision = original(*arguments)
         return delayed_requests.Decision.ABSORB if decision is delayed_requests.Decision.RESUME else decision
 
     return decide
 
 
-# -- rows
+# -- saga rows
 
 
-@mutation((StepLoop, "record_tombstones"), instant=1, sagas=3, crashes=4, denials=0.9, errors=0.0, flaky=0.0, lost=0.0)
-def device_taken_back_before_its_row(original: Function) -> Function:
-    """Who is killed between the two assigns another when the request comes again."""
+@mutation(
+    (StepLoop, "record_tombstones"),
+    instant=1,
+    sagas=3,
+    crashes=4,
+    denials=0.9,
+    errors=0.0,
+    flaky=0.0,
+    lost_replies=0.0,
+)
+def device_returned_before_its_row(original: Function) -> Function:
+    """After a crash between the return of a device and the row, the repeated request assigns another device."""
 
-    async def bury(self: StepLoop, *about: Any) -> None:
+    async def record_tombstones(self: StepLoop, *arguments: Any) -> None:
         if self.rows is None:
-            await original(self, *about)
+            await original(self, *arguments)
 
-    return bury
+    return record_tombstones
 
 
 @mutation((machine, "join"))
-def older_row_wins(_original: Function) -> Function:
-    """The latest news counts, and not what is furthest."""
+def last_message_wins(_original: Function) -> Function:
+    """The latest information replaces the row, even if the row is further along."""
     return lambda _row, news: news
 
 
 @mutation((machine, "rank"))
-def way_back_not_first(original: Function) -> Function:
-    """A saga that was turned round is turned again by what it did before."""
+def rollback_not_ranked(original: Function) -> Function:
+    """A late result of a step reverses the rollback of a cancelled saga."""
 
     def rank(row: Row) -> Any:
         found = original(row)
@@ -235,74 +247,75 @@ def way_back_not_first(original: Function) -> Function:
 
 @mutation((machine, "join"))
 def origin_lost_at_a_redrive(original: Function) -> Function:
-    """Nobody knows any more which request was the first."""
+    """After a redrive, a second request for the user is not recognised."""
 
-    def apply(row: Row | None, news: Row) -> Row:
-        applied: Row = original(row, news)
-        return replace(applied, origin=None) if row is not None and news.attempt > row.attempt else applied
+    def join(row: Row | None, news: Row) -> Row:
+        joined: Row = original(row, news)
+        return replace(joined, origin=None) if row is not None and news.attempt > row.attempt else joined
 
-    return apply
+    return join
 
 
 @mutation((machine, "is_past"))
-def late_messages_act(_original: Function) -> Function:
-    """A late request, or a duplicate of `notified`, begins again what has ended."""
+def late_messages_processed(_original: Function) -> Function:
+    """A late request, or a duplicate of `notified`, restarts a saga that has ended."""
     return lambda _row, _request: False
 
 
 @mutation((machine, "is_past"))
-def late_too_early(original: Function) -> Function:
-    """What is noted counts as sent."""
+def request_after_the_row_not_resent(original: Function) -> Function:
+    """A request whose result is in the row is absorbed, although the next request may not have been sent."""
     return lambda row, request: original(row, request) or len(row.history) > len(request.history)
 
 
 @mutation((Observer, "apply_dead_letter"))
-def parked_not_noted(_original: Function) -> Function:
-    """A saga waits for somebody, and nobody sees it."""
-    return nothing
+def parked_sagas_not_recorded(_original: Function) -> Function:
+    """A saga has a dead letter, but its row is not parked."""
+    return do_nothing
 
 
 @mutation((step, "park"))
-def no_dead_letter(_original: Function) -> Function:
-    """What cannot be handled is dropped."""
-    return nothing
+def dead_letters_not_sent(_original: Function) -> Function:
+    """A request that cannot be handled is dropped."""
+    return do_nothing
 
 
 @mutation((step, "forward_if_misplaced"), (observer, "forward_if_misplaced"))
 def wrong_partition_accepted(_original: Function) -> Function:
-    """A saga has rows wherever another client's hash has put it."""
+    """A saga has rows on the partition that another client's hash has selected."""
     return lambda *_arguments: False
 
 
-# -- what follows what
+# -- the order of steps and compensations
 
 
 @mutation((machine, "next_after"))
-def denied_is_done(original: Function) -> Function:
-    """A "no" is not heard."""
+def denial_ignored(original: Function) -> Function:
+    """A saga continues after a denial."""
 
-    def following(request: Message, step: Any, answer: Any) -> Any:
+    def next_after(request: Message, step: Any, answer: Any) -> Any:
         return original(request, step, replace(answer, visit=replace(answer.visit, outcome="done")))
 
-    return following
+    return next_after
 
 
 @mutation((machine, "next_after"))
-def oldest_undone_first(original: Function) -> Function:
-    """The device goes back before the authorizations are revoked."""
+def oldest_step_compensated_first(original: Function) -> Function:
+    """The device is returned before the authorizations are revoked."""
 
-    def following(request: Message, step: Any, answer: Any) -> Any:
+    def next_after(request: Message, step: Any, answer: Any) -> Any:
         slip = request.slip
         assert slip is not None
-        turned = answer.visit.outcome != "done" and not slip.undoing
-        return original(replace(request, slip=replace(slip, back=slip.back[::-1])) if turned else request, step, answer)
+        is_turn = answer.visit.outcome != "done" and not slip.undoing
+        changed = replace(request, slip=replace(slip, back=slip.back[::-1])) if is_turn else request
+        return original(changed, step, answer)
 
-    return following
+    return next_after
 
 
 @mutation((machine, "_end_state"))
-def failed_undo_called_rolled_back(original: Function) -> Function:
-    """The page lies."""
+def failed_compensation_ignored(original: Function) -> Function:
+    """A saga with a failed compensation ends as rolled-back."""
 
     def end_state(*arguments: Any) -> str:
         state: str = original(*arguments)
@@ -313,20 +326,22 @@ def failed_undo_called_rolled_back(original: Function) -> Function:
 
 @mutation((Message, "key"))
 def key_depends_on_the_attempt(_original: Function) -> Function:
-    """A redrive gets a second device."""
+    """A redrive gets a second device, because it has another idempotency key."""
     return lambda self, name: f"{self.saga}:{self.id}:{name}:{self.attempt}"
 
 
 @mutation((StepLoop, "was_cancelled"))
-def goes_on_after_it_was_turned(_original: Function) -> Function:
-    """A step that acted while its saga was rolled back sends it forward."""
+def continued_after_a_cancellation(_original: Function) -> Function:
+    """A step that finishes after its saga was cancelled sends the next request."""
     return lambda *_arguments: False
 
 
 # -- operators
 
 
-def _directed(change: Callable[[Row, Signal], tuple[Row, Signal]]) -> Mutate:
+def _with_arguments(change: Callable[[Row, Signal], tuple[Row, Signal]]) -> Mutate:
+    """Replace the row and the signal that `apply_operator_signal` gets."""
+
     def mutate(original: Function) -> Function:
         return lambda plan, row, signal: original(plan, *change(row, signal))
 
@@ -334,87 +349,87 @@ def _directed(change: Callable[[Row, Signal], tuple[Row, Signal]]) -> Mutate:
 
 
 @mutation((machine, "apply_operator_signal"))
-def completed_is_rolled_back(original: Function) -> Function:
-    """A user who was onboarded loses the device."""
-    return _directed(lambda row, signal: (_as_if(row, "completed", "running"), signal))(original)
+def completed_saga_rolled_back(original: Function) -> Function:
+    """An onboarded user loses the device."""
+    return _with_arguments(lambda row, signal: (_with_state(row, "completed", "running"), signal))(original)
 
 
 @mutation((machine, "apply_operator_signal"))
 def rolled_back_twice(original: Function) -> Function:
-    """A saga on its way back is turned once more."""
-    return _directed(lambda row, signal: (_as_if(row, "rolling-back", "running"), signal))(original)
+    """A second rollback begins while the first runs."""
+    return _with_arguments(lambda row, signal: (_with_state(row, "rolling-back", "running"), signal))(original)
 
 
 @mutation((machine, "apply_operator_signal"))
 def redrive_of_any_attempt(original: Function) -> Function:
-    """Two operators redrive, and it is done twice."""
+    """When two operators redrive a saga, both redrives are applied."""
 
     def change(row: Row, signal: Signal) -> tuple[Row, Signal]:
         return row, replace(signal, attempt=row.attempt + 1) if signal.kind == "redriven" else signal
 
-    return _directed(change)(original)
+    return _with_arguments(change)(original)
 
 
 @mutation((machine, "apply_operator_signal"))
-def rollback_not_heeded(original: Function) -> Function:
-    """An operator rolls a saga back, and it goes on."""
+def rollback_ignored(original: Function) -> Function:
+    """A saga continues although an operator rolls it back."""
     return lambda plan, row, signal: None if signal.kind == "cancelled" else original(plan, row, signal)
 
 
 @mutation((machine, "apply_operator_signal"))
-def redrive_of_another_step(original: Function) -> Function:
-    """What was meant for one step is done at the next."""
-    return _directed(lambda row, signal: (row, replace(signal, step=row.step)))(original)
+def redrive_of_any_step(original: Function) -> Function:
+    """A redrive of one step is applied to a later step."""
+    return _with_arguments(lambda row, signal: (row, replace(signal, step=row.step)))(original)
 
 
 @mutation((machine, "mark_signal"))
-def redrive_forgotten(original: Function) -> Function:
-    """One that is read before its dead letter is lost."""
+def early_redrive_forgotten(original: Function) -> Function:
+    """A redrive that is read before its dead letter is lost."""
     return lambda row, signal: row if signal.kind == "redriven" else original(row, signal)
 
 
 @mutation(
-    (machine, "_awaited"), sagas=3, crashes=4, duplicates=0.4, errors=0.6, redrives=0.9, quarrels=0.9, denials=0.0
+    (machine, "_awaited"), sagas=3, crashes=4, duplicates=0.4, errors=0.6, redrives=0.9, second_signals=0.9, denials=0.0
 )
-def late_redrive_awaited(_original: Function) -> Function:
-    """An older one takes the place of the one that counts."""
+def older_redrive_awaited(_original: Function) -> Function:
+    """An older redrive replaces the one that applies to the saga."""
     return lambda row, signal: [signal] if signal.kind == "redriven" else row.awaited
 
 
-@mutation((Rows, "rewrite"), sagas=3, pairs=0, crashes=4, duplicates=0.6, rollbacks=3)
-def repeated_order_not_waited_for(_original: Function) -> Function:
-    """A duplicate of an order sends the saga back before the row that says so is there."""
-    return nothing
+@mutation((Rows, "rewrite"), sagas=3, extra_workers=0, crashes=4, duplicates=0.6, rollbacks=3)
+def row_of_a_repeated_signal_not_acknowledged(_original: Function) -> Function:
+    """A duplicate of an operator signal sends the compensation before the row is in the changelog."""
+    return do_nothing
 
 
-@mutation((machine, "resume_after"), sagas=3, crashes=4, lost=0.6)
-def provision_asked_again(_original: Function) -> Function:
-    """A request that comes again may end otherwise than its row says."""
-    return nothing
+@mutation((machine, "resume_after"), sagas=3, crashes=4, lost_replies=0.6)
+def provisioned_again_after_a_crash(_original: Function) -> Function:
+    """A redelivered request runs again, and its result can differ from the one in the row."""
+    return do_nothing
 
 
 @mutation((machine, "apply_operator_signal"))
-def order_forgotten(original: Function) -> Function:
-    """Who was killed between the row and the message has sent nothing."""
-    return _directed(lambda row, signal: (replace(row, order=None), signal))(original)
+def signal_not_resumed_after_a_crash(original: Function) -> Function:
+    """After a crash between the row and the request of an operator signal, the request is not sent."""
+    return _with_arguments(lambda row, signal: (replace(row, order=None), signal))(original)
 
 
 @mutation((machine, "request_of"))
 def slip_lost_at_a_redrive(original: Function) -> Function:
-    """It does not know where to go."""
+    """A redriven request has no routing slip."""
     return lambda row: replace(original(row), slip=None)
 
 
 @mutation((machine, "_cancel"))
-def steps_ahead_not_undone(original: Function) -> Function:
-    """A mail that went out unheard of is never called void."""
+def steps_ahead_not_compensated(original: Function) -> Function:
+    """A mail that is sent while the saga is cancelled gets no follow-up."""
 
-    def back(plan: Any, row: Row, signal: Signal) -> Any:
+    def cancel(plan: Any, row: Row, signal: Signal) -> Any:
         slip = row.slip or plan.slip()
         return original(plan, replace(row, slip=replace(slip, ahead=[])), signal)
 
-    return back
+    return cancel
 
 
-def _as_if(row: Row, state: Any, other: Any) -> Row:
-    return replace(row, state=other) if row.state == state else row
+def _with_state(row: Row, state: State, replacement: State) -> Row:
+    return replace(row, state=replacement) if row.state == state else row

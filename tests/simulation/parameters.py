@@ -1,4 +1,4 @@
-"""What a run is made of: its seed, and how much of each misfortune."""
+"""The parameters of a run: its size, and the kinds and amounts of faults."""
 
 from dataclasses import asdict, dataclass, fields, replace
 from random import Random
@@ -6,69 +6,78 @@ from random import Random
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Numbers are counts, shares are between 0 and 1. None of anything: a quiet run."""
+    """`int` fields are counts (or 1 for true), `float` fields are shares between 0 and 1. By default nothing fails."""
 
     sagas: int = 1
-    pairs: int = 0  #: 1: two workers of each service share the partitions, and one may be dropped for good
-    crashes: int = 0  #: how often a worker is killed, between any two effects
-    duplicates: float = 0.0  #: how many records stand in their log twice
-    strays: float = 0.0  #: how many requests come without a key, or on a wrong partition
-    again: float = 0.0  #: how many users are requested again, with other data
-    garbage: int = 0  #: records that are no messages
-    denials: float = 0.0  #: how many are denied: no policy, a refused mail, or just so
-    moods: float = 0.0  #: how many mails are refused by chance, whatever was said before
-    flaky: float = 0.0  #: how many attempts fail
-    errors: float = 0.0  #: how many steps fail for good, undos too
-    deferred: float = 0.0  #: how many users' mails are deferred for up to two hours
-    lost: float = 0.0  #: how many calls to the outside have their effect and no answer
-    redrives: float = 0.0  #: how many dead letters an operator redrives as soon as they are there
-    rollbacks: int = 0  #: how often an operator rolls back a saga at a random moment
-    quarrels: float = 0.0  #: how many orders are given twice, or contradicted by a second operator
-    overdue: int = 0  #: how often a saga is said to be overdue
-    instant: int = 0  #: 1: the mock world takes no time, so that many steps need not wait
+    extra_workers: int = 0  #: workers of each service besides the first; a killed one is sometimes not restarted
+    crashes: int = 0  #: workers that are killed, each between any two effects
+    duplicates: float = 0.0  #: records that are in their log twice
+    misplaced: float = 0.0  #: requests without a key, or on a wrong partition
+    repeated_users: float = 0.0  #: users that are requested a second time, with other data
+    garbage: int = 0  #: records that are not valid messages
+    denials: float = 0.0  #: sagas that are denied: no policy, a refused mail, or an injected denial
+    random_refusals: float = 0.0  #: mails that are refused at random, so that a repeated call can have another result
+    flaky: float = 0.0  #: attempts that fail
+    errors: float = 0.0  #: steps and compensations that fail permanently
+    deferred_mails: float = 0.0  #: users whose mails are deferred for up to two hours
+    lost_replies: float = 0.0  #: external calls that have their effect, but no reply
+    redrives: float = 0.0  #: dead letters that an operator redrives at once
+    rollbacks: int = 0  #: sagas that an operator rolls back at a random time
+    second_signals: float = 0.0  #: operator signals that a second operator repeats or contradicts
+    overdue: int = 0  #: overdue signals at random times
+    instant: int = 0  #: 1: no injected lag, so that many handlers finish without waiting
 
-    def command(self, seed: int) -> str:
-        """Replays it."""
-        named = [f"--{name} {value:g}" for name, value in asdict(self).items() if value or name == "sagas"]
-        return f"python -m tests.simulation --seed {seed} {' '.join(named)}"
+    def replay_command(self, seed: int) -> str:
+        """The command that runs a seed with these parameters."""
+        options = [f"{option_name(name)} {value:g}" for name, value in asdict(self).items() if value or name == "sagas"]
+        return f"python -m tests.simulation --seed {seed} {' '.join(options)}"
 
-    def milder(self) -> list["Parameters"]:
-        """The same with less of something, the boldest first."""
+    def with_values(self, **values: float) -> "Parameters":
+        """A copy with other values for these fields."""
+        return Parameters(**(asdict(self) | values))
+
+    def reduced(self) -> list["Parameters"]:
+        """Copies with less of one parameter, those with the largest reductions first."""
         found = [replace(self, sagas=count) for count in range(1, self.sagas)]
-        for knob in fields(self)[1:]:
-            value = getattr(self, knob.name)
+        for parameter in fields(self)[1:]:
+            value = getattr(self, parameter.name)
             if value:
-                found.append(replace(self, **{knob.name: type(value)(0)}))
+                found.append(replace(self, **{parameter.name: type(value)(0)}))
         for name in ("crashes", "rollbacks", "garbage", "overdue"):
             found += [replace(self, **{name: count}) for count in range(1, getattr(self, name))]
         return found
 
 
-def drawn(seed: int, **fixed: float) -> Parameters:
-    """What this seed brings: each misfortune is there in some runs, and absent in others."""
+def option_name(parameter: str) -> str:
+    """The command-line option of a parameter."""
+    return f"--{parameter.replace('_', '-')}"
+
+
+def draw_parameters(seed: int, **overrides: float) -> Parameters:
+    """The parameters of a seed, with some replaced. Each fault occurs in some runs and not in others."""
     dice = Random(f"{seed}:parameters")
 
-    def some(most: float, odds: float = 0.6) -> float:
-        return round(dice.random() * most, 2) if dice.random() < odds else 0.0
+    def draw_share(limit: float, probability: float = 0.6) -> float:
+        return round(dice.random() * limit, 2) if dice.random() < probability else 0.0
 
     parameters = Parameters(
         sagas=dice.randint(2, 4),
-        pairs=int(dice.random() < 0.4),
+        extra_workers=int(dice.random() < 0.4),
         crashes=dice.choice((0, 1, 2, 3, 4)),
-        duplicates=some(0.3),
-        strays=some(0.5),
-        again=some(0.5),
+        duplicates=draw_share(0.3),
+        misplaced=draw_share(0.5),
+        repeated_users=draw_share(0.5),
         garbage=dice.choice((0, 0, 0, 1)),
-        denials=some(0.6),
-        moods=some(0.4, 0.3),
-        flaky=some(0.3),
-        errors=some(0.4, 0.5),
-        lost=some(0.2, 0.4),
-        redrives=some(1.0),
+        denials=draw_share(0.6),
+        random_refusals=draw_share(0.4, 0.3),
+        flaky=draw_share(0.3),
+        errors=draw_share(0.4, 0.5),
+        lost_replies=draw_share(0.2, 0.4),
+        redrives=draw_share(1.0),
         rollbacks=dice.choice((0, 0, 1, 2, 3)),
-        quarrels=some(0.8),
+        second_signals=draw_share(0.8),
         overdue=dice.choice((0, 0, 1, 3)),
         instant=int(dice.random() < 0.3),
-        deferred=some(1.0, 0.4),
+        deferred_mails=draw_share(1.0, 0.4),
     )
-    return replace(parameters, **fixed)
+    return parameters.with_values(**overrides)

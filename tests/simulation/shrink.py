@@ -1,28 +1,29 @@
-"""Of a run that fails the smallest that still does: fewer sagas, fewer crashes, no duplicates, no errors."""
+"""Reduces a failing run to a small one that fails in the same way."""
 
 from tests.simulation.run import Result, run
 
-#: One misfortune less moves all that follows, so another seed of the smaller run may be the one that fails.
-NEARBY = 40
+#: How many other seeds are tried for each reduction, because a removed fault changes the course of the run.
+SEEDS_PER_REDUCTION = 40
 
 
-def shrunk(result: Result) -> Result:
-    """The smallest run with the same fault that is found by taking away one thing after the other."""
-    while (smaller := _smaller(result)) is not None:
+def shrink(result: Result) -> Result:
+    """The smallest failing run that is found by reducing one parameter after the other."""
+    while (smaller := _smaller_failure(result)) is not None:
         result = smaller
     return result
 
 
-def _smaller(result: Result) -> Result | None:
-    fault = kinds(result)
-    for parameters in result.parameters.milder():
-        for seed in (result.seed, *range(NEARBY)):
+def _smaller_failure(result: Result) -> Result | None:
+    kinds = violation_kinds(result)
+    for parameters in result.parameters.reduced():
+        for seed in (result.seed, *range(SEEDS_PER_REDUCTION)):
             found = run(seed, parameters)
-            if kinds(found) & fault:
+            if violation_kinds(found) & kinds:
                 return found
     return None
 
 
-def kinds(result: Result) -> set[str]:
-    """What is wrong, whatever saga it is about, and however often."""
-    return {"".join(c for c in sentence.split(": ", 1)[-1] if c.isalpha() or c == " ") for sentence in result.wrong}
+def violation_kinds(result: Result) -> set[str]:
+    """The sentences of all violations, without saga ids and numbers."""
+    sentences = (violation.split(": ", 1)[-1] for violation in result.violations)
+    return {"".join(c for c in sentence if c.isalpha() or c == " ") for sentence in sentences}

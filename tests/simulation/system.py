@@ -1,19 +1,21 @@
-"""The three services on one bus, with everything that may happen to them drawn from a seed."""
+"""The three services on one bus, with users, external systems and crashes, all derived from a seed."""
 
 from collections import Counter
-from dataclasses import dataclass
 from functools import cache
 from random import Random
-from typing import Any
+from typing import NamedTuple
 
 from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
-from saga_app.saga.messages import DLQ, SIGNALS, Row, decode
+from saga_app.saga.messages import DLQ, SIGNALS, Message, Row, decode
 from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.plan import Step
 from saga_app.service import policy
 from saga_app.service.fault_injection import FaultInjection
+from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
 from saga_app.service.onboarding_world import OnboardingWorld
+from saga_app.service.record import Record
 from saga_app.service.step import StepLoop
 from saga_app.stream import partition_of
 from tests.fakes.record import FakeRecord
@@ -28,12 +30,17 @@ from tests.simulation.worker import Handler, Worker
 
 PARTITIONS = 2
 SERVICES = ("provisioner", "authorizer", "notifier")
-departments = cache(policy.load)
+
+#: When users are requested, garbage is sent, and users are requested again: from the start up to this time (seconds).
+REQUESTS_WITHIN_S, GARBAGE_WITHIN_S, REPEATS_WITHIN_S = 2.0, 5.0, 6.0
+
+GARBAGE = (b"?", None, b'{"v":1}', b'{"v":2,"id":"u0"}')
+
+load_departments = cache(policy.load)
 
 
-@dataclass(frozen=True, slots=True)
-class NewUser:
-    """A request as some client wrote it."""
+class NewUser(NamedTuple):
+    """A client's request to onboard a user."""
 
     id: str
     department: str
@@ -45,53 +52,59 @@ class NewUser:
         ).encode()
 
 
-class CountedLoop(StepLoop):
-    """The production code; it is only counted what it need not do."""
+class CountingStepLoop(StepLoop):
+    """The production step loop, which also counts the requests that it absorbs."""
 
-    happened: Counter[str]
+    events: Counter[str]
 
-    def count_duplicate(self, record: Any, request: Any) -> None:
+    def count_duplicate(self, record: Record, request: Message) -> None:
         if self.effects is not None:
-            stopped = self.step.name in self.effects.get(record.partition, request.id).undone
-            self.happened["stopped by a tombstone" if stopped else "duplicates of a waiting request absorbed"] += 1
+            has_tombstone = self.step.name in self.effects.get(record.partition, request.id).undone
+            self.events["stopped by a tombstone" if has_tombstone else "duplicates of a delayed request absorbed"] += 1
         elif self.step.undo == "deprovision":
-            self.happened["duplicates of new-user absorbed"] += 1
+            self.events["duplicates of new-user absorbed"] += 1
         else:
-            self.happened["late messages absorbed"] += 1
+            self.events["late messages absorbed"] += 1
         super().count_duplicate(record, request)
 
-    def was_cancelled(self, *about: Any) -> bool:
-        turned = super().was_cancelled(*about)
-        self.happened["turned round while a step acted"] += turned
-        return turned
+    def was_cancelled(self, row: Row, request: Message) -> bool:
+        cancelled = super().was_cancelled(row, request)
+        self.events["cancelled while a step acted"] += cancelled
+        return cancelled
 
 
 class System:
-    """Services, bus and outside world of one run."""
+    """The services, the bus and the external systems of one run."""
 
     def __init__(self, seed: int, parameters: Parameters, loop: VirtualLoop) -> None:
         self.seed, self.parameters, self.loop = seed, parameters, loop
         self.bus = Bus(PARTITIONS, Random(f"{seed}:bus"), loop, parameters.duplicates)
-        self.happened = self.bus.happened
-        self.outside = FakeWorld(seed, parameters, self.bus, departments())
+        self.events = self.bus.events
+        self.fake_world = FakeWorld(seed, parameters, self.bus, load_departments())
         lag = (0.0, 0.0) if parameters.instant else (0.1, 2.0)
         self.faults = FaultInjection(
             lag=lag, flaky=parameters.flaky, error=parameters.errors, deny=parameters.denials / 3
         )
-        self.world = OnboardingWorld(self.outside.stock, self.outside.policy, self.outside.mail, seed, loop.clock)
+        self.world = OnboardingWorld(
+            self.fake_world.stock, self.fake_world.policy, self.fake_world.mail, seed, loop.clock
+        )
         self.requests: list[NewUser] = []
-        self.rubbish: list[FakeRecord] = []
-        self.rows: dict[str, bytes] = {}  #: the latest of each saga in the changelog
-        self.bus.watchers[ROWS_CHANGELOG].append(self._row)
+        self.garbage: list[FakeRecord] = []
+        self.rows: dict[str, bytes] = {}  #: the latest row of each saga in the changelog
+        self.bus.watchers[ROWS_CHANGELOG].append(self._row_appended)
         self.crashes = Crashes(seed, parameters)
-        self.bus.fatality = self.crashes.strikes
+        self.bus.crash_hook = self.crashes.kill_if_due
         self.groups = [self._group(name) for name in SERVICES]
 
     def _group(self, name: str) -> Group:
         changelog = EFFECTS_CHANGELOGS.get(name, ROWS_CHANGELOG)
-        service = self._provisioner if name == "provisioner" else lambda table: self._other(name, table)
-        group = Group(self.bus, name, changelog, 1 + self.parameters.pairs, service, drops=True)
-        group.bereaved = self.outside.mail.bereaved
+
+        def make_handlers(table: FakeTable) -> dict[str, Handler]:
+            return self._provisioner(table) if name == "provisioner" else self._other_service(name, table)
+
+        size = 1 + self.parameters.extra_workers
+        group = Group(self.bus, name, changelog, size, make_handlers, may_shrink=True)
+        group.on_worker_stopped = self.fake_world.mail.on_worker_stopped
         return group
 
     def _provisioner(self, table: FakeTable) -> dict[str, Handler]:
@@ -99,97 +112,108 @@ class System:
         observer = Observer(ONBOARDING, rows, PARTITIONS)
         return {**self._steps("provisioner", rows=rows), DLQ: observer.handle, SIGNALS: observer.handle}
 
-    def _other(self, name: str, table: FakeTable) -> dict[str, Handler]:
+    def _other_service(self, name: str, table: FakeTable) -> dict[str, Handler]:
         return self._steps(name, effects=FakeTimer(table).effects)
 
-    def _steps(self, name: str, **memory: Any) -> dict[str, Handler]:
-        return {step.topic: self._loop(step, **memory).handle for step in ONBOARDING.of(name)}
+    def _steps(self, service: str, rows: Rows | None = None, effects: Effects | None = None) -> dict[str, Handler]:
+        return {step.topic: self._step_loop(step, rows, effects).handle for step in ONBOARDING.of(service)}
 
-    def _loop(self, step: Any, **memory: Any) -> StepLoop:
-        loop = CountedLoop(ONBOARDING, step, self.world, PARTITIONS, faults=self.faults, **memory)
-        loop.happened = self.happened
+    def _step_loop(self, step: Step, rows: Rows | None, effects: Effects | None) -> StepLoop:
+        loop = CountingStepLoop(
+            ONBOARDING, step, self.world, PARTITIONS, faults=self.faults, rows=rows, effects=effects
+        )
+        loop.events = self.events
         return loop
 
-    def _row(self, record: FakeRecord) -> None:
+    def _row_appended(self, record: FakeRecord) -> None:
         assert record.key is not None
         assert record.value is not None
         self.rows[record.key.decode()] = record.value
 
     def row(self, id: str) -> Row | None:
-        """As the changelog has it."""
+        """The latest row of a saga in the changelog."""
         value = self.rows.get(id)
         return decode(Row, value) if value is not None else None
 
-    # -- what users and other programs do
+    # -- records of clients
 
-    def begin(self) -> None:
-        """Everybody is requested within the first seconds, in any order, and some of them again."""
+    def start(self) -> None:
+        """Schedule the requests of all users, some of them twice, and the garbage."""
         dice = Random(f"{self.seed}:users")
         for number in range(self.parameters.sagas):
-            newcomer = self._newcomer(f"u{number}", Random(f"{self.seed}:user:{number}"))
-            self.bus.soon(2.0, self.request, newcomer, dice)
-            if dice.random() < self.parameters.again:
-                again = NewUser(newcomer.id, dice.choice(("Sales", "Unheard-of")), "other@b.c")
-                self.bus.soon(6.0, self.request, again, dice)
+            user = self._make_user(f"u{number}", Random(f"{self.seed}:user:{number}"))
+            self.bus.call_within(REQUESTS_WITHIN_S, self._send_request, user, dice)
+            if dice.random() < self.parameters.repeated_users:
+                repeated = NewUser(user.id, dice.choice(("Sales", "Unheard-of")), "other@b.c")
+                self.bus.call_within(REPEATS_WITHIN_S, self._send_request, repeated, dice)
         for _ in range(self.parameters.garbage):
             topic = dice.choice(ONBOARDING.topics)
-            self.bus.soon(5.0, self._litter, topic, dice.choice((b"?", None, b'{"v":1}', b'{"v":2,"id":"u0"}')))
+            self.bus.call_within(GARBAGE_WITHIN_S, self._send_garbage, topic, dice.choice(GARBAGE))
 
-    def _newcomer(self, id: str, dice: Random) -> NewUser:
+    def _make_user(self, id: str, dice: Random) -> NewUser:
         department, email = dice.choice(("Engineering", "Finance")), "a@b.c"
         if dice.random() < self.parameters.denials:
             department, email = dice.choice((("Unheard-of", email), (department, "refused@b.c")))
         return NewUser(id, department, email)
 
-    def request(self, newcomer: NewUser, dice: Random) -> None:
-        """From any client: sometimes with the wrong partition, or without a key."""
-        self.requests.append(newcomer)
-        key: bytes | None = newcomer.id.encode()
-        partition = partition_of(newcomer.id.encode(), PARTITIONS)
-        if dice.random() < self.parameters.strays:
+    def _send_request(self, user: NewUser, dice: Random) -> None:
+        """Request a user, sometimes on a wrong partition or without a key."""
+        self.requests.append(user)
+        key: bytes | None = user.id.encode()
+        partition = partition_of(user.id.encode(), PARTITIONS)
+        if dice.random() < self.parameters.misplaced:
             key, partition = dice.choice(((None, partition), (key, (partition + 1) % PARTITIONS), (None, 0)))
-            self.happened["strays"] += 1
-        self.bus.append("new-user", key, newcomer.value(), partition=partition)
+            self.events["misplaced requests"] += 1
+        self.bus.append("new-user", key, user.value(), partition=partition)
 
-    def _litter(self, topic: str, value: bytes | None) -> None:
+    def _send_garbage(self, topic: str, value: bytes | None) -> None:
         self.bus.append(topic, b"u0", value)
-        self.rubbish.append(self.bus.records[-1])
+        self.garbage.append(self.bus.records[-1])
 
-    # -- misfortunes
-
-    def calm(self) -> None:
-        """From now on nothing fails by itself."""
-        self.outside.reliable = True
+    def stop_faults(self) -> None:
+        """Inject no more faults into steps and external calls."""
+        self.fake_world.is_reliable = True
         self.faults.flaky = self.faults.error = 0.0
 
 
-#: What some crashes aim at: anything at all, or the effects after which most can go wrong.
-SPOTS = ("", "", "sagas-changelog", "effects-changelog", "retract", "authorize", "new-user", "outside", "commit")
+#: What a crash point contains that a crash is planned for: anything, or an effect after which much can go wrong.
+CRASH_TARGETS = (
+    "",
+    "",
+    "sagas-changelog",
+    "effects-changelog",
+    "retract",
+    "authorize",
+    "new-user",
+    "external call",
+    "commit",
+)
 
 
 class Crashes:
-    """Kills workers at points drawn from the seed."""
+    """Kills workers at crash points drawn from the seed."""
 
     def __init__(self, seed: int, parameters: Parameters) -> None:
-        self.dice, self.left, self.sagas = Random(f"{seed}:crashes"), parameters.crashes, parameters.sagas
-        self.spot, self.next = "", 0
-        self._aim()
-        self.story: list[tuple[float, str, str]] = []
+        self.dice, self.sagas = Random(f"{seed}:crashes"), parameters.sagas
+        self.log: list[tuple[float, str, str]] = []  #: time, worker and crash point of each crash
+        self._left = parameters.crashes
+        self._target, self._points_left = "", 0
+        self._plan_next()
 
-    def strikes(self, worker: Worker, where: str) -> bool:
-        """Whether the worker dies here, before this."""
-        if not self.left or self.spot not in where:
+    def kill_if_due(self, worker: Worker, point: str) -> bool:
+        """Kill the worker if a crash is planned for this crash point; returns whether it was killed."""
+        if not self._left or self._target not in point:
             return False
-        self.next -= 1
-        if self.next:
+        self._points_left -= 1
+        if self._points_left:
             return False
-        self.left -= 1
-        self._aim()
-        self.story.append((worker.bus.loop.now, worker.name, where))
-        worker.kill(where)
+        self._left -= 1
+        self._plan_next()
+        self.log.append((worker.bus.loop.now, worker.name, point))
+        worker.kill()
         return True
 
-    def _aim(self) -> None:
-        """At the n-th point from now, or at the n-th of a kind."""
-        self.spot = self.dice.choice(SPOTS)
-        self.next = self.dice.randint(1, (6 if self.spot else 40) * self.sagas)
+    def _plan_next(self) -> None:
+        """Plan the next crash for the n-th crash point from now that matches the target."""
+        self._target = self.dice.choice(CRASH_TARGETS)
+        self._points_left = self.dice.randint(1, (6 if self._target else 40) * self.sagas)

@@ -1,29 +1,29 @@
-"""Many runs of all services, each with its own misfortunes: every saga ends as it must."""
+"""Runs all services with many seeds, each with its own faults, and checks every saga."""
 
 import sys
 
 import pytest
 
 from tests.simulation import many_seeds
-from tests.simulation.counts import WHAT
+from tests.simulation.counts import EXPECTED_EVENTS
 from tests.simulation.run import run
-from tests.simulation.shrink import shrunk
+from tests.simulation.shrink import shrink
 
-#: `make simulate` plays ten thousand.
+#: `make simulate` runs ten thousand.
 SEEDS = range(1_000)
 
 
 @pytest.mark.timeout(900)
-def test_every_saga_ends_once_as_it_must_whatever_is_duplicated_late_killed_redriven_or_rolled_back() -> None:
-    tally = many_seeds.play(SEEDS)
+def test_every_saga_ends_in_the_expected_state_despite_faults() -> None:
+    tally = many_seeds.run_in_processes(SEEDS)
     if tally.failed is not None:
-        pytest.fail(explained(tally.failed))
+        pytest.fail(describe_failure(tally.failed))
     assert tally.runs == len(SEEDS)
-    assert not {what for what in WHAT if not tally.happened[what]}, "what never happens is not tested"
-    print(f"{tally.seconds / tally.runs * 1000:.1f} ms a run", dict(tally.happened), file=sys.stderr)
+    assert not {event for event in EXPECTED_EVENTS if not tally.events[event]}, "these events never occurred"
+    print(f"{tally.cpu_s / tally.runs * 1000:.1f} ms of processor time per run", dict(tally.events), file=sys.stderr)
 
 
-def explained(failed: many_seeds.Failed) -> str:
-    """What is wrong with the smallest run that shows it, and the command that replays it."""
-    result = shrunk(run(*failed))
-    return "\n".join([*result.wrong, f"replay it: {result.parameters.command(result.seed)}"])
+def describe_failure(failed: many_seeds.FailedRun) -> str:
+    """The violations of the smallest run that fails in the same way, and the command that replays it."""
+    result = shrink(run(*failed))
+    return "\n".join([*result.violations, f"replay: {result.parameters.replay_command(result.seed)}"])

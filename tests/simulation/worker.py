@@ -1,6 +1,6 @@
-"""A process of a service: the production code of the stream layer (`Pool`, `Ledger`, `Batch`, `Outputs`, `Locked`)
-around handlers. Fake are the broker, the producer, the table's store, and the consumer: what a worker has fetched, sent
-and committed.
+"""A simulated worker: the production handlers on the production stream layer (`Pool`, `Ledger`, `Batch`, `Outputs`).
+
+The broker, the producer, the consumer and the store of the table are fakes.
 """
 
 import asyncio
@@ -15,186 +15,190 @@ from saga_app.stream.consume.batch import Batch
 from saga_app.stream.consume.ledger import Ledger
 from saga_app.stream.produce.outputs import Outputs
 from tests.fakes.record import FakeRecord
-from tests.simulation.fake_clients import WORK, FakeProducer, FakeStream, FakeTable, Killed, Work
+from tests.simulation.fake_clients import CURRENT_WORK, FakeProducer, FakeStream, FakeTable, Killed, Work
 
 if TYPE_CHECKING:
     from tests.simulation.group import Group
 
-#: How long work in flight may go on before its partitions are given back (seconds).
+#: How long tasks may continue when their partitions are revoked, before they are cancelled (seconds).
 DRAIN_S = 5.0
-
+#: The share of fetches that are slow.
+SLOW_FETCHES = 0.06
+MAX_IN_FLIGHT = 4000
 
 Handler = Callable[..., Any]
-#: A service's handlers by topic, around a table that is the worker's own.
+#: Creates the handlers of a worker by topic, from the table of the worker.
 Service = Callable[[FakeTable], dict[str, Handler]]
 
 
 class Worker:
-    """A process of a service. To the production code it is Faust's app, and its transport, too."""
+    """A process of a service. The production code uses it in place of the Faust app and its transport."""
 
     full = False
 
     def __init__(self, group: "Group", name: str) -> None:
         self.group, self.bus, self.name = group, group.bus, name
         self.app = self.transport = self
-        self.dead = self.revoked = self.should_stop = False
-        self.consumer_generation_id = 0  #: counts its assignments
+        self.dead = self.should_stop = False
+        self.consumer_generation_id = 0  #: the number of its assignments and revocations
         self.flow_control = FlowControlEvent(initially_suspended=False)
-        self.mine: list[int] = []
-        self.ledger = Ledger(4000)
+        self.partitions: list[int] = []
+        self.ledger = Ledger(MAX_IN_FLIGHT)
         self.producer = FakeProducer(self)
         self.table = FakeTable(self, group.changelog)
-        self.position: dict[TP, int] = {}
-        self.waking: set[TP] = set()
-        self.works: dict[TP, dict[int, Work]] = {}
-        self.batches: list[Batch] = []
-        self.committing = False
         self.streams: dict[str, FakeStream] = {}
-        self.agents = [self._agent(topic, handler) for topic, handler in group.service(self.table).items()]
+        self._is_draining = False
+        self._positions: dict[TP, int] = {}
+        self._fetching: set[TP] = set()  #: partitions with a scheduled fetch
+        self._works: dict[TP, dict[int, Work]] = {}  #: by partition and offset
+        self._batches: list[Batch] = []
+        self._is_commit_scheduled = False
+        self._agents = [self._start_agent(topic, handler) for topic, handler in group.service(self.table).items()]
 
-    def _agent(self, topic: str, handler: Handler) -> asyncio.Task[None]:
+    def _start_agent(self, topic: str, handler: Handler) -> asyncio.Task[None]:
         stream = self.streams[topic] = FakeStream(self)
-        pool = Pool(self, self._watched(handler), timeout_s=None)  # type: ignore[arg-type]
-        return self.bus.loop.create_task(pool.run(stream))  # type: ignore[arg-type]
+        pool = Pool(self, self._track_work(handler), timeout_s=None)  # type: ignore[arg-type]  # in place of an app
+        return self.bus.loop.create_task(pool.run(stream))  # type: ignore[arg-type]  # in place of a Faust stream
 
-    def _watched(self, handler: Handler) -> Handler:
-        """The handler, and what has become of each of its records."""
+    def _track_work(self, handler: Handler) -> Handler:
+        """Wrap a handler to record which records it has finished."""
 
-        async def work_on(outputs: Outputs, batch: Batch, record: FakeRecord, *state: Any) -> RetryLater | None:
-            work = self._begin(batch, record)
-            WORK.set(work)  # of this task
+        async def handle_async(outputs: Outputs, batch: Batch, record: FakeRecord, *state: Any) -> RetryLater | None:
+            work = self._work_of(batch, record)
+            CURRENT_WORK.set(work)  # in the context of this task
             later: RetryLater | None = await handler(outputs, batch, record, *state)
-            work.returned = later is None
+            work.has_returned = later is None
             return later
 
-        def work_inline(outputs: Outputs, batch: Batch, record: FakeRecord) -> None:
-            work = self._begin(batch, record)
-            before = WORK.set(work)
+        def handle(outputs: Outputs, batch: Batch, record: FakeRecord) -> None:
+            work = self._work_of(batch, record)
+            before = CURRENT_WORK.set(work)
             handler(outputs, batch, record)
-            WORK.reset(before)
-            work.returned = True
+            CURRENT_WORK.reset(before)
+            work.has_returned = True
 
-        return work_on if asyncio.iscoroutinefunction(handler) else work_inline
+        return handle_async if asyncio.iscoroutinefunction(handler) else handle
 
-    def _begin(self, batch: Batch, record: FakeRecord) -> Work:
-        return self.works[batch.tp].setdefault(record.offset, Work(self))
+    def _work_of(self, batch: Batch, record: FakeRecord) -> Work:
+        return self._works[batch.tp].setdefault(record.offset, Work(self))
 
-    # -- as the app and its transport
+    # -- the interface of the app and its transport
 
     def new_outputs(self) -> Outputs:
-        return Outputs(self.producer)  # type: ignore[arg-type]
+        return Outputs(self.producer)  # type: ignore[arg-type]  # in place of BatchingProducer
 
     async def crash(self, error: BaseException) -> None:
-        """No handler may fail: what it raises comes again for ever."""
-        self.bus.wrong.append(f"the {self.name} crashed by itself: {error!r}")
-        self.kill("by itself")
+        """Report an error that escaped from a handler: its record would crash the worker again and again."""
+        self.bus.violations.append(f"{self.name}: unexpected crash: {error!r}")
+        self.kill()
 
     @property
-    def log(self) -> Any:
+    def log(self) -> "Worker":
         return self
 
-    def error(self, *_words: Any, **_more: Any) -> None:
-        pass
+    def error(self, *_arguments: object, **_fields: object) -> None:
+        """Discard a log message."""
 
-    # -- being killed
+    # -- crashes
 
-    def dies(self, where: str) -> bool:
-        """A point at which it may be killed; True if it is dead."""
-        return self.dead or self.bus.fatality(self, where)
+    def maybe_crash(self, point: str) -> bool:
+        """Kill the worker if a crash is due at this point, a description; returns whether it is dead."""
+        return self.dead or self.bus.crash_hook(self, point)
 
-    def survives(self, where: str) -> None:
-        """The same within a task, which ends here."""
-        if self.dies(where):
+    def crash_point(self, point: str) -> None:
+        """Like `maybe_crash()`, for code in a task of the worker: raises `Killed` if the worker is dead."""
+        if self.maybe_crash(point):
             raise Killed
 
-    def kill(self, where: str) -> None:
-        """kill -9. Everything in memory is gone."""
+    def kill(self) -> None:
+        """Stop at once, like `kill -9`: everything in memory is lost."""
         self.dead = self.should_stop = True
-        self.bus.happened["killed"] += 1
-        self.stop()
-        self.group.lost(self, where)
-
-    def stop(self) -> None:
-        for task in [*self.agents, *self.tasks()]:
+        self.bus.events["workers killed"] += 1
+        for task in [*self._agents, *self._running_tasks()]:
             task.cancel()
+        self.group.remove(self)
 
-    def tasks(self) -> Iterator[asyncio.Future[Any]]:
-        """What it works on, in the order in which it was begun."""
-        return (task for batch in self.batches for task in batch.tasks if not task.done())
+    def _running_tasks(self) -> Iterator[asyncio.Future[Any]]:
+        """The unfinished tasks of all batches, in the order of their start."""
+        return (task for batch in self._batches for task in batch.tasks if not task.done())
 
-    # -- its partitions
+    # -- partitions
 
     def assign(self, partitions: list[int]) -> None:
-        """Rows first, then what is behind the committed offsets."""
+        """Recover the rows of these partitions, and fetch from the committed offsets."""
         self.consumer_generation_id += 1
-        self.mine, self.revoked = partitions, False
+        self.partitions, self._is_draining = partitions, False
         self.table.recover(partitions)
         for tp in (TP(topic, partition) for topic in self.streams for partition in partitions):
-            self.position[tp] = self.group.committed.get(tp, 0)
-            self.works[tp] = {}
-            self.wake(tp)
+            self._positions[tp] = self.group.committed.get(tp, 0)
+            self._works[tp] = {}
+            self.schedule_fetch(tp)
 
     async def drain(self) -> None:
-        """Let work in flight end; cancel what lasts too long. Then commit what is done."""
-        self.revoked = True
+        """Wait up to `DRAIN_S` for running tasks, cancel the others, and commit."""
+        self._is_draining = True
         self.ledger.close()
-        if tasks := list(self.tasks()):
+        if tasks := list(self._running_tasks()):
             await asyncio.wait(tasks, timeout=DRAIN_S)
-            if late := list(self.tasks()):
-                self.bus.happened["cancelled by a rebalance"] += len(late)
+            if late := list(self._running_tasks()):
+                self.bus.events["cancelled by a rebalance"] += len(late)
                 for task in late:
                     task.cancel()
                 await asyncio.wait(late)
         if not self.dead:
-            self.commit()
+            self._commit()
 
-    def release(self) -> None:
-        """What was not committed belongs to nobody."""
+    def release_partitions(self) -> None:
+        """Give up all partitions; uncommitted records are fetched again by their next owner."""
         self.consumer_generation_id += 1
-        self.group.bereaved(self, "a rebalance")
+        self.group.on_worker_stopped(self)
         self.ledger.forget()
-        self.batches, self.mine = [], []
-        self.position, self.works = {}, {}
+        self._batches, self.partitions = [], []
+        self._positions, self._works = {}, {}
 
-    def wake(self, tp: TP) -> None:
-        """There may be something to fetch."""
-        if tp in self.waking or tp not in self.position or self.position[tp] >= len(self.bus.logs.get(tp, ())):
+    def schedule_fetch(self, tp: TP) -> None:
+        """Fetch after a random delay, unless there is nothing to fetch or a fetch is scheduled already."""
+        end = len(self.bus.logs.get(tp, ()))
+        if tp in self._fetching or tp not in self._positions or self._positions[tp] >= end:
             return
-        self.waking.add(tp)
-        dice, delays = self.bus.dice, self.bus.delays
-        self.bus.soon(delays.late if dice.random() < 0.06 else delays.fetch, self._fetch, tp)
+        self._fetching.add(tp)
+        dice, delays = self.bus.dice, self.bus.max_delays
+        max_delay_s = delays.slow_fetch_s if dice.random() < SLOW_FETCHES else delays.fetch_s
+        self.bus.call_within(max_delay_s, self._fetch, tp)
 
     def _fetch(self, tp: TP) -> None:
-        self.waking.discard(tp)
-        if self.dead or self.revoked or tp not in self.position or self.dies(f"before {tp.topic} is fetched"):
+        self._fetching.discard(tp)
+        if self.dead or self._is_draining or tp not in self._positions:
             return
-        records = self.bus.logs[tp][self.position[tp] :]
-        self.position[tp] += len(records)
+        if self.maybe_crash(f"before {tp.topic} is fetched"):
+            return
+        records = self.bus.logs[tp][self._positions[tp] :]
+        self._positions[tp] += len(records)
         batch = self.ledger.add(Batch(tp, records, self.consumer_generation_id))
-        self.batches.append(batch)
-        self.streams[tp.topic].give(batch)
-        self._commit_soon()
+        self._batches.append(batch)
+        self.streams[tp.topic].put(batch)
+        self._schedule_commit()
 
-    def _commit_soon(self) -> None:
-        if not self.committing:
-            self.committing = True
-            self.bus.soon(self.bus.delays.commit, self._commit_now)
+    def _schedule_commit(self) -> None:
+        if not self._is_commit_scheduled:
+            self._is_commit_scheduled = True
+            self.bus.call_within(self.bus.max_delays.commit_s, self._commit_and_reschedule)
 
-    def _commit_now(self) -> None:
-        self.committing = False
-        if self.dead or self.revoked:
+    def _commit_and_reschedule(self) -> None:
+        self._is_commit_scheduled = False
+        if self.dead or self._is_draining:
             return
-        self.commit()
-        self.batches = [batch for batch in self.batches if batch.left]
+        self._commit()
+        self._batches = [batch for batch in self._batches if batch.left]
         if self.ledger.inflight and not self.dead:
-            self._commit_soon()
+            self._schedule_commit()
 
-    def commit(self) -> None:
-        """What the ledger says, and whether that is so."""
-        moved = self.ledger.committable()
-        if not moved or self.dies("before a commit"):
+    def _commit(self) -> None:
+        """Commit the offsets of the ledger; the group checks that everything before them is finished."""
+        offsets = self.ledger.committable()
+        if not offsets or self.maybe_crash("before a commit"):
             return
-        for tp, offset in moved.items():
-            self.group.commit(tp, offset, self.works[tp])
-        if not self.dies("before a commit is acknowledged"):
-            self.ledger.mark_committed(moved)
+        for tp, offset in offsets.items():
+            self.group.commit(tp, offset, self._works[tp])
+        if not self.maybe_crash("before a commit is acknowledged"):
+            self.ledger.mark_committed(offsets)

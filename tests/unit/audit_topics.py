@@ -1,9 +1,9 @@
-"""Topics with sagas on them, as the services leave them behind, for the auditor."""
+"""Builds the records that the services leave on the topics, as input for the auditor."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from saga_app.active_plan import READS, ROWS_CHANGELOG
 from saga_app.audit import Report, audit_records
@@ -22,182 +22,284 @@ from saga_app.saga.messages import (
     encode,
 )
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.plan import Denied, Done, Outcome
+from saga_app.saga.plan import Denied, Done, Outcome, Step
 from tests.builders import ADA, FACTS, START, at, requested
 from tests.fakes.record import FakeRecord
 
-#: Where the Provisioner notes that a saga waits for this topic's step.
-NOTES = ("new-user", "authorize", "deprovision")
+#: The topics for whose requests the Provisioner writes a row.
+ROW_TOPICS = ("new-user", "authorize", "deprovision")
+
+OperatorAction = Literal["redriven", "cancelled"]
+Body = TypeVar("Body", Message, Row)
+
+#: By consumer group, the committed offset of each topic and partition.
+CommittedOffsets = dict[str, dict[tuple[str, int], int]]
+
+DENIED = Denied("no")
+OTHER_USER = replace(ADA, name="Grace Hopper")
 
 
 class Topics:
-    """`saga` lets one run to its end; the others do a part of it. Everything is committed."""
+    """The records of all topics. The consumer groups have committed all of them.
+
+    `run_saga` writes the records of a whole saga; the other methods write or change single records. Each step takes one
+    second of the simulated time `elapsed_s`.
+    """
 
     def __init__(self) -> None:
         self.records: list[FakeRecord] = []
-        self.second = 0.0
-        self.next: Counter[tuple[str, int]] = Counter()
+        self.elapsed_s = 0.0
+        self.ends: Counter[tuple[str, int]] = Counter()
 
-    def put(
-        self, topic: str, id: str, value: Any, headers: Iterable[tuple[str, bytes]] = (), partition: int = 0
+    def append(
+        self,
+        topic: str,
+        id: str,
+        value: Message | Row | Signal | bytes | None,
+        headers: Iterable[tuple[str, bytes | None]] = (),
+        partition: int = 0,
     ) -> FakeRecord:
-        """A record of now."""
-        offset = self.next[topic, partition]
-        self.next[topic, partition] += 1
+        """Append a record, with the current time as its timestamp."""
+        offset = self.ends[topic, partition]
+        self.ends[topic, partition] += 1
         value = value if isinstance(value, bytes) or value is None else encode(value)
-        when = int((START + self.second) * 1000)
-        self.records.append(FakeRecord(topic, partition, offset, when, id.encode(), value, [*headers]))
+        timestamp = int((START + self.elapsed_s) * 1000)
+        self.records.append(FakeRecord(topic, partition, offset, timestamp, id.encode(), value, [*headers]))
         return self.records[-1]
 
-    def ask(self, topic: str, message: Message) -> Message:
-        """A request, and the row that notes it if the Provisioner has to do with it."""
-        self.put(topic, message.id, message)
-        if topic in NOTES:
-            self.note(machine.row_waiting_for(ONBOARDING, topic, message, at(self.second)))
+    def append_request(self, topic: str, message: Message) -> Message:
+        """Append a request, and the row if the Provisioner writes one for it."""
+        self.append(topic, message.id, message)
+        if topic in ROW_TOPICS:
+            self.append_row(machine.row_waiting_for(ONBOARDING, topic, message, at(self.elapsed_s)))
         return message
 
-    def note(self, row: Row) -> Row:
-        """A row of the changelog."""
-        self.put(ROWS_CHANGELOG, row.id, row)
+    def append_row(self, row: Row) -> Row:
+        """Append a row to the changelog."""
+        self.append(ROWS_CHANGELOG, row.id, row)
         return row
 
-    def saga(self, id: str = "ada", outcomes: dict[str, Outcome] | None = None) -> Row:
-        """From its first request to its end."""
-        return self.go_on("new-user", self.ask("new-user", requested(id)), outcomes)
+    def run_saga(self, id: str = "ada", outcomes: dict[str, Outcome] | None = None) -> Row:
+        """Run a saga from its first request to its end. Returns the final row.
 
-    def go_on(self, topic: str, message: Message, outcomes: dict[str, Outcome] | None = None, stop: str = "") -> Any:
-        """From this request on to the end, which is answered; or to before the topic `stop`, then the message."""
+        `outcomes`: the outcome of each step that is not done, by step name.
+        """
+        return self.run_from("new-user", self.append_request("new-user", requested(id)), outcomes)
+
+    def run_from(self, topic: str, message: Message, outcomes: dict[str, Outcome] | None = None) -> Row:
+        """Continue a saga after this request to its end. Returns the final row."""
         while True:
-            self.second += 1
-            step = ONBOARDING.on(topic)
-            assert step is not None
-            outcome = (outcomes or {}).get(step.name) or Done(FACTS.get(step.name, {}))
-            answer = machine.answer_of(step, outcome, 1, at(self.second), at(self.second), at(self.second + 0.5))
-            after = machine.next_after(message, step, answer)
+            after = self._take_step(topic, message, outcomes)
             if isinstance(after, machine.End):
-                return self.note(machine.row_ended(after, at(self.second)))
-            topic, message = after.topic, after.message
-            if topic == stop:
-                return message
-            self.ask(topic, message)
+                return self.append_row(machine.row_ended(after, at(self.elapsed_s)))
+            topic, message = after.topic, self.append_request(after.topic, after.message)
+
+    def run_until(self, stop: str, id: str = "ada") -> Message:
+        """Run a saga until its request to the topic `stop`. Returns that request, which is not on the topic yet."""
+        topic, message = "new-user", self.append_request("new-user", requested(id))
+        while True:
+            after = self._take_step(topic, message, None)
+            assert isinstance(after, machine.Next)
+            if after.topic == stop:
+                return after.message
+            topic, message = after.topic, self.append_request(after.topic, after.message)
+
+    def _take_step(
+        self, topic: str, message: Message, outcomes: dict[str, Outcome] | None
+    ) -> machine.Next | machine.End:
+        self.elapsed_s += 1
+        step = step_on(topic)
+        outcome = (outcomes or {}).get(step.name) or Done(FACTS.get(step.name, {}))
+        began_at, ended_at = at(self.elapsed_s), at(self.elapsed_s + 0.5)
+        return machine.next_after(message, step, machine.answer_of(step, outcome, 1, began_at, began_at, ended_at))
 
     def park(self, topic: str, message: Message) -> Row:
-        """It has become a dead letter, and its row says so."""
-        row = machine.row_parked(ONBOARDING, self.bury(topic, message))
+        """Append a dead letter of the last record of this topic, and the parked row. Returns the row."""
+        row = machine.row_parked(ONBOARDING, self.append_dead_letter(topic, message))
         assert row is not None
-        return self.note(row)
+        return self.append_row(row)
 
-    def bury(self, topic: str, message: Message | None, value: bytes = b"", offset: int | None = None) -> Parked:
-        """A dead letter of the last record of this topic."""
-        step = ONBOARDING.on(topic)
-        assert step is not None
+    def append_dead_letter(self, topic: str, message: Message | None, value: bytes = b"") -> Parked:
+        """Append a dead letter of the last record of this topic. `value`: its value if the message is unreadable."""
+        step = step_on(topic)
         letter = DeadLetter(
             v=1,
             topic=topic,
             partition=0,
-            offset=self.next[topic, 0] - 1 if offset is None else offset,
+            offset=self.ends[topic, 0] - 1,
             service=step.service,
             step=step.name,
             error="Permanent",
             reason="gone",
             attempts=1,
-            received_at=at(self.second),
-            at=at(self.second),
+            received_at=at(self.elapsed_s),
+            at=at(self.elapsed_s),
             id=message.id if message else None,
         )
         body = encode(message) if message else value
-        self.put(DLQ, message.id if message else "", body, [(DEAD_LETTER, encode(letter))])
+        self.append(DLQ, message.id if message else "", body, [(DEAD_LETTER, encode(letter))])
         return Parked(letter, message, body)
 
-    def tell(self, kind: Any, row: Row) -> machine.OperatorDecision | None:
-        """What an operator wants of a saga, and what it leads to, if it applies."""
-        self.second += 1
-        attempt = row.attempt + (kind == "redriven")
-        signal = Signal(1, row.id, row.saga, kind, row.step, "console", at(self.second), attempt, by="ana")
-        self.put(SIGNALS, row.id, signal)
+    def append_signal(self, kind: OperatorAction, row: Row) -> machine.OperatorDecision | None:
+        """Append an operator's signal. Returns the Provisioner's decision; None if the signal does not apply."""
+        self.elapsed_s += 1
+        signal = Signal(
+            v=1,
+            id=row.id,
+            saga=row.saga,
+            kind=kind,
+            step=row.step,
+            service="console",
+            at=at(self.elapsed_s),
+            attempt=row.attempt + (kind == "redriven"),
+            by="ana",
+        )
+        self.append(SIGNALS, row.id, signal)
         return machine.apply_operator_signal(ONBOARDING, row, signal)
 
-    def turn(self, kind: Any, row: Row) -> Row:
-        """The same, and the saga goes its new way to its end."""
-        turn = self.tell(kind, row)
-        assert turn is not None
-        assert turn.onward is not None
-        self.note(turn.row)
-        self.put(turn.onward.topic, row.id, turn.onward.message)
-        return self.go_on(turn.onward.topic, turn.onward.message)  # type: ignore[no-any-return]
+    def run_after_signal(self, kind: OperatorAction, row: Row) -> Row:
+        """Append an operator's signal, and continue the saga to its end. Returns the final row."""
+        decision = self.append_signal(kind, row)
+        assert decision is not None
+        assert decision.onward is not None
+        self.append_row(decision.row)
+        self.append(decision.onward.topic, row.id, decision.onward.message)
+        return self.run_from(decision.onward.topic, decision.onward.message)
 
-    def place(self, topic: str, number: int = -1) -> int:
-        """Where a record of this topic stands in `records`, the last one by default."""
+    def index_of(self, topic: str, number: int = -1) -> int:
+        """The index in `records` of a record of this topic, by default the last one."""
         return [n for n, record in enumerate(self.records) if record.topic == topic][number]
 
-    def drop(self, topic: str, number: int = -1) -> FakeRecord:
-        """As if it had never been written."""
-        return self.records.pop(self.place(topic, number))
+    def remove(self, topic: str, number: int = -1) -> FakeRecord:
+        """Remove a record of this topic, by default the last one, and return it."""
+        return self.records.pop(self.index_of(topic, number))
 
-    def change(self, kind: type[Any], topic: str, how: Callable[[Any], Any], number: int = -1) -> None:
-        """Write a record otherwise than it was."""
-        place = self.place(topic, number)
-        old = self.records[place]
-        self.records[place] = replace(old, value=encode(how(decode(kind, old.value))))
+    def change(self, kind: type[Body], topic: str, change: Callable[[Body], Body], number: int = -1) -> None:
+        """Replace a record of this topic, by default the last one."""
+        index = self.index_of(topic, number)
+        record = self.records[index]
+        self.records[index] = replace(record, value=encode(change(decode(kind, record.value))))
 
-    def rewrite(self, how: Callable[[Any], Any]) -> None:
-        """Write every message and every row otherwise than it was."""
-        for n, record in enumerate(self.records):
+    def change_all(self, change: Callable[[Message | Row], Message | Row]) -> None:
+        """Replace every request and every row."""
+        for index, record in enumerate(self.records):
             if record.topic not in (DLQ, SIGNALS):
-                kind: type[Any] = Row if record.topic == ROWS_CHANGELOG else Message
-                self.records[n] = replace(record, value=encode(how(decode(kind, record.value))))
+                is_row = record.topic == ROWS_CHANGELOG
+                body = decode(Row, record.value) if is_row else decode(Message, record.value)
+                self.records[index] = replace(record, value=encode(change(body)))
 
-    def committed(self) -> dict[str, dict[tuple[str, int], int]]:
-        """Every group has read everything."""
+    def committed(self) -> CommittedOffsets:
+        """The committed offsets of groups that have read everything."""
         return {
-            group: {place: end for place, end in self.next.items() if place[0] in topics}
+            group: {place: end for place, end in self.ends.items() if place[0] in topics}
             for group, topics in READS.items()
         }
 
     def audit(self, **settings: Any) -> Report:
-        """What the auditor says."""
+        """Audit the records; `settings` are those of `audit_records`."""
         return audit_records(self.records, self.committed(), **settings)
 
-    def found(self, **settings: Any) -> dict[str, str]:
-        """Its findings: a sentence of each kind."""
+    def findings(self, **settings: Any) -> dict[str, str]:
+        """Audit the records. Returns the sentence of a finding for each kind."""
         return {finding.kind: finding.sentence for finding in self.audit(**settings).findings}
 
 
-def cancelled_too_late() -> Topics:
-    """A saga that was rolled back when the mail was out, though its row had only heard of the device."""
+def step_on(topic: str) -> Step:
+    """The step, or the compensation, whose requests are on this topic."""
+    step = ONBOARDING.on(topic)
+    assert step is not None
+    return step
+
+
+def completed() -> Topics:
+    """One saga that completed without retries."""
     topics = Topics()
-    message = topics.go_on("new-user", topics.ask("new-user", requested()), stop="notified")
-    row = decode(Row, topics.records[topics.place(ROWS_CHANGELOG)].value)
-    topics.ask("notified", message)
-    topics.turn("cancelled", row)
+    topics.run_saga()
+    return topics
+
+
+def rolled_back() -> Topics:
+    """A saga that was rolled back because the mail was refused."""
+    topics = Topics()
+    topics.run_saga(outcomes={"notify": DENIED})
+    return topics
+
+
+def rolled_back_incompletely() -> Topics:
+    """A saga whose compensation `revoke` failed permanently."""
+    topics = Topics()
+    topics.run_saga(outcomes={"notify": DENIED, "revoke": DENIED})
+    return topics
+
+
+def denied_without_policy() -> Topics:
+    """A saga that was rolled back because the department has no policy."""
+    topics = Topics()
+    topics.run_saga(outcomes={"authorize": DENIED})
     return topics
 
 
 def parked_at_authorize() -> tuple[Topics, Row]:
-    """A saga that waits for somebody, and its row."""
+    """A saga that is parked at authorize, and its row."""
     topics = Topics()
-    message = topics.go_on("new-user", topics.ask("new-user", requested()), stop="authorize")
-    return topics, topics.park("authorize", topics.ask("authorize", message))
+    message = topics.run_until("authorize")
+    return topics, topics.park("authorize", topics.append_request("authorize", message))
 
 
-def completed() -> Topics:
-    """One saga without any trouble."""
-    topics = Topics()
-    topics.saga()
+def redriven() -> Topics:
+    """A saga that was parked and redriven, and completed."""
+    topics, row = parked_at_authorize()
+    topics.run_after_signal("redriven", row)
     return topics
 
 
-def refused() -> Topics:
-    """A saga that went back because the mail was refused."""
-    topics = Topics()
-    topics.saga(outcomes={"notify": NO})
+def cancelled_while_parked() -> Topics:
+    """A saga that was cancelled while it was parked."""
+    topics, row = parked_at_authorize()
+    topics.run_after_signal("cancelled", row)
     return topics
 
 
-def visit(step: str, outcome: Any = "done", second: float = 0, reason: str | None = None) -> Visit:
-    """A line of history."""
-    return Visit(step, "somebody", 1, at(second), at(second), at(second), outcome, reason)
+def cancelled_after_mail() -> Topics:
+    """A saga that was cancelled after the mail was sent, although its row still waited for authorize."""
+    topics = Topics()
+    message = topics.run_until("notified")
+    row = decode(Row, topics.records[topics.index_of(ROWS_CHANGELOG)].value)
+    topics.append_request("notified", message)
+    topics.run_after_signal("cancelled", row)
+    return topics
 
 
-NO = Denied("no")
-SOMEBODY_ELSE = replace(ADA, name="Somebody Else")
+def waiting_for_retry() -> Topics:
+    """A saga whose mail was deferred: its request is committed, and waits ten minutes for attempt 7 of 16."""
+    topics = Topics()
+    message = topics.run_until("notify")
+    topics.append("notify", message.id, message)
+    failed = Signal(
+        v=1,
+        id="ada",
+        saga="onboarding",
+        kind="failed",
+        step="notify",
+        service="notifier",
+        at=at(topics.elapsed_s),
+        attempt=6,
+        attempts=16,
+        next_at=at(topics.elapsed_s + 600),
+        reason="451",
+    )
+    topics.append(SIGNALS, message.id, failed)
+    return topics
+
+
+def visit(step: str, outcome: Literal["done", "denied", "failed", "cancelled"] = "done") -> Visit:
+    """A history entry."""
+    return Visit(
+        step=step,
+        service="provisioner",
+        attempts=1,
+        received_at=at(0),
+        started_at=at(0),
+        ended_at=at(0),
+        outcome=outcome,
+    )

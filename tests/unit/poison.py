@@ -1,4 +1,4 @@
-"""Records as anybody may write them: valid ones with odd contents, broken ones, and any bytes."""
+"""Hypothesis strategies for records that any client may write: valid ones with unusual contents, and invalid ones."""
 
 import json
 from typing import Any
@@ -13,9 +13,9 @@ from tests.fakes.record import FakeRecord
 
 TOPICS = (*ONBOARDING.topics, SIGNALS, DLQ, ROWS_CHANGELOG)
 
-#: Text that JSON can hold, the character that PostgreSQL cannot store included.
+#: Any text that JSON can represent, including NUL, which PostgreSQL cannot store.
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(["\x00", "\x1b[2J", "\u202e", "ada", ""])
-JSON: st.SearchStrategy[Any] = st.recursive(
+JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
@@ -42,11 +42,11 @@ VISITS = st.fixed_dictionaries(
     }
 )
 USERS = st.just({"name": "Ada", "email": "ada@example.com", "department": "Sales"})
-FACTS = st.dictionaries(TEXT | st.sampled_from(["device_id", "authorizations"]), JSON, max_size=3)
-BASE = {"v": st.just(1), "id": st.just("ada"), "saga": TEXT}
+FACTS = st.dictionaries(TEXT | st.sampled_from(["device_id", "authorizations"]), JSON_VALUES, max_size=3)
+COMMON_FIELDS = {"v": st.just(1), "id": st.just("ada"), "saga": TEXT}
 
 MESSAGES = st.fixed_dictionaries(
-    {**BASE, "user": USERS, "attempt": st.integers(1, 3)},
+    {**COMMON_FIELDS, "user": USERS, "attempt": st.integers(1, 3)},
     optional={
         "started_at": TIMES,
         "facts": FACTS,
@@ -54,9 +54,9 @@ MESSAGES = st.fixed_dictionaries(
         "history": st.lists(VISITS, max_size=3),
     },
 )
-SIGNALLED = st.fixed_dictionaries(
+SIGNAL_BODIES = st.fixed_dictionaries(
     {
-        **BASE,
+        **COMMON_FIELDS,
         "kind": st.sampled_from(["failed", "overdue", "redriven", "cancelled"]),
         "step": STEPS,
         "service": TEXT,
@@ -66,7 +66,7 @@ SIGNALLED = st.fixed_dictionaries(
 )
 ROWS = st.fixed_dictionaries(
     {
-        **BASE,
+        **COMMON_FIELDS,
         "user": USERS,
         "state": st.sampled_from(
             ["running", "completed", "rolling-back", "rolled-back", "parked", "rollback-incomplete"]
@@ -82,9 +82,9 @@ ROWS = st.fixed_dictionaries(
         "facts": FACTS,
         "slip": SLIPS,
         "history": st.lists(VISITS, max_size=3),
-        "trouble": SIGNALLED,
-        "order": SIGNALLED,
-        "awaited": st.lists(SIGNALLED, max_size=2),
+        "trouble": SIGNAL_BODIES,
+        "order": SIGNAL_BODIES,
+        "awaited": st.lists(SIGNAL_BODIES, max_size=2),
     },
 )
 LETTERS = st.fixed_dictionaries(
@@ -104,7 +104,8 @@ LETTERS = st.fixed_dictionaries(
     optional={"id": st.just("ada"), "saga": TEXT},
 )
 
-BROKEN = st.sampled_from(
+#: Values that are not valid records.
+INVALID = st.sampled_from(
     [
         None,
         b"",
@@ -124,18 +125,18 @@ KEYS = st.sampled_from([b"ada", None, b"", b"\xff", b"\x00", b"a/b", b"k" * 200]
 TIMESTAMPS = st.sampled_from([-1, 0, 1_700_000_000_000, 253_402_300_800_000, 2**63 - 1, -(2**63)])
 
 
-def json_of(given: Any) -> bytes:
-    """As bytes, with numbers that are larger than 64 bits."""
-    return json.dumps(given).encode()
+def json_of(body: Any) -> bytes:
+    """The body as JSON. Unlike `encode`, it supports integers of more than 64 bits."""
+    return json.dumps(body).encode()
 
 
-VALUES = st.one_of(BROKEN, st.binary(max_size=20), *(kind.map(json_of) for kind in (MESSAGES, SIGNALLED, ROWS)))
+VALUES = st.one_of(INVALID, st.binary(max_size=20), *(kind.map(json_of) for kind in (MESSAGES, SIGNAL_BODIES, ROWS)))
 
-#: A dead letter's header, or something else.
-DEAD = LETTERS.map(json_of) | BROKEN.filter(lambda value: value is not None) | st.binary(max_size=8)
+#: Values of the header `dead-letter`, valid and invalid.
+DEAD_LETTER_HEADERS = LETTERS.map(json_of) | INVALID.filter(lambda value: value is not None) | st.binary(max_size=8)
 HEADERS = st.lists(
     st.tuples(st.sampled_from(["content-type", "traceparent", "redriven"]), st.binary(max_size=8) | st.none())
-    | st.tuples(st.just(DEAD_LETTER), DEAD),
+    | st.tuples(st.just(DEAD_LETTER), DEAD_LETTER_HEADERS),
     max_size=3,
 )
 
@@ -143,7 +144,7 @@ HEADERS = st.lists(
 def records(
     topics: tuple[str, ...] = TOPICS, values: st.SearchStrategy[bytes | None] = VALUES, partitions: int = 3
 ) -> st.SearchStrategy[FakeRecord]:
-    """A record on any of these topics."""
+    """Records on these topics, with any key, timestamp and headers."""
     return st.builds(
         FakeRecord,
         topic=st.sampled_from(topics),

@@ -1,4 +1,4 @@
-"""Under which URL a service is reached, by the address that it listens on."""
+"""The local and the advertised URL of a service, derived from the address to which it is bound."""
 
 import socket
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Now = Callable[[str], None]
         ("2001:db8::7", "http://[2001:db8::7]:6066"),
     ],
 )
-def test_what_is_bound_is_what_is_asked_and_advertised(bind: str, url: str, now: Now) -> None:
+def test_a_bound_address_is_used_locally_and_advertised(bind: str, url: str, now: Now) -> None:
     assert local_url(bind, 6066) == url
     assert advertised_url(bind, None, 6066) == url
     now(f"{bind}: {url}")
@@ -29,13 +29,13 @@ def test_what_is_bound_is_what_is_asked_and_advertised(bind: str, url: str, now:
 
 @pytest.mark.field(25)
 @pytest.mark.parametrize(("bind", "url"), [("0.0.0.0", "http://127.0.0.1:80"), ("::", "http://[::1]:80")])
-def test_all_addresses_are_asked_by_loopback(bind: str, url: str) -> None:
+def test_the_local_url_of_a_wildcard_address_is_loopback(bind: str, url: str) -> None:
     assert local_url(bind, 80) == url
 
 
 @pytest.mark.field(25)
 @pytest.mark.parametrize("bind", ["0.0.0.0", "::"])
-def test_all_addresses_are_advertised_by_a_name_that_resolves(bind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wildcard_address_is_advertised_by_a_resolvable_host_name(bind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "worker-7")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [])
     assert advertised_url(bind, None, 80) == "http://worker-7:80"
@@ -44,7 +44,7 @@ def test_all_addresses_are_advertised_by_a_name_that_resolves(bind: str, monkeyp
 @pytest.mark.field(25)
 @pytest.mark.parametrize("bind", ["0.0.0.0", "::"])
 @pytest.mark.parametrize("name", ["worker-7.invalid", "x" * 70])
-def test_a_name_that_does_not_resolve_is_not_advertised(
+def test_a_host_name_that_does_not_resolve_is_not_advertised(
     bind: str, name: str, monkeypatch: pytest.MonkeyPatch, now: Now
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: name)
@@ -60,5 +60,5 @@ def test_a_name_that_does_not_resolve_is_not_advertised(
     ("advertise", "url"),
     [("worker-7.example", "http://worker-7.example:80"), ("2001:db8::7", "http://[2001:db8::7]:80")],
 )
-def test_an_advertised_host_comes_before_the_bound_address(advertise: str, url: str) -> None:
+def test_a_configured_host_is_advertised_instead_of_the_bound_address(advertise: str, url: str) -> None:
     assert advertised_url("0.0.0.0", advertise, 80) == url

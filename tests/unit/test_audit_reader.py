@@ -1,11 +1,11 @@
-"""What the auditor reads: everything up to the ends as they were, and it notices what is gone."""
+"""The reader of the auditor reads up to the ends of the snapshot, and detects deleted records."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 
 from saga_app.active_plan import ROWS_CHANGELOG, TOPICS
 from saga_app.audit.gather import Gathering
@@ -15,7 +15,7 @@ from tests.unit.audit_topics import Topics, completed
 
 
 class FakeMessage:
-    """As librdkafka gives it; without a record it is the news that a partition has come to its end."""
+    """A message of librdkafka; without a record, the event that the end of a partition is reached."""
 
     def __init__(self, topic: str, offset: int, record: FakeRecord | None = None) -> None:
         self._topic, self._offset, self.record = topic, offset, record
@@ -29,7 +29,7 @@ class FakeMessage:
     def offset(self) -> int:
         return self._offset
 
-    def error(self) -> Any:
+    def error(self) -> KafkaError | None:
         return None if self.record else KafkaError(KafkaError._PARTITION_EOF)
 
     def timestamp(self) -> tuple[int, int]:
@@ -38,101 +38,97 @@ class FakeMessage:
     def value(self) -> bytes | None:
         return self.record.value if self.record else None
 
-    def headers(self) -> Any:
+    def headers(self) -> Sequence[tuple[str, bytes | None]] | None:
         return self.record.headers if self.record else None
 
 
 class FakeConsumer:
-    """A broker that has these records, and nothing after them."""
+    """A consumer that returns these messages, and then none."""
 
     def __init__(self, messages: Iterable[FakeMessage]) -> None:
         self.messages = list(messages)
         self.paused: list[str] = []
 
-    def assign(self, places: Any) -> None:
+    def assign(self, places: Iterable[TopicPartition]) -> None:
         pass
 
-    def pause(self, places: Any) -> None:
+    def pause(self, places: Iterable[TopicPartition]) -> None:
         self.paused += [place.topic for place in places]
 
-    def consume(self, most: int, _timeout: float) -> list[FakeMessage]:
-        first, self.messages = self.messages[:most], self.messages[most:]
-        return first
+    def consume(self, max_messages: int, _timeout_s: float) -> list[FakeMessage]:
+        batch, self.messages = self.messages[:max_messages], self.messages[max_messages:]
+        return batch
 
 
-def there(topics: Topics, **first: int) -> Snapshot:
-    """All that there is; `first`: where a topic begins that has lost its beginning."""
-    places = {(topic, 0): topics.next[topic, 0] for topic in TOPICS}
-    starts = {(topic, 0): first.get(topic.replace("-", "_"), 0) for topic in TOPICS}
-    return Snapshot(1, topics.committed(), starts, places)
+def snapshot_of(topics: Topics, first: dict[str, int] | None = None) -> Snapshot:
+    """A snapshot of all topics. `first`: the first offset of topics that have lost their oldest records."""
+    ends = {(topic, 0): topics.ends[topic, 0] for topic in TOPICS}
+    starts = {(topic, 0): (first or {}).get(topic, 0) for topic in TOPICS}
+    return Snapshot(1, topics.committed(), starts, ends)
 
 
-def messages(topics: Topics) -> list[FakeMessage]:
-    """Its records, as they are fetched."""
-    return [FakeMessage(record.topic, record.offset, record) for record in topics.records]
+def read_all(topics: Topics, snapshot: Snapshot, events: Iterable[FakeMessage] = ()) -> Reading:
+    """Read the records, and then these events. Returns the finished reading."""
+    messages = [FakeMessage(record.topic, record.offset, record) for record in topics.records]
+    consumer: Any = FakeConsumer([*messages, *events])
+    reading = Reading(consumer, snapshot, Gathering(), silence_s=0.2)
+    reading.run(lambda _done: None)
+    return reading
 
 
-def reading(topics: Topics, snapshot: Snapshot, extra: Iterable[FakeMessage] = ()) -> Reading:
-    """It has read everything."""
-    consumer: Any = FakeConsumer([*messages(topics), *extra])
-    session = Reading(consumer, snapshot, Gathering(), silence_s=0.2)
-    session.run(lambda _done: None)
-    return session
-
-
-def test_everything_is_read_and_nothing_is_gone() -> None:
+def test_all_records_are_read() -> None:
     topics = completed()
-    session = reading(topics, there(topics))
-    assert (session.gathering.records, session.lost) == (len(topics.records), {})
+    reading = read_all(topics, snapshot_of(topics))
+    assert (reading.gathering.records, reading.lost) == (len(topics.records), {})
 
 
-def test_what_is_written_after_the_beginning_of_the_audit_is_not_read() -> None:
+def test_records_written_after_the_snapshot_are_not_read() -> None:
     topics = completed()
-    snapshot = there(topics)
-    before = len(topics.records)
-    topics.saga("bob")
-    session = reading(topics, snapshot)
-    assert session.gathering.records == before
-    assert session.gathering.sagas.keys() == {"ada"}
+    snapshot = snapshot_of(topics)
+    count = len(topics.records)
+    topics.run_saga("bob")
+    reading = read_all(topics, snapshot)
+    assert reading.gathering.records == count
+    assert reading.gathering.sagas.keys() == {"ada"}
 
 
-def test_a_deleted_beginning_is_noticed_and_from_when_on_all_is_there() -> None:
+def test_deleted_records_are_detected_with_the_time_of_the_first_one_left() -> None:
     topics = completed()
-    topics.saga("bob")
-    topics.drop("notify", 0)
-    session = reading(topics, there(topics, notify=1))
-    assert session.lost == {("notify", 0): topics.records[topics.place("notify")].timestamp}
+    topics.run_saga("bob")
+    topics.remove("notify", 0)
+    reading = read_all(topics, snapshot_of(topics, {"notify": 1}))
+    assert reading.lost == {("notify", 0): topics.records[topics.index_of("notify")].timestamp}
 
 
-def test_a_topic_from_which_everything_is_gone_is_noticed() -> None:
+def test_a_topic_that_has_lost_all_records_is_detected() -> None:
     topics = completed()
-    topics.drop("notify")
-    assert reading(topics, there(topics, notify=1)).lost == {("notify", 0): math.inf}
+    topics.remove("notify")
+    assert read_all(topics, snapshot_of(topics, {"notify": 1})).lost == {("notify", 0): math.inf}
 
 
 @pytest.mark.field(35)
-def test_compacted_rows_and_aborted_or_control_records_are_no_loss(now: Callable[[str], None]) -> None:
+def test_gaps_of_compaction_and_transactions_are_no_loss(now: Callable[[str], None]) -> None:
     topics = completed()
-    topics.saga("bob")
-    topics.saga("eve")
-    topics.drop(ROWS_CHANGELOG, 3)
-    topics.drop("authorize", 1)
-    topics.drop("notify", 0)
-    session = reading(topics, there(topics))
-    assert session.lost == {}
-    now(f"gaps of transactions: {len(session.lost)} losses in the audit")
+    topics.run_saga("bob")
+    topics.run_saga("eve")
+    topics.remove(ROWS_CHANGELOG, 3)
+    topics.remove("authorize", 1)
+    topics.remove("notify", 0)
+    reading = read_all(topics, snapshot_of(topics))
+    assert reading.lost == {}
+    now(f"gaps of transactions: {len(reading.lost)} losses in the audit")
 
 
-def test_an_end_without_a_record_is_an_end() -> None:
+def test_the_end_event_completes_a_partition_without_a_last_record() -> None:
     topics = completed()
-    topics.drop("notified")
-    session = reading(topics, there(topics), [FakeMessage("notified", 1)])
-    assert (session.lost, session.left) == ({}, {})
+    topics.remove("notified")
+    reading = read_all(topics, snapshot_of(topics), [FakeMessage("notified", 1)])
+    assert (reading.lost, reading.left) == ({}, {})
 
 
-def test_a_broker_that_goes_away_is_one_line() -> None:
+def test_a_broker_that_stops_responding_is_an_error_with_the_partition() -> None:
     topics = completed()
-    snapshot = there(topics)
-    topics.drop("notified")
+    snapshot = snapshot_of(topics)
+    topics.remove("notified")
     with pytest.raises(CannotRead, match=r"has stopped responding: notified\[0\]"):
-        reading(topics, snapshot)
+        read_all(topics, snapshot)

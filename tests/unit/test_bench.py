@@ -1,49 +1,52 @@
-"""The pure parts of the benchmark: what is computed from what was measured, and what is said of it."""
+"""The parts of the benchmark that need no broker: statistics, goals, the report, options and rounds."""
 
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from benchmarks import bare, filling, options, run
+from benchmarks import completed_rows, in_memory_services, options, run
 from benchmarks.context import Context, Rounds
-from benchmarks.figures import duel, overhead
-from benchmarks.meter import Used
-from benchmarks.numbers import at_least, at_most, middle, percentile, ratio, ratios, times_at_least, times_at_most
+from benchmarks.figures import burst_cpu_latency, overhead
+from benchmarks.goal import Goal, at_least, at_most, times_at_least, times_at_most
 from benchmarks.options import FIGURES
+from benchmarks.process_usage import Usage
 from benchmarks.progress import Progress
-from benchmarks.report import Line, Report, cells, shown
+from benchmarks.report import Line, Report, cells, formatted
 from benchmarks.rivals.chain import AUTHORIZE, CODECS, NEW_USER, NOTIFIED, NOTIFY, Chain
-from benchmarks.users import made_up
+from benchmarks.statistics import median_of_known, median_ratio, percentile, ratio
+from benchmarks.users import sample_users
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga.messages import Row, decode
 
 
-@pytest.mark.parametrize(("percent", "found"), [(50, 50), (99, 99), (100, 100), (0, 1)])
-def test_a_percentile_is_a_value_that_was_measured(percent: float, found: float) -> None:
-    assert percentile(range(1, 101), percent) == found
+@pytest.mark.parametrize(("percent", "expected"), [(50, 50), (99, 99), (100, 100), (0, 1)])
+def test_a_percentile_is_one_of_the_values(percent: float, expected: float) -> None:
+    assert percentile(range(1, 101), percent) == expected
 
 
-def test_of_nothing_there_is_no_percentile() -> None:
+def test_the_percentile_of_no_values_is_nan() -> None:
     assert math.isnan(percentile([], 99))
 
 
-def test_the_worst_of_few_is_their_p99() -> None:
+def test_the_p99_of_few_values_is_their_maximum() -> None:
     assert percentile([3, 1, 2], 99) == 3
 
 
-def test_ratios_are_taken_within_a_round_and_not_between_medians() -> None:
+def test_ratios_are_computed_within_rounds_before_the_median() -> None:
     quiet, busy, odd = (30.0, 10.0), (3.0, 1.0), (10.0, 10.0)
     ours, theirs = zip(quiet, busy, odd, strict=True)
-    assert ratios(ours, theirs) == 3.0
+    assert median_ratio(ours, theirs) == 3.0
 
 
-def test_a_round_that_failed_has_no_ratio() -> None:
+def test_missing_values_have_no_ratio_and_are_left_out_of_the_median() -> None:
     assert ratio(None, 2.0) is None
     assert ratio(1.0, None) is None
-    assert middle([None, 2.0, None]) == 2.0
-    assert middle([None]) is None
+    assert median_of_known([None, 2.0, None]) == 2.0
+    assert median_of_known([None]) is None
 
 
 @pytest.mark.parametrize(
@@ -58,11 +61,13 @@ def test_a_round_that_failed_has_no_ratio() -> None:
         (at_most(150), None, None, False),
     ],
 )
-def test_a_goal_is_met_by_what_it_is_about(goal, ours, relative, met) -> None:  # type: ignore[no-untyped-def]
-    assert goal.met(ours, relative) is met
+def test_a_goal_is_compared_with_our_value_or_with_the_ratio(
+    goal: Goal, ours: float | None, relative: float | None, met: bool
+) -> None:
+    assert goal.is_met(ours, relative) is met
 
 
-def test_the_table_says_what_was_measured_and_whether_it_is_enough() -> None:
+def test_a_table_line_has_values_ratio_goal_and_result() -> None:
     line = Line("burst", "sagas/s", 15000.4, times_at_least(1.5), "aiokafka", 10000.0, 1.5)
     assert cells(line) == (
         "burst",
@@ -82,125 +87,134 @@ def test_a_figure_without_a_goal_is_neither_met_nor_missed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "- s"), (math.nan, "- s"), (0.01234, "0.0123 s"), (12.34, "12.3 s"), (1234.5, "1,234 s")]
+    ("value", "text"), [(None, "-"), (math.nan, "-"), (0.01234, "0.0123 s"), (12.34, "12.3 s"), (1234.5, "1,234 s")]
 )
-def test_three_digits_are_shown(value: float | None, text: str) -> None:
-    assert shown(value, "s") == text.replace("- s", "-")
+def test_values_are_shown_with_three_significant_digits(value: float | None, text: str) -> None:
+    assert formatted(value, "s") == text
 
 
-def test_the_report_is_written_for_programs(tmp_path: Path) -> None:
-    report = Report({"runs": 1}, [Line("burst", "sagas/s", 1.0, at_least(2, "sagas/s"))], ["it lost one"])
-    report.write(tmp_path / "found.json")
-    assert '"goal": "\\u2265 2 sagas/s"' in (tmp_path / "found.json").read_text()
-    assert '"met": false' in (tmp_path / "found.json").read_text()
+def test_the_report_is_written_as_json(tmp_path: Path) -> None:
+    report = Report({"runs": 1}, [Line("burst", "sagas/s", 1.0, at_least(2, "sagas/s"))], ["1 saga lost"])
+    report.write(tmp_path / "report.json")
+    [line] = json.loads((tmp_path / "report.json").read_text())["lines"]
+    assert (line["goal"], line["met"]) == ("≥ 2 sagas/s", False)
 
 
-def context(*chosen: str) -> Context:
-    quiet = Progress(Console(quiet=True))
-    return Context(options.read(chosen), quiet, Report({}))
+def context_with(*arguments: str) -> Context:
+    """The context of a run with these options, without output."""
+    return Context(options.read(arguments), Progress(Console(quiet=True)), Report({}))
 
 
-def test_a_trial_that_fails_counts_as_nothing_and_is_named() -> None:
-    on = context("--runs", "2")
+def test_a_failed_trial_counts_as_zero_and_is_reported() -> None:
+    context = context_with("--runs", "2")
     results = iter(({"sagas_per_s": 100.0}, RuntimeError("saga audit: 1 lost")))
 
-    def trial(_more: object) -> dict[str, float]:
+    def trial(_update: object) -> dict[str, float]:
         result = next(results)
         if isinstance(result, Exception):
             raise result
         return result
 
-    rounds = on.alternate("burst", {"ours": trial})
+    rounds = context.alternate("burst", {"ours": trial})
     assert rounds.of("ours", "sagas_per_s") == [100.0, 0.0]
-    assert on.report.failures == ["burst, ours, round 2 of 2: saga audit: 1 lost"]
+    assert context.report.failures == ["burst, ours, round 2 of 2: saga audit: 1 lost"]
 
 
-def test_sides_take_turns() -> None:
-    on, turns = context("--runs", "2"), []
-    on.alternate("burst", {name: lambda _, name=name: turns.append(name) or {} for name in "ABC"})  # type: ignore[misc]
-    assert "".join(turns) == "ABCABC"
+def test_implementations_alternate_in_each_round() -> None:
+    order: list[str] = []
+
+    def trial_of(name: str) -> Callable[[object], dict[str, float]]:
+        def trial(_update: object) -> dict[str, float]:
+            order.append(name)
+            return {}
+
+        return trial
+
+    context_with("--runs", "2").alternate("burst", {name: trial_of(name) for name in "ABC"})
+    assert "".join(order) == "ABCABC"
 
 
 def test_each_rival_has_a_line_with_its_own_goal() -> None:
     rounds = Rounds({"ours": [{"n": 30.0}], "aiokafka": [{"n": 10.0}], "other": [{"n": 60.0}]})
     goals = {"aiokafka": times_at_least(1.5), "other": None}
-    first, second = duel.lines(rounds, "burst", "n", "sagas/s", goals)
+    first, second = burst_cpu_latency.lines(rounds, "burst", "n", "sagas/s", goals)
     assert (first.ratio, first.met) == (3.0, True)
     assert (second.ratio, second.met) == (0.5, None)
 
 
 @pytest.mark.parametrize("least", [0.8, 0.05])
 @pytest.mark.parametrize(("share", "slow"), [(0.99, True), (1.0, False), (None, True), (0.0, True)])
-def test_the_short_run_fails_only_when_we_are_too_slow(least: float, share: float | None, slow: bool) -> None:
-    on = context("--short", "--least", str(least))
+def test_the_short_run_fails_only_below_the_lowest_ratio(least: float, share: float | None, slow: bool) -> None:
+    context = context_with("--short", "--least", str(least))
     relative = None if share is None else share * least
-    on.add(Line("burst", "sagas/s", 1.0, times_at_least(1.5), duel.AIOKAFKA, 1.0, relative))
-    assert run.too_slow(on) is slow
+    context.add(Line("burst", "sagas/s", 1.0, times_at_least(1.5), burst_cpu_latency.AIOKAFKA, 1.0, relative))
+    assert run.is_too_slow(context) is slow
 
 
-def test_every_figure_can_be_chosen_and_is_measured() -> None:
-    assert {*duel.LINES, *run.ALONE} == set(FIGURES)
+def test_every_figure_can_be_selected_and_is_measured() -> None:
+    assert {*burst_cpu_latency.LINES, *run.SEPARATE_FIGURES} == set(FIGURES)
     assert options.read(["--only", "latency,start"]).only == ("latency", "start")
 
 
 @pytest.mark.parametrize(
     "arguments", [["--only", "brust"], ["--runs", "0"], ["--sagas", "-1"], ["--inflight-lag", "x"]]
 )
-def test_what_makes_no_sense_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
+def test_invalid_options_are_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
         options.read(arguments)
-    assert end.value.code == 2
+    assert exit.value.code == 2
     assert "error" in capsys.readouterr().err
 
 
-def test_processor_seconds_are_those_since() -> None:
-    before, after = Used({"a": 1.0, "b": 5.0}, {"a": 1, "b": 2}), Used({"a": 3.0, "b": 6.0}, {"a": 10, "b": 20})
+def test_cpu_time_is_counted_since_an_earlier_measurement() -> None:
+    before, after = Usage({"a": 1.0, "b": 5.0}, {"a": 1, "b": 2}), Usage({"a": 3.0, "b": 6.0}, {"a": 10, "b": 20})
     assert after.cpu_since(before, ["a", "b"]) == 3.0
     assert after.memory_of(["b"]) == 20
 
 
-@pytest.mark.parametrize("json", CODECS)
-def test_a_rival_brings_a_saga_to_its_end(json: str) -> None:
-    chain = Chain(CODECS[json])
-    user = made_up(1, "rival")[0]
-    row, request = chain.handlers("provisioner")[NEW_USER](user.id, user.value)
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_hand_written_chain_completes_a_saga(codec: str) -> None:
+    chain = Chain(CODECS[codec])
+    user = sample_users(1, "rival")[0]
+    row, authorize_request = chain.handlers("provisioner")[NEW_USER](user.id, user.value)
     assert row[0] == ROWS_CHANGELOG
     assert b'"state":"running"' in row[1]
-    assert request[0] == AUTHORIZE
-    [granted] = chain.handlers("authorizer")[AUTHORIZE](user.id, request[1])
-    assert granted[0] == NOTIFY
-    [told] = chain.handlers("notifier")[NOTIFY](user.id, granted[1])
-    assert told[0] == NOTIFIED
-    [(topic, end)] = chain.handlers("provisioner")[NOTIFIED](user.id, told[1])
+    assert authorize_request[0] == AUTHORIZE
+    [notify_request] = chain.handlers("authorizer")[AUTHORIZE](user.id, authorize_request[1])
+    assert notify_request[0] == NOTIFY
+    [notified] = chain.handlers("notifier")[NOTIFY](user.id, notify_request[1])
+    assert notified[0] == NOTIFIED
+    [(topic, final_row)] = chain.handlers("provisioner")[NOTIFIED](user.id, notified[1])
     assert topic == ROWS_CHANGELOG
-    assert b'"state":"completed"' in end
-    assert chain.rows == {user.id: end}
+    assert b'"state":"completed"' in final_row
+    assert chain.rows == {user.id: final_row}
 
 
-def test_made_up_users_are_the_same_each_time_and_all_different() -> None:
-    users = made_up(100, "some")
-    assert users == made_up(100, "some")
+def test_sample_users_are_reproducible_and_distinct() -> None:
+    users = sample_users(100, "some")
+    assert users == sample_users(100, "some")
     assert len({user.id for user in users}) == 100
 
 
-def test_rows_that_fill_a_table_are_rows_of_ours() -> None:
-    ids = [filling.ID.format(number).encode() for number in (0, 1, 999_999)]
-    for id, made in zip(ids, filling.rows(ids), strict=True):
-        row = decode(Row, made.value)
-        assert row.id.encode() == id == made.id
+def test_rows_that_fill_a_table_are_valid_saga_rows() -> None:
+    ids = [completed_rows.ID_FORMAT.format(number).encode() for number in (0, 1, 999_999)]
+    for id, record in zip(ids, completed_rows.encoded_rows(ids), strict=True):
+        row = decode(Row, record.value)
+        assert row.id.encode() == id == record.id
         assert row.state == "completed"
 
 
-def test_the_lag_drawn_lies_between_that_of_three_quick_and_three_slow_steps() -> None:
-    drawn = [overhead.drawn(f"user-{number}") for number in range(100)]
-    assert 1.5 <= min(drawn) < max(drawn) <= 6.0
-    assert drawn[0] == overhead.drawn("user-0")
+def test_the_injected_lag_is_that_of_three_steps_and_reproducible() -> None:
+    lags_s = [overhead.injected_lag_s(f"user-{number}") for number in range(100)]
+    assert 1.5 <= min(lags_s) < max(lags_s) <= 6.0
+    assert lags_s[0] == overhead.injected_lag_s("user-0")
 
 
-async def test_without_kafka_a_saga_goes_from_step_to_step_until_it_has_completed() -> None:
-    loops, records = bare.services(), bare.first(made_up(3, "bare"))
+async def test_sagas_complete_in_the_services_without_kafka() -> None:
+    loops, records = in_memory_services.step_loops(), in_memory_services.first_records(sample_users(3, "bare"))
     for loop in loops.values():
-        records = await bare.handle(loop, records)
+        records = await in_memory_services.handle(loop, records)
     rows = loops["new-user"].rows
     assert rows is not None
+    assert isinstance(rows.table, in_memory_services.Table)
     assert [decode(Row, value).state for value in rows.table.rows.values()] == ["completed"] * 3

@@ -1,4 +1,4 @@
-"""CloudEvents: ours are read by the SDK; a client's in structured mode are read, or refused by name."""
+"""CloudEvents: the SDK reads our messages; events of clients in structured mode are read, or refused with a reason."""
 
 import base64
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
@@ -25,24 +26,31 @@ from saga_app.saga.messages import (
 )
 from saga_app.service.headers import headers_for
 from tests.builders import at, journey
-from tests.unit.test_step import ASKED, Mail, handle, on
+from tests.unit.step_harness import NEW_USER_REQUEST, FakeMail, handle_record, value_on
 
 pytestmark = pytest.mark.field(5)
 
 STRUCTURED = "application/cloudevents+json"
-REQUEST = orjson.loads(ASKED)
+REQUEST = orjson.loads(NEW_USER_REQUEST)
 
 
 def envelope(**changes: Any) -> dict[str, Any]:
-    """A structured event with Ada's request; a change to None leaves the attribute out."""
+    """A structured-mode event with Ada's request. `changes` replace attributes; None removes one."""
     event = {"specversion": "1.0", "id": "e1", "source": "/hr", "type": "hired", "data": REQUEST} | changes
     return {name: value for name, value in event.items() if value is not None}
 
 
-def read(value: bytes | None, kind: str | bytes | None, name: str = "content-type") -> Message:
-    """As a service reads it."""
-    encoded = kind.encode() if isinstance(kind, str) else kind
-    return decode_request(value, [] if encoded is None else [(name, encoded)])
+def read(value: bytes | None, content_type: str | bytes | None) -> Message:
+    """Decode a request with this header as a service does."""
+    encoded = content_type.encode() if isinstance(content_type, str) else content_type
+    return decode_request(value, [] if encoded is None else [("content-type", encoded)])
+
+
+def data_of(event: BaseCloudEvent) -> dict[str, Any]:
+    """The data of an event, which must be a JSON object."""
+    data = event.get_data()
+    assert isinstance(data, dict)
+    return data
 
 
 def test_the_sdk_reads_every_message_of_a_saga() -> None:
@@ -50,21 +58,21 @@ def test_the_sdk_reads_every_message_of_a_saga() -> None:
         if isinstance(stop, tuple):
             topic, message = stop
             headers = dict(headers_for(message, topic, "provisioner", at(0)))
-            event = from_kafka_event(KafkaMessage(headers=headers, key=b"ada", value=on(topic)))
+            event = from_kafka_event(KafkaMessage(headers=headers, key=b"ada", value=value_on(topic)))
             assert (event.get_type(), event.get_datacontenttype()) == (f"onboarding.{topic}", "application/json")
-            assert event.get_data()["user"]["name"] == message.user.name
+            assert data_of(event)["user"]["name"] == message.user.name
 
 
 def test_the_sdk_reads_signals() -> None:
-    sent, _ = handle("notify", on("notify"), mail=Mail(failures=1))
+    sent, _ = handle_record("notify", value_on("notify"), mail=FakeMail(failures=1))
     [(key, value, headers)] = [message[1:] for message in sent.messages if message[0] == SIGNALS]
     event = from_kafka_event(KafkaMessage(headers=dict(headers), key=key, value=value or b""))
     assert (event.get_type(), event.get_source()) == ("onboarding.signal.failed", "/notifier")
-    assert event.get_data()["reason"] == "timed out"
+    assert data_of(event)["reason"] == "timed out"
 
 
 @pytest.mark.parametrize(
-    "kind",
+    "content_type",
     [
         STRUCTURED,
         f"{STRUCTURED}; charset=utf-8",
@@ -73,32 +81,32 @@ def test_the_sdk_reads_signals() -> None:
         f"{STRUCTURED} ; profile=x",
     ],
 )
-def test_an_event_in_structured_mode_is_the_request_in_its_data(kind: str, now: Callable[[str], None]) -> None:
-    assert read(orjson.dumps(envelope()), kind) == decode(Message, ASKED)
-    assert read(orjson.dumps(envelope(datacontenttype="application/json; charset=utf-8")), kind).id == "ada"
-    coded = envelope(data=None, data_base64=base64.b64encode(ASKED).decode())
-    assert read(orjson.dumps(coded), kind) == decode(Message, ASKED)
-    now("structured mode is read, batches are refused by name")
+def test_the_data_of_a_structured_event_is_the_request(content_type: str, now: Callable[[str], None]) -> None:
+    assert read(orjson.dumps(envelope()), content_type) == decode(Message, NEW_USER_REQUEST)
+    assert read(orjson.dumps(envelope(datacontenttype="application/json; charset=utf-8")), content_type).id == "ada"
+    with_base64 = envelope(data=None, data_base64=base64.b64encode(NEW_USER_REQUEST).decode())
+    assert read(orjson.dumps(with_base64), content_type) == decode(Message, NEW_USER_REQUEST)
+    now("structured mode is read, batches are refused with a reason")
 
 
-def test_an_event_that_the_sdk_wrote_begins_a_saga() -> None:
+def test_an_event_written_by_the_sdk_begins_a_saga() -> None:
     attributes = {"specversion": "1.0", "id": "e1", "source": "/hr", "type": "hired"}
     written = to_structured_event(CloudEvent(attributes, REQUEST))
-    sent, table = handle("new-user", written.value, headers=list(written.headers.items()))
+    sent, table = handle_record("new-user", written.value, headers=list(written.headers.items()))
     assert sent.topics == ["authorize"]
     assert table.row("ada").user.name == "Ada"
 
 
 @pytest.mark.parametrize(
-    "kind",
+    "content_type",
     [None, "application/json", "application/json;charset=utf-8", "application/vnd.hr+json", "text/plain", "\xff"],
 )
-def test_a_request_is_read_whatever_its_content_type_says(kind: str | None) -> None:
-    assert read(ASKED, None if kind is None else kind.encode("latin-1")).id == "ada"
+def test_a_request_is_read_with_other_content_types(content_type: str | None) -> None:
+    assert read(NEW_USER_REQUEST, None if content_type is None else content_type.encode("latin-1")).id == "ada"
 
 
 @pytest.mark.parametrize(
-    ("value", "kind", "names"),
+    ("value", "content_type", "reason"),
     [
         (orjson.dumps([envelope()]), "application/cloudevents-batch+json", "application/cloudevents-batch+json"),
         (b"\x00", "application/cloudevents+avro", "application/cloudevents+avro"),
@@ -106,7 +114,7 @@ def test_a_request_is_read_whatever_its_content_type_says(kind: str | None) -> N
         (b"<user/>", "application/xml", "application/xml"),
         (b"name,email\n", "text/csv", "text/csv"),
         (b"\x00\x00", "application/\x1b[2J", r"application/\x1b[2J"),
-        (ASKED.decode().encode("utf-16"), f"{STRUCTURED}; charset=utf-16", "charset utf-16"),
+        (NEW_USER_REQUEST.decode().encode("utf-16"), f"{STRUCTURED}; charset=utf-16", "charset utf-16"),
         (b"not JSON", STRUCTURED, "not JSON"),
         (b"[]", STRUCTURED, "not a JSON object"),
         (None, STRUCTURED, "not JSON"),
@@ -124,16 +132,18 @@ def test_a_request_is_read_whatever_its_content_type_says(kind: str | None) -> N
         (orjson.dumps(envelope()), "application/json", "v: Field required"),
     ],
 )
-def test_what_is_not_read_is_refused_by_name(value: bytes | None, kind: str | None, names: str) -> None:
+def test_an_unsupported_event_is_refused_with_a_reason(
+    value: bytes | None, content_type: str | None, reason: str
+) -> None:
     with pytest.raises(BadMessage) as error:
-        read(value, kind)
-    assert names in str(error.value)
+        read(value, content_type)
+    assert reason in str(error.value)
     assert "Ada" not in str(error.value)
 
 
 def test_a_refused_event_is_a_dead_letter_with_the_id_of_its_saga() -> None:
     value = orjson.dumps(envelope(data=REQUEST | {"user": {}}))
-    sent, _ = handle("new-user", value, key=None, headers=[("content-type", STRUCTURED.encode())])
+    sent, _ = handle_record("new-user", value, key=None, headers=[("content-type", STRUCTURED.encode())])
     [(topic, key, kept, headers)] = sent.messages
     assert (topic, key, kept) == (DLQ, b"ada", value)
     assert decode(DeadLetter, dict(headers)[DEAD_LETTER]).id == "ada"
@@ -148,6 +158,7 @@ def test_the_id_of_an_event_is_not_the_id_of_its_saga() -> None:
 @given(
     st.binary(), st.lists(st.tuples(st.sampled_from(["content-type", "Content-Type", "x"]), st.binary() | st.none()))
 )
-def test_whatever_a_client_writes_nothing_else_is_raised(value: bytes, headers: list[tuple[str, bytes | None]]) -> None:
+def test_any_record_is_read_or_raises_bad_message(value: bytes, headers: list[tuple[str, bytes]]) -> None:
+    """Also with null as the value of a header, which Kafka allows but the type does not express."""
     with suppress(BadMessage):
         decode_request(value, headers)

@@ -1,4 +1,4 @@
-"""HEAD and gzip: what a client accepts, what it gets, and what is left as it is."""
+"""Responses to HEAD requests, and gzip for clients that accept it."""
 
 import gzip
 import json
@@ -6,15 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientResponse, ClientSession, web
+from aiohttp.test_utils import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
 from saga_app.web.compression import MIN_BYTES, THREAD_BYTES, accepts_gzip
-from saga_app.web.problem import Problem
+from saga_app.web.problem import Fault, Problem
 from tests.web_server import serving
 
 pytestmark = pytest.mark.field(45)
+
+Client = TestClient[Any, Any]
 
 ROWS = [{"id": f"user-{number}", "name": "Ada Lovelace"} for number in range(1000)]
 
@@ -43,17 +46,17 @@ ROWS = [{"id": f"user-{number}", "name": "Ada Lovelace"} for number in range(100
         (";;,,=", False),
     ],
 )
-def test_gzip_is_what_the_client_accepts_and_does_not_like_less(header: str, accepted: bool) -> None:
+def test_gzip_is_used_if_the_client_accepts_and_does_not_disfavour_it(header: str, accepted: bool) -> None:
     assert accepts_gzip(header) is accepted
 
 
 @given(st.text())
-def test_any_accept_encoding_is_understood(header: str) -> None:
+def test_no_accept_encoding_header_raises_an_error(header: str) -> None:
     accepts_gzip(header)
 
 
 def routes(app: web.Application) -> None:
-    """Answers of several kinds and lengths."""
+    """Add routes with responses of several types and lengths."""
 
     async def rows(request: web.Request) -> web.Response:
         return web.json_response(ROWS[: int(request.match_info["count"])])
@@ -61,8 +64,8 @@ def routes(app: web.Application) -> None:
     async def image(_request: web.Request) -> web.Response:
         return web.Response(body=b"x" * 2000, content_type="image/png")
 
-    async def wrong(_request: web.Request) -> web.Response:
-        faults: Any = [{"index": number, "field": "email", "message": "is missing"} for number in range(100)]
+    async def problem(_request: web.Request) -> web.Response:
+        faults: list[Fault] = [{"index": n, "field": "email", "message": "is missing"} for n in range(100)]
         raise Problem(422, "no", errors=faults)
 
     async def stream(request: web.Request) -> web.StreamResponse:
@@ -73,65 +76,69 @@ def routes(app: web.Application) -> None:
 
     app.router.add_get("/rows/{count}", rows)
     app.router.add_get("/image", image)
-    app.router.add_get("/wrong", wrong)
+    app.router.add_get("/problem", problem)
     app.router.add_get("/stream", stream)
 
 
-async def ask(client: Any, path: str, accepts: str | None, method: str = "GET") -> tuple[Any, bytes]:
-    """The answer, and its body as it was sent."""
-    headers = {} if accepts is None else {"Accept-Encoding": accepts}
+async def fetch(
+    client: Client, path: str, accept_encoding: str | None, method: str = "GET"
+) -> tuple[ClientResponse, bytes]:
+    """Send a request. Returns the response, and its body without decompression."""
+    headers = {} if accept_encoding is None else {"Accept-Encoding": accept_encoding}
     async with ClientSession(auto_decompress=False, skip_auto_headers=["Accept-Encoding"]) as http:
-        async with http.request(method, client.make_url(path), headers=headers) as answer:
-            return answer, await answer.read()
+        async with http.request(method, client.make_url(path), headers=headers) as response:
+            return response, await response.read()
 
 
 @pytest.mark.parametrize("count", [40, 1000])
-async def test_long_json_is_packed_for_who_accepts_it(count: int, now: Callable[[str], None]) -> None:
+async def test_long_json_is_compressed_for_clients_that_accept_gzip(count: int, now: Callable[[str], None]) -> None:
     async with serving(routes) as client:
-        plain, whole = await ask(client, f"/rows/{count}", None)
-        packed, sent = await ask(client, f"/rows/{count}", "gzip")
-    assert json.loads(whole) == json.loads(gzip.decompress(sent)) == ROWS[:count]
-    assert (THREAD_BYTES if count == 1000 else MIN_BYTES) < len(whole)
-    assert len(sent) < len(whole) / 4
-    assert packed.headers["Content-Encoding"] == "gzip"
+        plain, plain_body = await fetch(client, f"/rows/{count}", None)
+        compressed, compressed_body = await fetch(client, f"/rows/{count}", "gzip")
+    assert json.loads(plain_body) == json.loads(gzip.decompress(compressed_body)) == ROWS[:count]
+    assert (THREAD_BYTES if count == 1000 else MIN_BYTES) < len(plain_body)
+    assert len(compressed_body) < len(plain_body) / 4
+    assert compressed.headers["Content-Encoding"] == "gzip"
     assert "Content-Encoding" not in plain.headers
-    assert plain.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
-    assert int(packed.headers["Content-Length"]) == len(sent)
-    now(f"{len(whole)} bytes of JSON are {len(sent)} with gzip")
+    assert plain.headers["Vary"] == compressed.headers["Vary"] == "Accept-Encoding"
+    assert int(compressed.headers["Content-Length"]) == len(compressed_body)
+    now(f"{len(plain_body)} bytes of JSON are {len(compressed_body)} with gzip")
 
 
-async def test_short_answers_and_images_are_sent_as_they_are() -> None:
+async def test_short_responses_and_images_are_not_compressed() -> None:
     async with serving(routes) as client:
-        short, _ = await ask(client, "/rows/1", "gzip")
-        image, _ = await ask(client, "/image", "gzip")
+        short, _ = await fetch(client, "/rows/1", "gzip")
+        image, _ = await fetch(client, "/image", "gzip")
     assert (short.headers.get("Content-Encoding"), short.headers["Vary"]) == (None, "Accept-Encoding")
     assert (image.headers.get("Content-Encoding"), image.headers.get("Vary")) == (None, None)
 
 
-async def test_a_long_problem_is_packed_too() -> None:
+async def test_a_long_problem_is_compressed() -> None:
     async with serving(routes) as client:
-        answer, sent = await ask(client, "/wrong", "gzip")
-    assert (answer.status, answer.content_type) == (422, "application/problem+json")
-    assert len(json.loads(gzip.decompress(sent))["errors"]) == 100
+        response, body = await fetch(client, "/problem", "gzip")
+    assert (response.status, response.content_type) == (422, "application/problem+json")
+    assert len(json.loads(gzip.decompress(body))["errors"]) == 100
 
 
-async def test_a_stream_is_never_packed() -> None:
+async def test_an_event_stream_is_not_compressed() -> None:
     async with serving(routes) as client:
-        answer, sent = await ask(client, "/stream", "gzip")
-    assert "Content-Encoding" not in answer.headers
-    assert sent.startswith(b"data: xxx")
+        response, body = await fetch(client, "/stream", "gzip")
+    assert "Content-Encoding" not in response.headers
+    assert body.startswith(b"data: xxx")
 
 
-@pytest.mark.parametrize("accepts", [None, "gzip"])
-async def test_head_has_the_headers_of_get_and_no_body(accepts: str | None, now: Callable[[str], None]) -> None:
+@pytest.mark.parametrize("accept_encoding", [None, "gzip"])
+async def test_head_returns_the_headers_of_get_without_a_body(
+    accept_encoding: str | None, now: Callable[[str], None]
+) -> None:
     async with serving(routes) as client:
-        for path in ("/rows/40", "/rows/1000", "/rows/1", "/wrong", "/nothing"):
-            got, _ = await ask(client, path, accepts)
-            head, body = await ask(client, path, accepts, "HEAD")
+        for path in ("/rows/40", "/rows/1000", "/rows/1", "/problem", "/nothing"):
+            got, _ = await fetch(client, path, accept_encoding)
+            head, body = await fetch(client, path, accept_encoding, "HEAD")
             assert (head.status, body) == (got.status, b"")
-            assert _but_date(head) == _but_date(got)
+            assert headers_without_date(head) == headers_without_date(got)
     now("HEAD: the headers of GET")
 
 
-def _but_date(answer: Any) -> dict[str, str]:
-    return {name: value for name, value in answer.headers.items() if name != "Date"}
+def headers_without_date(response: ClientResponse) -> dict[str, str]:
+    return {name: value for name, value in response.headers.items() if name != "Date"}

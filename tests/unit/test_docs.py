@@ -1,4 +1,4 @@
-"""The reference pages say what the code does: `make docs` has been run."""
+"""The generated parts of the reference pages match the code."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from devtools import docs
 
 
 @pytest.mark.parametrize("name", docs.GENERATORS)
-def test_every_generator_is_used_by_a_page(name: str) -> None:
+def test_each_generator_is_used_by_a_page(name: str) -> None:
     pages = "".join(path.read_text("utf-8") for path in docs.REFERENCE.glob("*.md"))
     assert f"<!-- generated: {name} -->" in pages
 

@@ -14,25 +14,26 @@ from tests.documented import PAGES, ROOT, commands
 
 LINES = [pytest.param(line, id=f"{page.name}: {line[:60]}") for page in PAGES for line in commands(page)]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
-KNOWN = {variable(name) for name in Settings.model_fields} | {"SAGA_LOG", "KAFKA_PORT", "KAFKA_DATA"}
+KNOWN_VARIABLES = {variable(name) for name in Settings.model_fields} | {"SAGA_LOG", "KAFKA_PORT", "KAFKA_DATA"}
 
 
 def words_of(line: str) -> list[str]:
-    """The command without the variables before it, which must exist."""
+    """The words of a command without the environment variables before it, which must be known."""
     words = shlex.split(line)
     while words and re.match(r"[A-Z_]+=", words[0]):
-        assert words[0].partition("=")[0] in KNOWN
+        assert words[0].partition("=")[0] in KNOWN_VARIABLES
         words.pop(0)
     return words
 
 
 def parse(arguments: list[str]) -> None:
-    """Have click parse the arguments, without running the command."""
+    """Parse the arguments of `saga` without running the command. Fails for an unknown command or option."""
     command: click.Command = cli.main
     context = command.make_context("saga", arguments)
     while isinstance(command, click.Group):
-        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
-        assert command is not None, name
+        name, subcommand, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert subcommand is not None, name
+        command = subcommand
         context = command.make_context(name, rest, parent=context)
 
 
@@ -54,5 +55,5 @@ def test_a_documented_command_exists(line: str, tmp_path: Path, monkeypatch: pyt
         assert program in ("curl", "sleep", "source", "export")
 
 
-def test_every_page_with_commands_is_looked_at() -> None:
+def test_the_documentation_has_more_than_forty_commands() -> None:
     assert len(LINES) > 40

@@ -1,4 +1,4 @@
-"""What a service says of itself."""
+"""Health and metrics of a service."""
 
 from time import monotonic
 from types import SimpleNamespace
@@ -12,8 +12,8 @@ from saga_app.stream.consume.ledger import Ledger
 from tests.fakes.stream import batch
 
 
-def service(waits_for: str | None = None) -> Any:
-    """As much of a service as its health looks at; it has had a record for 5 s."""
+def service_with_record(waits_for: str | None = None) -> Any:
+    """The attributes of a Faust app that the health routes read. A record has been in flight for 5 s."""
     ledger = Ledger(limit=10)
     ledger.add(batch([0])).fetched_at = monotonic() - 5
     return SimpleNamespace(
@@ -24,18 +24,19 @@ def service(waits_for: str | None = None) -> Any:
     )
 
 
-def held() -> float | None:
+def commit_held_s() -> float | None:
+    """The value of the metric (seconds)."""
     return REGISTRY.get_sample_value("saga_commit_held_seconds")
 
 
-def test_the_metrics_tell_how_long_a_commit_has_been_held_back() -> None:
-    app = service()
+def test_the_metrics_show_how_long_a_commit_has_been_held_back() -> None:
+    app = service_with_record()
     health.add_routes(app)
-    assert 5 <= (held() or 0) < 10
+    assert 5 <= (commit_held_s() or 0) < 10
     app.consumer.ledger.forget()
-    assert held() == 0
+    assert commit_held_s() == 0
 
 
-def test_a_service_that_waits_for_its_broker_holds_nothing_back() -> None:
-    health.add_routes(service(waits_for="no broker"))
-    assert held() == 0
+def test_a_service_that_waits_for_its_broker_holds_no_commit_back() -> None:
+    health.add_routes(service_with_record(waits_for="no broker"))
+    assert commit_held_s() == 0

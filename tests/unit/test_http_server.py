@@ -1,4 +1,4 @@
-"""Requests that never reach a handler: too long, malformed, not HTTP at all. Each is answered with a problem."""
+"""Requests that the parser rejects are answered with problem+json: too long, malformed, or not HTTP."""
 
 import asyncio
 import json
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient
 
 from saga_app.web.http_server import HEADER_BYTES, LINE_BYTES
 from tests.web_server import route, serving
@@ -18,14 +19,14 @@ HOST = b"Host: localhost\r\n"
 GET = b"GET /x HTTP/1.1\r\n" + HOST
 
 
-async def fine(request: web.Request) -> web.Response:
-    """Says what it was asked."""
+async def echo(request: web.Request) -> web.Response:
+    """Respond with the parameter `q`."""
     return web.json_response({"q": request.query.get("q")})
 
 
-async def raw(client: Any, request: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of the answer to these bytes."""
-    reader, writer = await asyncio.open_connection(client.host, client.port)
+async def send_raw(client: TestClient[Any, Any], request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send these bytes. Returns status, headers and body of the response."""
+    reader, writer = await asyncio.open_connection(str(client.host), client.port)
     writer.write(request)
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
     line, *lines = head.decode().strip().split("\r\n")
@@ -35,9 +36,11 @@ async def raw(client: Any, request: bytes) -> tuple[int, dict[str, str], bytes]:
     return int(line.split()[1]), headers, body
 
 
-LONG_LINE = b"GET /x?q=" + b"a" * LINE_BYTES + b" HTTP/1.1\r\n" + HOST + b"\r\n"
-MALFORMED = [
-    (LONG_LINE, 414),
+#: A request line above the limit.
+LONG_REQUEST = b"GET /x?q=" + b"a" * LINE_BYTES + b" HTTP/1.1\r\n" + HOST + b"\r\n"
+#: Requests, and the status of their responses.
+REJECTED = [
+    (LONG_REQUEST, 414),
     (b"GET /x?q=" + b"a" * 2_000_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414),
     (GET + b"X: " + b"a" * (HEADER_BYTES + 10) + b"\r\n\r\n", 431),
     (GET + b"X: " + b"a" * 2_000_000 + b"\r\n\r\n", 431),
@@ -63,29 +66,29 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize(("request_", "status"), MALFORMED, ids=[str(number) for number in range(len(MALFORMED))])
-async def test_what_cannot_be_parsed_is_a_problem_in_plain_words(request_: bytes, status: int) -> None:
-    async with serving(route("GET", "/x", fine)) as client:
-        answered, headers, body = await raw(client, request_)
-        assert (answered, headers["content-type"]) == (status, "application/problem+json")
+@pytest.mark.parametrize(("request_", "status"), REJECTED, ids=[str(number) for number in range(len(REJECTED))])
+async def test_a_request_that_cannot_be_parsed_is_a_readable_problem(request_: bytes, status: int) -> None:
+    async with serving(route("GET", "/x", echo)) as client:
+        response_status, headers, body = await send_raw(client, request_)
+        assert (response_status, headers["content-type"]) == (status, "application/problem+json")
         problem = json.loads(body)
         assert problem["status"] == status
         assert problem["detail"]
-        for inside in ("bytearray", "b'", "\\x", "Traceback", "aaaa", "^"):
-            assert inside not in problem["detail"]
+        for internal in ("bytearray", "b'", "\\x", "Traceback", "aaaa", "^"):
+            assert internal not in problem["detail"]
         assert (await client.get("/x")).status == 200
 
 
-async def test_nine_thousand_characters_are_read(now: Callable[[str], None]) -> None:
-    async with serving(route("GET", "/x", fine)) as client:
+async def test_a_query_of_nine_thousand_characters_is_accepted(now: Callable[[str], None]) -> None:
+    async with serving(route("GET", "/x", echo)) as client:
         q = "a" * 9000
-        status, _, body = await raw(client, f"GET /x?q={q} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        status, _, body = await send_raw(client, f"GET /x?q={q} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert (status, json.loads(body)) == (200, {"q": q})
-        now(f"read; {(await raw(client, LONG_LINE))[0]} problem+json above 64 KiB")
+        now(f"read; {(await send_raw(client, LONG_REQUEST))[0]} problem+json above 64 KiB")
 
 
-async def test_garbage_is_one_line_in_the_log_and_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_invalid_request_logs_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "aiohttp"):
-        async with serving(route("GET", "/x", fine)) as client:
-            await raw(client, b"hello\r\n\r\n")
+        async with serving(route("GET", "/x", echo)) as client:
+            await send_raw(client, b"hello\r\n\r\n")
     assert not [record for record in caplog.records if record.exc_info]

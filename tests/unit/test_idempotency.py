@@ -1,4 +1,4 @@
-"""An Idempotency-Key belongs to one body: at the console and at the Provisioner, also after they were restarted."""
+"""An Idempotency-Key belongs to one body: at the console and at the Provisioner, also after a restart."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,8 @@ BOB = ADA | {"name": "Bob"}
 CEM = ADA | {"name": "Cem"}
 
 
-OTHERS: dict[str, Any] = {
+#: Bodies that differ from [ADA, BOB].
+OTHER_BODIES: dict[str, Any] = {
     "more": [ADA, BOB, CEM],
     "fewer": [ADA],
     "one, not a list": ADA,
@@ -34,12 +35,12 @@ OTHERS: dict[str, Any] = {
 
 @pytest.mark.field(16)
 @pytest.mark.parametrize("restarted", [False, True], ids=["same process", "restarted"])
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", OTHER_BODIES)
 async def test_a_key_with_another_body_is_refused(name: str, restarted: bool, now: Callable[[str], None]) -> None:
     topics = SharedTopics()
     async with topics.process() as first, topics.process() as second:
         assert (await first.post([ADA, BOB], key="k")).status == 202
-        body = await problem_of(await (second if restarted else first).post(OTHERS[name], key="k"), 422)
+        body = await problem_of(await (second if restarted else first).post(OTHER_BODIES[name], key="k"), 422)
         assert "a key belongs to one body" in body["detail"]
         assert "nothing was sent" in body["detail"]
         assert len(topics.producer.sent) == 2
@@ -49,7 +50,7 @@ async def test_a_key_with_another_body_is_refused(name: str, restarted: bool, no
 
 
 @pytest.mark.field(16)
-async def test_ids_of_the_clients_own_do_not_make_a_key_good_for_two_bodies() -> None:
+async def test_a_key_belongs_to_one_body_even_if_users_have_ids() -> None:
     topics = SharedTopics()
     async with topics.process() as first, topics.process() as restarted:
         assert (await first.post(ADA | {"id": "ada"}, key="k")).status == 202
@@ -62,17 +63,18 @@ async def test_ids_of_the_clients_own_do_not_make_a_key_good_for_two_bodies() ->
 
 @pytest.mark.field(16)
 @pytest.mark.parametrize("body", [[ADA, BOB], ADA, ADA | {"id": "ada"}], ids=["list", "one", "own id"])
-async def test_a_key_holds_at_the_provisioner_after_it_was_used_at_the_console(body: Any) -> None:
+async def test_a_key_used_at_the_console_is_known_at_the_provisioner(body: Any) -> None:
     topics = SharedTopics()
     async with topics.process() as console, topics.process(by_key=False) as provisioner:
         first = await console.post(body, key="k")
-        again = await provisioner.post(body, key="k")
-        assert (again.status, await again.json()) == (202, await first.json())
+        second = await provisioner.post(body, key="k")
+        assert (second.status, await second.json()) == (202, await first.json())
         if body != ADA | {"id": "ada"}:
             await problem_of(await provisioner.post(CEM, key="k"), 422)
 
 
-SAME = [
+#: Equivalent forms of [ADA, BOB].
+EQUIVALENT_BODIES = [
     orjson.dumps([ADA, BOB]),
     b"\xef\xbb\xbf" + orjson.dumps([ADA, BOB], option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS),
     orjson.dumps([{**dict(reversed(ADA.items())), "id": None, "phone": "1"}, {**BOB, "name": " Bob "}]),
@@ -82,54 +84,54 @@ SAME = [
 
 
 @pytest.mark.field(16)
-@pytest.mark.parametrize("body", SAME, ids=["compact", "indented", "other order", "csv", "utf-16"])
-async def test_a_body_is_the_same_however_it_is_written(body: bytes) -> None:
+@pytest.mark.parametrize("body", EQUIVALENT_BODIES, ids=["compact", "indented", "other order", "csv", "utf-16"])
+async def test_equivalent_bodies_are_accepted_with_the_same_key(body: bytes) -> None:
     topics = SharedTopics()
-    async with topics.process() as office:
-        first = await office.post([ADA, BOB], key="k")
-        again = await office.post(body, key="k", kind="application/json" if body[-1] == ord("]") else "text/csv")
-        assert again.status == 202, await again.text()
-        assert (await again.json())["ids"] == (await first.json())["ids"]
-        assert (first.headers[EXISTING_HEADER], again.headers[EXISTING_HEADER]) == ("0", "2")
+    async with topics.process() as console:
+        first = await console.post([ADA, BOB], key="k")
+        second = await console.post(body, key="k", kind="application/json" if body[-1] == ord("]") else "text/csv")
+        assert second.status == 202, await second.text()
+        assert (await second.json())["ids"] == (await first.json())["ids"]
+        assert (first.headers[EXISTING_HEADER], second.headers[EXISTING_HEADER]) == ("0", "2")
     assert len(topics.producer.sent) == 2
 
 
 @pytest.mark.field(16)
-async def test_a_request_that_was_refused_does_not_use_up_its_key() -> None:
+async def test_a_refused_request_leaves_its_key_unused() -> None:
     topics = SharedTopics()
-    async with topics.process() as office:
-        await problem_of(await office.post([ADA, {"name": ""}], key="k"), 422)
-        office.starter.room = lambda _count: "it is full"
-        await problem_of(await office.post([ADA, CEM], key="k"), 503)
-        office.starter.room = lambda _count: None
-        assert (await office.post([ADA, BOB], key="k")).status == 202
+    async with topics.process() as console:
+        await problem_of(await console.post([ADA, {"name": ""}], key="k"), 422)
+        console.starter.room = lambda _count: "it is full"
+        await problem_of(await console.post([ADA, CEM], key="k"), 503)
+        console.starter.room = lambda _count: None
+        assert (await console.post([ADA, BOB], key="k")).status == 202
 
 
 @pytest.mark.field(16, 18)
 @pytest.mark.parametrize("key", ["k", None])
-async def test_what_was_not_acknowledged_is_named_and_binds_its_key(key: str | None) -> None:
+async def test_unacknowledged_sagas_are_listed_and_bind_their_key(key: str | None) -> None:
     topics = SharedTopics()
-    async with topics.process() as office:
-        topics.producer.down = [1]
-        body = await problem_of(await office.post([ADA, BOB], key=key), 503)
+    async with topics.process() as console:
+        topics.producer.unacknowledged = [1]
+        body = await problem_of(await console.post([ADA, BOB], key=key), 503)
         assert "unknown" in body["detail"]
         assert ("the same Idempotency-Key" in body["detail"]) == (key is not None)
         assert (body["accepted"], len(body["ids"]), len(body["unknown"])) == (1, 1, 1)
-        topics.producer.down = None
+        topics.producer.unacknowledged = None
         if key:
-            await problem_of(await office.post([ADA, CEM], key=key), 422)
-            assert (await (await office.post([ADA, BOB], key=key)).json())["ids"] == body["ids"] + body["unknown"]
+            await problem_of(await console.post([ADA, CEM], key=key), 422)
+            assert (await (await console.post([ADA, BOB], key=key)).json())["ids"] == body["ids"] + body["unknown"]
         else:
-            assert (await office.post(BOB | {"id": body["unknown"][0]})).status == 202
+            assert (await console.post(BOB | {"id": body["unknown"][0]})).status == 202
 
 
 @pytest.mark.field(16)
-async def test_a_saga_of_an_earlier_version_is_known_again_by_its_user() -> None:
+async def test_a_saga_without_a_stored_key_is_recognised_by_its_user() -> None:
     topics = SharedTopics()
     async with topics.process() as first, topics.process() as second:
         await first.post(ADA, key="k")
         (sent,) = topics.producer.sent
-        stripped = {name: value for name, value in orjson.loads(sent.value).items() if name != "idempotency"}
+        stripped = {name: value for name, value in orjson.loads(sent.value or b"").items() if name != "idempotency"}
         topics.producer.sent = [sent._replace(value=orjson.dumps(stripped))]
         assert (await second.post(ADA, key="k")).status == 202
         await problem_of(await second.post(BOB, key="k"), 422)
@@ -144,13 +146,13 @@ BODIES = st.one_of(USERS, st.lists(USERS, min_size=1, max_size=3, unique_by=lamb
 
 @pytest.mark.field(16)
 @given(BODIES, BODIES)
-def test_two_bodies_have_the_same_mark_only_if_they_are_the_same(one: Any, other: Any) -> None:
+def test_two_bodies_have_equal_marks_only_if_they_are_equal(one: Any, other: Any) -> None:
     marks = [mark_of("k", from_json(orjson.dumps(body))) for body in (one, other)]
     assert (marks[0] == marks[1]) == (one == other)
     assert key_part(marks[0]) == key_part(marks[1]) != key_part(mark_of("l", from_json(orjson.dumps(one))))
 
 
-def test_a_mark_fits_the_wire() -> None:
+def test_the_longest_mark_is_valid_in_a_message() -> None:
     mark = mark_of("k" * 255, from_csv(b"name,email,department\nA,a@b.example,S\n"))
     message = decode(Message, orjson.dumps({"v": 1, "id": "a", "user": ADA, "idempotency": mark}))
     assert message.idempotency == mark

@@ -1,4 +1,4 @@
-"""The log level: of the setting, and of faust's command line."""
+"""The log level, from SAGA_LOG_LEVEL or from the option of the faust command."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ Now = Callable[[str], None]
 
 @pytest.mark.field(23)
 @pytest.mark.parametrize(
-    ("level", "least", "chatty"),
+    ("level", "own_level", "library_level"),
     [
         ("debug", logging.DEBUG, logging.INFO),
         ("info", logging.INFO, logging.WARNING),
@@ -24,10 +24,10 @@ Now = Callable[[str], None]
         ("error", logging.ERROR, logging.ERROR),
     ],
 )
-def test_the_level_counts_for_our_lines_and_for_those_of_libraries(level: str, least: int, chatty: int) -> None:
+def test_the_level_applies_to_own_and_to_library_loggers(level: str, own_level: int, library_level: int) -> None:
     config = log.config("notifier", "json", level)
-    assert config["root"]["level"] == config["handlers"]["line"]["level"] == least
-    assert {each["level"] for each in config["loggers"].values()} == {chatty}
+    assert config["root"]["level"] == config["handlers"]["line"]["level"] == own_level
+    assert {each["level"] for each in config["loggers"].values()} == {library_level}
 
 
 @pytest.mark.field(22, 23)
@@ -40,7 +40,7 @@ def test_the_level_counts_for_our_lines_and_for_those_of_libraries(level: str, l
         (("-l", "info"), {"SAGA_LOG_LEVEL": "debug"}, False),
     ],
 )
-def test_fausts_option_comes_before_the_setting(
+def test_the_faust_option_overrides_the_setting(
     options: tuple[str, ...], setting: dict[str, str], shown: bool, tmp_path: Path, now: Now
 ) -> None:
     port = str(free_port())

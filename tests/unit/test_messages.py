@@ -1,4 +1,4 @@
-"""Every record on the wire, and what is said of one that does not fit."""
+"""Encoding and decoding of all records, and the reasons for which invalid ones are rejected."""
 
 import orjson
 import pytest
@@ -18,22 +18,22 @@ from saga_app.saga.messages import (
     parse,
 )
 from saga_app.saga.onboarding import ONBOARDING
-from tests.builders import ADA, NO, at, journey
+from tests.builders import ADA, NO, Stop, at, journey
 
-ASKED = b'{"v":1,"id":"ada","user":{"name":"Ada","email":"ada@example.com","department":"Sales"}}'
+REQUEST = b'{"v":1,"id":"ada","user":{"name":"Ada","email":"ada@example.com","department":"Sales"}}'
 
 
-def test_any_client_may_ask_with_id_and_user_alone() -> None:
-    message = decode(Message, ASKED)
+def test_a_request_needs_only_version_id_and_user() -> None:
+    message = decode(Message, REQUEST)
     assert (message.id, message.user.department, message.slip) == ("ada", "Sales", None)
 
 
-def test_fields_of_a_newer_service_are_ignored() -> None:
-    assert decode(Message, ASKED[:-1] + b',"mood":"good"}').id == "ada"
+def test_unknown_fields_are_ignored() -> None:
+    assert decode(Message, REQUEST[:-1] + b',"mood":"good"}').id == "ada"
 
 
 @pytest.mark.parametrize("path", [journey(), journey({"notify": NO})])
-def test_every_message_and_row_of_a_saga_survives_the_wire(path: list) -> None:
+def test_every_message_and_row_of_a_saga_is_decoded_to_itself(path: list[Stop]) -> None:
     for stop in path:
         if isinstance(stop, machine.End):
             row = machine.row_ended(stop, at(9))
@@ -46,7 +46,7 @@ def test_every_message_and_row_of_a_saga_survives_the_wire(path: list) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "says"),
+    ("value", "reason"),
     [
         (None, "no value"),
         (b"", "not JSON"),
@@ -55,26 +55,26 @@ def test_every_message_and_row_of_a_saga_survives_the_wire(path: list) -> None:
         (b"[]", "object"),
         (b"{}", "Field required"),
         (b'{"v":2,"id":"ada","user":{"name":"A","email":"a@b","department":"S"}}', "unknown version"),
-        (ASKED.replace(b'"ada"', b"7"), "id: Input should be a valid string"),
-        (ASKED.replace(b'"ada"', b'".."'), "id: String should match"),
-        (ASKED[:-1] + b',"attempt":100000000000000000000}', "attempt: Input should be less than"),
+        (REQUEST.replace(b'"ada"', b"7"), "id: Input should be a valid string"),
+        (REQUEST.replace(b'"ada"', b'".."'), "id: String should match"),
+        (REQUEST[:-1] + b',"attempt":100000000000000000000}', "attempt: Input should be less than"),
         (
-            ASKED[:-1] + b',"facts":{"n":[100000000000000000000]}}',
+            REQUEST[:-1] + b',"facts":{"n":[100000000000000000000]}}',
             "facts: cannot be serialized: Integer exceeds",
         ),
-        (ASKED.replace(b'"ada"', b'"a b"'), "id: String should match"),
-        (ASKED.replace(b'"Ada"', b'""'), "user.name: is empty"),
-        (ASKED.replace(b'"Ada"', b'"Ada\\r\\nBcc: eve@example.com"'), "user.name: has a control character"),
-        (ASKED.replace(b'"Ada"', b"null"), "user.name: is not a string"),
-        (ASKED.replace(b"ada@example.com", b"nowhere"), "user.email: is not a valid e-mail address"),
-        (ASKED[:-1] + b',"slip":{"ahead":"x","back":[]}}', "slip.ahead: Input should be a valid array"),
-        (ASKED[:-1] + b',"started_at":"9999-99-99T99:99:99Z"}', "started_at: String should match"),
-        (ASKED[:-1] + ',"started_at":"2026-01-0١T00:00:00Z"}'.encode(), "started_at: String should match"),
+        (REQUEST.replace(b'"ada"', b'"a b"'), "id: String should match"),
+        (REQUEST.replace(b'"Ada"', b'""'), "user.name: is empty"),
+        (REQUEST.replace(b'"Ada"', b'"Ada\\r\\nBcc: eve@example.com"'), "user.name: has a control character"),
+        (REQUEST.replace(b'"Ada"', b"null"), "user.name: is not a string"),
+        (REQUEST.replace(b"ada@example.com", b"nowhere"), "user.email: is not a valid e-mail address"),
+        (REQUEST[:-1] + b',"slip":{"ahead":"x","back":[]}}', "slip.ahead: Input should be a valid array"),
+        (REQUEST[:-1] + b',"started_at":"9999-99-99T99:99:99Z"}', "started_at: String should match"),
+        (REQUEST[:-1] + ',"started_at":"2026-01-0١T00:00:00Z"}'.encode(), "started_at: String should match"),
         (b"x" * 1_000_000, "not JSON"),
     ],
 )
-def test_garbage_is_told_apart_with_a_sentence(value: bytes | None, says: str) -> None:
-    with pytest.raises(BadMessage, match=says):
+def test_an_invalid_message_is_rejected_with_a_reason(value: bytes | None, reason: str) -> None:
+    with pytest.raises(BadMessage, match=reason):
         decode(Message, value)
 
 
@@ -83,19 +83,23 @@ def test_garbage_is_told_apart_with_a_sentence(value: bytes | None, says: str) -
     | st.recursive(
         st.none() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
         lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["v", "id", "user", "slip", "x"]), inner),
-    ).map(lambda value: orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_SUBCLASS) if not _too_big(value) else b"1")
+    ).map(
+        lambda value: (
+            orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_SUBCLASS) if not _is_unencodable(value) else b"1"
+        )
+    )
 )
-def test_no_bytes_at_all_raise_anything_else(value: bytes) -> None:
+def test_any_bytes_are_decoded_or_raise_bad_message(value: bytes) -> None:
     try:
         message = decode(Message, value)
     except BadMessage as error:
         assert str(error)  # noqa: PT017
     else:
-        assert encode(message), "what was let in can be sent on"
+        assert encode(message), "the decoded message could not be encoded"
 
 
-def _too_big(value: object) -> bool:
-    """Whether orjson would refuse it: integers over 64 bits, and surrogates."""
+def _is_unencodable(value: object) -> bool:
+    """Whether orjson cannot encode the value, because of integers over 64 bits or surrogates."""
     try:
         orjson.dumps(value)
     except orjson.JSONEncodeError:
@@ -103,32 +107,32 @@ def _too_big(value: object) -> bool:
     return False
 
 
-def test_the_sentence_never_repeats_what_was_in_the_message() -> None:
+def test_the_reason_never_contains_values_of_the_message() -> None:
     with pytest.raises(BadMessage) as caught:
-        decode(Message, ASKED.replace(b"ada@example.com", b"secret place"))
+        decode(Message, REQUEST.replace(b"ada@example.com", b"secret place"))
     assert "secret" not in str(caught.value)
 
 
-def test_a_dead_letter_carries_the_original_bytes_and_its_saga_if_it_has_one() -> None:
+def test_a_dead_letter_holds_the_original_and_its_message_if_readable() -> None:
     letter = DeadLetter(1, "new-user", 2, 7, "provisioner", "provision", "BadMessage", "not JSON", 1, at(0), at(1))
     body = parse("dlq", b"garbage", [("dead-letter", encode(letter))])
     assert body == Parked(letter, None, b"garbage")
     letter.id = "ada"
-    body = parse("dlq", ASKED, [("dead-letter", encode(letter))])
+    body = parse("dlq", REQUEST, [("dead-letter", encode(letter))])
     assert isinstance(body, Parked)
     assert body.message is not None
     assert body.message.user.name == "Ada"
 
 
-def test_a_dead_letter_of_somebody_else_is_no_message_of_ours() -> None:
+def test_a_record_on_dlq_without_a_dead_letter_header_is_rejected() -> None:
     with pytest.raises(BadMessage):
         parse("dlq", b"garbage", [])
 
 
-def test_a_signal_survives_the_wire() -> None:
+def test_a_signal_is_decoded_to_itself() -> None:
     signal = Signal(1, "ada", "onboarding", "failed", "authorize", "authorizer", at(1), 2, 5, at(9), "timed out")
     assert parse("saga-signals", encode(signal), []) == signal
 
 
-def test_the_idempotency_key_names_saga_id_and_step() -> None:
+def test_the_idempotency_key_consists_of_saga_id_and_step() -> None:
     assert Message(v=1, id="ada", user=ADA).key("notify") == "onboarding:ada:notify"

@@ -1,9 +1,8 @@
-"""Bodies with new users: lists, CSV as programs write it, packed ones, and the problem that each bad one gets."""
+"""Request bodies with new users: JSON lists, CSV dialects, compression, and the problem for each invalid body."""
 
 import gzip
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from hypothesis import given
@@ -12,23 +11,23 @@ from hypothesis import strategies as st
 from saga_app.web import new_users
 from saga_app.web.new_users import MAX_LIST_BYTES, MAX_LIST_ENTRIES, MAX_USER_BYTES
 from saga_app.web.problem import Problem
-from tests.fakes.starter import ADA, StarterServer, opened
+from tests.fakes.starter import ADA, StarterServer, running_starter
 from tests.web_server import problem_of
 
 
 @pytest.fixture
-async def office() -> Any:
-    async with opened() as made:
-        yield made
+async def server() -> AsyncIterator[StarterServer]:
+    async with running_starter() as server:
+        yield server
 
 
-async def test_a_list_in_json_is_accepted_in_its_order(office: StarterServer) -> None:
-    crowd = [ADA | {"name": f"Ada {number}"} for number in range(100)]
-    answer = await office.post(crowd)
+async def test_a_json_list_is_accepted_in_its_order(server: StarterServer) -> None:
+    users = [ADA | {"name": f"Ada {number}"} for number in range(100)]
+    answer = await server.post(users)
     body = await answer.json()
     assert (answer.status, body["accepted"], len(set(body["ids"]))) == (202, 100, 100)
-    assert body["ids"] == sorted(body["ids"]) == [(message.key or b"").decode() for message in office.producer.sent]
-    assert [user["name"] for user in office.producer.users] == [entry["name"] for entry in crowd]
+    assert body["ids"] == sorted(body["ids"]) == [(message.key or b"").decode() for message in server.producer.sent]
+    assert [user["name"] for user in server.producer.users] == [entry["name"] for entry in users]
 
 
 CSVS = {
@@ -42,20 +41,20 @@ CSVS = {
 
 
 @pytest.mark.parametrize("text", CSVS.values(), ids=CSVS.keys())
-async def test_csv_as_programs_write_it_is_understood(office: StarterServer, text: bytes) -> None:
-    answer = await office.post(text, kind="text/csv; charset=utf-8")
+async def test_common_csv_dialects_are_read(server: StarterServer, text: bytes) -> None:
+    answer = await server.post(text, kind="text/csv; charset=utf-8")
     assert (await answer.json())["accepted"] == 1
-    assert office.producer.users == [ADA]
+    assert server.producer.users == [ADA]
 
 
-async def test_a_quoted_comma_and_a_doubled_quote_belong_to_the_name(office: StarterServer) -> None:
-    await office.post(b'name,email,department,id\n"Lovelace, ""Ada""",ada@example.com,Sales,a1\n', kind="text/csv")
-    assert office.producer.users[0]["name"] == 'Lovelace, "Ada"'
-    assert office.producer.sent[0].key == b"a1"
+async def test_quoted_commas_and_doubled_quotes_are_part_of_the_value(server: StarterServer) -> None:
+    await server.post(b'name,email,department,id\n"Lovelace, ""Ada""",ada@example.com,Sales,a1\n', kind="text/csv")
+    assert server.producer.users[0]["name"] == 'Lovelace, "Ada"'
+    assert server.producer.sent[0].key == b"a1"
 
 
-async def test_every_bad_entry_is_named_by_index_and_field_and_nothing_is_sent(office: StarterServer) -> None:
-    bad = [
+async def test_every_invalid_field_is_named_and_nothing_is_sent(server: StarterServer) -> None:
+    entries = [
         ADA,
         {"name": "", "email": "no address", "department": "x" * 101},
         {"email": "a@b.example"},
@@ -64,9 +63,9 @@ async def test_every_bad_entry_is_named_by_index_and_field_and_nothing_is_sent(o
         ADA | {"name": "two\nlines"},
         ADA | {"name": 7},
     ]
-    body = await problem_of(await office.post(bad), 422)
-    named = {(error["index"], error["field"]) for error in body["errors"]}
-    assert named == {
+    body = await problem_of(await server.post(entries), 422)
+    found = {(error["index"], error["field"]) for error in body["errors"]}
+    assert found == {
         (1, "name"),
         (1, "email"),
         (1, "department"),
@@ -78,19 +77,19 @@ async def test_every_bad_entry_is_named_by_index_and_field_and_nothing_is_sent(o
         (6, "name"),
     }
     assert "nothing was sent" in body["detail"]
-    assert not office.producer.sent
+    assert not server.producer.sent
 
 
-async def test_ids_that_are_twice_in_a_list_or_exist_are_named(office: StarterServer) -> None:
-    body = await problem_of(await office.post([ADA | {"id": "x"}, ADA | {"id": "y"}, ADA | {"id": "x"}]), 422)
+async def test_repeated_and_existing_ids_are_named(server: StarterServer) -> None:
+    body = await problem_of(await server.post([ADA | {"id": "x"}, ADA | {"id": "y"}, ADA | {"id": "x"}]), 422)
     assert [(error["index"], error["field"]) for error in body["errors"]] == [(2, "id")]
-    body = await problem_of(await office.post([ADA, ADA | {"id": "taken"}]), 422)
+    body = await problem_of(await server.post([ADA, ADA | {"id": "taken"}]), 422)
     assert [(error["index"], error["field"]) for error in body["errors"]] == [(1, "id")]
 
 
-async def test_a_csv_with_a_wrong_line_names_it(office: StarterServer) -> None:
+async def test_an_invalid_csv_line_is_named(server: StarterServer) -> None:
     body = await problem_of(
-        await office.post(
+        await server.post(
             b"name,email,department\nAda,a@b.example,Sales\nBob,b@c.example\nCem,nobody,Sales\n", kind="text/csv"
         ),
         422,
@@ -101,8 +100,8 @@ async def test_a_csv_with_a_wrong_line_names_it(office: StarterServer) -> None:
 @pytest.mark.parametrize(
     "text", [b"", b"\n\n", b"name,email\nAda,a@b\n", b"name,email,department,name\n", b"name,email,department\n"]
 )
-async def test_a_csv_without_users_or_with_a_wrong_header_is_refused(office: StarterServer, text: bytes) -> None:
-    assert (await problem_of(await office.post(text, kind="text/csv"), 422))["errors"]
+async def test_a_csv_without_users_or_with_an_invalid_header_is_refused(server: StarterServer, text: bytes) -> None:
+    assert (await problem_of(await server.post(text, kind="text/csv"), 422))["errors"]
 
 
 @pytest.mark.parametrize(
@@ -129,64 +128,65 @@ async def test_a_csv_without_users_or_with_a_wrong_header_is_refused(office: Sta
         (b"[" + b"{}," * MAX_LIST_ENTRIES + b"{}]", "application/json", 413),
     ],
 )
-async def test_every_bad_body_gets_its_problem(office: StarterServer, body: bytes, kind: str, status: int) -> None:
-    await problem_of(await office.post(body, kind=kind), status)
-    assert not office.producer.sent
+async def test_each_invalid_body_has_its_status(server: StarterServer, body: bytes, kind: str, status: int) -> None:
+    await problem_of(await server.post(body, kind=kind), status)
+    assert not server.producer.sent
 
 
-async def test_a_body_that_unpacks_to_too_much_is_refused(office: StarterServer) -> None:
-    packed = gzip.compress(b"[" + b" " * 50_000_000 + b"]")
-    answer = await office.post(packed, **{"Content-Encoding": "gzip"})
+async def test_a_body_that_decompresses_beyond_the_limit_is_refused(server: StarterServer) -> None:
+    compressed = gzip.compress(b"[" + b" " * 50_000_000 + b"]")
+    answer = await server.post(compressed, **{"Content-Encoding": "gzip"})
     await problem_of(answer, 413)
 
 
 @pytest.mark.parametrize("size", [1, 50_000])
-async def test_a_body_that_is_not_packed_as_it_says_is_refused(
-    office: StarterServer, size: int, caplog: pytest.LogCaptureFixture
+async def test_a_body_not_in_its_content_encoding_is_refused_without_an_error(
+    server: StarterServer, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answer = await office.post(json.dumps(ADA).encode() * size, **{"Content-Encoding": "gzip"})
+    answer = await server.post(json.dumps(ADA).encode() * size, **{"Content-Encoding": "gzip"})
     assert "gzip" in (await problem_of(answer, 400))["detail"]
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-async def test_a_packed_body_is_understood(office: StarterServer) -> None:
-    packed = gzip.compress(json.dumps(ADA).encode())
-    assert (await office.post(packed, **{"Content-Encoding": "gzip"})).status == 202
+async def test_a_gzip_body_is_accepted(server: StarterServer) -> None:
+    compressed = gzip.compress(json.dumps(ADA).encode())
+    assert (await server.post(compressed, **{"Content-Encoding": "gzip"})).status == 202
 
 
-async def test_a_packing_that_is_not_known_is_named_with_those_that_are(office: StarterServer) -> None:
-    answer = await office.post(ADA, **{"Content-Encoding": "snappy"})
+async def test_an_unknown_content_encoding_is_refused_with_the_known_ones(server: StarterServer) -> None:
+    answer = await server.post(ADA, **{"Content-Encoding": "snappy"})
     assert "snappy" in (await problem_of(answer, 415))["detail"]
     assert answer.headers["Accept-Encoding"] == "gzip, deflate"
 
 
-LOOKS_LIKE_ANOTHER = ["\u202a", "\u202e", "\u2066", "\u2069", "\u2028", "\u2029", "\x85", "\x7f", "\n"]
+#: Characters that change the direction or the line of a text.
+CONTROLS = ["\u202a", "\u202e", "\u2066", "\u2069", "\u2028", "\u2029", "\x85", "\x7f", "\n"]
 
 
-@pytest.mark.parametrize("letter", LOOKS_LIKE_ANOTHER, ids=ascii)
+@pytest.mark.parametrize("character", CONTROLS, ids=ascii)
 @pytest.mark.parametrize("field", ["name", "department"])
-async def test_a_name_is_one_line_that_reads_as_it_is_written(office: StarterServer, field: str, letter: str) -> None:
-    body = await problem_of(await office.post(ADA | {field: f"A{letter}da"}), 422)
+async def test_control_characters_in_a_field_are_refused(server: StarterServer, field: str, character: str) -> None:
+    body = await problem_of(await server.post(ADA | {field: f"A{character}da"}), 422)
     assert body["errors"][0]["field"] == field
     assert "control character" in body["errors"][0]["message"]
 
 
-async def test_names_of_all_languages_are_names(office: StarterServer) -> None:
+async def test_names_in_all_scripts_are_accepted(server: StarterServer) -> None:
     for name in ("Zoë", "עדה", "阿达", "علی\u200cرضا", "👩\u200d💻"):
-        assert (await office.post(ADA | {"name": name})).status == 202
+        assert (await server.post(ADA | {"name": name})).status == 202
 
 
-async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(office: StarterServer) -> None:
-    async def endless() -> Any:
+async def test_a_body_of_unknown_length_is_limited(server: StarterServer) -> None:
+    async def endless() -> AsyncIterator[bytes]:
         for _ in range(30):
             yield b" " * 1_000_000
 
-    answer = await office.client.post("/users", data=endless(), headers={"Content-Type": "application/json"})
+    answer = await server.client.post("/users", data=endless(), headers={"Content-Type": "application/json"})
     await problem_of(answer, 413)
 
 
 @given(st.binary(max_size=300), st.sampled_from([new_users.from_json, new_users.from_csv]))
-def test_no_body_whatever_is_a_bug(body: bytes, read: Callable[[bytes], object]) -> None:
+def test_any_body_is_accepted_or_a_client_error(body: bytes, read: Callable[[bytes], object]) -> None:
     statuses = []
     try:
         read(body)

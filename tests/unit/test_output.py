@@ -1,4 +1,4 @@
-"""What commands print where a terminal is not UTF-8, or is not there any more."""
+"""The output of commands when the terminal is not UTF-8 or the reader has closed the pipe."""
 
 import json
 import subprocess
@@ -12,15 +12,15 @@ from tests.fakes.console import FakeConsole, row
 
 Now = Callable[[str], None]
 
-#: A name in Polish, one in Japanese, and an emoji.
+#: Not in Latin-1, not in any Latin encoding, and not in the Basic Multilingual Plane.
 NAMES = ["Łukasz", "花子", "🙂"]
 
 
 @pytest.fixture
 def console() -> Iterator[FakeConsole]:
-    with FakeConsole() as running:
-        running.rows += [row(name, why=f"{name} is done") for name in (*NAMES, "".join(NAMES))]
-        yield running
+    with FakeConsole() as console:
+        console.rows += [row(name, why=f"{name} is done") for name in (*NAMES, "".join(NAMES))]
+        yield console
 
 
 def environment(console: FakeConsole, encoding: str) -> dict[str, str]:
@@ -30,7 +30,7 @@ def environment(console: FakeConsole, encoding: str) -> dict[str, str]:
 @pytest.mark.field(22)
 @pytest.mark.parametrize("encoding", ["ascii:strict", "latin-1"])
 @pytest.mark.parametrize("command", [("show",), ("list", "--limit", "500", "--search"), ("trace",)])
-def test_what_cannot_be_encoded_is_replaced(
+def test_characters_outside_the_encoding_are_replaced(
     command: tuple[str, ...], encoding: str, console: FakeConsole, now: Now
 ) -> None:
     name = "".join(NAMES)
@@ -42,7 +42,7 @@ def test_what_cannot_be_encoded_is_replaced(
 
 @pytest.mark.field(22)
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_json_loses_nothing(encoding: str, console: FakeConsole) -> None:
+def test_json_output_is_lossless_in_any_encoding(encoding: str, console: FakeConsole) -> None:
     name = "".join(NAMES)
     done = saga("show", name, "--json", env=environment(console, encoding))
     assert json.loads(done.stdout)["id"] == name
@@ -50,7 +50,7 @@ def test_json_loses_nothing(encoding: str, console: FakeConsole) -> None:
 
 @pytest.mark.field(22)
 @pytest.mark.parametrize("arguments", [("--help",), ("settings",), ("new", "--csv", "Ł"), ("--console", "Ł", "list")])
-def test_help_settings_and_mistakes_can_be_printed(arguments: tuple[str, ...], console: FakeConsole) -> None:
+def test_help_settings_and_errors_are_printable_in_ascii(arguments: tuple[str, ...], console: FakeConsole) -> None:
     done = saga(*arguments, env=environment(console, "ascii"))
     assert done.returncode in (0, 1, 2)
     assert "Traceback" not in done.stderr
@@ -58,7 +58,7 @@ def test_help_settings_and_mistakes_can_be_printed(arguments: tuple[str, ...], c
 
 @pytest.mark.field(22)
 @pytest.mark.parametrize("arguments", [("list",), ("list", "--json")])
-def test_a_reader_that_leaves_early_causes_no_traceback(arguments: tuple[str, ...], console: FakeConsole) -> None:
+def test_a_closed_pipe_causes_no_traceback(arguments: tuple[str, ...], console: FakeConsole) -> None:
     command = [sys.executable, "-m", "saga_app", *arguments]
     with subprocess.Popen(
         command,
@@ -70,6 +70,6 @@ def test_a_reader_that_leaves_early_causes_no_traceback(arguments: tuple[str, ..
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        said = process.stderr.read()
-    assert "Traceback" not in said
-    assert "BrokenPipe" not in said
+        errors = process.stderr.read()
+    assert "Traceback" not in errors
+    assert "BrokenPipe" not in errors

@@ -1,4 +1,4 @@
-"""The unit tests of the page's modules, which Node.js runs: tests/page/*.test.js."""
+"""Runs the unit tests of the page's JavaScript modules (tests/page/*.test.js) with Node.js."""
 
 import shutil
 import subprocess
@@ -15,6 +15,6 @@ def test_the_unit_tests_of_the_page_pass() -> None:
     if node is None:
         pytest.skip("Node.js is needed")
     # The files one by one: as of version 22, Node.js does not accept a directory.
-    ran = subprocess.run([node, "--test", *TESTS], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run([node, "--test", *TESTS], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert TESTS
-    assert ran.returncode == 0, f"\n{ran.stdout}{ran.stderr}"
+    assert result.returncode == 0, f"\n{result.stdout}{result.stderr}"

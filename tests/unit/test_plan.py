@@ -1,4 +1,4 @@
-"""A plan says what everything else follows from, and an inconsistent one is refused with the name of the step."""
+"""Plans: what is derived from the steps, and the reasons for which an inconsistent plan is refused."""
 
 from dataclasses import replace
 from typing import Any
@@ -35,17 +35,21 @@ def test_services_topics_and_slip_follow_from_the_steps() -> None:
     assert (TRIP.slip().ahead, TRIP.slip().back) == (["hotel", "booked"], [])
 
 
-def test_the_onboarding_names_what_each_step_finds_out() -> None:
+def test_the_onboarding_lists_the_fact_of_each_step() -> None:
     assert [fact.name for fact in ONBOARDING.facts] == ["device_id", "authorizations", "notified_at"]
     assert ONBOARDING.services == ("provisioner", "authorizer", "notifier")
 
 
-def test_words_that_are_left_out_follow_from_the_name() -> None:
-    made = step("book-hotel", "travel-agent")
-    assert (made.label, made.requested, made.done) == ("Travel agent", "Book hotel requested", "Book hotel done")
+def test_omitted_words_are_derived_from_the_name() -> None:
+    booking = step("book-hotel", "travel-agent")
+    assert (booking.label, booking.requested, booking.done) == (
+        "Travel agent",
+        "Book hotel requested",
+        "Book hotel done",
+    )
 
 
-LONG = Retry(attempts=3, delays=(600.0,))
+LONG_RETRY = Retry(attempts=3, delays=(600.0,))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +67,7 @@ LONG = Retry(attempts=3, delays=(600.0,))
         ((step("a", topic="a-changelog"), step("b")), (), "the topic name a-changelog is not allowed"),
         ((step("A"), step("b")), (), "names are lower-case letters"),
         ((step("a", "console"), step("b", "console")), (), "console is reserved"),
-        ((step("a", retry=LONG), step("b")), (), "retry of step a: at first the longest delay"),
+        ((step("a", retry=LONG_RETRY), step("b")), (), "retry of step a: at first the longest delay"),
         ((step("a", fact=Fact("state", "state")), step("b")), (), "the fact name state is not allowed"),
         ((step("a", fact=Fact("x", "x")), step("b", fact=Fact("x", "y"))), (), "two steps have the fact x"),
         ((step("a", words=Words(icon="cat")), step("b")), (), "unknown icon cat; allowed are"),  # type: ignore[arg-type]

@@ -1,9 +1,8 @@
-"""What becomes of a record whose output the broker refused, of its saga, and of a dead letter that is too large."""
+"""Outputs that the broker refuses: their records and sagas are parked, and oversized dead letters are shortened."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
@@ -17,7 +16,6 @@ from saga_app.saga.messages import (
     DLQ,
     SIGNALS,
     DeadLetter,
-    Message,
     Parked,
     Row,
     Signal,
@@ -31,141 +29,148 @@ from saga_app.service.dead_letters import SHORTENED_BYTES, Refusals, shortened, 
 from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
+from saga_app.service.record import Headers
 from saga_app.service.step import StepLoop
-from saga_app.stream import Refused, partition_of
+from saga_app.stream import Refused
 from saga_app.stream.produce.refusal import size_of
-from tests.builders import NO, at, journey
+from tests.builders import NO, at, request_to, waiting_row
 from tests.fakes.record import FakeRecord
-from tests.unit.test_step import ASKED, PARTITIONS, Rowbook, Sent, deferred, entry_of, greylisted, handle, on, world
+from tests.unit.step_harness import (
+    ADAS_PARTITION,
+    NEW_USER_REQUEST,
+    PARTITIONS,
+    FakeRows,
+    SentMessages,
+    dead_letter_in,
+    fake_world,
+    greylisting_mail,
+    handle_record,
+    table_with_deferred_mail,
+    value_on,
+    waiting_request,
+)
 
 pytestmark = pytest.mark.field(32)
 
-HOME = partition_of(b"ada", PARTITIONS)
 TOO_LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
 
 
-def refused(topic: str, value: bytes = b"{}", headers: Any = (), key: bytes = b"ada") -> Refused:
-    """The broker does not take this message."""
-    return Refused(topic, key, value, headers, TOO_LARGE)
+def refusal_of(topic: str, value: bytes = b"{}", headers: Headers = (), key: bytes = b"ada") -> Refused:
+    """The refusal of this message because of its size."""
+    return Refused(topic, key, value, list(headers), TOO_LARGE)
 
 
-def record(topic: str, value: bytes, headers: Any = ()) -> FakeRecord:
-    """A fetched record."""
-    return FakeRecord(topic, HOME, 7, 1_700_000_000_000, b"ada", value, list(headers))
+def record(topic: str, value: bytes, headers: Headers = ()) -> FakeRecord:
+    return FakeRecord(topic, ADAS_PARTITION, 7, 1_700_000_000_000, b"ada", value, list(headers))
 
 
-def at_step(topic: str, value: bytes, refusals: Sequence[Refused], table: Rowbook | None = None) -> tuple[bool, Sent]:
-    """A step's record, what was refused of it, and what is sent instead."""
-    step, sent = ONBOARDING.on(topic), Sent()
+def refuse_at_step(
+    topic: str, value: bytes, refusals: Sequence[Refused], table: FakeRows | None = None
+) -> tuple[bool, SentMessages]:
+    """Process the refusal of a record's outputs at its step. Returns whether the record was parked, and the outputs."""
+    step, sent = ONBOARDING.on(topic), SentMessages()
     assert step is not None
-    rows = Rows(table or Rowbook()) if step.service == "provisioner" else None
-    effects = None if rows else Effects(table or Rowbook())
-    loop = StepLoop(ONBOARDING, step, world(), PARTITIONS, rows, effects)
+    rows = Rows(table or FakeRows()) if step.service == "provisioner" else None
+    effects = None if rows else Effects(table or FakeRows())
+    loop = StepLoop(ONBOARDING, step, fake_world(), PARTITIONS, rows, effects)
     return asyncio.run(loop.on_refusal(sent, record(topic, value), refusals, 0)), sent
 
 
-def letter_of(sent: Sent) -> tuple[DeadLetter, bytes | None]:
-    """The one dead letter, and its value."""
-    [(topic, _key, value, headers)] = sent.messages
-    assert topic == DLQ
-    return decode(DeadLetter, dict(headers)[DEAD_LETTER]), value
-
-
-def noted(table: Rowbook, sent: Sent) -> Row:
-    """The row after the Provisioner has read the dead letter."""
+def row_after_dead_letter(table: FakeRows, sent: SentMessages) -> Row:
+    """The row of Ada's saga after the Provisioner has read the dead letter in `sent`."""
     [(_topic, _key, value, headers)] = sent.messages
     observer = Observer(ONBOARDING, Rows(table), PARTITIONS)
-    asyncio.run(observer.handle(Sent(), None, record(DLQ, value or b"", headers)))
+    asyncio.run(observer.handle(SentMessages(), None, record(DLQ, value or b"", headers)))
     return table.row("ada")
 
 
-def test_a_refused_request_parks_the_record_that_led_to_it_with_the_brokers_reason() -> None:
-    parked, sent = at_step("authorize", on("authorize"), [refused("notify")])
-    letter, value = letter_of(sent)
-    assert (parked, value) == (True, on("authorize"))
+def test_a_refused_output_parks_its_record_with_the_brokers_reason() -> None:
+    parked, sent = refuse_at_step("authorize", value_on("authorize"), [refusal_of("notify")])
+    letter = dead_letter_in(sent)
+    assert (parked, sent.messages[0][2]) == (True, value_on("authorize"))
     assert (letter.id, letter.step, letter.refused_by, letter.error) == ("ada", "authorize", "notify", "Refused")
     assert "MSG_SIZE_TOO_LARGE" in letter.reason
 
 
-def test_a_saga_whose_row_waits_for_the_refused_request_already_is_parked_there() -> None:
-    _, table = handle("new-user", ASKED)
-    _, sent = at_step("new-user", ASKED, [refused("authorize")], table)
-    row = noted(table, sent)
+def test_a_saga_is_parked_at_the_step_whose_request_was_refused() -> None:
+    _, table = handle_record("new-user", NEW_USER_REQUEST)
+    _, sent = refuse_at_step("new-user", NEW_USER_REQUEST, [refusal_of("authorize")], table)
+    row = row_after_dead_letter(table, sent)
     assert (row.state, row.step) == ("parked", "authorize")
     redriven = Signal(1, "ada", "onboarding", "redriven", "authorize", "authorizer", at(9), 2)
-    turn = machine.apply_operator_signal(ONBOARDING, row, redriven)
-    assert turn is not None
-    assert turn.onward is not None
-    assert (turn.onward.topic, turn.onward.message.facts) == ("authorize", row.facts)
+    decision = machine.apply_operator_signal(ONBOARDING, row, redriven)
+    assert decision is not None
+    assert decision.onward is not None
+    assert (decision.onward.topic, decision.onward.message.facts) == ("authorize", row.facts)
 
 
-def test_a_saga_on_its_way_back_is_parked_there_and_can_be_redriven() -> None:
-    back = journey({"notify": NO})
-    revoke, deprovision = (stop for stop in back if isinstance(stop, tuple) and stop[0] in ("revoke", "deprovision"))
-    table = Rowbook()
-    row = machine.row_waiting_for(ONBOARDING, "revoke", revoke[1], at(5))
-    Rows(table).join(Sent(), HOME, row)
-    _, sent = at_step("revoke", encode(revoke[1]), [refused("deprovision")])
-    parked = noted(table, sent)
+def test_a_saga_parked_during_its_rollback_can_be_redriven() -> None:
+    revoke = request_to("revoke", {"notify": NO})
+    table = FakeRows()
+    Rows(table).join(SentMessages(), ADAS_PARTITION, waiting_row("revoke", 5, {"notify": NO}))
+    _, sent = refuse_at_step("revoke", encode(revoke), [refusal_of("deprovision")])
+    parked = row_after_dead_letter(table, sent)
     assert (parked.state, parked.step) == ("parked", "revoke")
-    assert machine.is_past(parked, decode(Message, on("notify"))), "a late request forward does nothing"
+    assert machine.is_past(parked, request_to("notify")), "a late forward request would be processed"
     cancelled = Signal(1, "ada", "onboarding", "cancelled", "revoke", "authorizer", at(8))
-    assert machine.apply_operator_signal(ONBOARDING, parked, cancelled) is None, "it is on its way back already"
+    assert machine.apply_operator_signal(ONBOARDING, parked, cancelled) is None, "a rollback in progress was cancelled"
     redriven = replace(cancelled, kind="redriven", attempt=2)
-    turn = machine.apply_operator_signal(ONBOARDING, parked, redriven)
-    assert turn is not None
-    assert turn.row.state == "rolling-back"
-    assert machine.apply_operator_signal(ONBOARDING, turn.row, redriven) is not None, (
-        "read again after a crash: sent again"
+    decision = machine.apply_operator_signal(ONBOARDING, parked, redriven)
+    assert decision is not None
+    assert decision.row.state == "rolling-back"
+    assert machine.apply_operator_signal(ONBOARDING, decision.row, redriven) is not None, (
+        "the redelivered signal led to no request"
     )
-    onward = machine.row_waiting_for(ONBOARDING, "deprovision", deprovision[1], at(9))
-    assert machine.join(turn.row, onward) == replace(onward, order=redriven, overdue=turn.row.overdue)
+    onward = waiting_row("deprovision", 9, {"notify": NO})
+    assert machine.join(decision.row, onward) == replace(onward, order=redriven, overdue=decision.row.overdue)
 
 
 def test_a_refused_signal_parks_nothing() -> None:
-    assert at_step("authorize", on("authorize"), [refused(SIGNALS)]) == (False, Sent())
+    assert refuse_at_step("authorize", value_on("authorize"), [refusal_of(SIGNALS)]) == (False, SentMessages())
 
 
-def test_a_row_that_is_refused_parks_its_record() -> None:
-    _, sent = at_step("notified", on("notified"), [refused(ROWS_CHANGELOG)])
-    assert letter_of(sent)[0].refused_by == ROWS_CHANGELOG
+def test_a_refused_row_parks_its_record() -> None:
+    _, sent = refuse_at_step("notified", value_on("notified"), [refusal_of(ROWS_CHANGELOG)])
+    assert dead_letter_in(sent).refused_by == ROWS_CHANGELOG
 
 
-def test_a_record_that_cannot_be_forwarded_to_its_partition_is_parked() -> None:
-    _, sent = at_step("authorize", on("authorize"), [refused("authorize")])
-    assert letter_of(sent)[0].id == "ada"
+def test_a_record_that_cannot_be_forwarded_is_parked() -> None:
+    _, sent = refuse_at_step("authorize", value_on("authorize"), [refusal_of("authorize")])
+    assert dead_letter_in(sent).id == "ada"
 
 
-def observed(table: Rowbook, body: FakeRecord, refusals: Sequence[Refused], tries: int = 0) -> Sent:
-    """A record of the dlq or the signals, and what the Provisioner sends when something of it is refused."""
-    sent = Sent()
+def refuse_at_observer(
+    table: FakeRows, record: FakeRecord, refusals: Sequence[Refused], tries: int = 0
+) -> SentMessages:
+    """Process the refusal of outputs for a record on `dlq` or `saga-signals`; returns the Provisioner's outputs."""
+    sent = SentMessages()
     observer = Observer(ONBOARDING, Rows(table), PARTITIONS)
-    assert asyncio.run(observer.on_refusal(sent, body, refusals, tries))
+    assert asyncio.run(observer.on_refusal(sent, record, refusals, tries))
     return sent
 
 
-def test_a_parked_row_that_is_too_large_keeps_its_old_facts_and_its_letter_says_so() -> None:
-    _, table = handle("new-user", ASKED)
+def test_an_oversized_parked_row_keeps_its_old_facts() -> None:
+    _, table = handle_record("new-user", NEW_USER_REQUEST)
     before = table.row("ada")
-    request = decode(Message, on("authorize"))
+    request = request_to("authorize")
     request.facts = {"device_id": "TB-1", "notes": "n" * 1000}
-    _, sent = at_step("authorize", encode(request), [refused("notify")])
+    _, sent = refuse_at_step("authorize", encode(request), [refusal_of("notify")])
     letter = record(DLQ, encode(request), sent.messages[0][3])
-    again = observed(table, letter, [refused(ROWS_CHANGELOG)])
-    assert letter_of(again)[0].refused_by == ROWS_CHANGELOG
-    assert letter_of(again)[1] == encode(request)
+    again = refuse_at_observer(table, letter, [refusal_of(ROWS_CHANGELOG)])
+    assert dead_letter_in(again).refused_by == ROWS_CHANGELOG
+    assert again.messages[0][2] == encode(request)
     assert (table.row("ada").state, table.row("ada").facts) == ("parked", before.facts)
-    assert observed(table, letter, [refused(ROWS_CHANGELOG)], tries=1).messages == []
+    assert refuse_at_observer(table, letter, [refusal_of(ROWS_CHANGELOG)], tries=1).messages == []
 
 
-def test_an_operators_redrive_that_is_refused_parks_its_saga_again() -> None:
-    _, table = handle("new-user", ASKED)
+def test_a_refused_redrive_parks_its_saga_again() -> None:
+    _, table = handle_record("new-user", NEW_USER_REQUEST)
     row = replace(table.row("ada"), attempt=2)
-    table.held[HOME, b"ada"] = encode(row)
+    table.stored[ADAS_PARTITION, b"ada"] = encode(row)
     redriven = Signal(1, "ada", "onboarding", "redriven", "authorize", "authorizer", at(9), 2)
-    sent = observed(table, record(SIGNALS, encode(redriven)), [refused("authorize")])
-    assert (letter_of(sent)[0].topic, letter_of(sent)[0].step) == (SIGNALS, "authorize")
-    parked = noted(table, sent)
+    sent = refuse_at_observer(table, record(SIGNALS, encode(redriven)), [refusal_of("authorize")])
+    assert (dead_letter_in(sent).topic, dead_letter_in(sent).step) == (SIGNALS, "authorize")
+    parked = row_after_dead_letter(table, sent)
     assert (parked.state, parked.step, parked.attempt) == ("parked", "authorize", 2)
 
 
@@ -174,77 +179,77 @@ LETTER = DeadLetter(
 )
 
 
-def test_a_message_that_is_stored_cut_still_parks_its_saga_and_loses_no_facts() -> None:
-    request = decode(Message, on("notify"))
+def test_a_shortened_dead_letter_parks_its_saga_and_keeps_its_facts() -> None:
+    request = request_to("notify")
     request.facts |= {"notes": "n" * 3_000_000}
     letter = replace(LETTER, topic="notify", step="notify", id="ada", saga="onboarding")
     value, headers = shortened(encode(request), with_letter([], letter), *SHORTENED_BYTES[0])
     body = parse(DLQ, value, headers)
     assert isinstance(body, Parked)
     assert body.letter.original_bytes == len(encode(request))
-    news = machine.row_parked(ONBOARDING, body)
-    assert news is not None
-    row = machine.row_waiting_for(ONBOARDING, "notify", decode(Message, on("notify")), at(2))
-    after = machine.join(row, news)
-    assert (after.state, after.facts) == ("parked", row.facts)
+    parked = machine.row_parked(ONBOARDING, body)
+    assert parked is not None
+    row = waiting_row("notify", 2)
+    joined = machine.join(row, parked)
+    assert (joined.state, joined.facts) == ("parked", row.facts)
 
 
 @given(
     st.none() | st.binary(max_size=100_000),
     st.lists(st.tuples(st.text(max_size=20), st.binary(max_size=5_000)), max_size=8),
 )
-def test_each_cut_is_smaller_than_the_one_before_and_tells_how_much_is_missing(
-    value: bytes | None, carried: list[tuple[str, bytes]]
+def test_each_shortened_dead_letter_is_smaller_and_states_both_sizes(
+    value: bytes | None, original_headers: list[tuple[str, bytes]]
 ) -> None:
-    carried = [header for header in carried if header[0] != DEAD_LETTER]
-    whole, headers, sizes = value, with_letter(carried, LETTER), [size_of(value, carried)]
+    original_headers = [header for header in original_headers if header[0] != DEAD_LETTER]
+    whole, headers, sizes = value, with_letter(original_headers, LETTER), [size_of(value, original_headers)]
     for value_bytes, headers_bytes in SHORTENED_BYTES:
         value, headers = shortened(value, headers, value_bytes, headers_bytes)
         letter = decode(DeadLetter, dict(headers)[DEAD_LETTER])
         kept = size_of(value, [header for header in headers if header[0] != DEAD_LETTER])
-        assert (letter.original_bytes, letter.kept_bytes) == (size_of(whole, carried), kept)
+        assert (letter.original_bytes, letter.kept_bytes) == (size_of(whole, original_headers), kept)
         assert kept <= min(sizes[-1], value_bytes + headers_bytes)
         assert value is None if whole is None else whole.startswith(value or b"")
         sizes.append(kept)
 
 
-async def test_a_dlq_that_takes_nothing_makes_the_service_not_ready_until_it_does(
+async def test_the_service_is_not_ready_while_dlq_refuses_dead_letters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Refusing(Sent):
+    class RefusingOutputs(SentMessages):
         async def acknowledged(self) -> None:
             raise letter
 
     monkeypatch.setattr(dead_letters, "RESEND_AFTER_S", 0.0)
-    letter = refused(DLQ, b"x" * 100_000, with_letter([], LETTER))
+    letter = refusal_of(DLQ, b"x" * 100_000, with_letter([], LETTER))
     refusals = Refusals()
     for tries in range(len(SHORTENED_BYTES)):
-        await refusals.resend_shortened(Refusing(), letter, tries)
+        await refusals.resend_shortened(RefusingOutputs(), letter, tries)
     assert refusals.problem is None
-    await refusals.resend_shortened(Refusing(), letter, len(SHORTENED_BYTES))
+    await refusals.resend_shortened(RefusingOutputs(), letter, len(SHORTENED_BYTES))
     assert "dead letters cannot be stored: dlq refused" in (refusals.problem or "")
-    await refusals.resend_shortened(Sent(), letter, len(SHORTENED_BYTES) + 1)
+    await refusals.resend_shortened(SentMessages(), letter, len(SHORTENED_BYTES) + 1)
     assert refusals.problem is None
 
 
 @pytest.mark.field(11)
 @pytest.mark.parametrize("topic", ["notifier-effects-changelog", DLQ])
-def test_a_request_that_is_parked_because_of_a_refusal_does_not_wait_any_more(topic: str) -> None:
-    table = deferred()
-    refusal = refused(topic, on("notify"), with_letter([], LETTER))
-    parked, sent = at_step("notify", on("notify"), [refusal], table)
-    assert (parked, sent.topics, entry_of(table)) == (True, [DLQ], None)
+def test_parking_because_of_a_refusal_removes_the_waiting_request(topic: str) -> None:
+    table = table_with_deferred_mail()
+    refusal = refusal_of(topic, value_on("notify"), with_letter([], LETTER))
+    parked, sent = refuse_at_step("notify", value_on("notify"), [refusal], table)
+    assert (parked, sent.topics, waiting_request(table)) == (True, [DLQ], None)
 
 
 @pytest.mark.field(11)
-def test_a_signal_that_is_refused_ends_no_wait_and_keeps_no_request_from_waiting() -> None:
-    class WithoutSignals(Sent):
+def test_a_refused_signal_keeps_the_waiting_request() -> None:
+    class OutputsWithoutSignals(SentMessages):
         async def acknowledged(self) -> None:
             if SIGNALS in self.topics:
-                raise refused(SIGNALS)
+                raise refusal_of(SIGNALS)
 
-    _, table = handle("notify", on("notify"), mail=greylisted(), sent=WithoutSignals())
-    entry = entry_of(table)
+    _, table = handle_record("notify", value_on("notify"), mail=greylisting_mail(), sent=OutputsWithoutSignals())
+    entry = waiting_request(table)
     assert entry is not None
-    parked, sent = at_step("notify", on("notify"), [refused(SIGNALS)], table)
-    assert (parked, sent.topics, entry_of(table)) == (False, [], entry)
+    parked, sent = refuse_at_step("notify", value_on("notify"), [refusal_of(SIGNALS)], table)
+    assert (parked, sent.topics, waiting_request(table)) == (False, [], entry)

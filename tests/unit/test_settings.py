@@ -1,4 +1,4 @@
-"""Settings: what is said when one is wrong, and what a person can read about them."""
+"""Settings: defaults, validation messages, and how they are displayed."""
 
 import os
 from ipaddress import ip_network
@@ -9,9 +9,9 @@ import pytest
 from saga_app import settings
 from saga_app.settings import Lag, Mail, Settings
 
-OPERATING = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 
-WRONG = {
+INVALID_VALUES = {
     "SAGA_BROKER": ["localhost:9092", "kafka://", "kafka://a:x", "http://a:9092"],
     "SAGA_PLAN": ["training", "a b:PLAN", "module:"],
     "SAGA_WORLD": ["training.world", "a b:c", "module:"],
@@ -36,7 +36,7 @@ WRONG = {
     "SAGA_EMBEDDED": ["perhaps"],
     "SAGA_MAIL": ["mail", "smtp://", "smtp://h:x", "http://h", "smtp://h?from=ada", "smtp://h?to=a@b", "smtps://h/x"],
     "SAGA_TOKEN": ["short"],
-    "SAGA_TRUSTED": ["everybody", "10.0.0.0/99"],
+    "SAGA_TRUSTED": ["everyone", "10.0.0.0/99"],
     "SAGA_PUBLIC": ["perhaps"],
     "SAGA_PUBLIC_URL": [
         "saga.example.com",
@@ -55,16 +55,17 @@ WRONG = {
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removes all SAGA_ variables from the environment."""
     for name in os.environ:
         if name.startswith("SAGA_"):
             monkeypatch.delenv(name)
 
 
-def test_defaults_are_those_that_are_documented() -> None:
+def test_the_defaults_are_the_documented_ones() -> None:
     loaded = settings.load()
     assert (loaded.broker, loaded.partitions, loaded.replication) == ("kafka://127.0.0.1:9092", 12, 1)
     assert (loaded.lag, loaded.deadline, loaded.store) == (Lag(0.5, 2.0), 60, "rocksdb://")
-    ports = (loaded.console_port, loaded.provisioner_port, loaded.authorizer_port, loaded.notifier_port)
+    ports = tuple(map(loaded.port, ("console", "provisioner", "authorizer", "notifier")))
     assert (*ports, loaded.embedded_port) == (8080, 6066, 6067, 6068, 19092)
     assert (loaded.bind, loaded.instance, loaded.token, loaded.policy) == ("127.0.0.1", None, None, None)
     assert loaded.trusted == (ip_network("127.0.0.0/8"), ip_network("::1"))
@@ -72,26 +73,28 @@ def test_defaults_are_those_that_are_documented() -> None:
     assert not loaded.embedded
 
 
-@pytest.mark.parametrize(("variable", "value"), [(name, value) for name, values in WRONG.items() for value in values])
-def test_a_wrong_value_is_one_line_with_variable_value_and_what_is_allowed(
+@pytest.mark.parametrize(
+    ("variable", "value"), [(name, value) for name, values in INVALID_VALUES.items() for value in values]
+)
+def test_an_invalid_value_is_reported_in_one_line_with_allowed_values(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(variable, value)
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         settings.load()
-    said = capsys.readouterr().err.splitlines()
+    lines = capsys.readouterr().err.splitlines()
     shown = "***" if variable == "SAGA_TOKEN" else value
-    assert ended.value.code == 2
-    assert len(said) == 1
-    assert said[0].startswith(f"{variable}={shown} is invalid; allowed: ")
+    assert exit_info.value.code == 2
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{variable}={shown} is invalid; allowed: ")
 
 
-def test_every_setting_that_can_be_wrong_is_tried_above() -> None:
-    anything_goes = {"SAGA_DATADIR", "SAGA_POLICY"}
-    assert set(WRONG) | anything_goes == {settings.variable(name) for name in Settings.model_fields}
+def test_every_restricted_setting_has_an_invalid_value_above() -> None:
+    unrestricted = {"SAGA_DATADIR", "SAGA_POLICY"}
+    assert set(INVALID_VALUES) | unrestricted == {settings.variable(name) for name in Settings.model_fields}
 
 
-def test_a_misspelt_variable_is_named_with_the_one_that_was_meant(
+def test_a_misspelt_variable_is_reported_with_a_suggestion(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SAGA_FLAKY_RAT", "0.5")
@@ -107,17 +110,17 @@ def test_a_lag_is_a_number_or_a_range_of_seconds(text: str, lag: Lag, monkeypatc
     assert settings.load().lag == lag
 
 
-def test_several_brokers_have_one_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_of_brokers_are_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGA_BROKER", "kafka://a, b:9093;kafka://c:1")
     assert settings.load().broker == "kafka://a:9092,kafka://b:9093,kafka://c:1"
 
 
-def test_a_mail_server_has_a_host_and_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mail_setting_has_a_host_and_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGA_MAIL", "smtp://mail.example.com:2525")
     assert settings.load().mail == Mail("smtp", "mail.example.com", 2525)
 
 
-def test_a_mail_server_may_want_encryption_a_login_and_a_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mail_setting_may_have_encryption_login_and_sender(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGA_MAIL", "smtps://saga%40example.com:p%40ss@mail.example.com?from=hr@example.com")
     mail = settings.load().mail
     assert (mail.scheme, mail.host, mail.port) == ("smtps", "mail.example.com", 465)
@@ -127,7 +130,7 @@ def test_a_mail_server_may_want_encryption_a_login_and_a_sender(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("password", ["hush", "hu%40sh", "hu@sh", "hush/hush", "hu:sh", "hu?sh"])
-def test_the_mail_servers_password_is_never_shown(
+def test_the_password_of_the_mail_server_is_never_shown(
     password: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SAGA_MAIL", f"smtp://saga:{password}@mail.example.com:587?from=hr@example.com")
@@ -143,7 +146,7 @@ def test_the_mail_servers_password_is_never_shown(
     assert "sh@" not in shown
 
 
-def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGA_SEED", "")
     monkeypatch.setenv("SAGA_INSTANCE", "")
     monkeypatch.setenv("SAGA_INDEX", "")
@@ -152,12 +155,12 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
     assert loaded.index
 
 
-def test_the_index_lives_with_the_other_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_index_is_in_the_data_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGA_DATADIR", "/var/lib/saga")
     assert settings.load().index == "sqlite:////var/lib/saga/index.sqlite"
 
 
-def test_secrets_are_masked_for_whoever_reads_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGA_TOKEN", "sesame-open")
     monkeypatch.setenv("SAGA_INDEX", "postgresql://saga:hush@db/saga")
     loaded = settings.load()
@@ -169,14 +172,14 @@ def test_secrets_are_masked_for_whoever_reads_the_settings(monkeypatch: pytest.M
     assert "sesame-open" not in repr(loaded)
 
 
-def test_a_shown_value_can_be_set_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_displayed_values_can_be_used_as_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     before = settings.load()
     for each in settings.describe(before):
         monkeypatch.setenv(each.variable, each.value)
     assert settings.load() == before
 
 
-def test_the_operating_page_lists_every_setting_as_the_program_does() -> None:
-    page = OPERATING.read_text("utf-8")
+def test_the_reference_lists_every_setting_as_the_program_does() -> None:
+    page = REFERENCE.read_text("utf-8")
     for each in settings.describe(Settings()):
         assert f"| `{each.variable}` | {each.default or '–'} | {each.meaning} | {each.allowed} |" in page

@@ -1,4 +1,4 @@
-"""Nothing that anybody has written controls a terminal: whichever command, log or relayed line prints it."""
+"""Control characters in data never reach the terminal: commands, logs and relayed lines print them escaped."""
 
 import io
 import json
@@ -23,7 +23,7 @@ from saga_app.service import log
 from saga_app.terminal import to_json, visible
 from tests.fakes.console import ENTRY, GROUP, FakeConsole, letter, row
 
-#: One of each kind that a terminal, or the person in front of it, would take for something else.
+#: Control sequences and characters that change what a terminal shows, one of each kind.
 ATTACKS = {
     "clear the screen": "\x1b[2J\x1b[H",
     "set the title": "\x1b]0;title\x07",
@@ -32,58 +32,54 @@ ATTACKS = {
     "eight-bit OSC": "\x9d0;title\x9c",
     "delete": "\x7f\x08\x08",
     "overwrite the line": "\rall is well",
-    "a line of its own": "\nall is well",
-    "turn the text": "\u202eevil\u2066",
+    "add a line": "\nall is well",
+    "change the direction": "\u202eevil\u2066",
     "separate lines": "\u2028\u2029\x85",
-    "half a character": "\ud800",
+    "lone surrogate": "\ud800",
     "invisible": "\u200b\ufeff\u2060",
     "markup": "[red]x[/red] [link=http://x.example]y[/link]",
 }
 ATTACK = "".join(ATTACKS.values())
 
 
-def controls(text: str, allowed: str = "\n\t") -> set[str]:
-    """What in a text could control a terminal."""
-    kinds = {"Cc", "Cs", "Zl", "Zp"}
-    bad = {each for each in text if unicodedata.category(each) in kinds} | (
-        {*text} & {*"\u202e\u2066\u200b\ufeff\u2060"}
-    )
-    return bad - set(allowed)
+def control_characters(text: str, allowed: str = "\n\t") -> set[str]:
+    """The characters of a text that control a terminal or are invisible, except the allowed ones."""
+    categories = {"Cc", "Cs", "Zl", "Zp"}
+    controls = {character for character in text if unicodedata.category(character) in categories}
+    return (controls | {*text} & {*"\u202e\u2066\u200b\ufeff\u2060"}) - set(allowed)
 
 
 @pytest.mark.field(6)
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_is_shown_as_text(name: str, now: Callable[[str], None]) -> None:
-    assert not controls(visible(ATTACKS[name]), allowed="")
-    assert (
-        visible("Łukasz, José\u00a0, علی\u200cرضا 👩\u200d💻 阿达\u3000")
-        == "Łukasz, José\u00a0, علی\u200cرضا 👩\u200d💻 阿达\u3000"
-    )
+def test_control_sequences_are_shown_as_text(name: str, now: Callable[[str], None]) -> None:
+    assert not control_characters(visible(ATTACKS[name]), allowed="")
+    names = "Łukasz, José\u00a0, علی\u200cرضا 👩\u200d💻 阿达\u3000"
+    assert visible(names) == names
     now(f"{name}: {visible(ATTACKS[name])}"[:50])
 
 
 @pytest.mark.field(6)
 @given(st.text(st.characters()))
-def test_no_text_has_a_control_in_it_and_json_means_the_same(text: str) -> None:
-    assert not controls(visible(text), allowed="")
-    assert not controls(to_json({text: [text]}), allowed="")
+def test_any_text_is_escaped_and_its_json_keeps_the_value(text: str) -> None:
+    assert not control_characters(visible(text), allowed="")
+    assert not control_characters(to_json({text: [text]}), allowed="")
     assert json.loads(to_json(text)) == json.loads(json.dumps(text))
 
 
 @pytest.fixture
 def console() -> Iterator[FakeConsole]:
-    """Every text in its answers is an attack."""
-    with FakeConsole() as running:
+    """A console whose responses have `ATTACK` in every text."""
+    with FakeConsole() as console:
         user = {"name": f"A{ATTACK}", "email": f"a{ATTACK}@b", "department": ATTACK}
-        line = row("x")["history"][0] | {"reason": ATTACK, "service": ATTACK}
-        bad = row(
-            "user-1", user=user, why=ATTACK, device_id=ATTACK, authorizations=[ATTACK], history=[line], step=ATTACK
+        visit = row("x")["history"][0] | {"reason": ATTACK, "service": ATTACK}
+        saga_row = row(
+            "user-1", user=user, why=ATTACK, device_id=ATTACK, authorizations=[ATTACK], history=[visit], step=ATTACK
         )
-        running.rows = [bad]
-        running.letters = [letter(0) | {"reason": ATTACK, "error": ATTACK, "id": ATTACK}]
+        console.rows = [saga_row]
+        console.letters = [letter(0) | {"reason": ATTACK, "error": ATTACK, "id": ATTACK}]
         entry = ENTRY | {"data": {"facts": {"x": ATTACK}, "reason": ATTACK}, "kind": "failed", "service": ATTACK}
-        running.events = [("step", {"entry": entry, "saga": bad})]
-        yield running
+        console.events = [("step", {"entry": entry, "saga": saga_row})]
+        yield console
 
 
 COMMANDS = [
@@ -103,37 +99,37 @@ COMMANDS = [
 
 @pytest.mark.field(6)
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_no_command_prints_what_controls_a_terminal(
+def test_no_command_prints_control_characters(
     console: FakeConsole, command: list[str], monkeypatch: pytest.MonkeyPatch, now: Callable[[str], None]
 ) -> None:
     monkeypatch.setitem(GROUP, "reason", ATTACK)
     monkeypatch.setitem(ENTRY, "data", {"facts": {"device_id": ATTACK}, "reason": ATTACK})
     done = saga(*command, env={"SAGA_CONSOLE_PORT": str(console.port), "PYTHONIOENCODING": "utf-8:surrogatepass"})
     assert done.returncode == 0, done.stderr
-    assert not controls(done.stdout + done.stderr)
+    assert not control_characters(done.stdout + done.stderr)
     assert "[red]x[/red]" in done.stdout or command[0] in ("redrive", "settings") or command[-1] == "notify[3]@7"
     now(f"{command[0]}: escaped")
 
 
 @pytest.mark.field(6)
-def test_a_refusal_prints_no_controls(console: FakeConsole) -> None:
-    console.refuse = 422, {"detail": ATTACK, "errors": [{"index": 1, "field": ATTACK, "message": ATTACK}]}
+def test_an_error_response_is_printed_without_control_characters(console: FakeConsole) -> None:
+    console.problem = 422, {"detail": ATTACK, "errors": [{"index": 1, "field": ATTACK, "message": ATTACK}]}
     done = saga("new", env={"SAGA_CONSOLE_PORT": str(console.port)})
     assert done.returncode == 1
-    assert not controls(done.stderr)
+    assert not control_characters(done.stderr)
 
 
 @pytest.mark.field(6)
 @pytest.mark.parametrize("as_json", [False, True])
-def test_the_audit_prints_no_controls(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
-    found = Finding("never-ended", f"u{ATTACK}", ATTACK, (ATTACK,))
-    show(Report(1, 1, [found], {}, [ATTACK]), 5, as_json=as_json)
-    assert not controls(capsys.readouterr().out)
+def test_the_audit_prints_no_control_characters(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    finding = Finding("never-ended", f"u{ATTACK}", ATTACK, (ATTACK,))
+    show(Report(1, 1, [finding], {}, [ATTACK]), 5, as_json=as_json)
+    assert not control_characters(capsys.readouterr().out)
 
 
 @pytest.mark.field(6)
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_a_table_keeps_its_lines_whatever_is_in_a_cell(width: int) -> None:
+def test_cells_with_control_characters_keep_one_line_for_each_row(width: int) -> None:
     out = io.StringIO()
     terminal = RichConsole(file=out, width=width, force_terminal=True, no_color=True, color_system=None, markup=False)
     print_table(("id", "why"), [["ada", "a\tb\nc\rd"], ["bob", "fine"]], whole=("id",), console=terminal)
@@ -141,17 +137,19 @@ def test_a_table_keeps_its_lines_whatever_is_in_a_cell(width: int) -> None:
 
 
 @pytest.mark.field(6)
-@pytest.mark.parametrize("name", ["relayed\x1b[31m red \x1b[0mline", "\x1b[2J\x1b]0;t\x07\x9b2J\r\u202e"])
-def test_the_supervisor_relays_no_controls(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    ConsoleOutput(["console"]).line("console", f"said {name}")
+@pytest.mark.parametrize("text", ["relayed\x1b[31m red \x1b[0mline", "\x1b[2J\x1b]0;t\x07\x9b2J\r\u202e"])
+def test_the_supervisor_relays_no_control_characters(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    ConsoleOutput(["console"]).line("console", f"printed {text}")
     shown = capsys.readouterr().out
-    assert not controls(shown)
-    assert "said" in shown
+    assert not control_characters(shown)
+    assert "printed" in shown
 
 
 @pytest.mark.field(6)
 @pytest.mark.parametrize("form", ["console", "json"])
-def test_a_log_line_has_no_controls(form: str, capsys: pytest.CaptureFixture[str], now: Callable[[str], None]) -> None:
+def test_log_lines_have_no_control_characters(
+    form: str, capsys: pytest.CaptureFixture[str], now: Callable[[str], None]
+) -> None:
     before = structlog.get_config()
     settings = log.config("notifier", form)
     settings["disable_existing_loggers"] = False
@@ -162,11 +160,11 @@ def test_a_log_line_has_no_controls(form: str, capsys: pytest.CaptureFixture[str
         structlog.get_logger("saga_app").warning(
             "attempt failed", reason=ATTACK, error=ValueError(ATTACK), more=[ATTACK]
         )
-        logging.getLogger("another library").warning(f"somebody {ATTACK}")
+        logging.getLogger("another library").warning(f"a message {ATTACK}")
     finally:
         logging.root.handlers[:], logging.root.level = handlers, level
         structlog.configure(**before)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
-    assert not controls("".join(lines).replace("\x1b[0m", ""), allowed="")
+    assert not control_characters("".join(lines).replace("\x1b[0m", ""), allowed="")
     now(f"{form}: {len(lines)} events, {len(lines)} lines")

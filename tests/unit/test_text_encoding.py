@@ -1,4 +1,4 @@
-"""Encodings of files: those that are certain are read as they were meant, others are refused by line and byte."""
+"""Detection of file encodings: certain ones are decoded, ambiguous ones are refused with line and byte."""
 
 from collections.abc import Callable
 
@@ -10,8 +10,9 @@ from saga_app.web.text_encoding import Undecodable, UnknownCharset, decode_text
 
 HEADER = "name;email;department\n"
 
-UNICODE = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
-MARKED = {
+UNICODE_ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+#: Byte order marks other than UTF-8's.
+BYTE_ORDER_MARKS = {
     "utf-16-le": b"\xff\xfe",
     "utf-16-be": b"\xfe\xff",
     "utf-32-le": b"\xff\xfe\0\0",
@@ -20,17 +21,17 @@ MARKED = {
 
 
 @pytest.mark.field(13, 14)
-@pytest.mark.parametrize("encoding", UNICODE)
+@pytest.mark.parametrize("encoding", UNICODE_ENCODINGS)
 def test_unicode_is_read_with_and_without_a_byte_order_mark(encoding: str) -> None:
     text = f"{HEADER}Łukasz;l@example.com;Sales\n阿达;a@example.com;Sales\n"
     body = text.encode(encoding)
     assert decode_text(body).text == text
-    if mark := MARKED.get(encoding):
+    if mark := BYTE_ORDER_MARKS.get(encoding):
         assert decode_text(mark + body) == (text, encoding)
     assert decode_text(body, encoding).text == text
 
 
-WESTERN = [
+WESTERN_NAMES = [
     "Jürgen Müller",
     "Jäger Weiß",
     "JÉRÔME",
@@ -44,12 +45,12 @@ WESTERN = [
 
 
 @pytest.mark.field(13)
-@pytest.mark.parametrize("names", WESTERN)
-def test_windows_1252_is_read_where_no_other_encoding_gives_words(names: str, now: Callable[[str], None]) -> None:
+@pytest.mark.parametrize("names", WESTERN_NAMES)
+def test_windows_1252_is_read_if_no_other_encoding_gives_words(names: str, now: Callable[[str], None]) -> None:
     text = HEADER + "".join(f"{name};a@example.com;Sales\n" for name in names.splitlines())
-    read = decode_text(text.encode("cp1252"))
-    assert read == (text, "windows-1252")
-    now(f"read as {read.encoding}")
+    decoded = decode_text(text.encode("cp1252"))
+    assert decoded == (text, "windows-1252")
+    now(f"read as {decoded.encoding}")
 
 
 @pytest.mark.field(13)
@@ -92,7 +93,7 @@ def test_another_encoding_is_refused_unless_it_is_declared(name: str, encoding: 
     assert decode_text(text.encode(encoding), encoding).text == text
 
 
-#: Names in use, by an encoding that Excel or another program of their country writes.
+#: Common names, by an encoding that Excel or other programs of their country write.
 NAMES = {
     "cp1250": "Novák Dvořák Černý Kučera Horák Němec Pokorný Růžička Fiala Łukasz Małgorzata Wójcik Kowalczyk Zając "
     "Król Żak Szabó Tóth Kovács Nagy Horváth Kiss Molnár Őze Erdős Čović Đorđević Šimić Žižek Ilić Ștefan Ion",
@@ -107,7 +108,7 @@ NAMES = {
     "big5": "林 陳 黃 張 李 王 吳 劉 蔡 楊",
     "cp949": "김 이 박 최 정 철수 영희",
 }
-SAMPLES = st.sampled_from(sorted(NAMES)).flatmap(
+ENCODED_NAMES = st.sampled_from(sorted(NAMES)).flatmap(
     lambda encoding: st.tuples(
         st.just(encoding), st.lists(st.sampled_from(NAMES[encoding].split()), min_size=1, max_size=8)
     )
@@ -115,20 +116,20 @@ SAMPLES = st.sampled_from(sorted(NAMES)).flatmap(
 
 
 @pytest.mark.field(13)
-@given(SAMPLES)
-def test_no_name_in_another_encoding_is_read_wrongly(sample: tuple[str, list[str]]) -> None:
+@given(ENCODED_NAMES)
+def test_no_name_in_another_encoding_is_misread(sample: tuple[str, list[str]]) -> None:
     encoding, names = sample
     encodable = [name for name in names if name.encode(encoding, "ignore").decode(encoding) == name]
     text = HEADER + "".join(f"{name};a@example.com;Sales\n" for name in encodable)
     try:
-        read = decode_text(text.encode(encoding)).text
+        decoded = decode_text(text.encode(encoding)).text
     except Undecodable:
-        read = text
-    assert read == text
+        decoded = text
+    assert decoded == text
 
 
 @pytest.mark.field(13, 14)
-def test_a_byte_that_does_not_fit_is_named_with_its_line() -> None:
+def test_an_invalid_byte_is_named_with_its_line() -> None:
     with pytest.raises(Undecodable, match="byte 0xFF at 37 is not utf-8, as its sender has declared") as refused:
         decode_text(HEADER.encode() + b"Ada;a@b;Sales\r\n\xff", "utf-8")
     assert refused.value.line == 3
@@ -140,7 +141,7 @@ def test_a_byte_that_does_not_fit_is_named_with_its_line() -> None:
 @pytest.mark.parametrize(
     "charset", ["base64", "rot13", "utf-7", "unicode_escape", "idna", "nonsense", "", "\x00", "mbcs"]
 )
-def test_a_charset_that_is_none_is_refused(charset: str) -> None:
+def test_an_unknown_charset_is_refused(charset: str) -> None:
     if charset:
         with pytest.raises(UnknownCharset):
             decode_text(b"name", charset)
@@ -153,17 +154,17 @@ def test_a_charset_that_is_none_is_refused(charset: str) -> None:
     "charset",
     ["UTF-8", "utf8", "windows-1252", "ISO-8859-1", "latin1", "iso-8859-15", "UTF-16", "utf-16le", "shift_jis"],
 )
-def test_a_declared_charset_is_honoured_under_all_its_names(charset: str) -> None:
+def test_a_declared_charset_is_used_under_each_of_its_names(charset: str) -> None:
     text = HEADER + ("山" if charset == "shift_jis" else "ü") + "\n"
     assert decode_text(text.encode(charset), charset).text == text
 
 
 @pytest.mark.field(13)
 @given(st.binary(max_size=200), st.sampled_from([None, "utf-16", "utf-32", "cp1252", "utf-8"]))
-def test_no_bytes_are_ever_replaced(body: bytes, charset: str | None) -> None:
+def test_decoding_never_replaces_bytes(body: bytes, charset: str | None) -> None:
     try:
         text, encoding = decode_text(body, charset)
     except Undecodable:
         return
     unmarked = text.encode(encoding)
-    assert body in (unmarked, MARKED.get(encoding, b"\xef\xbb\xbf") + unmarked)
+    assert body in (unmarked, BYTE_ORDER_MARKS.get(encoding, b"\xef\xbb\xbf") + unmarked)

@@ -1,4 +1,4 @@
-"""What is reported of topics that cannot be created, written, or are kept in the wrong way."""
+"""Messages about topics that cannot be created or written, or that have the wrong cleanup policy."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -13,14 +13,17 @@ Now = Callable[[str], None]
 
 
 def response(*errors: tuple[Any, ...]) -> Any:
+    """A CreateTopicsResponse with these errors: topic, code and message."""
     return SimpleNamespace(topic_errors=errors)
 
 
 def partition(replicas: int, in_sync: int) -> dict[str, Any]:
+    """The metadata of partition 3."""
     return {"partition": 3, "replicas": list(range(replicas)), "isr": list(range(in_sync))}
 
 
-REFUSED = [
+#: Error code, message of the broker, and the expected remedy.
+REFUSALS = [
     (38, "The target replication factor of 3 cannot be reached", "set SAGA_REPLICATION to at most"),
     (29, None, "allow this client to create topics"),
     (31, "Cluster authorization failed.", "allow this client to create topics"),
@@ -31,8 +34,8 @@ REFUSED = [
 
 
 @pytest.mark.field(31)
-@pytest.mark.parametrize(("code", "message", "remedy"), REFUSED)
-def test_a_refusal_has_the_brokers_words_and_a_remedy(code: int, message: str | None, remedy: str) -> None:
+@pytest.mark.parametrize(("code", "message", "remedy"), REFUSALS)
+def test_a_refusal_has_the_brokers_message_and_a_remedy(code: int, message: str | None, remedy: str) -> None:
     text = topic_state.refusal(response(("notify", code, message), ("revoke", code, message), ("dlq", 0, None)))
     assert text is not None
     assert text.startswith("the broker does not create notify and 1 others: ")
@@ -43,13 +46,14 @@ def test_a_refusal_has_the_brokers_words_and_a_remedy(code: int, message: str | 
 
 
 def test_only_topics_without_an_error_count_as_created() -> None:
-    answer = response(("notify", 0, None), ("revoke", 36, "exists"), ("dlq", 38, "no"))
-    assert topic_state.created_topics(answer) == ["notify"]
+    created = response(("notify", 0, None), ("revoke", 36, "exists"), ("dlq", 38, "no"))
+    assert topic_state.created_topics(created) == ["notify"]
 
 
-def test_a_topic_that_another_service_has_created_is_no_refusal() -> None:
+def test_a_topic_created_by_another_service_is_not_a_refusal() -> None:
     assert topic_state.refusal(response(("notify", 36, "exists"), ("dlq", 0, None))) is None
-    assert topic_state.refusal(response(("notify", 36), ("dlq", 0))) is None  # the first version has no messages
+    # Version 0 of the response has no messages.
+    assert topic_state.refusal(response(("notify", 36), ("dlq", 0))) is None
 
 
 @pytest.mark.field(31)
@@ -67,18 +71,19 @@ def test_too_few_replicas_in_sync_are_named(needed: str, replicas: int, in_sync:
     now(text[:70])
 
 
-def test_enough_replicas_in_sync_are_no_problem() -> None:
+def test_enough_replicas_in_sync_are_not_reported() -> None:
     assert topic_state.unwritable({"notify": [partition(3, 2)]}, {"notify": {"min.insync.replicas": "2"}}) is None
-    assert topic_state.unwritable({"notify": [partition(1, 1)]}, {}) is None  # not allowed to read the configuration
+    # Without permission to read the configuration.
+    assert topic_state.unwritable({"notify": [partition(1, 1)]}, {}) is None
 
 
 @pytest.mark.field(31)
 @pytest.mark.parametrize("topic", TOPICS)
-def test_a_wrong_cleanup_policy_is_named(topic: str) -> None:
-    right = TOPICS[topic].get("cleanup.policy", "delete")
-    wrong = {"delete": "compact", "compact": "delete"}[right]
-    for policy in (wrong, "compact,delete"):
-        [line] = topic_state.wrong_cleanup(TOPICS, {topic: {"cleanup.policy": policy}})
-        assert line.startswith(f"topic {topic} has cleanup.policy={policy}: ")
-        assert f"set it to {right}" in line
-    assert not list(topic_state.wrong_cleanup(TOPICS, {topic: {"cleanup.policy": right}}))
+def test_a_wrong_cleanup_policy_is_reported(topic: str) -> None:
+    policy = TOPICS[topic].get("cleanup.policy", "delete")
+    opposite = {"delete": "compact", "compact": "delete"}[policy]
+    for wrong in (opposite, "compact,delete"):
+        [line] = topic_state.wrong_cleanup(TOPICS, {topic: {"cleanup.policy": wrong}})
+        assert line.startswith(f"topic {topic} has cleanup.policy={wrong}: ")
+        assert f"set it to {policy}" in line
+    assert not list(topic_state.wrong_cleanup(TOPICS, {topic: {"cleanup.policy": policy}}))

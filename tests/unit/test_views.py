@@ -1,10 +1,12 @@
-"""The Provisioner's views: what is asked wrongly is named, and who is there already is not onboarded twice."""
+"""The Provisioner's HTTP views: validation of parameters, paging, and conflicts with existing sagas."""
 
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
 from yarl import URL
 
 from saga_app.saga.messages import Row, User, encode
@@ -14,12 +16,14 @@ from saga_app.stream import partition_of
 from saga_app.web.views import add_routes
 from tests.web_server import problem_of, serving
 
+Client = TestClient[web.Request, web.Application]
+
 ADA = {"name": "Ada", "email": "ada@example.com", "department": "Sales"}
 NOW = "2026-01-01T10:00:00.000Z"
 
 
 class FakeTable:
-    """The rows of all partitions, in memory."""
+    """The table `sagas` with running sagas of these ids, in memory and read-only."""
 
     name, changelog_topic_name = "sagas", "changelog"
 
@@ -30,7 +34,7 @@ class FakeTable:
         return self.held.get(key)
 
     def write(self, outputs: Any, partition: int, key: bytes, value: bytes | None) -> None:
-        raise AssertionError("a view writes nothing")
+        raise AssertionError("a view has written a row")
 
     def rows(self, after: tuple[int, bytes] | None = None) -> Iterator[tuple[int, bytes, bytes]]:
         placed = sorted((partition_of(key, 12), key, value) for key, value in self.held.items())
@@ -42,18 +46,18 @@ def _row(id: str) -> Row:
 
 
 class FakeRouter:
-    """One worker has everything."""
+    """Routes all partitions to this worker."""
 
     def table_metadata(self, _name: str) -> dict[str, dict[str, list[int]]]:
         return {"http://127.0.0.1:1": {"changelog": list(range(12))}}
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Any]:
-    """Of a Provisioner that has three rows."""
+async def client() -> AsyncIterator[Client]:
+    """A client of a Provisioner with the sagas ada, bob and zoë."""
     table = FakeTable("ada", "bob", "zoë")
 
-    def routes(web_app: Any) -> None:
+    def routes(web_app: web.Application) -> None:
         app = SimpleNamespace(
             settings=Settings(partitions=12),
             conf=SimpleNamespace(canonical_url=URL("http://127.0.0.1:1"), broker_session_timeout=10.0),
@@ -70,14 +74,14 @@ async def client() -> AsyncIterator[Any]:
         yield client
 
 
-async def test_a_user_whose_id_has_a_row_here_exists_already(client: Any) -> None:
+async def test_an_id_with_a_row_is_a_conflict(client: Client) -> None:
     body = await problem_of(await client.post("/users", json=ADA | {"id": "ada"}), 409)
     assert body["url"] == "/sagas/ada"
 
 
 @pytest.mark.field(37)
 @pytest.mark.parametrize("text", ["a%00b", "%ff", "%ed%a0%80", "%zz", "%", "%25", "a%2Fb", "%F0%9F%98%80"])
-async def test_odd_text_is_an_id_that_is_not_there(client: Any, text: str) -> None:
+async def test_an_odd_id_is_not_found(client: Client, text: str) -> None:
     await problem_of(await client.get(URL(f"/sagas/{text}", encoded=True)), 404)
     answer = await client.get(URL(f"/sagas/?after=1.{text}", encoded=True))
     assert answer.status == 200
@@ -85,7 +89,7 @@ async def test_odd_text_is_an_id_that_is_not_there(client: Any, text: str) -> No
 
 
 @pytest.mark.field(28)
-async def test_a_conflict_at_the_provisioner_says_how_the_saga_stands(client: Any) -> None:
+async def test_a_conflict_states_the_saga_and_the_next_action(client: Client) -> None:
     body = await problem_of(await client.post("/users", json=ADA | {"id": "ada"}), 409)
     assert body["state"] == "running"
     assert "running: waits for the Provisioner" in body["detail"]
@@ -94,14 +98,14 @@ async def test_a_conflict_at_the_provisioner_says_how_the_saga_stands(client: An
 
 @pytest.mark.field(16)
 @pytest.mark.parametrize(("forwarded", "shown"), [({}, False), ({"X-Saga-Forwarded": "1"}, True)])
-async def test_another_worker_is_told_which_request_started_a_saga(
-    client: Any, forwarded: dict[str, str], shown: bool
+async def test_only_other_workers_see_which_request_started_a_saga(
+    client: Client, forwarded: dict[str, str], shown: bool
 ) -> None:
     row = await (await client.get("/sagas/ada", headers=forwarded)).json()
     assert ("idempotency" in row) == shown
 
 
-async def test_the_rows_come_in_pages(client: Any) -> None:
+async def test_rows_are_listed_in_pages(client: Client) -> None:
     seen: list[str] = []
     after: str | None = ""
     while after is not None and len(seen) < 4:
@@ -129,7 +133,7 @@ async def test_the_rows_come_in_pages(client: Any) -> None:
         ("colour", "blue"),
     ],
 )
-async def test_a_parameter_that_does_not_fit_is_named(client: Any, name: str, value: str) -> None:
+async def test_an_invalid_parameter_is_named(client: Client, name: str, value: str) -> None:
     body = await problem_of(await client.get("/sagas/", params={name: value}), 422)
     assert [error["field"] for error in body["errors"]] == [name]
     assert len(body["detail"]) < 300

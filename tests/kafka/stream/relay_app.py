@@ -1,7 +1,7 @@
-"""A worker for the tests of the stream layer: what comes in becomes a row and goes out again.
+"""A Faust app for tests of the stream layer: it stores each consumed record as a row, and sends it to another topic.
 
-A record is `{"n": version, "delay": seconds}`.  A row keeps the highest version of its key, so an old row
-that overwrites a newer one shows.  Settings by environment, because the tests start it as a process.
+The value of a record is `{"n": version, "delay": seconds}`. A row keeps the highest version of its key, so an old row
+that overwrites a newer one is detectable. Tests run the app as a process, so its settings are environment variables.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any
 import faust
 import orjson
 
-from saga_app.stream import Batch, Pool, Outputs, Table, Transport, embedded
+from saga_app.stream import Batch, Outputs, Pool, Table, Transport, embedded
 
 PARTITIONS = 4
 
@@ -59,38 +59,41 @@ rows = Table(app, name="rows", partitions=PARTITIONS)
 incoming = app.topic(f"{NAME}-in", value_serializer="raw", key_serializer="raw")
 
 
-def dump() -> None:
-    """Write the rows that this worker has, as `rows.json` into its datadir."""
-    found = {key.decode(): orjson.loads(value)["n"] for _, key, value in rows.rows()}
+def dump_rows() -> None:
+    """Write the versions of this worker's rows by key to `rows.json` in its data directory."""
+    versions = {key.decode(): orjson.loads(value)["n"] for _, key, value in rows.rows()}
     path = Path(setting("DATADIR")) / "rows.json"
-    path.with_suffix(".tmp").write_bytes(orjson.dumps(found))
+    path.with_suffix(".tmp").write_bytes(orjson.dumps(versions))
     path.with_suffix(".tmp").rename(path)
 
 
-def keep(outputs: Outputs, batch: Batch, record: Any) -> None:
-    """The row first, and the output in any case: a redelivered record may have crashed in between."""
+def relay_record(outputs: Outputs, batch: Batch, record: Any) -> None:
+    """Write the row if its version is newer, and send the record; the key `dump` calls `dump_rows()` instead.
+
+    The record is sent in any case: at its first delivery the worker may have crashed after it had written the row.
+    """
     if record.key == b"dump":
-        return dump()
-    old = rows.read(batch.partition, record.key)
+        dump_rows()
+        return
+    row = rows.read(batch.partition, record.key)
     version = orjson.loads(record.value)["n"]
-    if old is None or orjson.loads(old)["n"] < version:
+    if row is None or orjson.loads(row)["n"] < version:
         rows.write(outputs, batch.partition, record.key, record.value)
     outputs.send(f"{NAME}-out", record.key, record.value, [("by", str(os.getpid()).encode())])
-    return None
 
 
-async def wait_and_keep(outputs: Outputs, batch: Batch, record: Any) -> None:
-    """The delay is the record's own."""
+async def relay_record_later(outputs: Outputs, batch: Batch, record: Any) -> None:
+    """Wait for the delay in the record, then relay it."""
     if transport.inflight % 1000 == 0:
         app.log.info("%d in flight", transport.inflight)
     await asyncio.sleep(orjson.loads(record.value).get("delay", 0))
-    keep(outputs, batch, record)
+    relay_record(outputs, batch, record)
 
 
-pool = Pool(app, keep if setting("INLINE") else wait_and_keep)
+pool = Pool(app, relay_record if setting("INLINE") else relay_record_later)
 
 
 @app.agent(incoming)
 async def relay(stream: Any) -> None:
-    """Relay."""
+    """Relay the records of the incoming topic."""
     await pool.run(stream)

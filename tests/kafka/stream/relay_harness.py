@@ -1,4 +1,4 @@
-"""Drives the relay workers of relay_app.py as processes, and reads back what they have done."""
+"""Runs workers of `relay_app.py` as processes, sends records to them, and reads their outputs and rows."""
 
 import os
 import signal
@@ -6,58 +6,68 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
+from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import psutil
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
-from saga_app.stream import partition_of
 from devtools.wait import until
+from saga_app.stream import partition_of
 
 ROOT = Path(__file__).parents[3]
 PARTITIONS = 4
 
-#: Who is silent for so long has left the group (relay_app.py).
-SESSION_S = 8.0
+#: The session timeout of `relay_app.py` (seconds): a worker that is silent for longer is expelled from its group.
+SESSION_TIMEOUT_S = 8.0
+
+#: Time between two bursts of a `Load` (seconds).
+LOAD_INTERVAL_S = 0.02
 
 
+class Record(NamedTuple):
+    """A record of any topic of a relay. `worker`: the process id of the worker that sent it, or None."""
+
+    partition: int
+    offset: int
+    key: bytes
+    version: int
+    worker: bytes | None
+
+
+def record_of(message: Any) -> Record:
+    """Decode a consumed message."""
+    assert message.error() is None, message.error()
+    worker = dict(message.headers() or ()).get("by")
+    version = orjson.loads(message.value())["n"]
+    return Record(message.partition(), message.offset(), message.key(), version, worker)
+
+
+@cache
 def key_of(number: int, partition: int | None = None) -> bytes:
-    """A key by its number; with a partition, the number-th key that lives there."""
+    """The key with this number; with a partition, only keys of that partition are counted, from 0."""
     if partition is None:
         return b"key-%d" % number
-    found = 0
-    for candidate in range(100 * (number + 1)):
-        key = b"key-%d" % candidate
-        if partition_of(key, PARTITIONS) == partition:
-            if found == number:
-                return key
-            found += 1
-    raise AssertionError("no such key")
+    keys = (b"key-%d" % candidate for candidate in count())
+    return next(islice((key for key in keys if partition_of(key, PARTITIONS) == partition), number, None))
 
 
 class Worker:
-    """One relay process; its log is in a file."""
+    """A relay process, which writes its log to a file."""
 
-    def __init__(self, env: dict[str, str], log: Path) -> None:
+    def __init__(self, env: Mapping[str, str], log: Path) -> None:
         self.log = log
+        app = "tests.kafka.stream.relay_app"
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "faust",
-                    "-A",
-                    "tests.kafka.stream.relay_app",
-                    "worker",
-                    "--without-web",
-                    "-l",
-                    "info",
-                ],
+                [sys.executable, "-m", "faust", "-A", app, "worker", "--without-web", "-l", "info"],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT), **env},
                 stdin=subprocess.DEVNULL,
@@ -67,188 +77,233 @@ class Worker:
 
     @property
     def pid(self) -> bytes:
+        """The process id, as in `Record.worker`."""
         return str(self.process.pid).encode()
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         return self.process.poll() is None
 
-    def said(self, words: str) -> int:
-        """How often these words are in the log."""
-        return self.log.read_text(errors="replace").count(words)
+    def count_in_log(self, text: str) -> int:
+        """The number of times that the log contains this text."""
+        return self.log.read_text(errors="replace").count(text)
 
     @property
-    def lines(self) -> int:
-        """How many lines it has logged."""
+    def log_lines(self) -> int:
+        """The number of lines in the log."""
         return self.log.read_bytes().count(b"\n")
 
     @property
     def cpu_s(self) -> float:
-        """Processor time used so far (seconds)."""
+        """The processor time used so far (seconds)."""
         times = psutil.Process(self.process.pid).cpu_times()
-        return times.user + times.system
+        used_s: float = times.user + times.system
+        return used_s
 
     def ready(self, within_s: float = 30.0) -> "Worker":
-        """Wait until it has its partitions."""
-        until(lambda: self.said("Worker ready") or not self.alive, within_s, f"ready, see {self.log}")
-        assert self.alive, self.log.read_text(errors="replace")[-3000:]
+        """Wait until the worker has its partitions; returns it."""
+        until(
+            lambda: self.count_in_log("Worker ready") or not self.is_alive,
+            within_s,
+            f"the worker is not ready, see {self.log}",
+        )
+        assert self.is_alive, self.log.read_text(errors="replace")[-3000:]
         return self
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill the process with SIGKILL."""
         self.process.kill()
         self.process.wait(10)
 
     def stop(self, within_s: float = 15.0) -> float:
-        """SIGTERM; the seconds it took."""
+        """Stop the process with SIGTERM. Returns how long it took to exit (seconds)."""
         began = time.monotonic()
         self.process.terminate()
         self.process.wait(within_s)
         return time.monotonic() - began
 
     def end(self) -> None:
-        """After the test, in any case."""
-        if self.alive:
+        """Kill the process if it runs, also if it is frozen."""
+        if self.is_alive:
             with suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGCONT)
             self.kill()
 
 
 class Load:
-    """A steady load in a thread of its own: rising versions of the same keys, until it is stopped."""
+    """Sends increasing versions of the same keys at a steady rate, in a thread of its own, until it is stopped."""
 
-    def __init__(self, lane: "RelayHarness", per_s: int, keys: int, delay_s: float = 0.0) -> None:
-        self.sent: set[tuple[bytes, int]] = set()
-        self._lane, self._per_s, self._keys, self._delay_s = lane, per_s, keys, delay_s
-        self._extra = 0
-        self._over = threading.Event()
+    def __init__(self, relay: "RelayHarness", per_s: int, keys: int, delay_s: float = 0.0) -> None:
+        self._relay, self._per_s, self._keys, self._delay_s = relay, per_s, keys, delay_s
+        self._sent: set[tuple[bytes, int]] = set()
+        self._extra_records = 0
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        tick, number = 0.02, 0
-        while not self._over.wait(tick):
-            extra, self._extra = self._extra, 0
-            burst = range(number, number + int(self._per_s * tick) + extra)
-            number = burst.stop
-            records = [(key_of(n % self._keys), {"n": n, "delay": self._delay_s}) for n in burst]
-            self._lane.load(records, wait=False)
-            self.sent.update((key, value["n"]) for key, value in records)
+        next_version = 0
+        while not self._stopped.wait(LOAD_INTERVAL_S):
+            extra, self._extra_records = self._extra_records, 0
+            versions = range(next_version, next_version + int(self._per_s * LOAD_INTERVAL_S) + extra)
+            next_version = versions.stop
+            records = [(key_of(n % self._keys), n) for n in versions]
+            self._relay.send(((key, {"n": n, "delay": self._delay_s}) for key, n in records), flush=False)
+            self._sent.update(records)
 
-    def burst(self, records: int) -> None:
-        """So many at once; they are at the broker when this returns."""
-        wanted = self._lane.reached(self._lane.incoming) + records
-        self._extra = records
+    def send_burst(self, records: int) -> None:
+        """Send this many additional records at once, and wait until the broker has them."""
+        expected = self._relay.record_count(self._relay.incoming) + records
+        self._extra_records = records
         until(
-            lambda: self._lane.reached(self._lane.incoming) >= wanted, 10, "the burst is at the broker", every_s=0.005
+            lambda: self._relay.record_count(self._relay.incoming) >= expected,
+            10,
+            "the broker has not received the burst",
+            every_s=0.005,
         )
 
     def stop(self) -> set[tuple[bytes, int]]:
-        """Stop, wait until all is at the broker, and say what was sent."""
-        self._over.set()
+        """Stop, and wait until the broker has all records. Returns the keys and versions that were sent."""
+        self._stopped.set()
         self._thread.join()
-        self._lane.flush()
-        return self.sent
+        self._relay.flush()
+        return self._sent
 
 
 class RelayHarness:
-    """Topics of its own on a broker, the workers on them, loads and results."""
+    """The topics and workers of one relay, which is named by the prefix of its topics and its consumer group.
 
-    def __init__(self, bootstrap: str, name: str, directory: Path, make_topics: bool = True) -> None:
+    directory: where the workers have their logs and data directories
+    create_topics: whether the topics are created here
+    """
+
+    def __init__(self, bootstrap: str, name: str, directory: Path, create_topics: bool = True) -> None:
         self.bootstrap = bootstrap
         self.name = name
         self.directory = directory
         self.workers: list[Worker] = []
-        quick = {"linger.ms": 5, "reconnect.backoff.max.ms": 500, "log_level": 0}
-        self._producer = Producer({"bootstrap.servers": bootstrap, **quick})
-        # It never joins the group: it looks at offsets.
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap, "linger.ms": 5, "reconnect.backoff.max.ms": 500, "log_level": 0}
+        )
+        # Reads offsets only: it has the id of the workers' group, and never joins it.
         self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": name, "log_level": 0})
-        if make_topics:
-            self._make_topics()
-
-    def forget(self) -> None:
-        """Delete its topics: they are large."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        for future in admin.delete_topics([self.incoming, self.outgoing, self.changelog]).values():
-            future.result(15)
+        if create_topics:
+            self._create_topics()
 
     @property
     def incoming(self) -> str:
+        """The topic that the workers consume."""
         return f"{self.name}-in"
 
     @property
     def outgoing(self) -> str:
+        """The topic to which the workers send."""
         return f"{self.name}-out"
 
     @property
     def changelog(self) -> str:
+        """The changelog of the workers' table, which is not compacted: tests read every version of a row."""
         return f"{self.name}-rows-changelog"
 
-    def _make_topics(self) -> None:
-        plain = [NewTopic(topic, PARTITIONS, 1) for topic in (self.incoming, self.outgoing)]
-        # Not compacted here: the tests want to see every row that was ever written.
+    def _create_topics(self) -> None:
+        topics = [NewTopic(name, PARTITIONS, 1) for name in (self.incoming, self.outgoing, self.changelog)]
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        for future in admin.create_topics([*plain, NewTopic(self.changelog, PARTITIONS, 1)]).values():
+        for future in admin.create_topics(topics).values():
             future.result(15)
 
-    def worker(self, label: str = "w", **settings: object) -> Worker:
-        """Start one; settings are those of relay_app.py."""
-        given = {f"RELAY_{name.upper()}": str(value) for name, value in settings.items()}
-        own = {"RELAY_BROKER": f"kafka://{self.bootstrap}", "RELAY_NAME": self.name}
-        datadir = {"RELAY_DATADIR": str(self.directory / label)}
-        worker = Worker({**own, **datadir, **given}, self.directory / f"{label}-{len(self.workers)}.log")
+    def delete_topics(self) -> None:
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        for future in admin.delete_topics([self.incoming, self.outgoing, self.changelog]).values():
+            future.result(15)
+
+    def start_worker(self, label: str = "w", **settings: object) -> Worker:
+        """Start a worker; `ready()` waits until it consumes.
+
+        label: the name of its data directory, and of its log together with a number
+        settings: those of `relay_app.py` by their names in lower case, such as `store="rocksdb://"`
+        """
+        env = {
+            "RELAY_BROKER": f"kafka://{self.bootstrap}",
+            "RELAY_NAME": self.name,
+            "RELAY_DATADIR": str(self.directory / label),
+            **{f"RELAY_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        worker = Worker(env, self.directory / f"{label}-{len(self.workers)}.log")
         self.workers.append(worker)
         return worker
 
-    def load(self, records: Iterable[tuple[bytes, dict[str, Any]]], wait: bool = True) -> int:
-        """Send them; how many."""
-        sent = 0
+    # -- sending
+
+    def send(self, records: Iterable[tuple[bytes, dict[str, Any]]], flush: bool = True) -> None:
+        """Send records, which are keys and values; with `flush`, wait until the broker has them."""
         for key, value in records:
             self._send(key, value)
-            sent += 1
         self._producer.poll(0)
-        if wait:
+        if flush:
             self.flush()
-        return sent
 
     def flush(self) -> None:
-        """Wait until all that was sent is at the broker."""
-        assert self._producer.flush(30) == 0, "the broker did not take the load"
+        """Wait until the broker has everything that was sent."""
+        assert self._producer.flush(30) == 0, "the broker did not acknowledge all records within 30 s"
 
     def _send(self, key: bytes, value: dict[str, Any]) -> None:
         while True:
             try:
-                return self._producer.produce(self.incoming, orjson.dumps(value), key, partition_of(key, PARTITIONS))
+                self._producer.produce(self.incoming, orjson.dumps(value), key, partition_of(key, PARTITIONS))
+                return
             except BufferError:
                 self._producer.poll(0.1)
 
-    def read(self, topic: str) -> Iterator[Any]:
-        """Everything that is on a topic now, partition by partition in order."""
+    # -- reading
+
+    def read(self, topic: str) -> Iterator[Record]:
+        """The records of a topic up to its current end, in order for each partition."""
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "reader", "log_level": 0})
         try:
-            ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10) for p in range(PARTITIONS)}
-            left = {p: high for p, (low, high) in ends.items() if high > low}
-            consumer.assign([TopicPartition(topic, p, ends[p][0]) for p in left])
+            places = [TopicPartition(topic, p) for p in range(PARTITIONS)]
+            ranges = {place.partition: consumer.get_watermark_offsets(place, timeout=10) for place in places}
+            unread_up_to = {p: high for p, (low, high) in ranges.items() if high > low}
+            consumer.assign([TopicPartition(topic, p, ranges[p][0]) for p in unread_up_to])
             deadline = time.monotonic() + 30
-            while left and time.monotonic() < deadline:
-                for message in consumer.consume(1000, timeout=0.5):
-                    assert message.error() is None, message.error()
-                    yield message
-                    if message.offset() + 1 >= left.get(message.partition(), sys.maxsize):
-                        del left[message.partition()]
-            assert not left, f"{topic} could not be read to its end: {left}"
+            while unread_up_to and time.monotonic() < deadline:
+                for record in map(record_of, consumer.consume(1000, timeout=0.5)):
+                    yield record
+                    if record.offset + 1 >= unread_up_to.get(record.partition, sys.maxsize):
+                        del unread_up_to[record.partition]
+            assert not unread_up_to, f"{topic} was not read to its end within 30 s: {unread_up_to}"
         finally:
             consumer.close()
 
-    def ends(self, topic: str) -> list[int]:
-        """How many records are on each partition of a topic."""
-        return [self._end(TopicPartition(topic, p)) for p in range(PARTITIONS)]
+    def relayed(self) -> set[tuple[bytes, int]]:
+        """Keys and versions of all records on the outgoing topic."""
+        return {(record.key, record.version) for record in self.read(self.outgoing)}
 
-    def _end(self, place: TopicPartition) -> int:
-        """A broker that has just come back may not yet know that it leads."""
+    def partitions_of(self, worker: Worker) -> set[int]:
+        """The partitions of the outgoing topic to which this worker has sent."""
+        return {record.partition for record in self.read(self.outgoing) if record.worker == worker.pid}
+
+    def rows(self) -> dict[bytes, int]:
+        """The latest version of each row in the changelog, by key."""
+        return {record.key: record.version for record in self.read(self.changelog)}
+
+    def row_versions(self) -> dict[bytes, list[int]]:
+        """All versions of each row by key, in the order of the changelog."""
+        versions: dict[bytes, list[int]] = {}
+        for record in self.read(self.changelog):
+            versions.setdefault(record.key, []).append(record.version)
+        return versions
+
+    # -- offsets
+
+    def end_offsets(self, topic: str) -> list[int]:
+        """The number of records on each partition of a topic."""
+        return [self._end_offset(TopicPartition(topic, p)) for p in range(PARTITIONS)]
+
+    def _end_offset(self, place: TopicPartition) -> int:
+        """Retries for 15 s: a broker that has just started may not know yet that it is the leader."""
         deadline = time.monotonic() + 15
         while True:
             try:
@@ -259,72 +314,58 @@ class RelayHarness:
                     raise
                 time.sleep(0.1)
 
-    def reached(self, topic: str) -> int:
-        """How many records are on a topic."""
-        return sum(self.ends(topic))
+    def record_count(self, topic: str) -> int:
+        """The number of records on a topic."""
+        return sum(self.end_offsets(topic))
 
-    def commits(self) -> list[int]:
-        """The group's committed offset on each partition."""
+    def committed_offsets(self) -> list[int]:
+        """The committed offset of each partition of the incoming topic."""
         places = [TopicPartition(self.incoming, p) for p in range(PARTITIONS)]
         return [max(0, place.offset) for place in self._consumer.committed(places, timeout=10)]
 
-    def committed(self) -> int:
-        """How many records the group has committed."""
-        return sum(self.commits())
+    def committed_count(self) -> int:
+        """The number of records that the workers have committed."""
+        return sum(self.committed_offsets())
 
-    def __str__(self) -> str:
-        """Where it stands, for a test that fails."""
-        return (
-            f"{self.reached(self.incoming)} came in, {self.reached(self.outgoing)} went out, "
-            f"{self.committed()} committed, {len(self._producer)} not yet at the broker; logs in {self.directory}"
+    # -- waiting and checking
+
+    def wait_until_committed(self, within_s: float = 30.0) -> None:
+        """Wait until all records on the incoming topic are committed."""
+        self.until(
+            lambda: self.committed_count() == self.record_count(self.incoming),
+            within_s,
+            "the workers did not commit all records",
         )
 
-    def relayed(self) -> set[tuple[bytes, int]]:
-        """Key and version of everything that came out... as far as the rows tell: see `outputs`."""
-        return {(m.key(), orjson.loads(m.value())["n"]) for m in self.read(self.outgoing)}
-
-    def partitions_of(self, worker: Worker) -> set[int]:
-        """On which partitions this worker has sent outputs."""
-        return {m.partition() for m in self.read(self.outgoing) if dict(m.headers() or ()).get("by") == worker.pid}
-
-    def nothing_missing(self, sent: set[tuple[bytes, int]]) -> None:
-        """Everything came out, and each row has the last version of its key."""
-        missing = sent - self.relayed()
-        assert not missing, f"{len(missing)} of {len(sent)} did not come out: {sorted(missing)[:5]}"
-        last: dict[bytes, int] = {}
-        for key, version in sent:
-            last[key] = max(version, last.get(key, -1))
-        assert self.rows() == last
-
-    def rows(self) -> dict[bytes, int]:
-        """The rows as the changelog has them: version by key."""
-        return {m.key(): orjson.loads(m.value())["n"] for m in self.read(self.changelog)}
-
-    def versions(self) -> dict[bytes, list[int]]:
-        """Every version that was ever written, in the order of the changelog."""
-        found: dict[bytes, list[int]] = {}
-        for message in self.read(self.changelog):
-            found.setdefault(message.key(), []).append(orjson.loads(message.value())["n"])
-        return found
-
-    def all_committed(self, within_s: float = 30.0) -> None:
-        """Wait until the group has committed everything that came in."""
-        self.until(lambda: self.committed() == self.reached(self.incoming), within_s, "all committed")
-
     def until(self, condition: Callable[[], Any], within_s: float, what: str) -> None:
-        """Wait for the condition; when it does not come true, say where the lane stands."""
+        """Like `devtools.wait.until`; the error also describes the progress of the relay."""
         try:
             until(condition, within_s, what)
         except AssertionError as error:
             raise AssertionError(f"{error}; {self}") from None
 
+    def assert_nothing_missing(self, sent: set[tuple[bytes, int]]) -> None:
+        """Fail unless all of these records were relayed, and each row has the latest version of its key."""
+        missing = sent - self.relayed()
+        assert not missing, f"{len(missing)} of {len(sent)} records were not relayed: {sorted(missing)[:5]}"
+        latest: dict[bytes, int] = {}
+        for key, version in sent:
+            latest[key] = max(version, latest.get(key, -1))
+        assert self.rows() == latest
+
+    def __str__(self) -> str:
+        return (
+            f"{self.record_count(self.incoming)} records incoming, {self.record_count(self.outgoing)} outgoing, "
+            f"{self.committed_count()} committed, {len(self._producer)} not yet at the broker; logs in {self.directory}"
+        )
+
 
 @contextmanager
-def lane(bootstrap: str, name: str, directory: Path, make_topics: bool = True) -> Iterator[RelayHarness]:
-    """A lane whose processes are gone afterwards."""
-    made = RelayHarness(bootstrap, name, directory, make_topics)
+def relay_harness(bootstrap: str, name: str, directory: Path, create_topics: bool = True) -> Iterator[RelayHarness]:
+    """A `RelayHarness` whose workers are killed at the end; the arguments are those of the class."""
+    harness = RelayHarness(bootstrap, name, directory, create_topics)
     try:
-        yield made
+        yield harness
     finally:
-        for worker in made.workers:
+        for worker in harness.workers:
             worker.end()

@@ -1,79 +1,89 @@
-"""A broker that goes away and comes back; a worker that sleeps while another one takes over."""
+"""A worker survives an outage of its broker, and overwrites nothing after a freeze."""
 
 import signal
 import time
 from pathlib import Path
 
-from tests.kafka.stream.relay_harness import RelayHarness, Load, lane
 from devtools.real_kafka import RealKafka
+from tests.kafka.stream.relay_harness import Load, RelayHarness, relay_harness
 
 OUTAGE_S = 20
 FREEZE_S = 25
 
-#: From when the broker serves again: another request that it took and never answered is given up on after 30 s
-#: (broker_request_timeout), a heartbeat after a session; without one it is a second or two.
-GO_ON_S = 40
+#: How long a worker may take until it relays again after an outage (seconds). Usually it is a second or two, but a
+#: request that the broker received and never answered times out after 30 s (broker_request_timeout).
+RECOVERY_TIMEOUT_S = 40
 
 
-def test_broker_away_under_load_the_worker_goes_on_by_itself_and_does_not_flood_its_log(
-    own_kafka: RealKafka, tmp_path: Path
-) -> None:
-    with lane(own_kafka.bootstrap, "outage", tmp_path) as relay:
-        worker = relay.worker().ready()
+def test_after_an_outage_under_load_the_worker_continues_by_itself(own_kafka: RealKafka, tmp_path: Path) -> None:
+    """The worker neither exits nor floods its log."""
+    with relay_harness(own_kafka.bootstrap, "outage", tmp_path) as relay:
+        worker = relay.start_worker().ready()
         load = Load(relay, per_s=500, keys=200)
-        relay.until(lambda: relay.committed() > 500, 20, "under load")
-        lines, cpu = worker.lines, worker.cpu_s
+        relay.until(lambda: relay.committed_count() > 500, 20, "the worker has not committed the first records")
+        lines_before, cpu_before_s = worker.log_lines, worker.cpu_s
 
         own_kafka.stop()
-        away = time.monotonic()
-        relay.until(lambda: time.monotonic() - away > OUTAGE_S, OUTAGE_S + 1, "the outage")
+        stopped_at = time.monotonic()
+        time.sleep(OUTAGE_S)
         own_kafka.start()
-        behind = relay.ends(relay.outgoing)
-        relay.until(lambda: sum(relay.ends(relay.outgoing)) > sum(behind) + 500, GO_ON_S, "it goes on")
-        went_on = time.monotonic() - away
-        said = worker.lines - lines
+        relayed = relay.record_count(relay.outgoing)
+        relay.until(
+            lambda: relay.record_count(relay.outgoing) > relayed + 500,
+            RECOVERY_TIMEOUT_S,
+            "the worker does not relay after the outage",
+        )
+        relayed_after_s = time.monotonic() - stopped_at
+        new_lines = worker.log_lines - lines_before
 
         sent = load.stop()
-        relay.all_committed()
-        relay.nothing_missing(sent)
+        relay.wait_until_committed()
+        relay.assert_nothing_missing(sent)
         print(
-            f"\n{len(sent)} records; an outage of {OUTAGE_S} s: worked again after {went_on:.1f} s, {said} log lines, "
-            f"{worker.cpu_s - cpu:.1f} s of CPU"
+            f"\n{len(sent)} records; outage of {OUTAGE_S} s: relayed again after {relayed_after_s:.1f} s, "
+            f"{new_lines} log lines, {worker.cpu_s - cpu_before_s:.1f} s of CPU"
         )
-        assert worker.alive, "it has not been restarted"
-        assert said < 300
+        assert worker.is_alive, "the worker has exited"
+        assert new_lines < 300
 
         own_kafka.stop()
-        print(f"told to stop while the broker is away: ended after {worker.stop(within_s=12):.1f} s")
+        print(f"stopped during an outage: exited after {worker.stop(within_s=12):.1f} s")
 
 
-def test_after_a_frozen_worker_woke_every_row_is_the_newest(relay: RelayHarness) -> None:
-    sleeper = relay.worker("sleeper", inline=1).ready()
-    other = relay.worker("other", inline=1).ready()
+def test_a_thawed_worker_leaves_no_stale_row(relay: RelayHarness) -> None:
+    """A worker is frozen for so long that another one takes its partitions over."""
+    frozen = relay.start_worker("frozen", inline=1).ready()
+    other = relay.start_worker("other", inline=1).ready()
     load = Load(relay, per_s=1500, keys=400)
-    relay.until(lambda: relay.partitions_of(sleeper) and relay.partitions_of(other), 20, "both work")
+    relay.until(lambda: relay.partitions_of(frozen) and relay.partitions_of(other), 20, "a worker has relayed nothing")
 
-    load.burst(4000)  # so that it has many rows under way
-    sleeper.signal(signal.SIGSTOP)
-    frozen = time.monotonic()
-    behind = relay.ends(relay.outgoing)
+    load.send_burst(4000)  # so that it has many unacknowledged rows
+    frozen.send_signal(signal.SIGSTOP)
+    frozen_at = time.monotonic()
+    ends = relay.end_offsets(relay.outgoing)
     relay.until(
-        lambda: all(a > b + 100 for a, b in zip(relay.ends(relay.outgoing), behind, strict=True)), 20, "taken over"
+        lambda: all(now > before + 100 for now, before in zip(relay.end_offsets(relay.outgoing), ends, strict=True)),
+        20,
+        "the other worker did not take over",
     )
-    relay.until(lambda: time.monotonic() - frozen > FREEZE_S, FREEZE_S, "the freeze")
-    sleeper.signal(signal.SIGCONT)
+    time.sleep(max(0.0, frozen_at + FREEZE_S - time.monotonic()))
+    frozen.send_signal(signal.SIGCONT)
 
-    thawed = time.monotonic()
-    relay.until(lambda: sleeper.said("(Re-)joining") > 1 or not sleeper.alive, 20, "it knows what has happened")
-    relay.until(lambda: time.monotonic() - thawed > 3, 5, "a little of its second life under load")
+    relay.until(
+        lambda: frozen.count_in_log("(Re-)joining") > 1 or not frozen.is_alive,
+        20,
+        "the thawed worker has neither joined its group again nor exited",
+    )
+    time.sleep(3)  # under load
     sent = load.stop()
-    relay.all_committed()
-    relay.nothing_missing(sent)
-    versions = relay.versions()
-    through = [key for key, found in versions.items() if found != sorted(found)]
+    relay.wait_until_committed()
+    relay.assert_nothing_missing(sent)
+    versions = relay.row_versions()
+    overwritten = [key for key, found in versions.items() if found != sorted(found)]
     print(
         f"\n{len(sent)} records, {sum(map(len, versions.values()))} rows written, "
-        f"{len(through)} of {len(versions)} keys with an older row behind a newer one; the sleeper lives: {sleeper.alive}"
+        f"{len(overwritten)} of {len(versions)} keys with an older row after a newer one; "
+        f"the thawed worker runs: {frozen.is_alive}"
     )
-    # The lease lets nothing through but a request that was built when it froze; whose rows they hit has mended them.
-    assert not through or other.said("foreign rows in the changelog, rewriting ours"), through
+    # Only a request that was built before the freeze passes the lease, and changelog repair corrects its rows.
+    assert not overwritten or other.count_in_log("foreign rows in the changelog, rewriting ours"), overwritten

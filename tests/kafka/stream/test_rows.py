@@ -1,4 +1,4 @@
-"""The rows of a table, in memory and in RocksDB."""
+"""Rows in memory and in RocksDB: recovery, and repair of rows that another worker has overwritten."""
 
 import json
 import time
@@ -7,119 +7,131 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
-from saga_app.stream import partition_of
-from tests.kafka.stream.relay_harness import PARTITIONS, RelayHarness, key_of, lane
 from devtools.wait import until
+from saga_app.stream import partition_of
+from tests.kafka.stream.relay_harness import PARTITIONS, RelayHarness, key_of, relay_harness
 
 MILLION = 1_000_000
 
-#: How much longer than plain reading it may take until a worker is back: its start and its rebalance are in it.
-TIMES_PLAIN = 6
+#: The start of a worker with a long changelog may take this many times as long as reading the changelog, because it
+#: includes the start of the process and a rebalance.
+MAX_START_RATIO = 6
 
 
-def rows_of(relay: RelayHarness, label: str) -> dict[str, int]:
-    """What the one worker of this lane has in its table."""
+def worker_rows(relay: RelayHarness, label: str) -> dict[str, int]:
+    """The rows in the table of the worker with this label, which has to be the only one: versions by key."""
     path = relay.directory / label / "rows.json"
     path.unlink(missing_ok=True)
-    relay.load([(b"dump", {"n": 0})])
-    until(path.exists, 15, "the rows were dumped")
-    found: dict[str, int] = json.loads(path.read_text())
-    return found
+    relay.send([(b"dump", {"n": 0})])
+    until(path.exists, 15, "the worker did not write its rows to a file")
+    rows: dict[str, int] = json.loads(path.read_text())
+    return rows
 
 
-def test_memory_and_rocksdb_have_the_same_rows_live_and_recovered(relay: RelayHarness) -> None:
-    """Live, after a restart with what is on disk, and from nothing."""
-    wanted = {key_of(n % 700).decode(): n for n in range(5000)}
-    worker = relay.worker("rocks", store="rocksdb://", instance="one").ready()
-    relay.load((key_of(n % 700), {"n": n}) for n in range(3000))
-    relay.all_committed()
+def test_both_stores_have_the_same_rows_live_and_after_a_recovery(relay: RelayHarness) -> None:
+    """After a kill, the rows are recovered in memory, in RocksDB with existing files, and in RocksDB without."""
+    expected = {key_of(n % 700).decode(): n for n in range(5000)}
+    worker = relay.start_worker("rocks", store="rocksdb://", instance="one").ready()
+    relay.send((key_of(n % 700), {"n": n}) for n in range(3000))
+    relay.wait_until_committed()
     worker.kill()
-    seen = {}
+    rows = {}
     for label, store in (("memory", "memory://"), ("rocks", "rocksdb://"), ("fresh", "rocksdb://")):
-        worker = relay.worker(label, store=store, instance="one").ready()
-        relay.load((key_of(n % 700), {"n": n}) for n in range(3000, 5000))
-        relay.all_committed()
-        seen[label] = rows_of(relay, label)
+        worker = relay.start_worker(label, store=store, instance="one").ready()
+        relay.send((key_of(n % 700), {"n": n}) for n in range(3000, 5000))
+        relay.wait_until_committed()
+        rows[label] = worker_rows(relay, label)
         worker.stop()
-    assert seen == dict.fromkeys(("memory", "rocks", "fresh"), wanted)
+    assert rows == dict.fromkeys(("memory", "rocks", "fresh"), expected)
 
 
-def test_a_row_that_a_frozen_worker_has_overwritten_is_written_again(relay: RelayHarness) -> None:
-    """By hand, because the real thing takes a freeze between two instructions."""
-    worker = relay.worker("owner", instance="one").ready()
-    key = overwritten(relay)
-    relay.load([(key_of(1, partition=1), {"n": 8})])  # with its next row the owner sees it
-    until(lambda: relay.rows()[key] == 7, 15, "the newer row stands in the changelog again")
+def test_an_overwritten_row_is_written_again_with_the_next_row(relay: RelayHarness) -> None:
+    """`overwrite_row` replaces the frozen worker, which would have to be frozen between two instructions."""
+    worker = relay.start_worker("owner", instance="one").ready()
+    key = overwrite_row(relay)
+    # The offset of this row reveals the foreign row before it.
+    relay.send([(key_of(1, partition=1), {"n": 8})])
+    until(lambda: relay.rows()[key] == 7, 15, "the newer row was not written again")
     worker.kill()
-    relay.worker("heir", instance="one").ready()
-    assert rows_of(relay, "heir")[key.decode()] == 7
+    relay.start_worker("heir", instance="one").ready()
+    assert worker_rows(relay, "heir")[key.decode()] == 7
 
 
-def test_in_a_quiet_partition_it_is_written_again_before_another_worker_gets_it(relay: RelayHarness) -> None:
-    """Whoever was frozen joins the group again: that is a rebalance."""
-    relay.worker("owner").ready()
-    key = overwritten(relay)
-    relay.worker("other").ready()
+def test_an_overwritten_row_is_written_again_before_a_rebalance(relay: RelayHarness) -> None:
+    """The partition gets no new row that would reveal the foreign one.
+
+    A thawed worker joins its group again, which causes a rebalance.
+    """
+    relay.start_worker("owner").ready()
+    key = overwrite_row(relay)
+    relay.start_worker("other").ready()
     assert relay.rows()[key] == 7
 
 
-def test_in_a_quiet_partition_it_is_written_again_before_its_worker_stops(relay: RelayHarness) -> None:
-    owner = relay.worker("owner").ready()
-    key = overwritten(relay)
+def test_an_overwritten_row_is_written_again_before_a_stop(relay: RelayHarness) -> None:
+    """The partition gets no new row that would reveal the foreign one."""
+    owner = relay.start_worker("owner").ready()
+    key = overwrite_row(relay)
     owner.stop()
     assert relay.rows()[key] == 7
 
 
-def overwritten(relay: RelayHarness) -> bytes:
-    """The key of row 7, behind which the older row 3 stands."""
+def overwrite_row(relay: RelayHarness) -> bytes:
+    """Let the worker write version 7 of a row, and append version 3 to the changelog as a thawed worker would.
+
+    Returns the key.
+    """
     key = key_of(0, partition=1)
-    relay.load([(key, {"n": 7})])
-    relay.all_committed()
-    stray = Producer({"bootstrap.servers": relay.bootstrap, "log_level": 0})
-    stray.produce(relay.changelog, b'{"n":3}', key, 1)
-    assert stray.flush(10) == 0
+    relay.send([(key, {"n": 7})])
+    relay.wait_until_committed()
+    producer = Producer({"bootstrap.servers": relay.bootstrap, "log_level": 0})
+    producer.produce(relay.changelog, b'{"n":3}', key, 1)
+    assert producer.flush(10) == 0
     assert relay.rows()[key] == 3
     return key
 
 
 @pytest.mark.parametrize("store", ["memory://", "rocksdb://"])
-def test_a_million_rows_are_back_soon_after_a_plain_client_could_have_read_them(million: RelayHarness, store: str) -> None:
-    plain = plain_reading_s(million)
+def test_a_worker_with_a_million_rows_starts_in_bounded_time(million: RelayHarness, store: str) -> None:
+    plain_read_s = measure_plain_read_s(million)
     label = store.split(":", maxsplit=1)[0]
     began = time.monotonic()
-    worker = million.worker(label, store=store).ready(within_s=60)
-    took = time.monotonic() - began
-    print(f"\n{store}: {MILLION:,} rows of 300 bytes back {took:.1f} s after the start of the process;", end=" ")
-    print(f"a plain client reads them in {plain:.1f} s")
-    rows = rows_of(million, label)
+    worker = million.start_worker(label, store=store).ready(within_s=60)
+    start_s = time.monotonic() - began
+    print(
+        f"\n{store}: worker with {MILLION:,} rows of 300 bytes ready after {start_s:.1f} s, "
+        f"a consumer reads them in {plain_read_s:.1f} s"
+    )
+    rows = worker_rows(million, label)
     worker.stop()
     assert len(rows) == MILLION
-    assert took < TIMES_PLAIN * plain
+    assert start_s < MAX_START_RATIO * plain_read_s
 
 
-def plain_reading_s(relay: RelayHarness) -> float:
-    """How long a client takes that only reads the changelog into a dictionary (seconds)."""
+def measure_plain_read_s(relay: RelayHarness) -> float:
+    """How long a plain consumer takes to read the changelog into a dictionary (seconds)."""
     began = time.monotonic()
-    reader = Consumer({"bootstrap.servers": relay.bootstrap, "group.id": "plain", "enable.auto.commit": False})
-    reader.assign([TopicPartition(relay.changelog, partition, OFFSET_BEGINNING) for partition in range(PARTITIONS)])
-    rows: dict[bytes, bytes] = {}
+    consumer = Consumer({"bootstrap.servers": relay.bootstrap, "group.id": "plain", "enable.auto.commit": False})
+    consumer.assign([TopicPartition(relay.changelog, partition, OFFSET_BEGINNING) for partition in range(PARTITIONS)])
+    rows: dict[bytes | None, bytes | None] = {}
     while len(rows) < MILLION and time.monotonic() - began < 60:
-        rows.update((record.key(), record.value()) for record in reader.consume(10_000, timeout=1.0))
-    reader.close()
+        rows.update((record.key(), record.value()) for record in consumer.consume(10_000, timeout=1.0))
+    consumer.close()
     assert len(rows) == MILLION
     return time.monotonic() - began
 
 
 @pytest.fixture(scope="module")
 def million(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayHarness]:
-    """A lane whose changelog is long already."""
-    with lane(kafka, "million", tmp_path_factory.mktemp("million")) as made:
-        fill(made)
-        yield made
-        made.forget()
+    """A relay without workers, whose changelog has a million rows."""
+    with relay_harness(kafka, "million", tmp_path_factory.mktemp("million")) as relay:
+        write_million_rows(relay)
+        yield relay
+        relay.delete_topics()
 
 
-def fill(relay: RelayHarness) -> None:
+def write_million_rows(relay: RelayHarness) -> None:
+    """Write rows of 300 bytes to the changelog."""
     producer = Producer(
         {
             "bootstrap.servers": relay.bootstrap,

@@ -1,17 +1,18 @@
-"""Indexes for tests, in every database that the console knows."""
+"""The console's index on each database, and the API on top of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import postgres
-from tests.unit.console.filled_index import FilledIndex
+from tests.unit.console.api_harness import ApiHarness, running_api
+from tests.unit.console.index_harness import IndexHarness
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
-    """The URL of a PostgreSQL of the tests' own."""
+    """The URL of a PostgreSQL database that only these tests use."""
     bin = postgres.programs()
     if bin is None:
         pytest.skip("PostgreSQL is needed: initdb and postgres")
@@ -20,33 +21,32 @@ def postgresql() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of an index that is not there yet."""
+def index_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an index, once in each database. It may hold the rows of an earlier test."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/index.sqlite"
     return str(request.getfixturevalue("postgresql"))
 
 
 @pytest.fixture
-def reading(url: str) -> Iterator[Callable[..., FilledIndex]]:
-    """Makes readings of an empty index; they are closed by us."""
-    made: list[FilledIndex] = []
-
-    def make(live: bool = True) -> FilledIndex:
-        made.append(FilledIndex(url, live))
-        if len(made) == 1:
-            made[0].index.rebuild("test")
-            made[0].restart()
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
+def harness(index_url: str) -> Iterator[IndexHarness]:
+    """An empty index, once in each database."""
+    harness = IndexHarness(index_url)
+    harness.rebuild()
+    yield harness
+    harness.close()
 
 
 @pytest.fixture
-def on_sqlite(tmp_path: Path) -> Iterator[FilledIndex]:
-    """An empty index, where the database does not matter."""
-    made = FilledIndex(f"sqlite:///{tmp_path}/index.sqlite")
-    yield made
-    made.close()
+def sqlite_harness(tmp_path: Path) -> Iterator[IndexHarness]:
+    """An empty index in SQLite, for tests that do not depend on the database."""
+    harness = IndexHarness(f"sqlite:///{tmp_path}/index.sqlite")
+    yield harness
+    harness.close()
+
+
+@pytest.fixture
+async def api(sqlite_harness: IndexHarness) -> AsyncIterator[ApiHarness]:
+    """The API with an empty index, running."""
+    async with running_api(ApiHarness(sqlite_harness)) as api:
+        yield api

@@ -1,127 +1,128 @@
-"""An operator's desk: a real index, topics in memory, a sender that can fail, and a clock that jumps."""
+"""The operator's actions on a real index, with topics in memory, a broker that can fail, and a simulated clock."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from saga_app.console.index.query import Queries
 from saga_app.console.operator.action_request import ActionRequest
 from saga_app.console.operator.operator import Operator
-from saga_app.console.record_id import Place
 from saga_app.saga import machine
 from saga_app.saga.messages import SIGNALS, Signal, decode, encode
 from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.record_id import RecordId
 from saga_app.saga.times import iso
 from saga_app.stream import NotAcknowledged
 from saga_app.stream.produce.sender import Message as Outgoing
 from tests.fakes.record import FakeRecord
 from tests.fakes.topics import FakeTopics
-from tests.unit.console.filled_index import FilledIndex
+from tests.unit.console.index_harness import IndexHarness
 
 
 class OperatorHarness:
-    """What is ordered here is in `sent`; `provisioner` then does what it would do with it."""
+    """An `Operator` whose sender and record lookup are this object.
 
-    def __init__(self, reading: FilledIndex, logs: FakeTopics) -> None:
-        self.reading, self.logs = reading, logs
+    `sent`: the messages that the broker has acknowledged since the last `run_provisioner`. `sent_at`: the time of each
+    message (seconds). `accepted`: ids of new users who are not in the index yet; they appear in it during a sleep.
+    A test may set `max_sent` (the broker becomes unavailable after that many messages), `not_ready_reason` and
+    `no_room_reason`.
+    """
+
+    def __init__(self, index: IndexHarness, topics: FakeTopics) -> None:
+        self.index, self.topics = index, topics
         self.sent: list[Outgoing] = []
-        self.times: list[float] = []  #: when each of them was sent
-        self.takes = 10**9  #: the broker is away after so many
-        self.waits_for: str | None = None
-        self.full: str | None = None
+        self.sent_at: list[float] = []
+        self.max_sent = 10**9
+        self.not_ready_reason: str | None = None
+        self.no_room_reason: str | None = None
         self.accepted: set[str] = set()
-        self.now_s, self.asleep = 100.0, 0.0
-        self.queries = Queries(reading.index, self.iso)
+        self.now_s, self.slept_s = 100.0, 0.0
+        self.queries = Queries(index.index, self.now)
         self.operator = Operator(
             queries=self.queries,
             sender=self,
             lookup=self,
-            not_ready=lambda: self.waits_for,
+            not_ready=lambda: self.not_ready_reason,
             accepted=self.accepted,
-            room=lambda _count: self.full,
-            now=self.iso,
+            room=lambda _count: self.no_room_reason,
+            now=self.now,
             clock=lambda: self.now_s,
             sleep=self.sleep,
         )
 
-    def iso(self) -> str:
-        """The time."""
-        return iso(self.logs.start + self.now_s)
+    def now(self) -> str:
+        """The current time, ISO 8601."""
+        return iso(self.topics.start + self.now_s)
 
     async def sleep(self, seconds: float) -> None:
-        """Time passes."""
+        """Advance the clock, and start the sagas of all accepted users."""
         self.now_s += seconds
-        self.asleep += seconds
-        self.arrive()
-
-    def arrive(self) -> None:
-        """Accepted users come back from the topics."""
+        self.slept_s += seconds
         for id in list(self.accepted):
             self.accepted.discard(id)
-            self.write(lambda id=id: self.logs.saga(id, steps=1))  # type: ignore[misc]
+            self.write(partial(self.topics.run_saga, id, steps=1))
 
-    def write(self, something: Any) -> None:
-        """Something is written to the topics, and read."""
-        mark = len(self.logs.written)
-        something()
-        self.reading.read(self.logs.written[mark:])
+    def write(self, write_records: Callable[[], object]) -> None:
+        """Call a function that writes to `topics`, and read its records into the index."""
+        first = len(self.topics.records)
+        write_records()
+        self.index.read(self.topics.records[first:])
 
     async def send_all(self, messages: Sequence[Outgoing]) -> None:
-        """The sender."""
-        taken = messages[: max(0, self.takes - len(self.sent))]
-        self.sent += taken
-        self.times += [self.now_s] * len(taken)
-        if len(taken) < len(messages):
-            raise NotAcknowledged(range(len(taken), len(messages)), len(messages), "no broker")
+        acknowledged = messages[: max(0, self.max_sent - len(self.sent))]
+        self.sent += acknowledged
+        self.sent_at += [self.now_s] * len(acknowledged)
+        if len(acknowledged) < len(messages):
+            raise NotAcknowledged(range(len(acknowledged), len(messages)), len(messages), "no broker")
 
-    async def records(self, places: Iterable[Place]) -> Mapping[Place, FakeRecord]:
-        """The lookup in Kafka."""
-        there = {Place(raw.topic, raw.partition, raw.offset): raw for raw in self.logs.written}
-        return {place: there[place] for place in places if place in there}
+    async def records(self, places: Iterable[RecordId]) -> Mapping[RecordId, FakeRecord]:
+        stored = {RecordId(each.topic, each.partition, each.offset): each for each in self.topics.records}
+        return {place: stored[place] for place in places if place in stored}
 
-    async def redrive(self, **order: Any) -> dict[str, Any]:
-        """As it is asked for over HTTP."""
-        return await self.operator.redrive(ActionRequest.model_validate(order))
+    async def redrive(self, **fields: Any) -> dict[str, Any]:
+        """Handle a redrive request with these fields; returns the body of the response."""
+        return await self.operator.redrive(ActionRequest.model_validate(fields))
 
-    async def roll_back(self, **order: Any) -> dict[str, Any]:
-        """As it is asked for over HTTP."""
-        return await self.operator.roll_back(ActionRequest.model_validate(order))
+    async def roll_back(self, **fields: Any) -> dict[str, Any]:
+        """Handle a rollback request with these fields; returns the body of the response."""
+        return await self.operator.roll_back(ActionRequest.model_validate(fields))
 
     def signals(self) -> list[Signal]:
-        """Those that were sent."""
+        """The operator signals in `sent`."""
         return [decode(Signal, message.value) for message in self.sent if message.topic == SIGNALS]
 
-    async def provisioner(self) -> None:
-        """All that was sent is in the topics; the Provisioner does what the signals say."""
+    async def run_provisioner(self) -> None:
+        """Write the sent messages to the topics, and process the signals as the Provisioner does; empties `sent`."""
         self.now_s += 1
         for message in self.sent:
-            self.write(lambda: self.append(message))  # noqa: B023
+            self.write(partial(self._append, message))
             if message.topic == SIGNALS:
-                await self.direct(decode(Signal, message.value))
+                await self._apply(decode(Signal, message.value))
         self.sent = []
 
-    async def direct(self, signal: Signal) -> None:
-        """One signal, as the owner of the row sees it."""
+    async def _apply(self, signal: Signal) -> None:
         row = (await self.queries.rows([signal.id]))[signal.id]
-        turn = machine.apply_operator_signal(ONBOARDING, row, signal)
-        if turn is not None and turn.onward is not None:
-            onward = Outgoing(turn.onward.topic, row.id.encode(), encode(turn.onward.message))
-            self.write(lambda: self.append(onward))
+        decision = machine.apply_operator_signal(ONBOARDING, row, signal)
+        if decision is not None and decision.onward is not None:
+            onward = Outgoing(decision.onward.topic, row.id.encode(), encode(decision.onward.message))
+            self.write(partial(self._append, onward))
 
-    def append(self, message: Outgoing) -> None:
-        """As a record."""
+    def _append(self, message: Outgoing) -> None:
         id = message.key.decode() if message.key else None
-        self.logs.write(message.topic, id, message.value or b"", self.now_s, message.headers or ())
+        self.topics.write(message.topic, id, message.value or b"", self.now_s, message.headers or ())
 
 
-def parked(logs: FakeTopics, *ids: str, error: str = "Permanent", at: float = 5.0) -> None:
-    """Sagas that wait for somebody."""
+def write_parked_sagas(topics: FakeTopics, *ids: str, error: str = "Permanent", at: float = 5.0) -> None:
+    """Write sagas that are parked in the step `authorize`, one second after another."""
     for number, id in enumerate(ids):
-        logs.saga(id, steps=1)
-        logs.park(logs.written[-2], at + number, error=error)
+        topics.run_saga(id, steps=1)
+        topics.park(topics.records[-2], at + number, error=error)
 
 
-def garbage(logs: FakeTopics, at: float = 5.0, topic: str = "notify", headers: Any = ()) -> FakeRecord:
-    """A record that nobody can read, and its dead letter."""
-    raw = logs.write(topic, None, b"\xff\x00 no message", at, headers)
-    logs.park(raw, at, step=topic, error="BadMessage")
-    return raw
+def write_garbage(
+    topics: FakeTopics, at: float = 5.0, topic: str = "notify", headers: Iterable[tuple[str, bytes | None]] = ()
+) -> FakeRecord:
+    """Write a record that cannot be decoded, and its dead letter; returns the record."""
+    record = topics.write(topic, None, b"\xff\x00 no message", at, headers)
+    topics.park(record, at, step=topic, error="BadMessage")
+    return record

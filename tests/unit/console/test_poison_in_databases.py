@@ -1,6 +1,4 @@
-"""Whatever strangers write to the topics, the console reads on, in every database."""
-
-from collections.abc import Callable
+"""The console keeps reading, with every database, when other programs write invalid records to the topics."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -12,13 +10,11 @@ from tests.builders import START
 from tests.fakes.record import FakeRecord
 from tests.fakes.topics import PARTITIONS, FakeTopics
 from tests.fuzz.poison import poison
-from tests.unit.console.filled_index import FilledIndex
-
-MakeReading = Callable[..., FilledIndex]
+from tests.unit.console.index_harness import IndexHarness
 
 
 def records(seed: int, count: int) -> list[FakeRecord]:
-    """Poison as a consumer fetches it."""
+    """Invalid records as a consumer returns them, at consecutive offsets. See `tests.fuzz.poison`."""
     return [
         FakeRecord(
             each.topic,
@@ -27,7 +23,7 @@ def records(seed: int, count: int) -> list[FakeRecord]:
             each.timestamp_ms or int(START * 1000),
             each.key,
             each.value,
-            [(name, value) for name, value in each.headers],  # type: ignore[misc]  # null values are part of it
+            list(each.headers),
         )
         for offset, each in enumerate(poison(seed, count, PARTITIONS))
         if each.topic in TOPICS
@@ -35,40 +31,41 @@ def records(seed: int, count: int) -> list[FakeRecord]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_console_reads_all_poison_without_a_fault(reading: MakeReading, seed: int) -> None:
-    made, logs = reading(), FakeTopics()
-    logs.saga("good")
+def test_the_console_reads_invalid_records_without_an_error(harness: IndexHarness, seed: int) -> None:
+    topics = FakeTopics()
+    topics.run_saga("good")
     with capture_logs() as lines:
         for start in range(0, 1000, 100):
-            made.read(records(seed, 1000)[start : start + 100])
-        made.read(logs.records)
-    faults = [(line["topic"], line["offset"]) for line in lines if line["log_level"] in ("error", "critical")]
-    assert faults == []
-    assert made.index.find(["good"]) == {"good": None}, "it has ended"
+            harness.read(records(seed, 1000)[start : start + 100])
+        harness.read(topics.sorted_records)
+    errors = [(line["topic"], line["offset"]) for line in lines if line["log_level"] in ("error", "critical")]
+    assert errors == []
+    assert harness.index.find(["good"]) == {"good": None}, "the saga has not ended"
 
 
-def test_a_fault_on_one_record_skips_only_that_record(on_sqlite: FilledIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    logs = FakeTopics()
-    logs.saga("bad")
-    logs.saga("good")
-    take = on_sqlite.fold._take
+def test_an_error_in_one_record_skips_only_that_record(
+    sqlite_harness: IndexHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = FakeTopics()
+    topics.run_saga("bad")
+    topics.run_saga("good")
+    original = sqlite_harness.fold._take
 
-    def faulty(changes: object, record: object) -> None:
+    def take(changes: object, record: object) -> None:
         if getattr(record, "id", None) == "bad":
             raise RuntimeError("a bug")
-        take(changes, record)  # type: ignore[arg-type]
+        original(changes, record)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(on_sqlite.fold, "_take", faulty)
+    monkeypatch.setattr(sqlite_harness.fold, "_take", take)
     with capture_logs() as lines:
-        on_sqlite.read(logs.records)
-    assert set(on_sqlite.index.find(["good", "bad"])) == {"good"}
+        sqlite_harness.read(topics.sorted_records)
+    assert set(sqlite_harness.index.find(["good", "bad"])) == {"good"}
     assert {line["event"] for line in lines if line["log_level"] == "error"} == {"record skipped"}
 
 
 @pytest.mark.parametrize("device", [{"a": 1}, [1], 2**60, True, "a\0b"])
-def test_a_device_that_is_no_text_can_be_indexed(reading: MakeReading, device: object) -> None:
-    made = reading()
-    row = FakeTopics().saga("odd", steps=1)
+def test_a_device_id_that_is_not_text_can_be_indexed(harness: IndexHarness, device: object) -> None:
+    row = FakeTopics().run_saga("odd", steps=1)
     row.facts["device_id"] = device
-    made.read([FakeRecord(ROWS_CHANGELOG, 0, 0, int(START * 1000), b"odd", encode(row))])
-    assert made.index.counts() == {"running": 1}
+    harness.read([FakeRecord(ROWS_CHANGELOG, 0, 0, int(START * 1000), b"odd", encode(row))])
+    assert harness.index.counts() == {"running": 1}

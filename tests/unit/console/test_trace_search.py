@@ -1,8 +1,7 @@
-"""A saga's records are found by their key, also where the times of its row do not lead to them."""
+"""The records of a saga are found by their key, even if they are far from the times in its row."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
@@ -18,105 +17,102 @@ from tests.fakes.topics import PARTITIONS, FakeTopics
 
 pytestmark = pytest.mark.field(44)
 
-HOUR = 3600.0
+HOUR_S = 3600.0
 
 
 @dataclass
-class At:
-    """Where a time begins."""
+class OffsetAtTime:
+    """The offset of the first record at or after a time, as aiokafka returns it."""
 
     offset: int
 
 
-class Timed(FakeConsumer):
-    """FakeConsumer that know the times of their records."""
+class SeekableConsumer(FakeConsumer):
+    """A consumer that can also find offsets by time."""
 
-    async def offsets_for_times(self, asked: Mapping[TopicPartition, int]) -> dict[TopicPartition, At | None]:
-        return {place: self._from(place, at) for place, at in asked.items()}
+    async def offsets_for_times(self, times: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetAtTime | None]:
+        return {place: self._first_at(place, at) for place, at in times.items()}
 
-    def _from(self, place: TopicPartition, at: int) -> At | None:
-        return next((At(n) for n, raw in enumerate(self.held.get(place, ())) if raw.timestamp >= at), None)
+    def _first_at(self, place: TopicPartition, at: int) -> OffsetAtTime | None:
+        return next((OffsetAtTime(n) for n, raw in enumerate(self.stored.get(place, ())) if raw.timestamp >= at), None)
 
     def assign(self, places: Sequence[TopicPartition]) -> None:
         super().assign(places)
         self.paused.clear()
 
-    async def getmany(self, *places: TopicPartition, timeout_ms: int = 0, max_records: int = 100) -> Any:
-        return await super().getmany(*places, timeout_ms=timeout_ms, max_records=max_records)
 
-
-def kept(records: Sequence[FakeRecord], later_s: float = 0.0) -> Timed:
-    """What topics hold that were written, or mirrored, so much later."""
-    held: dict[TopicPartition, list[FakeRecord]] = {}
+def consumer_of(records: Sequence[FakeRecord], delay_s: float = 0.0) -> SeekableConsumer:
+    """A consumer of topics to which these records were written, or mirrored, with a delay."""
+    stored: dict[TopicPartition, list[FakeRecord]] = {}
     for raw in records:
-        moved = replace(raw, timestamp=raw.timestamp + int(later_s * 1000))
-        held.setdefault(TopicPartition(raw.topic, raw.partition), []).append(moved)
-    return Timed(held)
+        moved = replace(raw, timestamp=raw.timestamp + int(delay_s * 1000))
+        stored.setdefault(TopicPartition(raw.topic, raw.partition), []).append(moved)
+    return SeekableConsumer(stored)
 
 
-async def searched(consumer: Timed, row: Row) -> Search:
-    """What is found of this saga."""
-    search = Search(consumer, row, partition_of(row.id.encode(), PARTITIONS))  # type: ignore[arg-type]
+async def search_by_time(consumer: SeekableConsumer, row: Row) -> Search:
+    """A finished search for the saga with this row."""
+    search = Search(consumer, row, partition_of(row.id.encode(), PARTITIONS))
     await search.by_time()
     return search
 
 
-def written(*ids: str) -> tuple[FakeTopics, dict[str, Row]]:
-    """Sagas that ran."""
-    logs = FakeTopics()
-    return logs, {id: logs.saga(id, begin=60.0 * number) for number, id in enumerate(ids)}
+def run_sagas(*ids: str) -> tuple[FakeTopics, dict[str, Row]]:
+    """Topics with completed sagas, one a minute, and the rows of the sagas."""
+    topics = FakeTopics()
+    return topics, {id: topics.run_saga(id, begin=60.0 * number) for number, id in enumerate(ids)}
 
 
-async def test_where_the_clocks_agree_only_the_time_of_the_saga_is_read() -> None:
-    logs, rows = written(*(f"s{number}" for number in range(60)))
-    search = await searched(kept(logs.written), rows["s30"])
-    assert len(search.raws) == len([raw for raw in logs.written if raw.key == b"s30"])
+async def test_with_accurate_clocks_only_the_time_of_the_saga_is_read() -> None:
+    topics, rows = run_sagas(*(f"s{number}" for number in range(60)))
+    search = await search_by_time(consumer_of(topics.records), rows["s30"])
+    assert len(search.raws) == len([raw for raw in topics.records if raw.key == b"s30"])
     assert search.searched.missing == []
     assert search.searched.around_s == 10.0
     assert search.searched.records < 60
 
 
 @pytest.mark.parametrize(
-    ("later", "around"), [(30.0, 600.0), (-300.0, 600.0), (5 * HOUR, 86_400.0), (1000 * HOUR, None)]
+    ("delay_s", "around_s"), [(30.0, 600.0), (-300.0, 600.0), (5 * HOUR_S, 86_400.0), (1000 * HOUR_S, None)]
 )
 async def test_records_far_from_the_times_of_their_row_are_found(
-    later: float, around: float | None, now: Callable[[str], None]
+    delay_s: float, around_s: float | None, now: Callable[[str], None]
 ) -> None:
-    logs, rows = written("ada", "bob", "eve")
-    search = await searched(kept(logs.written, later), rows["bob"])
-    assert len(search.raws) == len([raw for raw in logs.written if raw.key == b"bob"])
+    topics, rows = run_sagas("ada", "bob", "eve")
+    search = await search_by_time(consumer_of(topics.records, delay_s), rows["bob"])
+    assert len(search.raws) == len([raw for raw in topics.records if raw.key == b"bob"])
     assert search.searched.missing == []
-    assert search.searched.around_s == around
+    assert search.searched.around_s == around_s
     now("found by key; the answer says what was searched")
 
 
-async def test_what_is_not_there_is_named_with_what_was_searched() -> None:
-    logs, rows = written("ada")
-    search = await searched(kept([raw for raw in logs.written if raw.topic != "notify"]), rows["ada"])
+async def test_a_missing_record_is_reported_with_the_extent_of_the_search() -> None:
+    topics, rows = run_sagas("ada")
+    search = await search_by_time(consumer_of([raw for raw in topics.records if raw.topic != "notify"]), rows["ada"])
     assert search.searched.missing == ["notify"]
     assert search.searched.around_s is None
     assert search.raws
 
 
-async def test_a_search_that_costs_too_much_stops_and_says_how_far_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_with_too_many_records_stops_and_reports_its_extent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace, "MAX_RECORDS", 50)
-    logs, rows = written(*(f"s{number}" for number in range(60)))
-    search = await searched(kept(logs.written, 1000 * HOUR), rows["s30"])
+    topics, rows = run_sagas(*(f"s{number}" for number in range(60)))
+    search = await search_by_time(consumer_of(topics.records, 1000 * HOUR_S), rows["s30"])
     assert search.searched.around_s == 86_400.0
     assert search.searched.records <= 3 * 50
     assert ROWS_CHANGELOG in search.searched.missing
 
 
-async def test_a_request_with_another_key_is_found_by_the_place_that_its_row_names() -> None:
-    logs, rows = written("ada")
-    first = logs.written[0]
-    records = [replace(first, key=None), *logs.written[1:]]
-    search = await searched(kept(records), replace(rows["ada"], origin=(first.partition, first.offset)))
+async def test_a_request_with_another_key_is_found_by_the_position_in_the_row() -> None:
+    topics, rows = run_sagas("ada")
+    first = topics.records[0]
+    records = [replace(first, key=None), *topics.records[1:]]
+    search = await search_by_time(consumer_of(records), replace(rows["ada"], origin=(first.partition, first.offset)))
     assert ("new-user", first.partition, first.offset) in search.raws
 
 
-def test_a_step_that_was_cancelled_need_not_have_been_asked_for() -> None:
-    row = FakeTopics().saga("ada", steps=1)
+def test_a_cancelled_step_does_not_need_a_request() -> None:
+    row = FakeTopics().run_saga("ada", steps=1)
     visit = replace(row.history[0], step="authorize", outcome="cancelled")
-    turned = replace(row, state="rolling-back", step="deprovision", history=[*row.history, visit])
-    assert [*missing(turned, ())] == ["new-user", "deprovision"]
+    cancelled = replace(row, state="rolling-back", step="deprovision", history=[*row.history, visit])
+    assert [*missing(cancelled, ())] == ["new-user", "deprovision"]

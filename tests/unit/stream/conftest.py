@@ -9,6 +9,6 @@ from tests.fakes.broker import FakeBroker
 
 @pytest.fixture
 async def broker() -> AsyncIterator[FakeBroker]:
-    """A listening stub, without Kafka."""
-    async with FakeBroker() as stub:
-        yield stub
+    """A listening fake broker, which answers a consumer of the topic "in"."""
+    async with FakeBroker() as fake:
+        yield fake

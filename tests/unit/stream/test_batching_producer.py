@@ -1,7 +1,8 @@
-"""What was sent is acknowledged, or the receipt says that it was not."""
+"""Each message sent through `Outputs` and `BatchingProducer` is acknowledged, or reported as failed."""
 
 import asyncio
-from typing import Any, cast
+from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -9,11 +10,11 @@ from confluent_kafka import KafkaError, KafkaException
 from saga_app.stream.produce.batching_producer import IDLE_INTERVAL_S, BatchingProducer
 from saga_app.stream.produce.outputs import Outputs
 from saga_app.stream.produce.refusal import Refused
-from tests.fakes.stream import FakeProducer
+from tests.fakes.stream import FakeProducer, until
 
 
-class Gate:
-    """Opens and closes as the test says."""
+class FakeGate:
+    """A gate that is open, closed, or raises `error`."""
 
     open: bool = True
     error: Exception | None = None
@@ -25,50 +26,50 @@ class Gate:
 
 
 @pytest.fixture
-def gate() -> Gate:
-    return Gate()
+def gate() -> FakeGate:
+    return FakeGate()
 
 
 @pytest.fixture
-async def producer(gate: Gate) -> Any:
-    made = BatchingProducer("nowhere:1", 5.0, gate, producer=FakeProducer)
-    yield made
-    await made.close()
+async def producer(gate: FakeGate) -> AsyncIterator[BatchingProducer]:
+    producer = BatchingProducer("nowhere:1", 5.0, gate, producer=FakeProducer)
+    yield producer
+    await producer.close()
 
 
-def fake_of(producer: BatchingProducer) -> FakeProducer:
+@pytest.fixture
+def librdkafka(producer: BatchingProducer) -> FakeProducer:
+    """The fake librdkafka producer behind `producer`."""
     return cast(FakeProducer, producer._main.producer)
 
 
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(2):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
-async def test_a_receipt_settles_when_everything_under_it_is_acknowledged(producer: BatchingProducer) -> None:
+async def test_outputs_complete_when_all_messages_are_acknowledged(
+    producer: BatchingProducer, librdkafka: FakeProducer
+) -> None:
     outputs = Outputs(producer)
     outputs.send("a", b"k", b"1", [("h", b"v")])
     outputs.send("b", b"k", None, partition=7)
     waiting = asyncio.create_task(outputs.acknowledged())
-    await until(lambda: len(fake_of(producer).taken) == 2)
-    assert [message[:5] for message in fake_of(producer).taken] == [
+    await until(lambda: len(librdkafka.queued) == 2)
+    assert [message[:5] for message in librdkafka.queued] == [
         ("a", b"k", b"1", [("h", b"v")], -1),
         ("b", b"k", None, None, 7),
     ]
-    fake_of(producer).acknowledge(1)
+    librdkafka.acknowledge(1)
     await until(lambda: outputs.open == 1)
     assert not waiting.done()
-    fake_of(producer).acknowledge()
+    librdkafka.acknowledge()
     await waiting
 
 
-async def test_a_receipt_under_which_nothing_was_sent_is_settled(producer: BatchingProducer) -> None:
+async def test_outputs_without_messages_are_complete(producer: BatchingProducer) -> None:
     await Outputs(producer).acknowledged()
 
 
-async def test_a_receipt_can_be_settled_again_and_by_several(producer: BatchingProducer) -> None:
-    fake_of(producer).automatic = True
+async def test_outputs_can_be_used_again_and_awaited_by_several_tasks(
+    producer: BatchingProducer, librdkafka: FakeProducer
+) -> None:
+    librdkafka.auto_acknowledge = True
     outputs = Outputs(producer)
     for round_number in range(3):
         outputs.send("a", b"k", b"%d" % round_number)
@@ -76,68 +77,78 @@ async def test_a_receipt_can_be_settled_again_and_by_several(producer: BatchingP
     assert outputs.open == 0
 
 
-async def test_who_stops_waiting_does_not_disturb_who_still_waits(producer: BatchingProducer) -> None:
+async def test_a_cancelled_waiter_does_not_disturb_the_others(
+    producer: BatchingProducer, librdkafka: FakeProducer
+) -> None:
     outputs = Outputs(producer)
     outputs.send("a", b"k", b"v")
-    impatient, patient = asyncio.create_task(outputs.acknowledged()), asyncio.create_task(outputs.acknowledged())
-    await until(lambda: fake_of(producer).taken)
-    impatient.cancel()
-    await asyncio.wait([impatient])
-    fake_of(producer).acknowledge()
-    await patient
+    cancelled, waiting = asyncio.create_task(outputs.acknowledged()), asyncio.create_task(outputs.acknowledged())
+    await until(lambda: librdkafka.queued)
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    librdkafka.acknowledge()
+    await waiting
 
 
-async def test_the_first_failure_is_told_at_once_and_stays(producer: BatchingProducer) -> None:
+async def test_the_first_failure_is_raised_immediately_and_stays(
+    producer: BatchingProducer, librdkafka: FakeProducer
+) -> None:
     outputs = Outputs(producer)
     outputs.send("a", b"k", b"1")
     outputs.send("a", b"k", b"2")
-    await until(lambda: len(fake_of(producer).taken) == 2)
-    fake_of(producer).acknowledge(1, error=KafkaError(KafkaError._MSG_TIMED_OUT))
+    await until(lambda: len(librdkafka.queued) == 2)
+    librdkafka.acknowledge(1, error=KafkaError(KafkaError._MSG_TIMED_OUT))
     with pytest.raises(KafkaException, match="_MSG_TIMED_OUT"):
         await outputs.acknowledged()
-    fake_of(producer).acknowledge()
+    librdkafka.acknowledge()
     await until(lambda: outputs.open == 0)
     with pytest.raises(KafkaException):
         await outputs.acknowledged()
 
 
-async def test_a_message_that_is_refused_fails_alone(producer: BatchingProducer) -> None:
-    fake_of(producer).automatic = True
-    good, bad = Outputs(producer), Outputs(producer)
-    bad.send("refused", b"k", b"v")
-    good.send("a", b"k", b"v")
-    await good.acknowledged()
+async def test_a_message_that_librdkafka_rejects_fails_alone(
+    producer: BatchingProducer, librdkafka: FakeProducer
+) -> None:
+    librdkafka.auto_acknowledge = True
+    accepted, rejected = Outputs(producer), Outputs(producer)
+    rejected.send("refused", b"k", b"v")
+    accepted.send("a", b"k", b"v")
+    await accepted.acknowledged()
     with pytest.raises(Refused, match="refused"):
-        await bad.acknowledged()
+        await rejected.acknowledged()
 
 
-async def test_what_librdkafka_cannot_take_waits_in_order_and_says_so(producer: BatchingProducer) -> None:
-    fake_of(producer).room = 2
+async def test_messages_are_held_in_order_while_librdkafka_is_full(
+    producer: BatchingProducer, librdkafka: FakeProducer
+) -> None:
+    librdkafka.max_queued = 2
     outputs = Outputs(producer)
     for number in range(5):
         outputs.send("a", b"k", b"%d" % number)
     await until(lambda: producer.full)
-    seen = []
+    values = []
     while outputs.open:
-        seen += [message[2] for message in fake_of(producer).taken]
-        fake_of(producer).acknowledge()
+        values += [message[2] for message in librdkafka.queued]
+        librdkafka.acknowledge()
         await asyncio.sleep(0.01)
-    assert seen == [b"0", b"1", b"2", b"3", b"4"]
+    assert values == [b"0", b"1", b"2", b"3", b"4"]
     assert not producer.full
 
 
-async def test_a_closed_gate_holds_messages_until_it_opens(producer: BatchingProducer, gate: Gate) -> None:
+async def test_a_closed_gate_holds_messages_until_it_opens(
+    producer: BatchingProducer, librdkafka: FakeProducer, gate: FakeGate
+) -> None:
     gate.open = False
     outputs = Outputs(producer)
     outputs.send("a", b"k", b"v")
     await until(lambda: producer.full)
-    assert not fake_of(producer).taken
+    assert not librdkafka.queued
     gate.open = True
-    await until(lambda: fake_of(producer).taken)
+    await until(lambda: librdkafka.queued)
     assert not producer.full
 
 
-async def test_a_gate_that_raises_fails_everything_held(producer: BatchingProducer, gate: Gate) -> None:
+async def test_a_gate_that_raises_fails_all_held_messages(producer: BatchingProducer, gate: FakeGate) -> None:
     gate.error = RuntimeError("fenced")
     outputs = Outputs(producer)
     outputs.send("a", b"k", b"v")
@@ -145,23 +156,24 @@ async def test_a_gate_that_raises_fails_everything_held(producer: BatchingProduc
         await outputs.acknowledged()
 
 
-async def test_a_purge_fails_what_is_held_and_what_is_under_way(producer: BatchingProducer) -> None:
-    fake_of(producer).room = 1
-    receipts = [Outputs(producer), Outputs(producer)]
-    for outputs in receipts:
+async def test_a_purge_fails_held_and_sent_messages(producer: BatchingProducer, librdkafka: FakeProducer) -> None:
+    librdkafka.max_queued = 1
+    both = [Outputs(producer), Outputs(producer)]
+    for outputs in both:
         outputs.send("a", b"k", b"v")
     await until(lambda: producer.full)
     producer.purge()
-    for outputs in receipts:
+    for outputs in both:
         with pytest.raises(KafkaException, match="_PURGE_QUEUE"):
             await outputs.acknowledged()
     assert len(producer) == 0
 
 
-async def test_it_looks_seldom_when_nothing_is_under_way_and_at_once_when_something_is_sent(
-    producer: BatchingProducer,
+async def test_an_idle_producer_sends_the_next_message_immediately(
+    producer: BatchingProducer, librdkafka: FakeProducer
 ) -> None:
-    fake_of(producer).automatic = True
+    """It does not wait for its next poll, which comes after `IDLE_INTERVAL_S`."""
+    librdkafka.auto_acknowledge = True
     for _ in range(2):
         outputs = Outputs(producer)
         outputs.send("a", b"k", b"v")
@@ -170,17 +182,20 @@ async def test_it_looks_seldom_when_nothing_is_under_way_and_at_once_when_someth
         await until(lambda: not producer._busy)
 
 
-async def test_what_librdkafka_logs_is_heard_while_nothing_is_sent(producer: BatchingProducer) -> None:
+async def test_an_idle_producer_is_polled_for_the_log_of_librdkafka(librdkafka: FakeProducer) -> None:
     async with asyncio.timeout(2 * IDLE_INTERVAL_S):
-        while not fake_of(producer).polls:
+        while not librdkafka.polls:
             await asyncio.sleep(0.05)
 
 
-async def test_a_new_client_finds_its_brokers_once_with_its_first_message(producer: BatchingProducer) -> None:
+async def test_the_first_message_warms_the_producer_up_once(
+    producer: BatchingProducer, librdkafka: FakeProducer
+) -> None:
+    """See `Brokers.warm_up`, which requests metadata twice."""
     outputs = Outputs(producer)
     for topic in ("a", "b"):
         outputs.send(topic, b"k", b"1")
-        await until(lambda: fake_of(producer).taken)
-        fake_of(producer).acknowledge()
+        await until(lambda: librdkafka.queued)
+        librdkafka.acknowledge()
         await until(lambda: len(producer) == 0)
-    await until(lambda: fake_of(producer).asked == ["a", "a"])
+    await until(lambda: librdkafka.listed_topics == ["a", "a"])

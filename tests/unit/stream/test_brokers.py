@@ -1,4 +1,4 @@
-"""A librdkafka client that has lost all brokers is found, and its worker ends; an outage is not mistaken for it."""
+"""`BrokerProbe` finds a librdkafka client that has lost all brokers, and does not mistake an outage for one."""
 
 import socket
 import time
@@ -13,70 +13,70 @@ from faust.types import TP
 from saga_app.stream.brokers import WARM_UP_TIMEOUT_S, BrokerProbe, Brokers
 
 
-class Client:
-    """Answers, or does not."""
+class FakeClient:
+    """A client, and its `Brokers`, that are reachable or not."""
 
-    def __init__(self, answers: bool = True) -> None:
-        self.answers = answers
+    def __init__(self) -> None:
+        self.reachable = True
         self.brokers = self
 
     def are_unreachable(self, topic: str) -> bool:
         assert topic == "new-user"
-        return not self.answers
+        return not self.reachable
 
 
 @pytest.fixture
 def worker() -> Any:
-    """A worker that is well."""
+    """A healthy consumer, as far as the probe uses it."""
     return SimpleNamespace(
-        thread=SimpleNamespace(fetcher=Client()),
+        thread=SimpleNamespace(fetcher=FakeClient()),
         assignment=lambda: {TP("new-user", 3)},
         transport=SimpleNamespace(
-            sending={"rows": Client(), "outputs": Client()}, lease=SimpleNamespace(silent_s=1.0, age_s=4.0)
+            sending={"rows": FakeClient(), "outputs": FakeClient()}, lease=SimpleNamespace(silent_s=1.0, age_s=4.0)
         ),
     )
 
 
 @pytest.fixture
-def nobody() -> Iterator[str]:
-    """The address of a broker that takes connections and answers nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        yield f"127.0.0.1:{silent.getsockname()[1]}"
+def silent_address() -> Iterator[str]:
+    """HOST:PORT of a server that accepts connections and never responds."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-async def test_a_worker_that_is_well_is_left_alone(worker: Any) -> None:
+async def test_a_healthy_worker_has_no_problem(worker: Any) -> None:
     probe = BrokerProbe(worker)
     assert [await probe.problem() for _ in range(5)] == [None] * 5
 
 
 @pytest.mark.parametrize("name", ["records", "rows", "outputs"])
-async def test_a_client_without_brokers_is_found_with_the_second_look(worker: Any, name: str) -> None:
+async def test_a_client_that_has_lost_its_brokers_is_found_by_two_probes(worker: Any, name: str) -> None:
     probe = BrokerProbe(worker)
     clients = {"records": worker.thread.fetcher, **worker.transport.sending}
-    clients[name].answers = False
+    clients[name].reachable = False
     assert await probe.problem() is None
     assert f"librdkafka's client for {name} has lost all brokers" in str(await probe.problem())
 
 
-async def test_one_answer_that_was_late_is_forgotten(worker: Any) -> None:
+async def test_a_successful_probe_resets_the_count_of_failed_ones(worker: Any) -> None:
     probe = BrokerProbe(worker)
-    for answers in (False, True, False, True):
-        worker.thread.fetcher.answers = answers
+    for reachable in (False, True, False, True):
+        worker.thread.fetcher.reachable = reachable
         assert await probe.problem() is None
 
 
-async def test_in_an_outage_the_coordinator_is_silent_too_and_the_worker_waits(worker: Any) -> None:
+async def test_an_outage_in_which_the_coordinator_is_silent_is_no_problem(worker: Any) -> None:
     probe = BrokerProbe(worker)
-    worker.thread.fetcher.answers = False
+    worker.thread.fetcher.reachable = False
     assert await probe.problem() is None
     worker.transport.lease.silent_s = 5.0
     assert [await probe.problem() for _ in range(5)] == [None] * 5
     worker.transport.lease.silent_s = 1.0
-    assert await probe.problem() is None, "what was missed before the outage does not count"
+    assert await probe.problem() is None, "a probe that failed before the outage still counted"
 
 
-async def test_a_worker_that_has_nothing_assigned_or_has_not_started_is_left_alone(worker: Any) -> None:
-    worker.thread.fetcher.answers = False
+async def test_a_worker_without_assignment_or_not_started_has_no_problem(worker: Any) -> None:
+    worker.thread.fetcher.reachable = False
     worker.assignment = set
     probe = BrokerProbe(worker)
     assert [await probe.problem() for _ in range(3)] == [None] * 3
@@ -84,8 +84,8 @@ async def test_a_worker_that_has_nothing_assigned_or_has_not_started_is_left_alo
     assert await probe.problem() is None
 
 
-def test_a_real_client_that_gets_no_answer_is_lost_until_it_is_closed(nobody: str) -> None:
-    client = Producer({"bootstrap.servers": nobody, "log_level": 0})
+def test_brokers_are_unreachable_until_the_client_is_closed(silent_address: str) -> None:
+    client = Producer({"bootstrap.servers": silent_address, "log_level": 0})
     brokers = Brokers(client)
     assert brokers.are_unreachable("new-user", 0.5)
     brokers.close()
@@ -94,12 +94,12 @@ def test_a_real_client_that_gets_no_answer_is_lost_until_it_is_closed(nobody: st
     assert time.monotonic() - began < 1
 
 
-def test_a_new_client_that_gets_no_answer_is_asked_only_once() -> None:
-    asked: list[float] = []
-    client = SimpleNamespace(list_topics=lambda _topic, wait_s: asked.append(wait_s) or _no_answer())
-    Brokers(client).warm_up("new-user")
-    assert asked == [WARM_UP_TIMEOUT_S]
+def test_warming_up_stops_after_one_failed_request() -> None:
+    timeouts_s: list[float] = []
 
+    def list_topics(_topic: str, timeout_s: float) -> None:
+        timeouts_s.append(timeout_s)
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
-def _no_answer() -> None:
-    raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+    Brokers(SimpleNamespace(list_topics=list_topics)).warm_up("new-user")
+    assert timeouts_s == [WARM_UP_TIMEOUT_S]

@@ -1,4 +1,4 @@
-"""What waits for an agent is taken together, and what a rebalance has outdated is left to Faust."""
+"""`drain_events` takes all waiting events at once, and leaves events of an old assignment to Faust."""
 
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -10,68 +10,70 @@ from mode.utils.queues import FlowControlEvent, ThrowableQueue
 from saga_app.stream.consume.drain_queue import drain_events
 
 
-class Stream:
-    """Faust's stream of a topic, whose own loop has taken the first event."""
+class FakeStream:
+    """A Faust stream with one event in its queue for each of these generation ids, numbered from 0.
 
-    def __init__(self, *generations: int) -> None:
+    `events()` yields only the first event, as Faust's loop does in one iteration of the event loop.
+    """
+
+    def __init__(self, *generation_ids: int) -> None:
         self.flow_control = FlowControlEvent()
         self.flow_control.resume()
-        self.channel = SimpleNamespace(queue=ThrowableQueue(flow_control=self.flow_control))
+        self.queue = ThrowableQueue[Any](flow_control=self.flow_control)
+        self.channel = SimpleNamespace(queue=self.queue)
         self.app = SimpleNamespace(flow_control=self.flow_control, consumer_generation_id=1)
-        for number, generation in enumerate(generations):
-            message = SimpleNamespace(generation_id=generation)
-            self.channel.queue.put_nowait(SimpleNamespace(number=number, message=message))
+        for number, generation_id in enumerate(generation_ids):
+            message = SimpleNamespace(generation_id=generation_id)
+            self.queue.put_nowait(SimpleNamespace(number=number, message=message))
 
-    def noack(self) -> "Stream":
+    def noack(self) -> "FakeStream":
         return self
 
     async def events(self) -> AsyncIterator[Any]:
-        yield self.channel.queue.get_nowait()
-
-    @property
-    def left(self) -> int:
-        """How many events are left to Faust."""
-        return self.channel.queue.qsize()
+        yield self.queue.get_nowait()
 
 
-def in_one_turn(taken: AsyncIterator[Any]) -> list[int]:
-    """The numbers of the events that come without waiting for anything."""
-    numbers = []
+def drain_without_waiting(stream: FakeStream) -> list[int]:
+    """The numbers of the drained events; fails if the drain yields to the event loop."""
+    events: AsyncIterator[Any] = drain_events(stream.app, stream)
+    numbers: list[int] = []
     while True:
+        step: Any = anext(events)
         try:
-            taken.__anext__().__await__().send(None)  # type: ignore[attr-defined]
-        except StopIteration as one:
-            numbers.append(one.value.number)
+            step.__await__().send(None)
+        except StopIteration as end:
+            numbers.append(end.value.number)
         except StopAsyncIteration:
             return numbers
         else:
-            raise AssertionError("it has waited")
+            raise AssertionError("drain_events yielded to the event loop")
 
 
 @pytest.fixture
-def stream() -> Stream:
-    return Stream(1, 1, 1)
+def stream() -> FakeStream:
+    """A stream with three events of the current assignment."""
+    return FakeStream(1, 1, 1)
 
 
-def test_everything_that_is_there_comes_in_order_and_in_one_turn_of_the_loop(stream: Stream) -> None:
-    assert in_one_turn(drain_events(stream.app, stream)) == [0, 1, 2]
+def test_all_waiting_events_are_drained_in_order_without_waiting(stream: FakeStream) -> None:
+    assert drain_without_waiting(stream) == [0, 1, 2]
 
 
-def test_what_a_rebalance_has_outdated_is_left() -> None:
-    stream = Stream(1, 1, 0, 1)
-    assert in_one_turn(drain_events(stream.app, stream)) == [0, 1]
-    assert stream.left == 2
+def test_events_of_an_old_assignment_are_left_to_faust() -> None:
+    stream = FakeStream(1, 1, 0, 1)
+    assert drain_without_waiting(stream) == [0, 1]
+    assert stream.queue.qsize() == 2
 
 
-def test_nothing_more_is_taken_while_the_flow_is_suspended(stream: Stream) -> None:
+def test_a_suspended_flow_stops_the_drain(stream: FakeStream) -> None:
     stream.flow_control.suspend()
-    assert in_one_turn(drain_events(stream.app, stream)) == [0]
-    assert stream.left == 2
+    assert drain_without_waiting(stream) == [0]
+    assert stream.queue.qsize() == 2
 
 
-async def test_an_error_is_left_to_fausts_loop(stream: Stream) -> None:
-    taken = drain_events(stream.app, stream)
-    assert (await taken.__anext__()).number == 0
-    stream.channel.queue._throw(ValueError("from the stream"))
-    assert [event async for event in taken] == []
-    assert stream.left == 2
+async def test_an_error_is_left_to_faust(stream: FakeStream) -> None:
+    events: AsyncIterator[Any] = drain_events(stream.app, stream)
+    assert (await anext(events)).number == 0
+    stream.queue._throw(ValueError("from the stream"))
+    assert [event async for event in events] == []
+    assert stream.queue.qsize() == 2

@@ -1,4 +1,4 @@
-"""A step that does not wait is done at once; one that does goes on as if it had been awaited from the start."""
+"""`Eager` runs a coroutine up to its first wait, and continues it as if it had been awaited from the start."""
 
 import asyncio
 from collections.abc import Generator
@@ -9,16 +9,16 @@ import pytest
 from saga_app.stream.consume.eager import Eager
 
 
-async def test_what_does_not_wait_is_over_when_it_has_begun() -> None:
-    async def ready() -> int:
+async def test_a_coroutine_that_does_not_wait_has_finished_at_once() -> None:
+    async def immediate() -> int:
         return 7
 
-    eager = Eager(ready())
+    eager = Eager(immediate())
     assert not eager.waits
     assert await eager == 7
 
 
-async def test_what_it_raises_at_once_is_raised_at_once() -> None:
+async def test_an_error_before_the_first_wait_is_raised_by_the_constructor() -> None:
     async def broken() -> None:
         raise ValueError("broken")
 
@@ -26,7 +26,7 @@ async def test_what_it_raises_at_once_is_raised_at_once() -> None:
         Eager(broken())
 
 
-async def test_what_waits_goes_on_in_the_same_task_and_raises_what_it_raises() -> None:
+async def test_a_waiting_coroutine_continues_and_raises_in_the_same_task() -> None:
     tasks: list[Any] = []
 
     async def slow(error: Exception | None) -> int:
@@ -45,8 +45,8 @@ async def test_what_waits_goes_on_in_the_same_task_and_raises_what_it_raises() -
     assert set(tasks) == {asyncio.current_task()}
 
 
-async def test_its_own_timeout_and_one_around_it_both_count() -> None:
-    async def patient() -> str:
+async def test_timeouts_inside_and_around_the_coroutine_both_apply() -> None:
+    async def slow() -> str:
         try:
             async with asyncio.timeout(0.001):
                 await asyncio.sleep(5)
@@ -55,21 +55,21 @@ async def test_its_own_timeout_and_one_around_it_both_count() -> None:
         await asyncio.sleep(5)
         return "never"
 
-    eager = Eager(patient())
+    eager = Eager(slow())
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02):
             await eager
 
 
-async def test_who_is_cancelled_cleans_up() -> None:
-    told: list[str] = []
+async def test_a_cancelled_coroutine_can_await_its_clean_up() -> None:
+    events: list[str] = []
 
     async def slow() -> None:
         try:
             await asyncio.sleep(5)
         except asyncio.CancelledError:
             await asyncio.sleep(0)
-            told.append("cancelled")
+            events.append("cancelled")
             raise
 
     async def run() -> None:
@@ -80,21 +80,21 @@ async def test_who_is_cancelled_cleans_up() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert told == ["cancelled"]
+    assert events == ["cancelled"]
 
 
-def test_who_is_closed_is_closed_within() -> None:
-    told: list[str] = []
+def test_closing_the_awaiting_coroutine_closes_the_inner_one() -> None:
+    events: list[str] = []
 
-    class Suspended:
+    class Suspend:
         def __await__(self) -> Generator[None, None, None]:
             yield
 
     async def slow() -> None:
         try:
-            await Suspended()
+            await Suspend()
         finally:
-            told.append("closed")
+            events.append("closed")
 
     async def run() -> None:
         await Eager(slow())
@@ -102,4 +102,4 @@ def test_who_is_closed_is_closed_within() -> None:
     coroutine = run()
     coroutine.send(None)
     coroutine.close()
-    assert told == ["closed"]
+    assert events == ["closed"]

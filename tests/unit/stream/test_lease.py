@@ -1,4 +1,4 @@
-"""A worker that its group may have expelled hands over no rows."""
+"""A worker that its group may have expelled sends no rows."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from tests.fakes.broker import NOT_A_MEMBER, NOT_COORDINATOR, FakeBroker, consum
 from tests.fakes.stream import until
 
 
-class Clock:
+class FakeClock:
     now = 1000.0
 
     def __call__(self) -> float:
@@ -20,19 +20,19 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.mark.parametrize(("session_s", "heartbeat_s"), [(8, 2), (10, 3), (12, 2), (3, 0.5), (6, 6)])
-def test_a_row_is_given_up_on_before_the_session_can_have_ended(session_s: float, heartbeat_s: float) -> None:
+def test_a_row_times_out_before_the_session_can_have_expired(session_s: float, heartbeat_s: float) -> None:
     lease = Lease(session_s, heartbeat_s)
     assert lease.age_s + lease.row_timeout_s <= session_s
     assert lease.age_s > 0
     assert lease.row_timeout_s > 0
 
 
-def test_rows_are_held_when_the_last_heartbeat_is_long_ago_and_go_on_after_the_next(clock: Clock) -> None:
+def test_an_expired_lease_holds_again_after_the_next_heartbeat(clock: FakeClock) -> None:
     lease = Lease(8, 2, clock)
     clock.now += lease.age_s
     assert lease.holds()
@@ -42,23 +42,24 @@ def test_rows_are_held_when_the_last_heartbeat_is_long_ago_and_go_on_after_the_n
     assert lease.holds()
 
 
-async def test_a_heartbeat_counts_from_when_it_was_sent(broker: FakeBroker, clock: Clock) -> None:
+async def test_a_heartbeat_renews_the_lease_from_the_time_it_was_sent(broker: FakeBroker, clock: FakeClock) -> None:
     lease, sent_at = Lease(8, 2, clock), list[float]()
 
-    def answer_takes_a_while(request: Any) -> None:
+    def advance_clock(request: Any) -> None:
+        """Let half a second pass between each heartbeat and its response."""
         if isinstance(request, HeartbeatRequest_v0):
             sent_at.append(clock.now)
             clock.now += 0.5
 
     clock.now += 1
-    broker.on_request = answer_takes_a_while
+    broker.on_request = advance_clock
     async with consumer_in_group(broker) as consumer:
         lease.watch(group_coordinator(consumer))
         await until(lambda: lease.renewed_at in sent_at)
         assert lease.renewed_at < clock.now
 
 
-async def test_an_unacknowledged_heartbeat_renews_nothing(broker: FakeBroker, clock: Clock) -> None:
+async def test_a_rejected_heartbeat_does_not_renew_the_lease(broker: FakeBroker, clock: FakeClock) -> None:
     lease, before = Lease(8, 2, clock), clock.now
     clock.now += 1
     async with consumer_in_group(broker) as consumer:
@@ -69,8 +70,8 @@ async def test_an_unacknowledged_heartbeat_renews_nothing(broker: FakeBroker, cl
         assert lease.renewed_at == before
 
 
-async def test_a_heartbeat_without_an_answer_ends_with_its_connection(broker: FakeBroker, clock: Clock) -> None:
-    """Long before aiokafka's request timeout of 40 s."""
+async def test_an_unanswered_heartbeat_closes_its_connection(broker: FakeBroker, clock: FakeClock) -> None:
+    """The lease closes it after the session timeout, long before aiokafka's request timeout of 40 s."""
     lease, before = Lease(0.05, 0.01, clock), clock.now
     clock.now += 1
     async with consumer_in_group(broker) as consumer:
@@ -93,7 +94,7 @@ async def test_an_answered_heartbeat_keeps_its_connection(broker: FakeBroker) ->
         assert connection.connected()
 
 
-async def test_after_a_lost_membership_rows_fail_until_there_is_a_new_assignment(broker: FakeBroker) -> None:
+async def test_a_lost_membership_fences_the_worker_until_it_is_renewed(broker: FakeBroker) -> None:
     lease = Lease(8, 2)
     async with consumer_in_group(broker) as consumer:
         lease.watch(group_coordinator(consumer))

@@ -1,4 +1,4 @@
-"""An offset is committed only when all records before it are done, in whatever order they finish."""
+"""An offset is committed only when all records before it are finished, in whatever order they finish."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from saga_app.stream.consume.batch import Batch
 from saga_app.stream.consume.ledger import Ledger
 from tests.fakes.stream import batch, finish_all
 
-#: Steps of a life: fetch a run with these gaps between offsets, finish one, a batch, commit, lose or seek a partition.
+#: Arguments of the methods of `LedgerModel`, by name; see there.
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("fetch"), st.integers(0, 2), st.lists(st.integers(1, 4), min_size=1, max_size=6)),
@@ -24,78 +24,83 @@ STEPS = st.lists(
 )
 
 
-class Life:
-    """A ledger beside a plain account of what was fetched and finished."""
+class LedgerModel:
+    """A ledger of three partitions, and sets of unfinished offsets to compare it with."""
 
     def __init__(self) -> None:
         self.ledger = Ledger(limit=1000)
-        self.next = dict.fromkeys(range(3), 0)
+        self.next_offset = dict.fromkeys(range(3), 0)
         self.committed = dict.fromkeys(range(3), 0)
         self.batches: list[Batch] = []
-        self.undone: dict[int, set[int]] = {p: set() for p in range(3)}
-        self.offsets: dict[int, list[int]] = {}
+        self.unfinished: dict[int, set[int]] = {p: set() for p in range(3)}
+        self._offsets: dict[int, list[int]] = {}
 
     def fetch(self, partition: int, gaps: list[int]) -> None:
+        """Fetch one record for each gap, which is its distance from the previous offset."""
         offsets = []
         for gap in gaps:
-            offsets.append(self.next[partition] + gap - 1)
-            self.next[partition] = offsets[-1] + 1
-        made = self.ledger.add(batch(offsets, partition))
-        self.offsets[id(made)] = offsets
-        self.batches.append(made)
-        self.undone[partition] |= set(offsets)
+            offsets.append(self.next_offset[partition] + gap - 1)
+            self.next_offset[partition] = offsets[-1] + 1
+        fetched = self.ledger.add(batch(offsets, partition))
+        self._offsets[id(fetched)] = offsets
+        self.batches.append(fetched)
+        self.unfinished[partition] |= set(offsets)
 
-    def finish(self, which: int, index: int) -> None:
+    def finish(self, batch_number: int, index: int) -> None:
+        """Finish one record; both numbers wrap around."""
         if self.batches:
-            made = self.batches[which % len(self.batches)]
-            offsets = self.offsets[id(made)]
-            left = made.left
-            made.finish(index % len(offsets))
-            if made.live and made.left < left:
-                self.undone[made.partition].discard(offsets[index % len(offsets)])
+            fetched = self.batches[batch_number % len(self.batches)]
+            offsets = self._offsets[id(fetched)]
+            left = fetched.left
+            fetched.finish(index % len(offsets))
+            if fetched.live and fetched.left < left:
+                self.unfinished[fetched.partition].discard(offsets[index % len(offsets)])
 
-    def finish_all(self, which: int, _: Any) -> None:
+    def finish_all(self, batch_number: int, _: Any) -> None:
+        """Finish all records of a batch; the number wraps around."""
         if self.batches:
-            made = self.batches[which % len(self.batches)]
-            left = made.left
-            finish_all(made)
-            if made.live and left:
-                self.undone[made.partition] -= set(self.offsets[id(made)])
+            fetched = self.batches[batch_number % len(self.batches)]
+            left = fetched.left
+            finish_all(fetched)
+            if fetched.live and left:
+                self.unfinished[fetched.partition] -= set(self._offsets[id(fetched)])
 
     def commit(self, succeeds: bool, _: Any) -> None:
+        """Check the committable offsets, and commit them if the commit succeeds."""
         moved = self.ledger.committable()
         for tp, offset in moved.items():
-            assert offset > self.committed[tp.partition], "an offset never moves back"
-            assert offset <= min(self.undone[tp.partition], default=self.next[tp.partition]), "nothing undone is passed"
+            assert offset > self.committed[tp.partition], "a committable offset has not advanced"
+            first_unfinished = min(self.unfinished[tp.partition], default=self.next_offset[tp.partition])
+            assert offset <= first_unfinished, "a committable offset is past an unfinished record"
         if succeeds:
             self.ledger.mark_committed(moved)
             self.committed.update((tp.partition, offset) for tp, offset in moved.items())
 
     def forget(self, partition: int, _: Any) -> None:
-        """Revoked (3: all of them); it comes back at its committed offset."""
-        gone = range(3) if partition == 3 else [partition]
+        """Revoke a partition (3: all of them), and assign it again at its committed offset."""
+        revoked = range(3) if partition == 3 else [partition]
         self.ledger.forget(None if partition == 3 else {TP("in", partition)})
-        for p in gone:
-            self.undone[p] = set()
-            self.next[p] = self.committed[p]
+        for p in revoked:
+            self.unfinished[p] = set()
+            self.next_offset[p] = self.committed[p]
 
 
 @given(STEPS)
 @settings(max_examples=300, deadline=None)
-def test_no_unfinished_record_is_ever_committed_past(steps: list[tuple[str, Any, Any]]) -> None:
-    life = Life()
-    for name, first, second in steps:
-        getattr(life, name)(first, second)
-        assert life.ledger.inflight == sum(map(len, life.undone.values()))
-    for made in life.batches:
-        finish_all(made)
-    life.undone = {p: set() for p in range(3)}
-    life.commit(True, None)
-    assert life.ledger.inflight == 0
-    assert not life.ledger.committable(), "when all is done and committed there is nothing left to commit"
+def test_no_unfinished_record_is_ever_committed(steps: list[tuple[str, Any, Any]]) -> None:
+    model = LedgerModel()
+    for method, first, second in steps:
+        getattr(model, method)(first, second)
+        assert model.ledger.inflight == sum(map(len, model.unfinished.values()))
+    for fetched in model.batches:
+        finish_all(fetched)
+    model.unfinished = {p: set() for p in range(3)}
+    model.commit(True, None)
+    assert model.ledger.inflight == 0
+    assert not model.ledger.committable(), "offsets are left to commit although all were committed"
 
 
-def test_when_all_is_done_all_is_committed() -> None:
+def test_the_committable_offset_is_that_of_the_first_unfinished_record() -> None:
     ledger = Ledger(limit=100)
     first, second = ledger.add(batch([3, 4, 9])), ledger.add(batch([12, 13]))
     finish_all(second)
@@ -107,7 +112,7 @@ def test_when_all_is_done_all_is_committed() -> None:
     assert ledger.committable() == {TP("in", 0): 14}
 
 
-def test_a_failed_commit_is_tried_again() -> None:
+def test_a_failed_commit_is_repeated() -> None:
     ledger = Ledger(limit=100)
     finish_all(ledger.add(batch([0])))
     assert ledger.committable() == ledger.committable() == {TP("in", 0): 1}
@@ -115,7 +120,7 @@ def test_a_failed_commit_is_tried_again() -> None:
     assert ledger.committable() == {}
 
 
-def test_what_finishes_after_its_partition_was_revoked_counts_for_nothing() -> None:
+def test_records_finished_after_their_partition_was_revoked_are_ignored() -> None:
     ledger = Ledger(limit=100)
     old = ledger.add(batch([0, 1]))
     ledger.forget()
@@ -128,45 +133,45 @@ def test_what_finishes_after_its_partition_was_revoked_counts_for_nothing() -> N
 
 def test_a_record_that_is_finished_twice_counts_once() -> None:
     ledger = Ledger(limit=100)
-    made = ledger.add(batch([0, 1]))
-    made.finish(0)
-    made.finish(0)
+    fetched = ledger.add(batch([0, 1]))
+    fetched.finish(0)
+    fetched.finish(0)
     assert ledger.inflight == 1
 
 
-async def test_fetching_stops_at_the_limit_and_goes_on_when_an_eighth_is_free() -> None:
+async def test_fetching_stops_at_the_limit_until_an_eighth_of_it_is_free() -> None:
     ledger = Ledger(limit=16)
-    made = ledger.add(batch(range(16)))
+    fetched = ledger.add(batch(range(16)))
     assert not await ledger.wait_for_room(0.01)
-    made.finish(5)
+    fetched.finish(5)
     assert ledger.room == 0
-    made.finish(0)
+    fetched.finish(0)
     assert ledger.room == 2
     assert await ledger.wait_for_room(0.01)
 
 
-def test_what_holds_back_a_commit_has_an_age() -> None:
+def test_the_age_is_that_of_the_oldest_unfinished_batch() -> None:
     ledger = Ledger(limit=100)
     assert ledger.oldest_s(50.0) == 0.0
     first, second, other = (ledger.add(batch(*where)) for where in (([0, 1], 0), ([2], 0), ([0], 1)))
     first.fetched_at, second.fetched_at, other.fetched_at = 10.0, 20.0, 15.0
     assert ledger.oldest_s(50.0) == 40.0
     first.finish(0)
-    assert ledger.oldest_s(50.0) == 40.0, "its other record is not done"
+    assert ledger.oldest_s(50.0) == 40.0, "a batch with an unfinished record was ignored"
     first.finish(1)
-    assert ledger.oldest_s(50.0) == 35.0, "now the other partition is the one that is held back longest"
+    assert ledger.oldest_s(50.0) == 35.0, "the oldest unfinished batch is now that of the other partition"
     finish_all(other)
     assert ledger.oldest_s(50.0) == 30.0
     ledger.forget()
     assert ledger.oldest_s(50.0) == 0.0
 
 
-@pytest.mark.parametrize("taken", ["tasks", "finished"])
-def test_a_batch_that_was_overtaken_is_noticed(taken: str) -> None:
+@pytest.mark.parametrize("progress", ["started", "finished"])
+def test_a_batch_overtaken_by_its_successor_is_detected(progress: str) -> None:
     ledger = Ledger(limit=100)
     first, second = ledger.add(batch([0])), ledger.add(batch([1]))
-    assert ledger.overtaken_batch() is None, "nobody has taken anything yet"
-    if taken == "finished":
+    assert ledger.overtaken_batch() is None, "no batch was started yet"
+    if progress == "finished":
         finish_all(second)
     else:
         second.is_started = True
@@ -174,12 +179,12 @@ def test_a_batch_that_was_overtaken_is_noticed(taken: str) -> None:
 
 
 @pytest.mark.field(35)
-def test_markers_at_the_end_of_a_partition_are_committed_past_when_all_before_them_is_done() -> None:
+def test_markers_after_the_last_record_are_committed_once_it_is_finished() -> None:
     ledger, tp = Ledger(limit=10), TP("in", 0)
-    made = ledger.add(batch([4, 5]))
+    fetched = ledger.add(batch([4, 5]))
     ledger.skip(tp, 6, 9)
     assert ledger.committable() == {}
-    finish_all(made)
+    finish_all(fetched)
     assert ledger.committable() == {tp: 9}
     ledger.mark_committed({tp: 9})
     ledger.skip(tp, 9, 10)
@@ -187,7 +192,7 @@ def test_markers_at_the_end_of_a_partition_are_committed_past_when_all_before_th
 
 
 @pytest.mark.field(35)
-def test_a_partition_with_nothing_but_an_aborted_transaction_is_committed_past_it() -> None:
+def test_a_partition_with_only_an_aborted_transaction_is_committed() -> None:
     ledger, tp = Ledger(limit=10), TP("in", 3)
     ledger.skip(tp, 0, 4)
     assert ledger.committable() == {tp: 4}
@@ -196,8 +201,8 @@ def test_a_partition_with_nothing_but_an_aborted_transaction_is_committed_past_i
 
 
 @pytest.mark.field(34)
-def test_a_topic_that_was_created_again_is_committed_from_its_beginning() -> None:
-    """Its group's offsets were deleted with it: those of the new one have to be committed though they are lower."""
+def test_a_recreated_topic_is_committed_from_its_beginning() -> None:
+    """The offsets of the group were deleted with the old topic, so lower ones have to be committed."""
     ledger, tp = Ledger(limit=100), TP("in", 0)
     finish_all(ledger.add(batch([7, 8])))
     ledger.mark_committed(ledger.committable())
@@ -211,19 +216,19 @@ def test_a_topic_that_was_created_again_is_committed_from_its_beginning() -> Non
 
 
 @pytest.mark.field(34)
-def test_work_on_a_deleted_topic_holds_the_commits_of_the_new_one_until_it_is_done() -> None:
+def test_records_of_a_deleted_topic_hold_back_commits_of_the_new_one() -> None:
     ledger, tp = Ledger(limit=100), TP("in", 0)
-    old, older = ledger.add(batch([7])), ledger.add(batch([8, 9]))
+    first_old, last_old = ledger.add(batch([7])), ledger.add(batch([8, 9]))
     new = ledger.add(batch([0, 1]))
     finish_all(new)
-    old.finish(0)
+    first_old.finish(0)
     assert (ledger.committable(), ledger.inflight) == ({}, 2)
-    finish_all(older)
+    finish_all(last_old)
     assert (ledger.committable(), ledger.inflight) == ({tp: 2}, 0)
 
 
 @pytest.mark.field(34)
-def test_markers_at_the_beginning_of_a_topic_that_was_created_again_are_committed_past() -> None:
+def test_markers_at_the_beginning_of_a_recreated_topic_are_committed() -> None:
     ledger, tp = Ledger(limit=100), TP("in", 0)
     finish_all(ledger.add(batch([7, 8])))
     ledger.mark_committed(ledger.committable())
@@ -231,12 +236,12 @@ def test_markers_at_the_beginning_of_a_topic_that_was_created_again_are_committe
     assert ledger.committable() == {tp: 3}
 
 
-def test_records_that_retention_has_deleted_before_those_that_came_are_no_new_topic() -> None:
+def test_records_deleted_by_retention_do_not_look_like_a_recreated_topic() -> None:
     ledger, tp = Ledger(limit=100), TP("in", 0)
     finish_all(ledger.add(batch([0, 1, 2])))
     ledger.mark_committed(ledger.committable())
-    made = ledger.add(batch([7, 8, 9]))
+    fetched = ledger.add(batch([7, 8, 9]))
     ledger.skip(tp, 3, 7)
     assert ledger.committable() == {tp: 7}
-    finish_all(made)
+    finish_all(fetched)
     assert ledger.committable() == {tp: 10}

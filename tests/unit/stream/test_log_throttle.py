@@ -1,4 +1,4 @@
-"""An outage is told once in a while, not ten thousand times a second."""
+"""During an outage, a repeated log line is written once per interval."""
 
 import logging
 from collections.abc import Iterator
@@ -8,8 +8,10 @@ import pytest
 from saga_app.stream import log_throttle
 from saga_app.stream.log_throttle import LogThrottle
 
+log = logging.getLogger("test-throttle")
 
-class Clock:
+
+class FakeClock:
     now = 100.0
 
     def __call__(self) -> float:
@@ -17,31 +19,26 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def lines(clock: Clock) -> Iterator[list[str]]:
-    """What comes out of a quietened logger."""
-    out: list[str] = []
+def lines(clock: FakeClock) -> Iterator[list[str]]:
+    """The messages that pass the throttle of `log`, whose interval is 10 seconds."""
+    passed: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: out.append(record.getMessage())  # type: ignore[method-assign]
-    logger, filtering = logging.getLogger("test-quiet"), LogThrottle(every_s=10, clock=clock)
-    logger.addHandler(handler)
-    logger.addFilter(filtering)
-    logger.setLevel(logging.DEBUG)
-    yield out
-    logger.removeHandler(handler)
-    logger.removeFilter(filtering)
+    handler.emit = lambda record: passed.append(record.getMessage())  # type: ignore[method-assign]
+    throttle = LogThrottle(every_s=10, clock=clock)
+    log.addHandler(handler)
+    log.addFilter(throttle)
+    log.setLevel(logging.DEBUG)
+    yield passed
+    log.removeHandler(handler)
+    log.removeFilter(throttle)
 
 
-log = logging.getLogger("test-quiet")
-
-
-def test_a_line_that_repeats_itself_passes_once_and_then_says_how_often_it_was_held_back(
-    clock: Clock, lines: list[str]
-) -> None:
+def test_a_repeated_line_passes_once_then_with_the_suppressed_count(clock: FakeClock, lines: list[str]) -> None:
     for attempt in range(1000):
         log.error("no connection, attempt %d to 0x%x", attempt, attempt)
     clock.now += 10
@@ -52,7 +49,7 @@ def test_a_line_that_repeats_itself_passes_once_and_then_says_how_often_it_was_h
     ]
 
 
-def test_other_lines_pass_meanwhile(lines: list[str]) -> None:
+def test_lines_that_differ_in_level_or_text_pass(lines: list[str]) -> None:
     for level in (logging.ERROR, logging.WARNING):
         log.log(level, "no connection")
         log.log(level, "no coordinator")
@@ -65,14 +62,14 @@ def test_information_that_differs_in_a_number_is_not_a_repetition(lines: list[st
     assert len(lines) == 3
 
 
-def test_it_does_not_remember_for_ever(clock: Clock) -> None:
-    filtering = LogThrottle(every_s=10, remembered=3, clock=clock)
+def test_the_number_of_remembered_lines_is_limited(clock: FakeClock) -> None:
+    throttle = LogThrottle(every_s=10, remembered=3, clock=clock)
     for number in range(100):
-        filtering.filter(logging.makeLogRecord({"name": "x", "msg": f"line {number}", "levelno": logging.INFO}))
-    assert len(filtering._seen) == 3
+        throttle.filter(logging.makeLogRecord({"name": "x", "msg": f"line {number}", "levelno": logging.INFO}))
+    assert len(throttle._seen) == 3
 
 
-def test_all_loggers_of_the_talkative_packages_are_quietened_once() -> None:
+def test_install_adds_one_throttle_to_each_logger_of_the_packages() -> None:
     child, other = logging.getLogger("talker.deep.inside"), logging.getLogger("talkers")
     log_throttle.install(packages=["talker"])
     log_throttle.install(packages=["talker"])

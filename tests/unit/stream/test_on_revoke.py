@@ -1,4 +1,4 @@
-"""Before partitions are revoked, foreign rows are overwritten; never by a worker whose lease has expired."""
+"""Before partitions are revoked, foreign rows are overwritten, but never by a worker whose lease has expired."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from saga_app.stream.consume import on_revoke
 from saga_app.stream.consume.lease import Fenced
 from saga_app.stream.consume.phase import Phase
 
-ROWS, REQUESTS = TP("rows-changelog", 1), TP("in", 1)
+CHANGELOG, REQUESTS = TP("rows-changelog", 1), TP("in", 1)
 
 
-class Table:
-    """Records which partitions were repaired."""
+class FakeTable:
+    """Records the partitions that were repaired, with the end of their changelog."""
 
     def __init__(self) -> None:
         self.repaired: list[tuple[int, int]] = []
@@ -26,14 +26,18 @@ class Table:
         self.repaired.append((partition, end))
 
 
-class Worker:
-    """The consumer, as far as `repair_changelogs` needs it."""
+class FakeConsumer:
+    """What `repair_changelogs` uses of the consumer. It has one partition of a changelog and one of requests.
+
+    holds: the result of `lease.holds()`, or the exception that it raises
+    end_offsets_known: while it is not set, the broker does not answer
+    """
 
     def __init__(self) -> None:
-        self.table = Table()
+        self.table = FakeTable()
         self.holds: bool | Exception = True
-        self.answers = asyncio.Event()
-        self.answers.set()
+        self.end_offsets_known = asyncio.Event()
+        self.end_offsets_known.set()
         self.transport = SimpleNamespace(lease=SimpleNamespace(holds=self._holds))
         self.thread = SimpleNamespace(should_stop=False)
 
@@ -43,48 +47,48 @@ class Worker:
         return self.holds
 
     def table_of(self, tp: TP) -> Any:
-        return self.table if tp.topic == ROWS.topic else None
+        return self.table if tp.topic == CHANGELOG.topic else None
 
     def assignment(self) -> set[TP]:
-        return {ROWS, REQUESTS}
+        return {CHANGELOG, REQUESTS}
 
     async def highwaters(self, *tps: TP) -> Mapping[TP, int]:
-        await self.answers.wait()
+        await self.end_offsets_known.wait()
         return dict.fromkeys(tps, 7)
 
 
-async def test_the_ends_of_the_changelogs_are_asked_for_and_nothing_else() -> None:
-    await on_revoke.repair_changelogs(worker := Worker(), Phase.STREAMING)
-    assert worker.table.repaired == [(1, 7)]
+async def test_only_changelogs_are_repaired_up_to_their_ends() -> None:
+    await on_revoke.repair_changelogs(consumer := FakeConsumer(), Phase.STREAMING)
+    assert consumer.table.repaired == [(1, 7)]
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.STREAMING])
-async def test_a_worker_that_has_not_written_yet_has_nothing_to_mend(phase: Phase) -> None:
-    await on_revoke.repair_changelogs(worker := Worker(), phase)
-    assert worker.table.repaired == []
+async def test_a_worker_that_has_not_written_rows_repairs_nothing(phase: Phase) -> None:
+    await on_revoke.repair_changelogs(consumer := FakeConsumer(), phase)
+    assert consumer.table.repaired == []
 
 
 @pytest.mark.parametrize("holds", [False, Fenced("another one owns them")])
-async def test_who_may_have_lost_its_partitions_leaves_all_as_it_is(holds: bool | Exception) -> None:
-    worker = Worker()
-    worker.holds = holds
-    await on_revoke.repair_changelogs(worker, Phase.STREAMING)
-    assert worker.table.repaired == []
+async def test_a_worker_without_a_valid_lease_repairs_nothing(holds: bool | Exception) -> None:
+    consumer = FakeConsumer()
+    consumer.holds = holds
+    await on_revoke.repair_changelogs(consumer, Phase.STREAMING)
+    assert consumer.table.repaired == []
 
 
-async def test_a_crashed_thread_is_not_asked() -> None:
-    worker = Worker()
-    worker.thread.should_stop = True
-    worker.answers.clear()
+async def test_a_crashed_thread_is_not_asked_for_end_offsets() -> None:
+    consumer = FakeConsumer()
+    consumer.thread.should_stop = True
+    consumer.end_offsets_known.clear()
     async with asyncio.timeout(1):
-        await on_revoke.repair_changelogs(worker, Phase.STREAMING)
+        await on_revoke.repair_changelogs(consumer, Phase.STREAMING)
 
 
-async def test_a_broker_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unanswered_request_does_not_block_the_revocation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_revoke, "REPAIR_TIMEOUT_S", 0.01)
-    worker = Worker()
-    worker.answers.clear()
+    consumer = FakeConsumer()
+    consumer.end_offsets_known.clear()
     async with asyncio.timeout(1):
         with capture_logs() as logs:
-            await on_revoke.repair_changelogs(worker, Phase.STREAMING)
+            await on_revoke.repair_changelogs(consumer, Phase.STREAMING)
     assert [line["error"] for line in logs] == ["TimeoutError()"]

@@ -1,4 +1,4 @@
-"""Private names of a dependency are used in `saga_app/stream/upstream` only, and our own only by their owner."""
+"""Private names of dependencies are used in `saga_app/stream/upstream` only, our own only by their owner."""
 
 import ast
 import importlib
@@ -13,26 +13,30 @@ import saga_app
 ROOT = Path(saga_app.__file__).parent
 UPSTREAM = ROOT / "stream" / "upstream"
 
-#: Public in spite of the underscore: documented by the standard library (NamedTuple, os) and by SQLAlchemy (Row).
+#: Names that are public in spite of the underscore: the standard library (NamedTuple, os) and SQLAlchemy (Row) document
+#: them.
 DOCUMENTED = {"_asdict", "_fields", "_make", "_replace", "_exit", "_mapping"}
 
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if UPSTREAM not in path.parents)
 
 
 def is_private(name: str) -> bool:
-    """Upper case names are librdkafka's documented error codes, such as `KafkaError._PARTITION_EOF`."""
+    """Whether a name is private. Upper-case names are documented error codes, such as `KafkaError._PARTITION_EOF`."""
     return name.startswith("_") and not name.startswith("__") and not name.isupper() and name not in DOCUMENTED
 
 
 def private_accesses(tree: ast.AST) -> Iterator[str]:
-    """Private attributes of other objects than self and cls, also by string, and imported private names."""
+    """Places that import a private name, or access a private attribute of an object other than self and cls.
+
+    Accesses by `getattr`, `setattr` and `hasattr` with a constant name count as well.
+    """
     for node in ast.walk(tree):
         match node:
             case (
                 ast.Attribute(value=ast.Name(id="self" | "cls"))
                 | ast.Attribute(value=ast.Call(func=ast.Name(id="super")))
             ):
-                pass  # see the other test
+                pass  # inherited_private_names() finds these
             case ast.Attribute(attr=name) if is_private(name):
                 yield f"line {node.lineno}: {ast.unparse(node)}"
             case ast.Call(
@@ -45,22 +49,23 @@ def private_accesses(tree: ast.AST) -> Iterator[str]:
 
 
 def inherited_private_names(tree: ast.Module, module: str) -> Iterator[str]:
-    """Private names that a class of ours uses or overrides although they belong to a base class of a dependency."""
+    """Places where a class of ours uses or overrides a private name of a base class of a dependency."""
     for definition in (node for node in tree.body if isinstance(node, ast.ClassDef) and node.bases):
-        ours = getattr(importlib.import_module(module), definition.name)
-        foreign = set[str]().union(*(names_of(base) for base in ours.__mro__[1:] if is_foreign(base)))
+        our_class = getattr(importlib.import_module(module), definition.name)
+        foreign_names = set[str]().union(*(names_of(base) for base in our_class.__mro__[1:] if is_foreign(base)))
         for node in ast.walk(definition):
             name = getattr(node, "attr", None) or getattr(node, "name", None)
-            if isinstance(name, str) and name in foreign and is_private(name):
+            if isinstance(name, str) and name in foreign_names and is_private(name):
                 yield f"line {getattr(node, 'lineno', '?')}: {definition.name} uses {name}"
 
 
 def is_foreign(base: type) -> bool:
+    """Whether a class belongs to a third-party dependency."""
     return base.__module__.partition(".")[0] not in ("saga_app", "builtins", "typing", "abc", "enum", "_io")
 
 
 def names_of(base: type) -> set[str]:
-    """What a class defines, declares, or uses in its methods."""
+    """The names that a class defines or declares, or that its methods use."""
     used = {name for each in vars(base).values() if isinstance(each, FunctionType) for name in each.__code__.co_names}
     return used | set(vars(base)) | set(getattr(base, "__annotations__", {}))
 

@@ -1,7 +1,8 @@
-"""Which errors of the broker are permanent, and what a refused message does to the others."""
+"""Which errors of the broker are permanent, and how a refused message is separated from the rest of its batch."""
 
 import asyncio
-from typing import Any, cast
+from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -9,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from saga_app.stream import Outputs, Refused
 from saga_app.stream.produce.batching_producer import BatchingProducer
 from saga_app.stream.produce.refusal import is_permanent
-from tests.fakes.stream import FakeProducer
+from tests.fakes.stream import FakeProducer, until
 
 pytestmark = pytest.mark.field(32)
 
@@ -52,100 +53,99 @@ TRANSIENT = [
 
 
 @pytest.mark.parametrize("name", PERMANENT)
-def test_what_concerns_the_message_or_its_topic_is_permanent(name: str) -> None:
+def test_errors_about_the_message_or_its_topic_are_permanent(name: str) -> None:
     error = KafkaError(getattr(KafkaError, name))
     assert is_permanent(error)
     assert is_permanent(KafkaException(error))
 
 
 @pytest.mark.parametrize("name", TRANSIENT)
-def test_what_concerns_the_broker_or_the_producer_is_not(name: str) -> None:
+def test_errors_about_the_broker_or_the_producer_are_not_permanent(name: str) -> None:
     assert not is_permanent(KafkaError(getattr(KafkaError, name)))
 
 
-def test_a_fatal_error_is_the_producers_whatever_its_code() -> None:
+def test_a_fatal_error_of_the_producer_is_not_permanent() -> None:
     assert not is_permanent(KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED, "fatal", True))
 
 
 @pytest.mark.parametrize("error", [BufferError(), RuntimeError("fenced"), TimeoutError(), asyncio.CancelledError()])
-def test_a_full_queue_fencing_and_timeouts_are_not(error: BaseException) -> None:
+def test_a_full_queue_fencing_and_timeouts_are_not_permanent(error: BaseException) -> None:
     assert not is_permanent(error)
 
 
 @pytest.fixture
-async def producer() -> Any:
-    made = BatchingProducer("nowhere:1", 5.0, producer=FakeProducer)
-    yield made
-    await made.close()
+async def producer() -> AsyncIterator[BatchingProducer]:
+    producer = BatchingProducer("nowhere:1", 5.0, producer=FakeProducer)
+    yield producer
+    await producer.close()
 
 
-async def taken(producer: BatchingProducer, alone: bool = False) -> FakeProducer:
-    """The producer of most messages, or the one of those that are sent alone, once it has been given any."""
-    async with asyncio.timeout(2):
-        while True:
-            lane = producer._single if alone else producer._main
-            if lane and lane.producer.taken:
-                return cast(FakeProducer, lane.producer)
-            await asyncio.sleep(0.001)
+async def main_producer(producer: BatchingProducer) -> FakeProducer:
+    """The librdkafka producer that sends batches, once it has a message."""
+    await until(lambda: producer._main.producer.queued)
+    return cast(FakeProducer, producer._main.producer)
 
 
-async def refuse(producer: BatchingProducer) -> None:
-    """The broker refuses the batch that is under way."""
-    (await taken(producer)).acknowledge(error=TOO_LARGE)
+async def single_producer(producer: BatchingProducer) -> FakeProducer:
+    """The librdkafka producer that sends one message per request, once it has a message."""
+    lane = await until(lambda: producer._single)
+    await until(lambda: lane.producer.queued)
+    return cast(FakeProducer, lane.producer)
 
 
-async def test_a_refused_batch_is_sent_again_one_message_to_a_request(producer: BatchingProducer) -> None:
+async def refuse_batch(producer: BatchingProducer) -> None:
+    """Refuse the messages that were sent as a batch."""
+    (await main_producer(producer)).acknowledge(error=TOO_LARGE)
+
+
+async def test_a_refused_batch_is_sent_again_one_message_per_request(producer: BatchingProducer) -> None:
     outputs = Outputs(producer)
     for number in range(3):
         outputs.send("a", b"k", b"%d" % number, [("h", b"v")])
-    await refuse(producer)
-    alone = await taken(producer, alone=True)
-    assert [message[2:4] for message in alone.taken] == [(b"%d" % n, [("h", b"v")]) for n in range(3)]
-    assert alone.config["batch.num.messages"] == 1
-    alone.acknowledge()
+    await refuse_batch(producer)
+    single = await single_producer(producer)
+    assert [message[2:4] for message in single.queued] == [(b"%d" % n, [("h", b"v")]) for n in range(3)]
+    assert single.config["batch.num.messages"] == 1
+    single.acknowledge()
     await outputs.acknowledged()
 
 
-async def test_what_is_refused_alone_too_is_known_by_the_record_that_sent_it(
-    producer: BatchingProducer,
-) -> None:
+async def test_a_message_refused_twice_is_reported_under_its_origin(producer: BatchingProducer) -> None:
     outputs = Outputs(producer)
     for number in range(3):
         outputs.origin = number
         outputs.send("a", b"k", b"%d" % number)
-    await refuse(producer)
-    alone = await taken(producer, alone=True)
-    alone.acknowledge(1)
-    alone.acknowledge(1, error=TOO_LARGE)
-    alone.acknowledge()
+    await refuse_batch(producer)
+    single = await single_producer(producer)
+    single.acknowledge(1)
+    single.acknowledge(1, error=TOO_LARGE)
+    single.acknowledge()
     await outputs.wait_for_reports()
     assert list(outputs.refusals) == [1]
     (refusal,) = outputs.refusals[1]
     assert (refusal.topic, refusal.value) == ("a", b"1")
     assert "MSG_SIZE_TOO_LARGE" in str(refusal)
-    await outputs.acknowledged()  # of the last record
+    await outputs.acknowledged()  # the current origin is 2, whose message was accepted
     outputs.origin = 1
     with pytest.raises(Refused):
         await outputs.acknowledged()
 
 
-async def test_an_outage_during_the_second_try_is_no_refusal(producer: BatchingProducer) -> None:
+async def test_a_timeout_of_the_second_attempt_is_not_a_refusal(producer: BatchingProducer) -> None:
     outputs = Outputs(producer)
     outputs.send("a", b"k", b"v")
-    await refuse(producer)
-    (await taken(producer, alone=True)).acknowledge(error=KafkaError(KafkaError._MSG_TIMED_OUT))
+    await refuse_batch(producer)
+    (await single_producer(producer)).acknowledge(error=KafkaError(KafkaError._MSG_TIMED_OUT))
     with pytest.raises(KafkaException):
         await outputs.wait_for_reports()
     assert outputs.refusals == {}
 
 
-async def test_what_is_sent_alone_is_counted_purged_and_gated_like_the_rest(
-    producer: BatchingProducer,
-) -> None:
+async def test_messages_sent_one_per_request_are_counted_and_purged(producer: BatchingProducer) -> None:
     outputs = Outputs(producer)
     outputs.send("a", b"k", b"v")
-    await refuse(producer)
-    await taken(producer, alone=True)
+    await refuse_batch(producer)
+    await single_producer(producer)
     assert len(producer) == 1
     producer.purge()
     assert len(producer) == 0

@@ -1,4 +1,4 @@
-"""A topic was created again: what was read of the old one is reported as lost, once."""
+"""The records that were read of a deleted and recreated topic are reported as lost, once."""
 
 from collections.abc import AsyncIterator
 
@@ -12,26 +12,27 @@ pytestmark = pytest.mark.field(34)
 
 @pytest.fixture
 def losses() -> list[Loss]:
+    """The losses that `fetcher` has reported."""
     return []
 
 
 @pytest.fixture
 async def fetcher(losses: list[Loss]) -> AsyncIterator[Fetcher]:
-    """It has read two partitions of one topic and one of another."""
-    made = Fetcher("127.0.0.1:9", 100, on_loss=losses.append)
-    made._reached = {TP("notify", 0): 5, TP("notify", 1): 3, TP("revoke", 0): 9}
-    yield made
-    await made.close()
+    """A fetcher that has read two partitions of `notify` and one of `revoke`."""
+    fetcher = Fetcher("127.0.0.1:9", 100, on_loss=losses.append)
+    fetcher._reached = {TP("notify", 0): 5, TP("notify", 1): 3, TP("revoke", 0): 9}
+    yield fetcher
+    await fetcher.close()
 
 
-async def test_what_was_read_of_a_replaced_topic_is_reported_once(fetcher: Fetcher, losses: list[Loss]) -> None:
+async def test_the_read_partitions_of_a_replaced_topic_are_reported_once(fetcher: Fetcher, losses: list[Loss]) -> None:
     fetcher.report_replaced({"notify"})
     assert losses == [Loss(TP("notify", 0), 5, None), Loss(TP("notify", 1), 3, None)]
     fetcher.report_replaced({"notify"})
     assert len(losses) == 2
 
 
-async def test_a_partition_that_was_reported_by_its_position_is_not_reported_again(
+async def test_a_partition_already_reported_by_position_is_not_reported_again(
     fetcher: Fetcher, losses: list[Loss]
 ) -> None:
     fetcher._restarted = {TP("notify", 0)}

@@ -1,4 +1,4 @@
-"""RocksDB as it is set up for the table."""
+"""The RocksDB store of a table: its tuning, its files, and rebuilding it."""
 
 import os
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ from saga_app.stream.table.rows import NO_OFFSET
 from tests.fakes.stream import make_table
 
 
-def test_a_partition_that_is_not_here_has_no_rows_and_is_not_made(tmp_path: Path) -> None:
+def test_reading_a_partition_that_is_not_owned_creates_no_database(tmp_path: Path) -> None:
     store: Any = make_table(tmp_path, "rocksdb://").store
     assert store.read(3, b"k") is None
     assert list(store.rows(3)) == []
     assert not store.dbs
 
 
-def test_rocksdb_is_tuned_unless_the_table_says_otherwise(tmp_path: Path) -> None:
+def test_options_of_the_table_override_the_tuned_defaults(tmp_path: Path) -> None:
     tuned: Any = make_table(tmp_path, "rocksdb://").store
     assert tuned.rocksdb_options.write_buffer_size == 4 * 2**20
     assert tuned.rocksdb_options.block_cache_size == 8 * 2**20
@@ -33,24 +33,22 @@ def test_rocksdb_is_tuned_unless_the_table_says_otherwise(tmp_path: Path) -> Non
     assert own.rocksdb_options.write_buffer_size == 4 * 2**20
 
 
-def test_files_of_old_sagas_are_left_alone_when_those_of_new_ones_are_merged(tmp_path: Path) -> None:
+def test_compaction_of_new_rows_does_not_rewrite_files_of_old_rows(tmp_path: Path) -> None:
     table: Any = make_table(tmp_path, "rocksdb://")
     write_rows(table.store, range(32))
-    oldest = until(lambda: bottom(table.store), 10, "nothing was merged")[0]
+    oldest = until(lambda: compacted_files(table.store), 10, "RocksDB did not compact the first rows")[0]
     write_rows(table.store, range(32, 96))
-    until(lambda: len(bottom(table.store)) > 5, 10, "what came later was not merged")
-    assert bottom(table.store)[0] == oldest
+    until(lambda: len(compacted_files(table.store)) > 5, 10, "RocksDB did not compact the later rows")
+    assert compacted_files(table.store)[0] == oldest
 
 
 @pytest.mark.field(29, 34)
 @pytest.mark.parametrize("scheme", ["memory://", "rocksdb://"])
-def test_a_table_that_is_ahead_of_its_changelog_begins_again_and_keeps_the_old_rows(
-    tmp_path: Path, scheme: str
-) -> None:
+def test_a_table_ahead_of_its_changelog_is_emptied_and_its_rows_set_aside(tmp_path: Path, scheme: str) -> None:
     table = make_table(tmp_path, scheme)
     for partition in (0, 1):
         table.store.apply(partition, [(b"k", b"v")], 41)
-    assert not table.reset_if_ahead(0, 42), "the changelog ends where it was read to"
+    assert not table.reset_if_ahead(0, 42), "a table that has read exactly its changelog was reset"
     with capture_logs() as logs:
         assert table.reset_if_ahead(0, 17)
     assert [(line["changelog"], line["read_up_to"], line["changelog_end"]) for line in logs] == [
@@ -64,12 +62,12 @@ def test_a_table_that_is_ahead_of_its_changelog_begins_again_and_keeps_the_old_r
 
 
 def write_rows(store: Any, mebibytes: Iterable[int]) -> None:
-    """So many of them, which nothing makes smaller; the keys go on from one to the next."""
+    """Write 1 MiB of incompressible rows for each number, with keys in the order of the numbers."""
     for number in mebibytes:
         store.apply(0, [(b"%06d" % (number * 512 + k), os.urandom(2048)) for k in range(512)], number)
 
 
-def bottom(store: Any) -> list[str]:
-    """The files into which all is merged at last, those with the first keys first."""
+def compacted_files(store: Any) -> list[str]:
+    """The names of the files below level 0, ordered by their first key."""
     files = [file for file in store.dbs[0].live_files() if file["level"] > 0]
     return [file["name"] for file in sorted(files, key=lambda file: bytes(file["start_key"]))]

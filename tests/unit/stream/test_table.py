@@ -1,7 +1,7 @@
-"""A row reaches the store when its changelog has acknowledged it, and not before."""
+"""A row is applied to the store when its changelog has acknowledged it, and not before."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from saga_app.stream import Outputs, Refused, Table, Transport
 from saga_app.stream.produce.batching_producer import BatchingProducer
 from saga_app.stream.table.changelog_repair import ChangelogRepair
 from saga_app.stream.table.rows import NO_OFFSET, RowStore
-from tests.fakes.stream import FakeProducer, make_table
+from tests.fakes.stream import FakeProducer, make_table, until
 
 TIMED_OUT, TOO_LARGE = KafkaError(KafkaError._MSG_TIMED_OUT), KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
 
@@ -28,59 +28,63 @@ def table(tmp_path: Path) -> Table:
 
 
 @pytest.fixture
-async def rows(table: Table) -> Any:
-    """librdkafka, as the table's changelog sees it."""
+async def transport(table: Table) -> AsyncIterator[Transport]:
+    """The transport of the table's app, whose producer of rows uses a fake librdkafka."""
     transport = cast(Transport, table.app.transport)
     transport.rows = BatchingProducer("nowhere:1", 4.0, producer=FakeProducer)
-    yield transport.rows._main.producer
+    yield transport
     await transport.rows.close()
 
 
 @pytest.fixture
-async def outputs(table: Table, rows: FakeProducer) -> Outputs:
-    return Outputs(cast(Transport, table.app.transport).rows)
+def rows(transport: Transport) -> FakeProducer:
+    """The fake librdkafka producer that receives the changelog records."""
+    return cast(FakeProducer, transport.rows._main.producer)
 
 
-def offset(table: Table) -> int:
+@pytest.fixture
+def outputs(transport: Transport) -> Outputs:
+    return Outputs(transport.rows)
+
+
+def stored_offset(table: Table) -> int:
+    """The offset up to which partition 0 of the store is complete."""
     return table.store.persisted_offset(TP("unit-rows-changelog", 0))
 
 
-async def sent(rows: FakeProducer, count: int) -> None:
-    async with asyncio.timeout(2):
-        while len(rows.taken) < count:
-            await asyncio.sleep(0.001)
+async def wait_for_queued(rows: FakeProducer, count: int) -> None:
+    """Wait until librdkafka has this many unacknowledged rows."""
+    await until(lambda: len(rows.queued) >= count)
 
 
-async def test_a_write_is_read_at_once_and_stored_when_acknowledged(
+async def test_a_write_is_visible_immediately_and_stored_when_acknowledged(
     table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
     table.write(outputs, 0, b"k", b"1")
-    await sent(rows, 1)
+    await wait_for_queued(rows, 1)
     assert table.read(0, b"k") == b"1"
     assert list(table.rows()) == []
     rows.acknowledge()
     await outputs.acknowledged()
     assert list(table.rows()) == [(0, b"k", b"1")]
-    assert offset(table) == 0
+    assert stored_offset(table) == 0
     assert not table._pending
 
 
-async def test_of_several_writes_of_a_key_the_last_one_stays(
-    table: Table, rows: FakeProducer, outputs: Outputs
-) -> None:
+async def test_the_last_of_several_writes_of_a_key_remains(table: Table, rows: FakeProducer, outputs: Outputs) -> None:
     for value in (b"1", None, b"3"):
         table.write(outputs, 0, b"k", value)
-    await sent(rows, 3)
+    await wait_for_queued(rows, 3)
     rows.acknowledge(1)
     await asyncio.sleep(0.02)
     assert table.read(0, b"k") == b"3"
     rows.acknowledge()
     await outputs.acknowledged()
-    assert (table.read(0, b"k"), offset(table)) == (b"3", 2)
+    assert (table.read(0, b"k"), stored_offset(table)) == (b"3", 2)
 
 
-async def test_a_deleted_row_is_gone(table: Table, rows: FakeProducer, outputs: Outputs) -> None:
-    rows.automatic = True
+async def test_a_deleted_row_is_removed(table: Table, rows: FakeProducer, outputs: Outputs) -> None:
+    rows.auto_acknowledge = True
     table.write(outputs, 0, b"k", b"1")
     await outputs.acknowledged()
     table.write(outputs, 0, b"k", None)
@@ -89,25 +93,25 @@ async def test_a_deleted_row_is_gone(table: Table, rows: FakeProducer, outputs: 
     assert list(table.rows()) == []
 
 
-async def test_a_row_that_timed_out_and_is_still_the_newest_is_put_again(
+async def test_the_newest_row_of_a_key_is_sent_again_after_a_timeout(
     table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
     table.write(outputs, 0, b"k", b"1")
-    await sent(rows, 1)
+    await wait_for_queued(rows, 1)
     rows.acknowledge(error=TIMED_OUT)
-    await sent(rows, 1)
+    await wait_for_queued(rows, 1)
     rows.acknowledge()
     await outputs.acknowledged()
     assert list(table.rows()) == [(0, b"k", b"1")]
 
 
-async def test_a_row_that_timed_out_behind_a_newer_one_is_not_put_again_and_is_done_when_that_is(
-    table: Table, rows: FakeProducer, outputs: Outputs
+async def test_a_timed_out_row_completes_with_a_newer_row_of_its_key(
+    table: Table, transport: Transport, rows: FakeProducer, outputs: Outputs
 ) -> None:
     table.write(outputs, 0, b"k", b"1")
-    newer = Outputs(cast(Transport, table.app.transport).rows)
+    newer = Outputs(transport.rows)
     table.write(newer, 0, b"k", b"2")
-    await sent(rows, 2)
+    await wait_for_queued(rows, 2)
     rows.acknowledge(1, error=TIMED_OUT)
     await asyncio.sleep(0.02)
     assert outputs.open == 1
@@ -117,25 +121,25 @@ async def test_a_row_that_timed_out_behind_a_newer_one_is_not_put_again_and_is_d
     assert list(table.rows()) == [(0, b"k", b"2")]
 
 
-async def test_two_rows_of_a_key_that_both_timed_out_are_done_when_the_newer_is_put_again(
+async def test_if_two_rows_of_a_key_time_out_only_the_newer_is_sent_again(
     table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
     table.write(outputs, 0, b"k", b"1")
     table.write(outputs, 0, b"k", b"2")
-    await sent(rows, 2)
+    await wait_for_queued(rows, 2)
     rows.acknowledge(2, error=TIMED_OUT)
-    await sent(rows, 1)
+    await wait_for_queued(rows, 1)
     rows.acknowledge()
     await outputs.acknowledged()
     assert list(table.rows()) == [(0, b"k", b"2")]
 
 
-async def test_a_row_that_waits_for_a_newer_one_fails_in_a_rebalance(
-    table: Table, rows: FakeProducer, outputs: Outputs
+async def test_a_timed_out_row_waiting_for_a_newer_one_fails_in_a_rebalance(
+    table: Table, transport: Transport, rows: FakeProducer, outputs: Outputs
 ) -> None:
     table.write(outputs, 0, b"k", b"1")
-    table.write(Outputs(cast(Transport, table.app.transport).rows), 0, b"k", b"2")
-    await sent(rows, 2)
+    table.write(Outputs(transport.rows), 0, b"k", b"2")
+    await wait_for_queued(rows, 2)
     rows.acknowledge(1, error=TIMED_OUT)
     await asyncio.sleep(0.02)
     await table.on_rebalance(set(), set(), set(), 2)
@@ -143,84 +147,80 @@ async def test_a_row_that_waits_for_a_newer_one_fails_in_a_rebalance(
         await outputs.acknowledged()
 
 
-async def test_a_row_that_timed_out_after_its_partition_was_given_away_is_not_put_again(
+async def test_a_row_is_not_sent_again_after_its_partition_was_revoked(
     table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
     table.write(outputs, 0, b"k", b"1")
-    await sent(rows, 1)
+    await wait_for_queued(rows, 1)
     table.app.consumer_generation_id = 2
     rows.acknowledge(error=TIMED_OUT)
     with pytest.raises(KafkaException):
         await outputs.acknowledged()
-    assert not rows.taken
+    assert not rows.queued
 
 
-async def test_a_row_acknowledged_after_its_partition_was_given_away_is_not_stored(
+async def test_a_row_acknowledged_after_its_partition_was_revoked_is_not_stored(
     table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
     table.write(outputs, 0, b"k", b"1")
-    await sent(rows, 1)
+    await wait_for_queued(rows, 1)
     table.app.consumer_generation_id = 2
     rows.acknowledge()
     await outputs.acknowledged()
-    assert (list(table.rows()), offset(table)) == ([], NO_OFFSET)
+    assert (list(table.rows()), stored_offset(table)) == ([], NO_OFFSET)
 
 
 @pytest.mark.field(34)
-async def test_a_changelog_that_was_created_again_under_the_worker_ends_it_with_this_reason(
+async def test_a_changelog_recreated_while_in_use_crashes_the_worker(
     table: Table, rows: FakeProducer, outputs: Outputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended: list[BaseException] = []
+    crashes: list[BaseException] = []
 
     async def crash(error: BaseException) -> None:
-        ended.append(error)
+        crashes.append(error)
 
     monkeypatch.setattr(table.app, "crash", crash)
     table.store.apply(0, [(b"old", b"row")], 500)
-    rows.automatic = True
+    rows.auto_acknowledge = True
     table.write(outputs, 0, b"k", b"1")
-    async with asyncio.timeout(2):
-        while not ended:
-            await asyncio.sleep(0.001)
-    assert "unit-rows-changelog[0] was deleted and created again" in str(ended[0])
+    await until(lambda: crashes)
+    assert "unit-rows-changelog[0] was deleted and created again" in str(crashes[0])
     assert table.store.read(0, b"k") is None
 
 
-async def refused(table: Table, rows: FakeProducer) -> None:
-    """The changelog refuses the oldest row, also when it is sent alone."""
-    producer: Any = cast(Transport, table.app.transport).rows
+async def refuse_oldest_row(transport: Transport, rows: FakeProducer) -> None:
+    """Refuse the oldest row, and refuse it again when it is sent in a request of its own."""
     rows.acknowledge(1, error=TOO_LARGE)
-    async with asyncio.timeout(2):
-        while not (producer._single and producer._single.producer.taken):
-            await asyncio.sleep(0.001)
-    producer._single.producer.acknowledge(error=TOO_LARGE)
+    lane = await until(lambda: transport.rows._single)
+    await until(lambda: lane.producer.queued)
+    lane.producer.acknowledge(error=TOO_LARGE)
 
 
 @pytest.mark.field(32)
-async def test_a_row_that_the_changelog_refuses_was_never_written(
-    table: Table, rows: FakeProducer, outputs: Outputs
+async def test_a_refused_row_is_undone(
+    table: Table, transport: Transport, rows: FakeProducer, outputs: Outputs
 ) -> None:
-    rows.automatic = True
+    rows.auto_acknowledge = True
     table.write(outputs, 0, b"k", b"1")
     await outputs.acknowledged()
-    rows.automatic = False
+    rows.auto_acknowledge = False
     table.write(outputs, 0, b"k", b"2" * 1000)
-    await sent(rows, 1)
-    await refused(table, rows)
+    await wait_for_queued(rows, 1)
+    await refuse_oldest_row(transport, rows)
     with pytest.raises(Refused, match="unit-rows-changelog"):
         await outputs.acknowledged()
-    assert (table.read(0, b"k"), offset(table), table._pending) == (b"1", 0, {})
+    assert (table.read(0, b"k"), stored_offset(table), table._pending) == (b"1", 0, {})
 
 
 @pytest.mark.field(32)
-async def test_a_newer_row_of_the_same_key_is_not_forgotten_with_it(
-    table: Table, rows: FakeProducer, outputs: Outputs
+async def test_a_refused_row_does_not_undo_a_newer_row_of_its_key(
+    table: Table, transport: Transport, rows: FakeProducer, outputs: Outputs
 ) -> None:
     table.write(outputs, 0, b"k", b"1" * 1000)
-    newer = Outputs(cast(Transport, table.app.transport).rows)
+    newer = Outputs(transport.rows)
     table.write(newer, 0, b"k", b"2")
-    await sent(rows, 2)
-    await refused(table, rows)
+    await wait_for_queued(rows, 2)
+    await refuse_oldest_row(transport, rows)
     with pytest.raises(Refused):
         await outputs.acknowledged()
     rows.acknowledge()
@@ -228,30 +228,27 @@ async def test_a_newer_row_of_the_same_key_is_not_forgotten_with_it(
     assert list(table.rows()) == [(0, b"k", b"2")]
 
 
-async def test_a_row_that_somebody_else_has_overwritten_is_written_again_and_left_to_the_next_recovery(
-    table: Table, rows: FakeProducer, outputs: Outputs
+async def test_a_row_overwritten_by_another_worker_is_written_again(
+    table: Table, transport: Transport, rows: FakeProducer, outputs: Outputs
 ) -> None:
     async def keys_at(_partition: int, offsets: Sequence[int]) -> set[bytes]:
         assert list(offsets) == [1]
         return {b"k", b"unknown"}
 
     table._repair = ChangelogRepair(keys_at, table._rewrite)
-    transport = cast(Transport, table.app.transport)
     transport.messages = transport.rows
-    rows.automatic = True
+    rows.auto_acknowledge = True
     table.write(outputs, 0, b"k", b"1")
     await outputs.acknowledged()
-    rows.skip("unit-rows-changelog", 0)
+    rows.skip_offset("unit-rows-changelog", 0)
     table.write(outputs, 0, b"other", b"2")
     await outputs.acknowledged()
-    async with asyncio.timeout(2):
-        while rows._offsets["unit-rows-changelog", 0] < 4:
-            await asyncio.sleep(0.001)
+    await until(lambda: rows._offsets["unit-rows-changelog", 0] >= 4)
     assert table.read(0, b"k") == b"1"
-    assert offset(table) == 0, "what follows is read again, the foreign row included"
+    assert stored_offset(table) == 0, "the next recovery would not read the foreign row"
 
 
-async def test_what_was_never_acknowledged_is_forgotten_in_a_rebalance(
+async def test_unacknowledged_rows_are_dropped_in_a_rebalance(
     table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
     table.write(outputs, 0, b"k", b"1")
@@ -259,46 +256,46 @@ async def test_what_was_never_acknowledged_is_forgotten_in_a_rebalance(
     assert table.read(0, b"k") is None
 
 
-async def test_recovery_skips_what_the_store_has(table: Table) -> None:
-    def run(*offsets: int) -> list[Any]:
+async def test_a_recovery_skips_records_that_the_store_already_has(table: Table) -> None:
+    def records(*offsets: int) -> list[Any]:
         return [SimpleNamespace(key=b"k%d" % n, value=b"%d" % n, offset=n) for n in offsets]
 
-    table.restore(0, run(0, 1, 2))
+    table.restore(0, records(0, 1, 2))
     table.store.apply(0, [(b"k2", b"newer")], 3)
-    table.restore(0, run(1, 2, 3, 5))
-    assert (table.read(0, b"k2"), table.read(0, b"k5"), offset(table)) == (b"newer", b"5", 5)
+    table.restore(0, records(1, 2, 3, 5))
+    assert (table.read(0, b"k2"), table.read(0, b"k5"), stored_offset(table)) == (b"newer", b"5", 5)
 
 
 @pytest.mark.parametrize("scheme", ["memory://", "rocksdb://"])
 @pytest.mark.parametrize("key", [None, b"", b"__faust\0offset__"])
-def test_recovery_takes_changelog_records_with_any_key(tmp_path: Path, scheme: str, key: bytes | None) -> None:
+def test_a_recovery_accepts_changelog_records_with_any_key(tmp_path: Path, scheme: str, key: bytes | None) -> None:
     table = make_table(tmp_path, scheme)
     table.restore(0, [SimpleNamespace(key=key, value=b"x", offset=4), SimpleNamespace(key=b"k", value=b"v", offset=5)])
     assert (b"k", b"v") in [(found, value) for _, found, value in table.rows()]
-    assert offset(table) == 5
+    assert stored_offset(table) == 5
 
 
 @pytest.mark.parametrize("scheme", ["memory://", "rocksdb://"])
-def test_rows_are_read_in_portions_without_missing_or_repeating_one(tmp_path: Path, scheme: str) -> None:
+def test_rows_can_be_read_in_pages_without_gaps_or_repetitions(tmp_path: Path, scheme: str) -> None:
     table = make_table(tmp_path, scheme)
     for partition in (2, 0):
         table.store.apply(partition, [(b"k%d" % n, b"v") for n in range(5)], 4)
-    everything, seen = list(table.rows()), []
+    all_rows, paged_rows = list(table.rows()), []
     after: tuple[int, bytes] | None = None
-    while portion := list(islice(table.rows(after), 3)):
-        seen += portion
-        after = portion[-1][:2]
-    assert seen == everything == [(p, b"k%d" % n, b"v") for p in (0, 2) for n in range(5)]
+    while page := list(islice(table.rows(after), 3)):
+        paged_rows += page
+        after = page[-1][:2]
+    assert paged_rows == all_rows == [(p, b"k%d" % n, b"v") for p in (0, 2) for n in range(5)]
 
 
-def test_the_dictionary_way_of_writing_is_refused(table: Table) -> None:
+def test_writing_as_to_a_dictionary_raises_type_error(table: Table) -> None:
     with pytest.raises(TypeError, match=r"table\.write"):
         table[b"k"] = b"v"
     with pytest.raises(TypeError, match=r"table\.write"):
         del table[b"k"]
 
 
-async def test_a_locked_row_keeps_others_of_its_key_out_and_leaves_nothing_behind(
+async def test_a_lock_excludes_other_tasks_and_is_removed_when_released(
     table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
     async def add_one() -> None:
@@ -312,7 +309,7 @@ async def test_a_locked_row_keeps_others_of_its_key_out_and_leaves_nothing_behin
     assert not table._locks
 
 
-async def test_who_waits_for_a_row_and_is_cancelled_holds_up_nobody(table: Table) -> None:
+async def test_cancelled_waiters_of_a_lock_do_not_block_the_next(table: Table) -> None:
     entered: list[str] = []
 
     async def work(name: str) -> None:
@@ -320,17 +317,18 @@ async def test_who_waits_for_a_row_and_is_cancelled_holds_up_nobody(table: Table
             entered.append(name)
             await asyncio.sleep(0.002)
         if name == "first":
-            handed.cancel()  # it has been given the row, and has not run yet
+            next_owner.cancel()  # the lock was passed to it, and it has not run since
 
-    first, gone, handed, last = [asyncio.create_task(work(name)) for name in ("first", "gone", "handed", "last")]
+    names = ("first", "waiter", "next owner", "last")
+    first, waiter, next_owner, last = [asyncio.create_task(work(name)) for name in names]
     await asyncio.sleep(0)
-    gone.cancel()
+    waiter.cancel()
     await asyncio.gather(first, last)
     assert entered == ["first", "last"]
     assert not table._locks
 
 
-async def test_who_has_a_row_and_who_waits_for_it_may_be_cancelled_together(table: Table) -> None:
+async def test_the_owner_and_the_waiters_of_a_lock_can_be_cancelled_together(table: Table) -> None:
     async def work() -> None:
         async with table.locked(0, b"k"):
             await asyncio.Event().wait()
@@ -339,13 +337,13 @@ async def test_who_has_a_row_and_who_waits_for_it_may_be_cancelled_together(tabl
     await asyncio.sleep(0)
     for task in tasks:
         task.cancel()
-    ends = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results), results
     assert not table._locks
 
 
-#: Runs of writes to four keys on two partitions, and partitions given away in between.
-LIFE = st.lists(
+#: A partition with writes to some of four keys, or a partition (0 or 1) that is emptied.
+STEPS = st.lists(
     st.one_of(
         st.tuples(
             st.integers(0, 1),
@@ -359,39 +357,42 @@ LIFE = st.lists(
 )
 
 
-@given(LIFE)
+@given(STEPS)
 @settings(max_examples=40, deadline=None)
 def test_memory_and_rocksdb_hold_the_same_rows(
-    tmp_path_factory: pytest.TempPathFactory, life: list[int | tuple[int, list[tuple[bytes, bytes | None]]]]
+    tmp_path_factory: pytest.TempPathFactory, steps: list[int | tuple[int, list[tuple[bytes, bytes | None]]]]
 ) -> None:
     stores: list[RowStore] = [
         make_table(tmp_path_factory.mktemp("store"), scheme).store for scheme in ("memory://", "rocksdb://")
     ]
-    plain: dict[int, dict[bytes, bytes]] = {0: {}, 1: {}}
-    for at, step in enumerate(life):
+    expected: dict[int, dict[bytes, bytes]] = {0: {}, 1: {}}
+    for at, step in enumerate(steps):
         if isinstance(step, int):
-            plain[step] = {}
+            expected[step] = {}
             for store in stores:
-                asyncio.run(give_away(store, step))
+                asyncio.run(empty_partition(store, step))
             continue
         partition, writes = step
         for key, value in writes:
-            plain[partition].pop(key, None)
+            expected[partition].pop(key, None)
             if value is not None:
-                plain[partition][key] = value
+                expected[partition][key] = value
         for store in stores:
             store.apply(partition, iter(writes), at)
     for store in stores:
-        for partition, wanted in plain.items():
-            assert list(store.rows(partition)) == sorted(wanted.items())
-            assert list(store.rows(partition, after=b"b")) == sorted(row for row in wanted.items() if row[0] > b"b")
-            assert all(store.read(partition, key) == wanted.get(key) for key in (b"a", b"b", b"c", b"d", b"e"))
+        for partition, rows in expected.items():
+            assert list(store.rows(partition)) == sorted(rows.items())
+            assert list(store.rows(partition, after=b"b")) == sorted(row for row in rows.items() if row[0] > b"b")
+            assert all(store.read(partition, key) == rows.get(key) for key in (b"a", b"b", b"c", b"d", b"e"))
     memory, rocks = ({p: store.persisted_offset(TP("unit-rows-changelog", p)) for p in (0, 1)} for store in stores)
     assert memory == rocks
 
 
-async def give_away(store: Any, partition: int) -> None:
-    """The partition goes to another worker, which empties it; memory forgets, RocksDB gets to know it in recovery."""
+async def empty_partition(store: Any, partition: int) -> None:
+    """Let another worker own the partition and delete all of its rows.
+
+    The memory store drops a revoked partition. RocksDB keeps it, and its next recovery applies the deletions.
+    """
     tp = TP("unit-rows-changelog", partition)
     if hasattr(store, "dbs"):
         store.apply(partition, [(key, None) for key, _ in list(store.rows(partition))], NO_OFFSET)

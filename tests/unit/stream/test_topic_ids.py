@@ -1,4 +1,4 @@
-"""A topic that was deleted and created again is noticed by its id."""
+"""A recreated topic is detected by its id."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -12,15 +12,15 @@ pytestmark = pytest.mark.field(34)
 
 
 class FakeAdmin:
-    """Describes the topics that it holds."""
+    """Describes the topics in `ids`; any other topic is unknown."""
 
     def __init__(self, **ids: str) -> None:
         self.ids = ids
 
     def describe_topics(self, names: Any, request_timeout: float) -> dict[str, Any]:
-        return {name: SimpleNamespace(result=lambda name=name: self._of(name)) for name in names.topic_names}
+        return {name: SimpleNamespace(result=lambda name=name: self._describe(name)) for name in names.topic_names}
 
-    def _of(self, name: str) -> Any:
+    def _describe(self, name: str) -> Any:
         if name not in self.ids:
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
         return SimpleNamespace(topic_id=self.ids[name])
@@ -32,25 +32,25 @@ def admin() -> FakeAdmin:
 
 
 @pytest.fixture
-def ids(admin: FakeAdmin) -> TopicIds:
-    made: Any = TopicIds("127.0.0.1:9")
-    made._admin = admin
-    return made  # type: ignore[no-any-return]
+def topic_ids(admin: FakeAdmin) -> TopicIds:
+    topic_ids = TopicIds("127.0.0.1:9")
+    topic_ids._admin = admin
+    return topic_ids
 
 
-async def test_a_topic_with_another_id_is_named_once(admin: FakeAdmin, ids: TopicIds) -> None:
+async def test_a_changed_id_is_reported_once(admin: FakeAdmin, topic_ids: TopicIds) -> None:
     names = ["notify", "notified"]
-    assert await ids.changed(names) == []
+    assert await topic_ids.changed(names) == []
     admin.ids["notify"] = "c"
-    assert await ids.changed(names) == ["notify"]
-    assert await ids.changed(names) == []
+    assert await topic_ids.changed(names) == ["notify"]
+    assert await topic_ids.changed(names) == []
 
 
-async def test_a_topic_that_was_missing_meanwhile_is_named_when_it_is_there_again(
-    admin: FakeAdmin, ids: TopicIds
+async def test_a_topic_that_was_missing_for_a_while_is_reported_when_it_returns(
+    admin: FakeAdmin, topic_ids: TopicIds
 ) -> None:
-    await ids.changed(["notify"])
+    await topic_ids.changed(["notify"])
     del admin.ids["notify"]
-    assert await ids.changed(["notify"]) == []
+    assert await topic_ids.changed(["notify"]) == []
     admin.ids["notify"] = "c"
-    assert await ids.changed(["notify"]) == ["notify"]
+    assert await topic_ids.changed(["notify"]) == ["notify"]

@@ -1,4 +1,4 @@
-"""A worker that will never consume again has a problem, for which it crashes and is restarted."""
+"""The watchdog finds the problem of a worker that will never consume again, so that it crashes and is restarted."""
 
 from time import monotonic
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from tests.fakes.stream import batch, finish_all, until
 
 @pytest.fixture
 async def consumer() -> Any:
-    """A consumer without problems, whose thread has not started."""
+    """A healthy consumer whose thread has not started."""
     return SimpleNamespace(
         thread=SimpleNamespace(aiokafka_consumer=None),
         flow_active=True,
@@ -48,15 +48,15 @@ async def test_a_fetch_loop_without_progress_is_found(consumer: Any) -> None:
     assert "no progress for 60.0 s" in str(problem(consumer))
 
 
-async def test_a_long_recovery_is_no_problem(consumer: Any) -> None:
+async def test_a_long_recovery_is_not_a_problem(consumer: Any) -> None:
     consumer.last_fetch_at -= 61
     consumer.phase = Phase.RESTORING
     assert problem(consumer) is None
     consumer.phase = Phase.STREAMING
-    assert problem(consumer) is None, "the time counts from the start of the streams"
+    assert problem(consumer) is None, "the time of the recovery counted as time without progress"
 
 
-async def test_a_batch_that_faust_has_dropped_is_found(consumer: Any) -> None:
+async def test_a_batch_dropped_by_faust_is_found(consumer: Any) -> None:
     consumer.ledger.add(batch([0]))
     finish_all(consumer.ledger.add(batch([1])))
     assert "up to offset 0 was dropped" in str(problem(consumer))

@@ -1,4 +1,4 @@
-"""Made-up users, and the address that `saga new --name` makes of a name."""
+"""The e-mail address that `saga new --name` derives from a name."""
 
 import pytest
 
@@ -16,10 +16,10 @@ from tests.names import random_names
         ("山田太郎", "new.user@example.com"),
     ],
 )
-def test_an_address_is_made_of_the_name(name: str, address: str) -> None:
+def test_the_address_is_derived_from_the_name(name: str, address: str) -> None:
     assert sample_users.email_for(name) == address
 
 
-def test_the_address_of_any_name_can_be_mailed() -> None:
+def test_the_address_for_any_name_is_valid() -> None:
     for name in random_names(300, seed=3):
         assert mailbox(sample_users.email_for(name)).wire.isascii()
