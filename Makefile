@@ -19,29 +19,29 @@ SEEDS ?= 10000
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
-run: $(STAMP) ## the embedded broker and the four services; Ctrl-C stops all of it
+run: $(STAMP) ## start the embedded broker and the four services; Ctrl-C stops everything
 	@exec $(BIN)/saga up
 
-# Two at a time: most tests wait for processes, brokers and pages, and not for a processor.
-test: $(STAMP) ## every test that this machine can run; CI=true: a missing part is a failure
+# Two test processes: most tests wait for other processes rather than use the CPU.
+test: $(STAMP) ## run all tests that this machine can run; with CI=true, a skipped test is a failure
 	@exec $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
-field: $(STAMP) ## the table of field faults: each row's tests, and what happens now
+field: $(STAMP) ## run the tests of the field faults and print the table of results
 	@exec $(BIN)/python -m pytest -m field --numprocesses 2 --dist loadfile $(ARGS)
 
-simulate: $(STAMP) ## all services on a fake bus, ten thousand seeds; SEEDS=10000 ARGS="--from N"
+simulate: $(STAMP) ## simulate all services without Kafka, 10,000 seeds; SEEDS=10000 ARGS="--from N"
 	@exec $(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs 2 $(ARGS)
 
-resilience: $(STAMP) ## real Kafka, minutes: a full disk, a hanging broker, compaction under load, deadlines, retries
+resilience: $(STAMP) ## resilience tests on a real Kafka: full disk, hanging broker, compaction, deadlines, retries
 	@exec $(BIN)/python -m pytest tests/resilience $(ARGS)
 
-chaos: $(STAMP) ## real Kafka, everything breaks, then a count; SAGAS=10000 MINUTES=8 SEED=1 ARGS="--json FILE"
+chaos: $(STAMP) ## inject faults under load on a real Kafka, then verify every saga; SAGAS=10000 MINUTES=8 SEED=1
 	@exec $(BIN)/python -m tests.chaos --sagas $(SAGAS) --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
-bench: $(STAMP) ## real Kafka, what it costs beside the others; RUNS=3 BURST=40000 ONLY=burst,cpu ARGS="--short"
+bench: $(STAMP) ## compare with hand-written clients on a real Kafka; RUNS=3 BURST=40000 ONLY=burst,cpu ARGS="--short"
 	@exec $(BIN)/python -m benchmarks $(if $(RUNS),--runs $(RUNS)) $(if $(ONLY),--only $(ONLY)) $(if $(BURST),--sagas $(BURST)) $(ARGS)
 
-check: $(DEV_STAMP) $(NODE_STAMP) ## format, lint and types of Python and of the page (Node.js 18 or later)
+check: $(DEV_STAMP) $(NODE_STAMP) ## check format, lint and types of Python and of the page (Node.js 18 or later)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -50,35 +50,35 @@ check: $(DEV_STAMP) $(NODE_STAMP) ## format, lint and types of Python and of the
 	node_modules/.bin/biome ci --colors=off
 	node_modules/.bin/tsc --project .
 
-format: $(DEV_STAMP) $(NODE_STAMP) ## let ruff and biome format and fix what they can
+format: $(DEV_STAMP) $(NODE_STAMP) ## format, and fix lint findings, with ruff and biome
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	node_modules/.bin/biome check --write
 
-docs: $(DEV_STAMP) $(NODE_STAMP) ## generate the reference pages, and the page's types, from the code
+docs: $(DEV_STAMP) $(NODE_STAMP) ## generate the reference pages and the types of the page from the code
 	$(BIN)/python -m devtools.docs
 	$(BIN)/python -m devtools.page_types
 
-kafka-start: ## one real Kafka broker on loopback, without Docker (Java 17, Maven)
+kafka-start: ## start a Kafka broker on loopback, without Docker (Java 17, Maven)
 	@kafka/kafka.sh start
 
-kafka-stop: ## stop it; its data stay (kafka/kafka.sh clean forgets them)
+kafka-stop: ## stop the broker; its data are kept (kafka/kafka.sh clean deletes them)
 	@kafka/kafka.sh stop
 
-up: ## docker compose: Kafka and the four services in containers
+up: ## start Kafka and the four services in containers (docker compose)
 	$(COMPOSE) up --build --detach --wait
 	@echo "ready: http://127.0.0.1:8080"
 
-down: ## stop the containers; the volumes stay
+down: ## stop the containers; the volumes are kept
 	$(COMPOSE) down
 
-logs: ## follow the containers' logs
+logs: ## follow the logs of the containers
 	$(COMPOSE) logs --follow
 
-clean: ## remove the virtual environment, caches and local data
+clean: ## delete the virtual environment, caches and local data
 	rm -rf $(VENV) node_modules .saga .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build
 
-# The environment is made when it is missing, and brought up to date when what it is made from has changed.
+# The environment is created when it is missing, and updated when the list of packages has changed.
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@set -eu; \
 	python=$${PYTHON:-}; \
@@ -87,15 +87,15 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	    if $$each -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1; then python=$$each; break; fi; \
 	  done; \
 	fi; \
-	[ -n "$$python" ] || { echo "Python 3.11, 3.12 or 3.13 is needed and was not found: install one, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }; \
-	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "PYTHON=$$python does not run, or is not Python 3.11, 3.12 or 3.13" >&2; exit 1; }; \
+	[ -n "$$python" ] || { echo "Python 3.11, 3.12 or 3.13 is required and was not found: install it, or set its path: make PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "PYTHON=$$python cannot be run, or is not Python 3.11, 3.12 or 3.13" >&2; exit 1; }; \
 	if [ ! -x $(BIN)/python ]; then \
-	  echo "making the virtual environment in $(VENV) with $$("$$python" --version)"; \
-	  "$$python" -m venv $(VENV) || { echo "the virtual environment could not be made (Debian: install python3-venv)" >&2; rm -rf $(VENV); exit 1; }; \
+	  echo "creating the virtual environment in $(VENV) with $$("$$python" --version)"; \
+	  "$$python" -m venv $(VENV) || { echo "the virtual environment could not be created (Debian: install python3-venv)" >&2; rm -rf $(VENV); exit 1; }; \
 	fi; \
 	echo "installing the packages of constraints.txt (about a minute the first time)"; \
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt -e '.[test]' | sed -un -E '/^(Collecting|Building|Installing|Successfully)/p' || \
-	  { echo "the packages could not be installed (pip's words are above)" >&2; exit 1; }; \
+	  { echo "the packages could not be installed: see the output of pip above" >&2; exit 1; }; \
 	touch $@
 
 $(DEV_STAMP): $(STAMP)
@@ -103,6 +103,6 @@ $(DEV_STAMP): $(STAMP)
 	@touch $@
 
 $(NODE_STAMP): package.json package-lock.json
-	@command -v npm >/dev/null 2>&1 || { echo "Node.js 18 or later is needed for the checks of the page: install nodejs and npm" >&2; exit 1; }
+	@command -v npm >/dev/null 2>&1 || { echo "Node.js 18 or later is required for the checks of the page: install nodejs and npm" >&2; exit 1; }
 	@npm ci --no-audit --no-fund --silent
 	@touch $@

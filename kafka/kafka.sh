@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# One real Kafka broker (KRaft) on loopback, without Docker. Needs Java 17+ and Maven.
+# A Kafka broker (KRaft) on loopback, without Docker. Requires Java 17+ and Maven.
 #
-#   kafka.sh fetch     get the jars into kafka/libs (once)
-#   kafka.sh start     start it in the background and wait until it serves
-#   kafka.sh run       run it in the foreground
-#   kafka.sh stop      stop it cleanly; its data stay
+#   kafka.sh fetch     download the jars into kafka/libs (once)
+#   kafka.sh start     start the broker in the background and wait until it accepts requests
+#   kafka.sh run       run the broker in the foreground
+#   kafka.sh stop      shut the broker down; its data are kept
 #   kafka.sh topics    describe the topics
-#   kafka.sh clean     forget its data
+#   kafka.sh clean     delete the data of a stopped broker
 #
 # KAFKA_PORT (9092), KAFKA_CONTROLLER_PORT (KAFKA_PORT + 10001), KAFKA_DATA (kafka/data: logs, pid file, log file),
-# KAFKA_HEAP ("-Xms256m -Xmx512m"), KAFKA_PROPERTIES (further lines of server.properties, which win). Give each a KAFKA_PORT and a KAFKA_DATA of its own and several run side by side.
+# KAFKA_HEAP ("-Xms256m -Xmx512m"), KAFKA_PROPERTIES (further lines of server.properties, which take precedence).
+# Several brokers can run side by side, each with its own KAFKA_PORT and KAFKA_DATA.
 set -eu
 
 say() { printf 'kafka: %s\n' "$*"; }
@@ -32,7 +33,7 @@ need_java() {
   command -v "$JAVA" >/dev/null 2>&1 || die "Java was not found: install Java 17 or newer (Debian: openjdk-17-jre-headless), or set JAVA_HOME"
   local version
   version=$("$JAVA" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
-  [ "${version:-0}" -ge 17 ] || die "Java 17 or newer is needed, $JAVA is version ${version:-unknown}: install one, or set JAVA_HOME"
+  [ "${version:-0}" -ge 17 ] || die "Java 17 or newer is required, $JAVA is version ${version:-unknown}: install one, or set JAVA_HOME"
 }
 
 java_kafka() { # shellcheck disable=SC2086  (HEAP and JVM are lists of options)
@@ -44,11 +45,11 @@ fetch() { # two starting at once: the second one waits and finds the work done
   (
     ! command -v flock >/dev/null 2>&1 || flock 9
     cmp -s "$KIT/pom.xml" "$KIT/libs/.fetched" && exit 0
-    command -v mvn >/dev/null 2>&1 || die "Maven was not found, it gets Kafka's jars: install it (Debian: maven)"
-    say "fetching the jars (once, about 55 MB)"
+    command -v mvn >/dev/null 2>&1 || die "Maven, which downloads the jars of Kafka, was not found: install it (Debian: maven)"
+    say "downloading the jars (once, about 55 MB)"
     rm -f "$KIT"/libs/*.jar
     mvn -q -B -f "$KIT/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
-      -DincludeScope=runtime "-DoutputDirectory=$KIT/libs" >&2 || die "Maven could not fetch the jars (its words are above)"
+      -DincludeScope=runtime "-DoutputDirectory=$KIT/libs" >&2 || die "Maven could not download the jars: see its output above"
     cp "$KIT/pom.xml" "$KIT/libs/.fetched"
   ) 9>"$KIT/libs/.lock"
 }
@@ -90,7 +91,7 @@ start() {
   pid=$(cat "$DATA/kafka.pid")
   for _ in $(seq $((START_S * 10))); do
     if grep -q 'Kafka Server started' "$DATA/kafka.log" 2>/dev/null; then say "up on 127.0.0.1:$PORT, pid $pid"; return; fi
-    kill -0 "$pid" 2>/dev/null || { tail -n 20 "$DATA/kafka.log" >&2; rm -f "$DATA/kafka.pid"; die "the broker ended at once (its last words are above)"; }
+    kill -0 "$pid" 2>/dev/null || { tail -n 20 "$DATA/kafka.log" >&2; rm -f "$DATA/kafka.pid"; die "the broker exited at once: see its log above"; }
     sleep 0.1
   done
   kill -KILL "$pid"; rm -f "$DATA/kafka.pid"
@@ -127,7 +128,7 @@ clean() { # only what this script made
   local pid
   ! pid=$(running) || die "running, pid $pid: stop it first"
   rm -rf "${DATA:?}/logs" "$DATA"/kafka.log "$DATA"/kafka.log.1 "$DATA"/kafka.pid "$DATA"/server.properties
-  [ ! -d "$DATA" ] || rmdir "$DATA" 2>/dev/null || say "$DATA holds other files, which stay"
+  [ ! -d "$DATA" ] || rmdir "$DATA" 2>/dev/null || say "$DATA contains other files, which are kept"
 }
 
 case ${1:-} in
@@ -139,7 +140,7 @@ case ${1:-} in
   topics)
     need_java
     fetch
-    listening "$PORT" || die "nothing answers on 127.0.0.1:$PORT: start it with 'make kafka-start'"
+    listening "$PORT" || die "no broker is listening on 127.0.0.1:$PORT: start it with 'make kafka-start'"
     java_kafka org.apache.kafka.tools.TopicCommand --bootstrap-server "127.0.0.1:$PORT" --describe ;;
   clean) clean ;;
   *) sed -n 's/^# \{0,1\}//; 2,/^[^ #]/{/^set -eu/!p}' "$0" | sed '/^$/N;/^\n$/d'; exit 2 ;;
