@@ -113,7 +113,7 @@ def test_an_added_step_appears_in_all_interfaces(training_system: System, invent
         for name, width, height in (("desktop", 1440, 900), ("phone", 390, 844)):
             page = browser.new_page(viewport={"width": width, "height": height})
             script_errors: list[Error] = []
-            page.on("pageerror", script_errors.append)
+            page.on("pageerror", lambda error: script_errors.append(error))
             page.goto(training_system.url)
             page.wait_for_selector(".station")
             assert page.locator(".station").count() == len(STEPS)
