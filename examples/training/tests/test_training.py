@@ -7,7 +7,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from devtools.chromium import FLAGS, chromium
 from devtools.system import System
@@ -112,8 +112,7 @@ def test_an_added_step_appears_in_all_interfaces(training_system: System, invent
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         for name, width, height in (("desktop", 1440, 900), ("phone", 390, 844)):
             page = browser.new_page(viewport={"width": width, "height": height})
-            script_errors: list[Error] = []
-            page.on("pageerror", lambda error: script_errors.append(error))
+            script_errors = collect_script_errors(page)
             page.goto(training_system.url)
             page.wait_for_selector(".station")
             assert page.locator(".station").count() == len(STEPS)
@@ -126,6 +125,13 @@ def test_an_added_step_appears_in_all_interfaces(training_system: System, invent
                 page.screenshot(path=f"{folder}/training-{name}.png")
             assert not script_errors
         browser.close()
+
+
+def collect_script_errors(page: Page) -> list[str]:
+    """A list to which every uncaught error of the page's scripts is added."""
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    return errors
 
 
 def test_a_saga_is_rolled_back_if_no_device_is_left(
