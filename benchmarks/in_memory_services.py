@@ -63,10 +63,10 @@ class Table:
         self.rows[partition, key] = value
         self.written_bytes += len(key) + len(value or b"")
 
-    def locked(self, partition: int, key: bytes) -> KeyLock:
+    def lock(self, partition: int, key: bytes) -> KeyLock:
         return KeyLock(self.locks, (partition, key))
 
-    async def owned(self) -> None:
+    async def wait_until_owned(self) -> None:
         """Return immediately: every partition is owned."""
 
 

@@ -57,9 +57,9 @@ def initiator() -> App:
     """
     made = service(PLAN.initiator)
     table, settings = sagas(made), made.settings
-    room = ChangelogRoom(settings.partitions) if settings.embedded else None
+    headroom = ChangelogRoom(settings.partitions) if settings.embedded else None
     deadlines = Deadlines(PLAN, settings.deadline)
-    rows = Rows(table, deadlines.row_written, *([room.row_written] if room else []))
+    rows = Rows(table, deadlines.row_written, *([headroom.row_written] if headroom else []))
     broker_clock = BrokerClock(ROWS_CHANGELOG)
     table.on_acknowledged = lambda kind, at: broker_clock.observe(kind == TIMESTAMP_LOG_APPEND_TIME, at)
     observer = Observer(PLAN, rows, settings.partitions, made.refusals)
@@ -67,7 +67,7 @@ def initiator() -> App:
     build.listen(made, DLQ, "Record parked sagas.", "parked", observer)
     build.listen(made, SIGNALS, "Record failed attempts, missed deadlines and operator actions.", "signals", observer)
     made.service(Timer(made, table, rows, deadlines))  # type: ignore[arg-type]  # an instance is fine
-    views.add_routes(made, table, rows, room)
+    views.add_routes(made, table, rows, headroom)
     return made
 
 

@@ -1,12 +1,14 @@
 """Fixtures for brokers and running systems. Tests that lack a required program are skipped; with CI=true they fail."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+import structlog
 
 from devtools.fixtures import (
     kafka,
@@ -30,6 +32,21 @@ hypothesis.settings.load_profile("no deadline")
 # Child processes inherit an ignored SIGHUP (from nohup), but not a handler. Tests send SIGHUP to their children.
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+
+
+@pytest.fixture(autouse=True)
+def restored_log_configuration() -> Iterator[None]:
+    """Undo a configuration of structlog by the test, also in loggers that have cached it."""
+    before = structlog.get_config()
+    yield
+    if structlog.get_config() == before:
+        return
+    structlog.configure(**before)
+    lazy_logger = type(structlog.get_logger())
+    for module in list(sys.modules.values()):
+        for value in list(getattr(module, "__dict__", {}).values()):
+            if isinstance(value, lazy_logger):
+                vars(value).pop("bind", None)
 
 
 @pytest.fixture(scope="module")

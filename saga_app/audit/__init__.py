@@ -5,7 +5,7 @@ is not repeated here.
 
     route.py       the route of a saga: steps, topics and compensations
     evidence.py    compact data about the records of one saga
-    gather.py      collects the evidence from records in any order
+    collector.py   collects the evidence from records in any order
     case.py        the evidence of one saga, prepared for the checks
     checks.py, changelog.py, rollback.py, unfinished.py      the checks: small pure functions
     judge.py       runs all checks over all sagas; the report

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from saga_app.active_plan import TOPICS
 from saga_app.audit import changelog, checks, rollback, unfinished
 from saga_app.audit.case import Case, Finding, LogState, iso
-from saga_app.audit.gather import Gathering
+from saga_app.audit.collector import EvidenceCollector
 from saga_app.saga.messages import DLQ
 from saga_app.saga.record import Record
 
@@ -21,7 +21,7 @@ CHECKS = (
     rollback.undo_missing,
     changelog.row_disagrees,
     checks.unnoted_dead_letter,
-    unfinished.unfinished,
+    unfinished.find_unfinished,
     unfinished.ignored_actions,
 )
 
@@ -56,29 +56,31 @@ def audit_records(
     `partitions`: of a topic; without it, the partition of a saga is not checked. `now`: milliseconds
     since 1970 (default: the time of the newest record).
     """
-    gathering = Gathering()
-    gathering.take_all(records)
-    at = gathering.newest if now is None else now
-    return judge(gathering, LogState(at, partitions, committed or {}, settle=int(settle_s * 1000)))
+    collector = EvidenceCollector()
+    collector.take_all(records)
+    at = collector.newest if now is None else now
+    return judge(collector, LogState(at, partitions, committed or {}, settle=int(settle_s * 1000)))
 
 
-def judge(gathering: Gathering, seen: LogState, on_progress: Callable[[int], None] = lambda _done: None) -> Report:
+def judge(
+    collector: EvidenceCollector, seen: LogState, on_progress: Callable[[int], None] = lambda _done: None
+) -> Report:
     """Check all sagas. `on_progress` is called repeatedly with the number of sagas checked."""
-    seen = replace(seen, buried=gathering.buried, refused=gathering.refused)
-    report = Report(0, gathering.records, left_out=[*left_out(seen)])
+    seen = replace(seen, buried=collector.buried, refused=collector.refused)
+    report = Report(0, collector.records, left_out=[*left_out(seen)])
     counts: Counter[str] = Counter()
-    for number, saga in enumerate(gathering.sagas.values()):
+    for number, saga in enumerate(collector.sagas.values()):
         if not number % 1000:
             on_progress(number)
         case = Case(saga, seen)
         if case:
             report.findings += () if case.under_way else judge_saga(case)
             counts.update(_counted(case))
-    report.findings += unfinished.lost_records(gathering.unreadable, seen)
+    report.findings += unfinished.lost_records(collector.unreadable, seen)
     report.findings += unfinished.beyond_the_end(seen)
     report.sagas = counts.pop("sagas", 0)
-    signals = {kind: gathering.signals.get(kind, 0) for kind in ("failed", "overdue", "redriven", "cancelled")}
-    letters = len(gathering.buried) + sum(place.topic == DLQ for place in gathering.unreadable)
+    signals = {kind: collector.signals.get(kind, 0) for kind in ("failed", "overdue", "redriven", "cancelled")}
+    letters = len(collector.buried) + sum(place.topic == DLQ for place in collector.unreadable)
     report.counts = {**counts, **{f"signals_{kind}": count for kind, count in signals.items() if count}}
     if letters:
         report.counts["dead_letters"] = letters

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from saga_app.active_plan import READS, TOPICS
 from saga_app.audit.case import LogState
-from saga_app.audit.gather import Gathering
+from saga_app.audit.collector import EvidenceCollector
 from saga_app.audit.route import FIRST
 from saga_app.saga.messages import DLQ
 
@@ -155,8 +155,10 @@ def _retry(ask: Callable[[], Answer]) -> Answer:
 class Reading:
     """Reads all records of a snapshot."""
 
-    def __init__(self, reading: Consumer, there: Snapshot, gathering: Gathering, silence_s: float = SILENCE_S) -> None:
-        self.reading, self.there, self.gathering, self.silence_s = reading, there, gathering, silence_s
+    def __init__(
+        self, reading: Consumer, there: Snapshot, collector: EvidenceCollector, silence_s: float = SILENCE_S
+    ) -> None:
+        self.reading, self.there, self.collector, self.silence_s = reading, there, collector, silence_s
         #: Partitions still to be read, with their end offsets.
         self.left = {place: end for place, end in there.ends.items() if there.first[place] < end}
         #: Until when records are gone (milliseconds since 1970): a log loses its beginning only. Gaps after that are
@@ -174,7 +176,7 @@ class Reading:
                 topic, number = next(iter(self.left))
                 missing = f"{topic}[{number}] and {len(self.left) - 1} other partitions are not read to the end"
                 raise CannotRead(f"the broker has stopped responding: {missing}")
-            on_progress(self.gathering.records)
+            on_progress(self.collector.records)
 
     def _take(self, message: Any) -> bool:
         """Process a message; returns whether it made progress. Records beyond the end and transient errors do not."""
@@ -193,7 +195,7 @@ class Reading:
         if self.lost.get(place) == math.inf:
             self.lost[place] = at
         headers = _headers(message) if place[0] in (DLQ, FIRST) else ()
-        self.gathering.take(FetchedRecord(*place, offset, at, message.value(), headers))
+        self.collector.take(FetchedRecord(*place, offset, at, message.value(), headers))
 
     def _done(self, place: Partition) -> bool:
         del self.left[place]
@@ -224,18 +226,18 @@ def _headers(message: Any) -> Sequence[tuple[str, bytes | None]]:
 
 
 def read(
-    bootstrap: str, gathering: Gathering, settle_s: float, begin: Callable[[int], Callable[[int], None]]
+    bootstrap: str, collector: EvidenceCollector, settle_s: float, begin: Callable[[int], Callable[[int], None]]
 ) -> LogState:
-    """Read all topics into `gathering`; returns the extent of what was read. Raises `CannotRead`.
+    """Read all topics into `collector`; returns the extent of what was read. Raises `CannotRead`.
 
     `begin` is called with the number of records, and returns a function that is called with the number read so far.
     """
     with consumer(bootstrap) as reading:
         there = snapshot(reading, bootstrap)
-        session = Reading(reading, there, gathering)
+        session = Reading(reading, there, collector)
         session.run(begin(there.records))
-        others = other_topics(reading, bootstrap, gathering.other_topics)
-        second = Reading(reading, others, gathering)
+        others = other_topics(reading, bootstrap, collector.other_topics)
+        second = Reading(reading, others, collector)
         second.run(lambda _count: None)
     return LogState(
         there.at,

@@ -43,7 +43,7 @@ class Route:
         """The topic on which a step or a compensation is requested."""
         if step in self.names:
             return self.topics[self.names.index(step)]
-        known = PLAN.named(step)
+        known = PLAN.step_named(step)
         return known.topic if known else step
 
     def step_of(self, topic: str) -> str:

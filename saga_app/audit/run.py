@@ -1,6 +1,6 @@
 """Runs `saga audit`: reads, checks and prints the report."""
 
-from saga_app.audit.gather import Gathering
+from saga_app.audit.collector import EvidenceCollector
 from saga_app.audit.judge import judge
 from saga_app.audit.reader import CannotRead, read
 from saga_app.audit.show import Progress, show
@@ -13,11 +13,11 @@ def run(broker: str, settle_s: float, examples: int, as_json: bool) -> int:
     `broker`: kafka://host:port, several separated by commas. `settle_s`: skip sagas with younger records.
     `examples`: findings to print of each kind.
     """
-    gathering = Gathering()
+    collector = EvidenceCollector()
     try:
         with Progress() as progress:
-            seen = read(broker.replace("kafka://", ""), gathering, settle_s, lambda n: progress.of("reading", n))
-            report = judge(gathering, seen, progress.of("checking", len(gathering.sagas)))
+            seen = read(broker.replace("kafka://", ""), collector, settle_s, lambda n: progress.of("reading", n))
+            report = judge(collector, seen, progress.of("checking", len(collector.sagas)))
     except CannotRead as error:
         echo(str(error), err=True)
         return 1

@@ -13,7 +13,7 @@ from saga_app.saga.states import CANCELLABLE_STATES, ROLLED_BACK_STATES
 KIND = "unfinished"
 
 
-def unfinished(case: Case) -> Iterator[Finding]:
+def find_unfinished(case: Case) -> Iterator[Finding]:
     """Requests that the group has committed without an effect; equal requests are one finding."""
     if not case.seen.committed:
         return

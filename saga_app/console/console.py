@@ -73,7 +73,7 @@ class Console(Service):
             "console",
             known=self.queries.users,
             key_taken=self.queries.is_key_taken,
-            room=self._room,
+            headroom=self._headroom,
         )
         self.operator = Operator(
             queries=self.queries,
@@ -81,7 +81,7 @@ class Console(Service):
             lookup=self.lookup,
             not_ready=self.not_ready,
             accepted=self.starter.accepted,
-            room=self._room,
+            headroom=self._headroom,
             now=now,
         )
         self.departments = list(policy.load(settings.policy))
@@ -174,7 +174,7 @@ class Console(Service):
             self.reader.interrupt(changed)
         return True
 
-    def _room(self, count: int) -> str | None:
+    def _headroom(self, count: int) -> str | None:
         """Why the embedded broker cannot take `count` more sagas, or None. When full, it drops records silently."""
         capacity = self.reader.capacity
         if capacity is None:

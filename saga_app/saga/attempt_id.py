@@ -18,7 +18,7 @@ def split(id: str) -> tuple[str, int]:
     return (found[1], int(found[2])) if found else (id, 1)
 
 
-def numbered(own_id: str, number: int) -> str:
+def with_number(own_id: str, number: int) -> str:
     """The id of onboarding `number`; the inverse of `split`. Raises `ValueError` if it exceeds `MAX_ID_LENGTH`."""
     id = own_id if number == 1 else f"{own_id}~{number}"
     if len(id) > MAX_ID_LENGTH:

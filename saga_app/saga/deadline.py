@@ -53,7 +53,7 @@ def _requested_at(row: Row) -> str:
 @lru_cache(maxsize=1024)
 def _steps_deadline_s(plan: Plan, step: str, *ahead: str) -> float:
     """Seconds allowed for this step and for the steps after it, up to the first one that the initiator performs."""
-    initiator, here = plan.steps[0].service, plan.named(step)
+    initiator, here = plan.steps[0].service, plan.step_named(step)
     waited = [here] if here else []
     for topic in ahead:
         step_ahead = plan.on(topic)
@@ -69,7 +69,7 @@ def overdue_signal(plan: Plan, row: Row, due_at: float, now: float) -> Signal:
     `due_at` is the missed deadline; both times are in seconds since 1970.
     """
     at, reason = _step_and_reason(plan, row, now)
-    step = plan.named(at)
+    step = plan.step_named(at)
     return Signal(
         v=1,
         id=row.id,

@@ -24,7 +24,7 @@ from saga_app.saga.messages import (
     Signal,
     Slip,
     Visit,
-    changed,
+    replace_fields,
 )
 from saga_app.saga.plan import Denied, Outcome, Plan, Step
 from saga_app.saga.states import ACTIVE_STATES, CANCELLABLE_STATES, State
@@ -98,7 +98,7 @@ def with_plausible_start(message: Message, now: str) -> Message:
     started_at = message.started_at
     if started_at is None or EARLIEST <= started_at <= now:
         return message
-    return changed(message, started_at=now)
+    return replace_fields(message, started_at=now)
 
 
 def answer_of(
@@ -146,7 +146,7 @@ def next_after(request: Message, step: Step, answer: Answer) -> Next | End:
     else:
         ahead, back, undoing = slip.ahead, [step.undo, *slip.back] if step.undo else slip.back, False
     onward = Slip(ahead[1:], back, undoing)
-    message = changed(request, attempt=1, facts=facts, slip=onward, history=history)
+    message = replace_fields(request, attempt=1, facts=facts, slip=onward, history=history)
     return Next(ahead[0], message) if ahead else End(_end_state(message, undoing), message)
 
 
@@ -194,7 +194,7 @@ def _parked_as_known(plan: Plan, letter: DeadLetter, row: Row) -> Row | None:
     expected = [_topic(plan, row.step), *(row.slip.ahead if row.slip else ())]
     if row.state != "running" or letter.topic == plan.steps[0].topic or letter.topic not in expected:
         return None
-    return changed(row, state="parked", updated_at=letter.at, reason=letter.reason)
+    return replace_fields(row, state="parked", updated_at=letter.at, reason=letter.reason)
 
 
 def _row(message: Message, state: State, step: str, at: str) -> Row:
@@ -244,7 +244,7 @@ def join(row: Row | None, news: Row) -> Row:
         return row
     # A shortened dead letter lacks the facts.
     facts = row.facts | news.facts if news.state == "parked" else news.facts
-    return changed(
+    return replace_fields(
         news,
         facts=facts,
         started_at=min(row.started_at, news.started_at),
@@ -332,7 +332,7 @@ def _cancel(plan: Plan, row: Row, signal: Signal) -> Next | End:
     slip = row.slip or plan.slip()
     maybe = [plan.on(topic) for topic in reversed([_topic(plan, row.step), *slip.ahead])]
     back = [step.undo for step in maybe if step and step.undo] + slip.back
-    step = plan.named(row.step)
+    step = plan.step_named(row.step)
     line = Visit(
         step=row.step,
         service=step.service if step else signal.service,
@@ -364,7 +364,7 @@ def request_of(row: Row) -> Message:
 
 
 def _topic(plan: Plan, name: str) -> str:
-    step = plan.named(name)
+    step = plan.step_named(name)
     return step.topic if step else name
 
 

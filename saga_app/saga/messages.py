@@ -278,7 +278,7 @@ _READERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _K
 _ID: TypeAdapter[Any] = TypeAdapter(Id)
 
 
-def changed(record: T, **changes: Any) -> T:
+def replace_fields(record: T, **changes: Any) -> T:
     """A copy with these fields changed: like `dataclasses.replace`, but faster and without its checks."""
     other = object.__new__(type(record))
     other.__dict__.update(record.__dict__, **changes)

@@ -158,7 +158,7 @@ class Plan:
     def _by_name(self) -> dict[str, Step]:
         return {step.name: step for step in self.all_steps}
 
-    def named(self, name: str) -> Step | None:
+    def step_named(self, name: str) -> Step | None:
         """The step or compensation with this name, or None."""
         return self._by_name.get(name)
 

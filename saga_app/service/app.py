@@ -101,7 +101,7 @@ class App(faust.App):
     #: Handles outputs that the broker refused.
     refusals: Refusals
     #: Closed when the service stops.
-    closing: list[Callable[[], Awaitable[None]]]
+    close_hooks: list[Callable[[], Awaitable[None]]]
 
     async def on_started(self) -> None:
         """Called by Faust when partitions are assigned and tables are recovered."""
@@ -111,7 +111,7 @@ class App(faust.App):
 
     async def on_shutdown(self) -> None:
         """Called by Faust when all services have stopped."""
-        for close in self.closing:
+        for close in self.close_hooks:
             await close()
         await super().on_shutdown()
 
@@ -175,7 +175,7 @@ def build(name: str, settings: Settings, web_port: int) -> App:
     app = App(name, **values)
     app.settings = settings
     app.gate = BrokerGate(app, beacon=app.beacon)
-    app.closing = []
+    app.close_hooks = []
     app.refusals = Refusals()
     app.checks = (lambda: app.refusals.problem, lambda: app.gate.topics.problem)
     Transport.install(app, max_inflight=MAX_INFLIGHT, partitions=settings.partitions).on_loss = count_loss

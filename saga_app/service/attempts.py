@@ -77,7 +77,7 @@ class Attempts:
     async def call_with_timeout(self, request: Message) -> Outcome:
         """Call the step with its timeout. A step that finishes without waiting does not need a timer."""
         if self.effects is not None:
-            await self.effects.owned()
+            await self.effects.wait_until_owned()
         try:
             acting = Eager(self.step.act(request, self.world))
             if not acting.waits:

@@ -44,7 +44,7 @@ def serve_steps(
     `rows`: the saga rows, at the initiator only. `effects`: the table `effects`, at the other services.
     """
     outside, faults = make_world(app.settings), FaultInjection.of(app.settings)
-    app.closing.append(outside.close)
+    app.close_hooks.append(outside.close)
     effects_rows = add_effects(app, plan, effects, outside) if effects is not None else None
     for step in plan.of(app.conf.id):
         partitions, refusals = app.settings.partitions, app.refusals

@@ -18,9 +18,9 @@ from saga_app.saga.messages import (
     BadMessage,
     DeadLetter,
     Message,
-    changed,
     decode,
     encode,
+    replace_fields,
     saga_id,
 )
 from saga_app.saga.plan import Step
@@ -97,7 +97,7 @@ class Refusals:
                 log.error("dead letter refused by the broker", reason=str(letter), next_try_in_s=RESEND_AFTER_S)
             self.problem = f"dead letters cannot be stored: {letter}; check max.message.bytes and the ACLs of {DLQ}"
             await asyncio.sleep(RESEND_AFTER_S)
-        value, headers = shortened(letter.value, letter.headers, *SHORTENED_BYTES[min(tries, len(SHORTENED_BYTES) - 1)])
+        value, headers = shorten(letter.value, letter.headers, *SHORTENED_BYTES[min(tries, len(SHORTENED_BYTES) - 1)])
         outputs.send(DLQ, letter.key, value, headers)
         try:
             await outputs.acknowledged()
@@ -155,7 +155,7 @@ def with_letter(headers: Headers, letter: DeadLetter) -> list[tuple[str, bytes |
     return [*carried, (DEAD_LETTER, encode(letter))]
 
 
-def shortened(
+def shorten(
     value: bytes | None, headers: Headers, value_bytes: int, headers_bytes: int
 ) -> tuple[bytes | None, list[tuple[str, bytes | None]]]:
     """Value and headers of a dead letter with less of its original, and with the original and kept sizes in its header.
@@ -169,7 +169,7 @@ def shortened(
     for header in carried:
         if size_of(None, [*kept_headers, header]) <= headers_bytes:
             kept_headers.append(header)
-    letter = changed(
+    letter = replace_fields(
         letter,
         reason=letter.reason if value_bytes else letter.reason[:200],
         original_bytes=letter.original_bytes or size_of(value, carried),
@@ -183,7 +183,7 @@ def _without_facts(letter: DeadLetter, value: bytes | None, max_bytes: int) -> b
         return value
     if letter.id is not None and max_bytes:
         try:
-            lean = encode(changed(decode(Message, value), facts={}))
+            lean = encode(replace_fields(decode(Message, value), facts={}))
         except BadMessage:
             lean = value
         if len(lean) < len(value):

@@ -13,7 +13,7 @@ import structlog
 
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga import machine
-from saga_app.saga.messages import DLQ, BadMessage, Body, Parked, Row, Signal, changed, encode, parse
+from saga_app.saga.messages import DLQ, BadMessage, Body, Parked, Row, Signal, encode, parse, replace_fields
 from saga_app.saga.plan import Plan
 from saga_app.saga.times import iso
 from saga_app.service.dead_letters import PROGRAMMING_ERRORS, GaveUp, Reader, Refusals, park, with_letter
@@ -148,10 +148,10 @@ class Observer:
         if not isinstance(body, Parked) or (news := machine.row_parked(self.plan, body)) is None:
             return
         row = self.rows.get(record.partition, news.id)
-        self.rows.join(outputs, record.partition, changed(news, facts=row.facts if row else {}))
+        self.rows.join(outputs, record.partition, replace_fields(news, facts=row.facts if row else {}))
         if body.letter.refused_by != ROWS_CHANGELOG:
             reason = GaveUp(refusal, 1).reason
-            letter = changed(body.letter, refused_by=ROWS_CHANGELOG, error=type(refusal).__name__, reason=reason)
+            letter = replace_fields(body.letter, refused_by=ROWS_CHANGELOG, error=type(refusal).__name__, reason=reason)
             outputs.send(DLQ, record.key, record.value, with_letter(record.headers, letter))
 
     def park_onward(self, outputs: Outputs, record: Record, refusal: Refused) -> None:
@@ -159,7 +159,7 @@ class Observer:
         body = parse(record.topic, record.value, record.headers)
         id = body.letter.id if isinstance(body, Parked) else body.id
         row = self.rows.get(record.partition, id) if id else None
-        step = self.plan.named(row.step) if row else None
+        step = self.plan.step_named(row.step) if row else None
         if row is None or step is None:
             log.error("record refused by the broker", saga=id, reason=str(refusal))
             return

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from saga_app.saga import machine
-from saga_app.saga.messages import DLQ, Answer, BadMessage, Message, Row, changed, decode_request, encode
+from saga_app.saga.messages import DLQ, Answer, BadMessage, Message, Row, decode_request, encode, replace_fields
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.saga.plan import Denied, Done, Outcome, Plan, Step
 from saga_app.saga.retry import Deferred
@@ -95,7 +95,7 @@ class StepLoop:
             return None
         memory = self.rows or self.effects
         try:
-            async with memory.locked(record.partition, request.id) if memory else nullcontext():
+            async with memory.lock(record.partition, request.id) if memory else nullcontext():
                 return await self.work(outputs, record, request, now)
         except PROGRAMMING_ERRORS as error:  # a bug that one record triggers must not stop its partition
             log.exception("record failed", saga=request.id, step=self.step.name, offset=record.offset)
@@ -309,7 +309,7 @@ class StepLoop:
         row = self.rows.get(record.partition, request.id) if self.rows else None
         started_at = self.requested_at(record, now.received_at)
         if self.rows and row and started_at < row.started_at:
-            self.rows.write_if_changed(outputs, record.partition, row, changed(row, started_at=started_at))
+            self.rows.write_if_changed(outputs, record.partition, row, replace_fields(row, started_at=started_at))
             request.started_at = started_at
 
     def is_new_work(self, outputs: Outputs, record: Record, request: Message, row: Row) -> bool:

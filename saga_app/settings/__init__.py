@@ -3,7 +3,7 @@
 `load()` returns the settings of this process; `describe()` lists all of them with value, default and meaning.
 """
 
-from saga_app.settings.load import Described, describe, load, unknown
+from saga_app.settings.load import Described, describe, load, unknown_variables
 from saga_app.settings.settings import PREFIX, Settings, port_field, variable
 from saga_app.settings.values import SENDER, Lag, Mail, host_of, origin_of
 
@@ -19,6 +19,6 @@ __all__ = [
     "load",
     "origin_of",
     "port_field",
-    "unknown",
+    "unknown_variables",
     "variable",
 ]

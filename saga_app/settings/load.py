@@ -28,7 +28,7 @@ def load() -> Settings:
 
     For an invalid value, prints the variable and the allowed values to stderr and exits with code 2.
     """
-    for line in unknown(os.environ):
+    for line in unknown_variables(os.environ):
         print(f"warning: {line}", file=sys.stderr)
     try:
         return Settings()
@@ -38,7 +38,7 @@ def load() -> Settings:
         raise SystemExit(2) from None
 
 
-def unknown(environment: Mapping[str, str]) -> Iterator[str]:
+def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
     """A warning for each SAGA_ variable that is not a setting."""
     known = [variable(name) for name in Settings.model_fields]
     for name in environment:

@@ -27,7 +27,7 @@ class TopicIds:
     def _admin(self) -> Any:
         return AdminClient(self._settings)
 
-    async def changed(self, names: Iterable[str]) -> list[str]:
+    async def find_changed(self, names: Iterable[str]) -> list[str]:
         """Those of these topics whose id differs from the remembered one; a missing topic keeps its last id."""
         found = await asyncio.to_thread(self._describe, list(names))
         before, self._ids = self._ids, self._ids | found

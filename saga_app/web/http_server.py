@@ -63,7 +63,7 @@ class _Refusal(web.Response):
     """A response that keeps the connection open until the client has read it and closes the connection."""
 
     def __init__(self, problem: Problem, connection: Connection) -> None:
-        super().__init__(status=problem.status, body=problem.encoded("/"), content_type="application/problem+json")
+        super().__init__(status=problem.status, body=problem.encode("/"), content_type="application/problem+json")
         self.force_close()
         self._connection = connection
 

@@ -57,10 +57,10 @@ class Problem(Exception):
         if self.status == 503:
             self.headers.setdefault("Retry-After", "2")
         return web.Response(
-            status=self.status, body=self.encoded(request.path), content_type=CONTENT_TYPE, headers=self.headers
+            status=self.status, body=self.encode(request.path), content_type=CONTENT_TYPE, headers=self.headers
         )
 
-    def encoded(self, instance: str) -> bytes:
+    def encode(self, instance: str) -> bytes:
         """The body as JSON. Quoted header values may contain bytes that are not UTF-8, which are replaced."""
         return json.dumps(self.body(instance), ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
@@ -106,7 +106,7 @@ async def _translate(request: web.Request, response: web.StreamResponse) -> None
     """Convert errors that aiohttp creates before any middleware, such as 417. For its parser see http_server.py."""
     if isinstance(response, web.HTTPException) and response.status >= 400:
         problem = Problem(response.status, response.text or "")
-        response.body = problem.encoded(request.path)
+        response.body = problem.encode(request.path)
         response.headers["Content-Type"] = CONTENT_TYPE
         response.headers["Content-Length"] = str(len(response.body))
 

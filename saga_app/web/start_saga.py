@@ -55,7 +55,7 @@ Known = Callable[[Sequence[str]], Awaitable[Mapping[str, ExistingSaga]]]
 KeyTaken = Callable[[str], Awaitable[bool]]
 
 #: The reason why this many new sagas cannot be accepted at the moment, or None.
-Room = Callable[[int], str | None]
+Headroom = Callable[[int], str | None]
 
 
 async def no_existing_sagas(_ids: Sequence[str]) -> Mapping[str, ExistingSaga]:
@@ -68,7 +68,7 @@ async def no_key_taken(_mark: str) -> bool:
     return False
 
 
-def unlimited_room(_count: int) -> str | None:
+def unlimited_headroom(_count: int) -> str | None:
     """Accepts any number of sagas."""
     return None
 
@@ -146,7 +146,7 @@ class Starter:
     """Starts sagas through a sender.
 
     `service`: the name in the headers of the messages. `known`: looks up existing sagas. `key_taken`: whether a key was
-    used with another body. `room`: whether more sagas can be accepted. `url`: the path of a saga, with {} for its id.
+    used with another body. `headroom`: whether more sagas can be accepted. `url`: path of a saga, with {} for its id.
     """
 
     def __init__(
@@ -156,11 +156,11 @@ class Starter:
         *,
         known: Known = no_existing_sagas,
         key_taken: KeyTaken = no_key_taken,
-        room: Room = unlimited_room,
+        headroom: Headroom = unlimited_headroom,
         url: str = "/api/sagas/{}",
         clock: Callable[[], float] = time,
     ) -> None:
-        self.sender, self.service, self.known, self.room, self.url = sender, service, known, room, url
+        self.sender, self.service, self.known, self.headroom, self.url = sender, service, known, headroom, url
         self.key_taken, self.clock = key_taken, clock
         self.new_id = Ids(clock)
         self.pending: dict[str, PendingBatch] = {}
@@ -208,7 +208,7 @@ class Starter:
         own_id, number = attempt_id.split(id)
         while True:
             try:
-                id = attempt_id.numbered(own_id, number)
+                id = attempt_id.with_number(own_id, number)
             except ValueError as error:
                 fault: Fault = {"index": index, "field": "id", "message": str(error)}
                 raise Problem(422, f"id: {error}; nothing was sent", errors=[fault]) from None
@@ -267,7 +267,7 @@ class Starter:
         self, new: list[tuple[str, NewUser]], mark: str | None, existing: Sequence[str], trace: Headers
     ) -> None:
         """Send new users as one batch. Raises `Problem`, also in requests that wait for the same batch."""
-        if reason := self.room(len(new)):
+        if reason := self.headroom(len(new)):
             raise Problem(503, f"nothing was accepted: {reason}", headers={"Retry-After": "60"}, outcome="none")
         if mark:  # before sending, because unacknowledged requests may have arrived nevertheless
             self.marks[key_part(mark)] = mark

@@ -25,7 +25,7 @@ from saga_app.web.existing import ExistingSaga
 from saga_app.web.idempotency import key_of
 from saga_app.web.problem import Problem
 from saga_app.web.saga_view import view
-from saga_app.web.start_saga import Room, Starter, trace_of, unlimited_room
+from saga_app.web.start_saga import Headroom, Starter, trace_of, unlimited_headroom
 
 #: Marks a forwarded request, which is not forwarded again: otherwise two workers could forward it in a loop.
 FORWARDED_HEADER = "X-Saga-Forwarded"
@@ -56,10 +56,10 @@ class RowsQuery(BaseModel):
 class Views:
     """The HTTP handlers of the Provisioner."""
 
-    def __init__(self, app: Any, table: Table, rows: Rows, room: Room) -> None:
+    def __init__(self, app: Any, table: Table, rows: Rows, headroom: Headroom) -> None:
         self.app, self.table, self.rows = app, table, rows
         sender = Sender(bootstrap_of(app.settings), partitions=app.settings.partitions)
-        self.starter = Starter(sender, PLAN.initiator, known=self.known, room=room, url="/sagas/{}")
+        self.starter = Starter(sender, PLAN.initiator, known=self.known, headroom=headroom, url="/sagas/{}")
 
     async def new_user(self, request: web.Request) -> web.Response:
         """Onboard one user. The response is sent when the broker has acknowledged the request."""
@@ -179,9 +179,9 @@ def _json(body: Any) -> web.Response:
     return web.Response(body=orjson.dumps(body), content_type="application/json")
 
 
-def add_routes(app: Any, table: Table, rows: Rows, room: ChangelogRoom | None = None) -> None:
-    """Add the API to the Provisioner's web server. `room`: limits new sagas with the embedded broker."""
-    views = Views(app, table, rows, room.refusal if room else unlimited_room)
+def add_routes(app: Any, table: Table, rows: Rows, headroom: ChangelogRoom | None = None) -> None:
+    """Add the API to the Provisioner's web server. `headroom`: limits new sagas with the embedded broker."""
+    views = Views(app, table, rows, headroom.refusal if headroom else unlimited_headroom)
     router = app.web.web_app.router
     router.add_post("/users", views.new_user)
     router.add_get("/sagas/", views.list)

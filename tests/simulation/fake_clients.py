@@ -123,10 +123,10 @@ class FakeTable:
         report = outputs.expect()
         self.worker.producer.put(self.changelog, key, value, headers=None, partition=partition, report=report)
 
-    async def owned(self) -> None:
+    async def wait_until_owned(self) -> None:
         """Return at once: a simulated worker writes only while it owns its partitions, which `write` checks."""
 
-    def locked(self, partition: int, key: bytes) -> KeyLock:
+    def lock(self, partition: int, key: bytes) -> KeyLock:
         return KeyLock(self.locks, (partition, key))
 
     def recover(self, partitions: list[int]) -> None:

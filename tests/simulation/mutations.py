@@ -147,14 +147,14 @@ def effects_rows_not_acknowledged(original: Function) -> Function:
     return lambda self, _outputs, partition, row: original(self, IgnoredOutputs(), partition, row)
 
 
-@mutation((Effects, "locked"), (Rows, "locked"))
+@mutation((Effects, "lock"), (Rows, "lock"))
 def sagas_not_locked(_original: Function) -> Function:
     """Two requests of a saga are handled at the same time."""
 
-    def locked(*_arguments: Any) -> AbstractAsyncContextManager[Any]:
+    def lock(*_arguments: Any) -> AbstractAsyncContextManager[Any]:
         return nullcontext()
 
-    return locked
+    return lock
 
 
 @mutation((step, "may_have_acted"))

@@ -76,7 +76,7 @@ class Operators:
             self.bus.call_within(delay_s, self._send_signal, "ben", second, id, step, attempt)
 
     def _send_signal(self, by: str, kind: Kind, id: str, step: str, attempt: int) -> None:
-        planned = ONBOARDING.named(step)
+        planned = ONBOARDING.step_named(step)
         service = planned.service if planned else "provisioner"
         at = iso(self.bus.loop.clock())
         signal = Signal(1, id, "onboarding", kind, step, service, at, attempt, by=by)

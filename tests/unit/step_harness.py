@@ -76,11 +76,11 @@ class FakeRows:
         assert value is not None
         self.stored[partition, key] = value
 
-    async def owned(self) -> None:
+    async def wait_until_owned(self) -> None:
         """Return at once: this worker owns all partitions."""
 
     @asynccontextmanager
-    async def locked(self, partition: int, key: bytes) -> AsyncIterator[None]:
+    async def lock(self, partition: int, key: bytes) -> AsyncIterator[None]:
         yield
 
     def row(self, id: str) -> Row:

@@ -15,7 +15,7 @@ import pytest
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.audit import audit_records
 from saga_app.audit.case import LogState
-from saga_app.audit.gather import Gathering
+from saga_app.audit.collector import EvidenceCollector
 from saga_app.audit.judge import judge
 from saga_app.saga import machine
 from saga_app.saga.messages import SIGNALS, Message, Row
@@ -93,11 +93,11 @@ def test_a_saga_takes_less_than_three_kilobytes() -> None:
     for n in range(300):
         topics.run_saga(f"user-with-an-id-{n}")
     tracemalloc.start()
-    gathering = Gathering()
-    gathering.take_all(topics.records)
+    collector = EvidenceCollector()
+    collector.take_all(topics.records)
     taken_bytes, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert judge(gathering, LogState(gathering.newest)).sagas == 300
+    assert judge(collector, LogState(collector.newest)).sagas == 300
     assert taken_bytes / 300 < 3_000
 
 

@@ -8,7 +8,7 @@ import pytest
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.audit import Report, audit_records
 from saga_app.audit.case import LogState
-from saga_app.audit.gather import Gathering
+from saga_app.audit.collector import EvidenceCollector
 from saga_app.audit.judge import judge
 from saga_app.saga.messages import Message, Row, decode, encode
 from saga_app.stream import partition_of
@@ -99,9 +99,9 @@ def audit_with_deletions(
     first: Mapping[tuple[str, int], int] | None = None,
 ) -> Report:
     """Audit topics that have lost old records: until when, and the first remaining offsets."""
-    gathering = Gathering()
-    gathering.take_all(topics.records)
-    return judge(gathering, LogState(gathering.newest, 1, topics.committed(), deleted_until_ms, first or {}))
+    collector = EvidenceCollector()
+    collector.take_all(topics.records)
+    return judge(collector, LogState(collector.newest, 1, topics.committed(), deleted_until_ms, first or {}))
 
 
 def test_checks_that_need_deleted_records_are_skipped_and_listed() -> None:
@@ -141,10 +141,10 @@ def test_a_first_request_counts_as_deleted_by_its_offset() -> None:
 
 def test_a_recreated_topic_is_found_by_a_commit_beyond_its_end() -> None:
     topics = completed()
-    gathering = Gathering()
-    gathering.take_all(topics.records)
-    seen = LogState(gathering.newest, 1, {"notifier": {("notify", 0): 41}}, ends={("notify", 0): 1})
-    [finding] = judge(gathering, seen).findings
+    collector = EvidenceCollector()
+    collector.take_all(topics.records)
+    seen = LogState(collector.newest, 1, {"notifier": {("notify", 0): 41}}, ends={("notify", 0): 1})
+    [finding] = judge(collector, seen).findings
     assert "the notifier has committed offset 41, but the partition ends at 1" in finding.sentence
 
 

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from saga_app.active_plan import ROWS_CHANGELOG, TOPICS
-from saga_app.audit.gather import Gathering
+from saga_app.audit.collector import EvidenceCollector
 from saga_app.audit.reader import CannotRead, Reading, Snapshot
 from tests.fakes.record import FakeRecord
 from tests.unit.audit_topics import Topics, completed
@@ -71,7 +71,7 @@ def read_all(topics: Topics, snapshot: Snapshot, events: Iterable[FakeMessage] =
     """Read the records, and then these events. Returns the finished reading."""
     messages = [FakeMessage(record.topic, record.offset, record) for record in topics.records]
     consumer: Any = FakeConsumer([*messages, *events])
-    reading = Reading(consumer, snapshot, Gathering(), silence_s=0.2)
+    reading = Reading(consumer, snapshot, EvidenceCollector(), silence_s=0.2)
     reading.run(lambda _done: None)
     return reading
 
@@ -79,7 +79,7 @@ def read_all(topics: Topics, snapshot: Snapshot, events: Iterable[FakeMessage] =
 def test_all_records_are_read() -> None:
     topics = completed()
     reading = read_all(topics, snapshot_of(topics))
-    assert (reading.gathering.records, reading.lost) == (len(topics.records), {})
+    assert (reading.collector.records, reading.lost) == (len(topics.records), {})
 
 
 def test_records_written_after_the_snapshot_are_not_read() -> None:
@@ -88,8 +88,8 @@ def test_records_written_after_the_snapshot_are_not_read() -> None:
     count = len(topics.records)
     topics.run_saga("bob")
     reading = read_all(topics, snapshot)
-    assert reading.gathering.records == count
-    assert reading.gathering.sagas.keys() == {"ada"}
+    assert reading.collector.records == count
+    assert reading.collector.sagas.keys() == {"ada"}
 
 
 def test_deleted_records_are_detected_with_the_time_of_the_first_one_left() -> None:

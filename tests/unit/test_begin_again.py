@@ -93,4 +93,4 @@ async def test_beginning_again_needs_an_id_with_room_for_a_number(server: Starte
 @given(st.text("a~2", min_size=1, max_size=8), st.integers(2, 999_999))
 def test_splitting_an_id_is_the_inverse_of_numbering_it(own_id: str, number: int) -> None:
     own_id, _ = attempt_id.split(f"x{own_id}")
-    assert attempt_id.split(attempt_id.numbered(own_id, number)) == (own_id, number)
+    assert attempt_id.split(attempt_id.with_number(own_id, number)) == (own_id, number)

@@ -101,9 +101,9 @@ async def test_a_refused_request_leaves_its_key_unused() -> None:
     topics = SharedTopics()
     async with topics.process() as console:
         await problem_of(await console.post([ADA, {"name": ""}], key="k"), 422)
-        console.starter.room = lambda _count: "it is full"
+        console.starter.headroom = lambda _count: "it is full"
         await problem_of(await console.post([ADA, CEM], key="k"), 503)
-        console.starter.room = lambda _count: None
+        console.starter.headroom = lambda _count: None
         assert (await console.post([ADA, BOB], key="k")).status == 202
 
 

@@ -88,7 +88,7 @@ async def test_restarting_in_recreated_topics_is_retried_until_it_succeeds(clust
 
     watch: Any = TopicWatch("127.0.0.1:9", PARTITIONS, 1, embedded=False, start_over=start_over)
     changed: list[list[str]] = [[], ["notify"], [], []]
-    watch._ids = SimpleNamespace(changed=AsyncMock(side_effect=changed))
+    watch._ids = SimpleNamespace(find_changed=AsyncMock(side_effect=changed))
     for _ in range(4):
         await watch.check()
     assert calls == [{"notify"}, {"notify"}]

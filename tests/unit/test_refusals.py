@@ -25,7 +25,7 @@ from saga_app.saga.messages import (
 )
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import dead_letters
-from saga_app.service.dead_letters import SHORTENED_BYTES, Refusals, shortened, with_letter
+from saga_app.service.dead_letters import SHORTENED_BYTES, Refusals, shorten, with_letter
 from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
@@ -183,7 +183,7 @@ def test_a_shortened_dead_letter_parks_its_saga_and_keeps_its_facts() -> None:
     request = request_to("notify")
     request.facts |= {"notes": "n" * 3_000_000}
     letter = replace(LETTER, topic="notify", step="notify", id="ada", saga="onboarding")
-    value, headers = shortened(encode(request), with_letter([], letter), *SHORTENED_BYTES[0])
+    value, headers = shorten(encode(request), with_letter([], letter), *SHORTENED_BYTES[0])
     body = parse(DLQ, value, headers)
     assert isinstance(body, Parked)
     assert body.letter.original_bytes == len(encode(request))
@@ -204,7 +204,7 @@ def test_each_shortened_dead_letter_is_smaller_and_states_both_sizes(
     original_headers = [header for header in original_headers if header[0] != DEAD_LETTER]
     whole, headers, sizes = value, with_letter(original_headers, LETTER), [size_of(value, original_headers)]
     for value_bytes, headers_bytes in SHORTENED_BYTES:
-        value, headers = shortened(value, headers, value_bytes, headers_bytes)
+        value, headers = shorten(value, headers, value_bytes, headers_bytes)
         letter = decode(DeadLetter, dict(headers)[DEAD_LETTER])
         kept = size_of(value, [header for header in headers if header[0] != DEAD_LETTER])
         assert (letter.original_bytes, letter.kept_bytes) == (size_of(whole, original_headers), kept)

@@ -236,7 +236,7 @@ async def test_an_unacknowledged_id_can_be_used_again(server: StarterServer) -> 
 
 async def test_without_headroom_nothing_is_sent() -> None:
     producer = FakeBatchingProducer()
-    starter = Starter(producer, "console", room=lambda count: "the broker is full" if count > 1 else None)
+    starter = Starter(producer, "console", headroom=lambda count: "the broker is full" if count > 1 else None)
     async with serving(lambda app: app.router.add_post("/users", starter.handle)) as client:
         server = StarterServer(client, producer, starter)
         assert (await server.post([ADA])).status == 202

@@ -18,9 +18,9 @@ from saga_app.saga.messages import (
     Message,
     Row,
     Signal,
-    changed,
     decode,
     encode,
+    replace_fields,
 )
 from saga_app.saga.onboarding import MAIL, ONBOARDING
 from saga_app.saga.retry import Permanent
@@ -130,7 +130,7 @@ def test_a_second_request_is_logged_with_its_reason_and_counted(
     value: bytes, state: State, reason: str, level: str, now: Callable[[str], None]
 ) -> None:
     _, table = handle_record("new-user", NEW_USER_REQUEST)
-    table.stored[ADAS_PARTITION, b"ada"] = encode(changed(table.row("ada"), state=state))
+    table.stored[ADAS_PARTITION, b"ada"] = encode(replace_fields(table.row("ada"), state=state))
     counted = metrics.SECOND_REQUESTS.labels(reason)._value.get()
     with capture_logs() as logs:
         handle_record("new-user", NEW_USER_REQUEST, table=table)
@@ -299,7 +299,7 @@ def test_a_step_cancelled_while_it_acts_sends_no_further_request() -> None:
 
 def test_a_fenced_worker_sends_no_mail_and_parks_nothing() -> None:
     class FencedTable(FakeRows):
-        async def owned(self) -> None:
+        async def wait_until_owned(self) -> None:
             raise Fenced("the lease has expired")
 
     mail = FakeMail()

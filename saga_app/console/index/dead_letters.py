@@ -97,7 +97,7 @@ def conditions(given: ErrorFilter) -> list[ColumnElement[bool]]:
     if given.until is not None:
         found.append(letters.c.at < given.until)
     if given.q:
-        like = f"%{escaped(given.q)}%"
+        like = f"%{escape_like(given.q)}%"
         found.append(or_(letters.c.reason.ilike(like, escape="!"), letters.c.id.ilike(like, escape="!")))
     return found
 
@@ -145,6 +145,6 @@ def _count(connection: Connection, wanted: Iterable[ColumnElement[bool]]) -> int
     return connection.execute(select(func.count()).select_from(letters).where(*wanted)).scalar_one()
 
 
-def escaped(q: str) -> str:
+def escape_like(q: str) -> str:
     """Text escaped for LIKE … ESCAPE '!'."""
     return q.replace("!", "!!").replace("%", "!%").replace("_", "!_")

@@ -128,7 +128,7 @@ class Index:
         with self.database.engine.connect() as connection:
             return {(topic, number): after for topic, number, after in connection.execute(select(offsets))}
 
-    def unfinished(self) -> Iterator[Row]:
+    def read_unfinished(self) -> Iterator[Row]:
         """The rows of all unfinished sagas."""
         with self.database.engine.connect() as connection:
             for (row,) in connection.execute(select(sagas.c.row).where(sagas.c.ended_at.is_(None))):

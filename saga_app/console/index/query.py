@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, func, or_, select, text
 
 from saga_app.console.http.hub import StoredChange
 from saga_app.console.index import dead_letters
-from saga_app.console.index.dead_letters import IndexedLetter, escaped
+from saga_app.console.index.dead_letters import IndexedLetter, escape_like
 from saga_app.console.index.filters import ErrorFilter, ErrorQuery, SagaFilter, SagaQuery
 from saga_app.console.index.index import IDS_PER_QUERY, Index, chunks
 from saga_app.console.index.paging import Sort, page
@@ -102,7 +102,7 @@ class Queries:
         if self.index.database.sqlite and self.index.has_search and len(folded) >= TRIGRAM_LENGTH:
             quoted = '"' + folded.replace('"', '""') + '"'
             return text("sagas.rowid IN (SELECT rowid FROM sagas_text WHERE sagas_text MATCH :q)").bindparams(q=quoted)  # type: ignore[return-value]
-        return sagas.c.search_key.like(f"%{escaped(folded)}%", escape="!")
+        return sagas.c.search_key.like(f"%{escape_like(folded)}%", escape="!")
 
     async def saga(self, id: str) -> tuple[Row, int | None] | None:
         """The row of a saga, and how many it overtook; None if it does not exist."""

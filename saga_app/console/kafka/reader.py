@@ -155,7 +155,7 @@ class Reader:
         figures = Figures(self.index.counts())
         figures.delays, figures.ended = self.fold.figures.delays, self.fold.figures.ended
         self.fold = Fold(self.index, figures, self.index.seq)
-        for row in self.index.unfinished():
+        for row in self.index.read_unfinished():
             self.fold.restore(row)
         if self.capacity is not None:
             self.capacity = Capacity()

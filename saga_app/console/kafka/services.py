@@ -99,7 +99,7 @@ class Services:
     async def _replaced(self) -> Stale | None:
         """`Stale` if topics were recreated since the last poll, else None; this cannot happen on the embedded broker."""
         if not self.embedded:
-            self._changed |= set(await self._ids.changed(TOPICS))
+            self._changed |= set(await self._ids.find_changed(TOPICS))
         return Stale(f"created again: {', '.join(sorted(self._changed))}") if self._changed else None
 
     async def _incomplete(self, admin: AIOKafkaAdminClient) -> Waiting | None:

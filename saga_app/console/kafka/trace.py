@@ -128,7 +128,7 @@ def missing(row: Row, raws: Iterable[Any]) -> Iterator[str]:
     behind = [visit.step for visit in row.history if visit.outcome != "cancelled"]
     steps = [PLAN.steps[0].name, *behind, *([] if row.ended else [row.step])]
     for name in dict.fromkeys(steps):
-        step = PLAN.named(name)
+        step = PLAN.step_named(name)
         if step is not None and step.topic not in there:
             yield step.topic
 

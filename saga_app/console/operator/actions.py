@@ -138,7 +138,7 @@ def cancel_action(row: Row) -> Action | str:
 
 
 def _action_for_row(kind: Kind, row: Row, attempt: int) -> OperatorAction:
-    step = PLAN.named(row.step)
+    step = PLAN.step_named(row.step)
     service = step.service if step else PLAN.steps[0].service
     return OperatorAction(kind, row.id, row.saga, row.step, service, attempt)
 

@@ -52,7 +52,7 @@ class RecordLookup(Protocol):
 class Operator:
     """Carries out redrives and rollbacks.
 
-    `accepted`: ids of new users who may not be in the index yet. `room`: returns why that many more sagas cannot be
+    `accepted`: ids of new users who may not be in the index yet. `headroom`: returns why that many more sagas cannot be
     accepted, or None. `now`: the time as ISO 8601 text. `clock` and `sleep` use seconds.
     """
 
@@ -64,13 +64,13 @@ class Operator:
         lookup: RecordLookup,
         not_ready: Callable[[], str | None],
         accepted: Container[str],
-        room: Callable[[int], str | None],
+        headroom: Callable[[int], str | None],
         now: Callable[[], str],
         clock: Callable[[], float] = monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.queries, self.sender, self.lookup = queries, sender, lookup
-        self.not_ready, self.accepted, self.room = not_ready, accepted, room
+        self.not_ready, self.accepted, self.headroom = not_ready, accepted, headroom
         self.now, self.clock, self.sleep = now, clock, sleep
         #: The keys of the actions that were sent within the last `RESEND_AFTER_S`.
         self.just_sent: TTLCache[tuple[Any, ...], None] = TTLCache(MAX_REMEMBERED, RESEND_AFTER_S, clock)
@@ -154,7 +154,7 @@ class Operator:
         count = len(pending)
         if not request.dry_run:
             request.check_rate(count)
-            if reason := self.room(sum(isinstance(action, Resend) for action in pending)):
+            if reason := self.headroom(sum(isinstance(action, Resend) for action in pending)):
                 raise Problem(503, f"nothing was sent: {reason}", headers={"Retry-After": "60"}, outcome="none")
             count = await self._send(pending, request, plan)
         answer: dict[str, Any] = {"count": count, "dry_run": request.dry_run}

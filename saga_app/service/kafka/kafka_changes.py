@@ -78,7 +78,7 @@ class TopicWatch:
         """Start over in topics that were recreated since the last check. The embedded broker does not recreate any."""
         if self._start_over is None or self.embedded:
             return
-        self._replaced |= set(await self._ids.changed(topics.TOPICS))
+        self._replaced |= set(await self._ids.find_changed(topics.TOPICS))
         try:
             is_done = bool(self._replaced) and await self._start_over(self._replaced)
         except (KafkaError, OSError, TimeoutError) as error:

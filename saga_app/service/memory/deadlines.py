@@ -92,9 +92,9 @@ class Timer(Service):
         super().__init__(**kwargs)
         self.app, self.table, self.rows, self.deadlines = app, table, rows, deadlines
         self.stale = False
-        table.on_recover(self._recovered)
+        table.on_recover(self._on_recovered)
 
-    async def _recovered(self) -> None:
+    async def _on_recovered(self) -> None:
         """Called after a rebalance, when the tables are recovered. The index is rebuilt while streams continue."""
         self.deadlines.clear()
         self.stale = True

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from saga_app.saga.messages import Answer, BadMessage, Waiting, changed, encode
+from saga_app.saga.messages import Answer, BadMessage, Waiting, encode, replace_fields
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.service.memory.row_cache import RowCache
 
@@ -22,8 +22,8 @@ class RawTable(Protocol):
 
     def read(self, partition: int, key: bytes) -> bytes | None: ...
     def write(self, outputs: Any, partition: int, key: bytes, value: bytes | None) -> None: ...
-    def locked(self, partition: int, key: bytes) -> AbstractAsyncContextManager[Any]: ...
-    async def owned(self) -> None: ...
+    def lock(self, partition: int, key: bytes) -> AbstractAsyncContextManager[Any]: ...
+    async def wait_until_owned(self) -> None: ...
 
 
 #: Called with partition and row after each write.
@@ -38,15 +38,15 @@ class Effects:
 
     def __init__(self, table: RawTable, *watchers: Watcher) -> None:
         self.table, self.watchers = table, watchers
-        self.latest = RowCache(Remembered)
+        self.cache = RowCache(Remembered)
 
-    def locked(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
+    def lock(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
         """Lock a saga: other requests of it wait until the outputs of this one are visible in the table."""
-        return self.table.locked(partition, id.encode())
+        return self.table.lock(partition, id.encode())
 
-    async def owned(self) -> None:
+    async def wait_until_owned(self) -> None:
         """Wait until this worker certainly owns its partitions. Raises `Fenced` if another worker owns them by now."""
-        await self.table.owned()
+        await self.table.wait_until_owned()
 
     def get(self, partition: int, id: str) -> Remembered:
         """The row of a saga, empty if there is none.
@@ -57,7 +57,7 @@ class Effects:
         if value is None:
             return Remembered(1, id)
         try:
-            remembered = self.latest.read(partition, id, value)
+            remembered = self.cache.read(partition, id, value)
             if remembered.id != id:
                 raise BadMessage(f"it belongs to saga {remembered.id}")
             return remembered
@@ -67,20 +67,18 @@ class Effects:
     def record_intent(self, outputs: Any, partition: int, id: str, step: str) -> None:
         """Record that a run of attempts of a step begins."""
         row = self.get(partition, id)
-        self._write(outputs, partition, changed(row, begun=[*row.begun, step]))
+        self._write(outputs, partition, replace_fields(row, begun=[*row.begun, step]))
 
     def record_result(self, outputs: Any, partition: int, id: str, step: str, answer: Answer) -> None:
         """Record the result of a step, and remove its delayed request."""
-        row = self.get(partition, id)
-        self._write(
-            outputs, partition, changed(_without_delayed_request(row, step), answers=row.answers | {step: answer})
-        )
+        row = _without_delayed_request(self.get(partition, id), step)
+        self._write(outputs, partition, replace_fields(row, answers=row.answers | {step: answer}))
 
     def record_tombstone(self, outputs: Any, partition: int, id: str, step: str) -> None:
         """Keep a step of a saga from acting later, and remove its delayed request."""
         row = self.get(partition, id)
         if step not in row.undone:
-            row = changed(_without_delayed_request(row, step), undone=[*row.undone, step])
+            row = replace_fields(_without_delayed_request(row, step), undone=[*row.undone, step])
             self._write(outputs, partition, row)
 
     def record_delayed_request(
@@ -91,7 +89,7 @@ class Effects:
         `had_no_effect`: the attempts so far certainly had no effect, so that their intent record is removed.
         """
         row = _without_intent(self.get(partition, id), step) if had_no_effect else self.get(partition, id)
-        self._write(outputs, partition, changed(row, waiting=row.waiting | {step: waiting}))
+        self._write(outputs, partition, replace_fields(row, waiting=row.waiting | {step: waiting}))
 
     def remove_delayed_request(self, outputs: Any, partition: int, id: str, step: str, had_no_effect: bool) -> None:
         """Remove the stored request of a step, and its intent record if the attempts certainly `had_no_effect`."""
@@ -100,7 +98,7 @@ class Effects:
 
     def _write(self, outputs: Any, partition: int, row: Remembered) -> None:
         value = encode(row)
-        self.latest.keep(partition, row.id, value, row)
+        self.cache.keep(partition, row.id, value, row)
         self.table.write(outputs, partition, row.id.encode(), value)
         for watcher in self.watchers:
             watcher(partition, row)
@@ -111,8 +109,8 @@ def _without_intent(row: Remembered, step: str) -> Remembered:
     begun = list(row.begun)
     if step in begun:
         begun.remove(step)
-    return changed(row, begun=begun)
+    return replace_fields(row, begun=begun)
 
 
 def _without_delayed_request(row: Remembered, step: str) -> Remembered:
-    return changed(row, waiting={name: entry for name, entry in row.waiting.items() if name != step})
+    return replace_fields(row, waiting={name: entry for name, entry in row.waiting.items() if name != step})

@@ -105,7 +105,7 @@ class Schedule:
 
 def republish(plan: Plan, outputs: Outputs, due: Due) -> None:
     """Send a delayed request to its own topic again, keyed by its saga."""
-    step = plan.named(due.step)
+    step = plan.step_named(due.step)
     if step is None:  # the plan has changed
         log.error("delayed request of an unknown step not published", saga=due.place[1], step=due.step)
         return
@@ -129,7 +129,7 @@ class Republisher(Service):
         super().__init__(**kwargs)
         self.app, self.plan, self.table, self.row_of, self.schedule = app, plan, table, row_of, schedule
         self.stale = False
-        table.on_recover(self._recovered)
+        table.on_recover(self._on_recovered)
         metrics.WAITING.set_function(lambda: len(schedule.due_at))
         metrics.NEXT_DUE.set_function(self._seconds_to_next)
 
@@ -137,7 +137,7 @@ class Republisher(Service):
         at = self.schedule.next_at
         return math.nan if at is None else at - self.schedule.clock()
 
-    async def _recovered(self) -> None:
+    async def _on_recovered(self) -> None:
         """Called after a rebalance, when the table is recovered."""
         self.schedule.clear()
         self.stale = True
@@ -155,7 +155,7 @@ class Republisher(Service):
         self.stale = False
         for number, (partition, key, value) in enumerate(self.table.rows()):
             if DELAYED_ROW_BYTES in value and (partition, key.decode()) not in self.schedule.due_at:
-                self.schedule.row_written(partition, self._decoded(key.decode(), value))
+                self.schedule.row_written(partition, self._decode(key.decode(), value))
             if number % ROWS_PER_TURN == 0:
                 await asyncio.sleep(0)
             if self.stale or self.should_stop:
@@ -168,7 +168,7 @@ class Republisher(Service):
         except BadMessage:
             return Effects(1, id)  # the step loop parks the next request that needs this row
 
-    def _decoded(self, id: str, value: bytes) -> Effects:
+    def _decode(self, id: str, value: bytes) -> Effects:
         try:
             return decode(Effects, value)
         except BadMessage as error:

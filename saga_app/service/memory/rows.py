@@ -18,7 +18,7 @@ class RawTable(Protocol):
 
     def read(self, partition: int, key: bytes) -> bytes | None: ...
     def write(self, outputs: Any, partition: int, key: bytes, value: bytes | None) -> None: ...
-    def locked(self, partition: int, key: bytes) -> AbstractAsyncContextManager[Any]: ...
+    def lock(self, partition: int, key: bytes) -> AbstractAsyncContextManager[Any]: ...
 
 
 #: Called with partition, row and encoded row after each write.
@@ -30,11 +30,11 @@ class Rows:
 
     def __init__(self, table: RawTable, *watchers: Watcher) -> None:
         self.table, self.watchers = table, watchers
-        self.latest = RowCache(Row)
+        self.cache = RowCache(Row)
 
-    def locked(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
+    def lock(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
         """Lock a saga: other requests of it wait until the outputs of this one are visible in the table."""
-        return self.table.locked(partition, id.encode())
+        return self.table.lock(partition, id.encode())
 
     def get(self, partition: int, id: str) -> Row | None:
         """The row of a saga, or None. An unreadable row counts as none: the messages carry all of its contents."""
@@ -42,7 +42,7 @@ class Rows:
         if value is None:
             return None
         try:
-            row = self.latest.read(partition, id, value)
+            row = self.cache.read(partition, id, value)
             if row.id != id:
                 raise BadMessage(f"it belongs to saga {row.id}")
             return row
@@ -76,9 +76,9 @@ class Rows:
     def _write(self, outputs: Any, partition: int, row: Row) -> None:
         value = encode(row)
         if row.ended:  # rarely read again
-            self.latest.drop(partition, row.id)
+            self.cache.drop(partition, row.id)
         else:
-            self.latest.keep(partition, row.id, value, row)
+            self.cache.keep(partition, row.id, value, row)
         self.table.write(outputs, partition, row.id.encode(), value)
         for watcher in self.watchers:
             watcher(partition, row, value)

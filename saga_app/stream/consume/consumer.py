@@ -63,7 +63,7 @@ class Consumer(ConsumerHooks):
         if not self.flow_active:
             await self.wait(self.can_resume_flow.wait())
         self.last_fetch_at = monotonic()
-        if not await self.ledger.wait_for_room(timeout):
+        if not await self.ledger.wait_for_headroom(timeout):
             return
         active = self.fetchable()
         if not active:

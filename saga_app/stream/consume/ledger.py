@@ -22,7 +22,7 @@ class Ledger:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.inflight = 0
-        self._room = asyncio.Event()
+        self._has_headroom = asyncio.Event()
         self._open: defaultdict[TP, deque[Batch]] = defaultdict(deque)
         self._committed: dict[TP, int] = {}
         self._floor: dict[TP, int] = {}
@@ -62,21 +62,21 @@ class Ledger:
 
     def _release(self, count: int) -> None:
         self.inflight -= count
-        if self.room:
-            self._room.set()
+        if self.headroom:
+            self._has_headroom.set()
 
     @property
-    def room(self) -> int:
+    def headroom(self) -> int:
         """How many records may be fetched; 0 until an eighth is free, so that batches do not shrink to one record."""
         free = self.limit - self.inflight
         return free if free * 8 >= self.limit else 0
 
-    async def wait_for_room(self, timeout_s: float) -> bool:
+    async def wait_for_headroom(self, timeout_s: float) -> bool:
         """Backpressure: wait until records may be fetched; False after `timeout_s`."""
-        if not self.room:
-            self._room.clear()
+        if not self.headroom:
+            self._has_headroom.clear()
             try:
-                await asyncio.wait_for(self._room.wait(), timeout_s)
+                await asyncio.wait_for(self._has_headroom.wait(), timeout_s)
             except TimeoutError:
                 return False
         return True
@@ -129,5 +129,5 @@ class Ledger:
                 self.inflight -= batch.left
             self._committed.pop(tp, None)
             self._floor.pop(tp, None)
-        if self.room:
-            self._room.set()
+        if self.headroom:
+            self._has_headroom.set()

@@ -82,7 +82,7 @@ class Thread(ConsumerThreadHooks):
     async def fetch(
         self, consumer: AIOKafkaConsumer, partitions: set[TP], timeout_s: float | None, max_records: int | None
     ) -> Any:
-        """Fetch no more records than the ledger has room for.
+        """Fetch no more records than the ledger has headroom for.
 
         Records of an assignment that ends during the fetch are dropped: their next owner fetches them again.
         """
@@ -94,8 +94,8 @@ class Thread(ConsumerThreadHooks):
             return {}
         assignment = subscriptions.subscription.assignment
         states = {tp: assignment.state_value(tp) for tp in partitions if tp in assignment.tps}
-        room = max(1, self.consumer.ledger.room)
-        most = MAX_RECORDS if self.app.in_recovery else min(room, max_records or room)
+        headroom = max(1, self.consumer.ledger.headroom)
+        most = MAX_RECORDS if self.app.in_recovery else min(headroom, max_records or headroom)
         with subscriptions.fetch_context():
             records = await self.fetcher.fetch(states, timeout_s or 0.0, most)
         if subscriptions.subscription.assignment is not assignment:

@@ -107,11 +107,11 @@ class Table(TableHooks):
         self._pending[partition, key] = value
         self._put(_Write(outputs.expect(), self._generation, partition, key, value))
 
-    def locked(self, partition: int, key: bytes) -> "KeyLock":
+    def lock(self, partition: int, key: bytes) -> "KeyLock":
         """A lock of this key, to be used with `async with` by handlers that await between a read and a write."""
         return KeyLock(self._locks, (partition, key))
 
-    async def owned(self) -> None:
+    async def wait_until_owned(self) -> None:
         """Wait until it is certain that this worker owns its partitions. Raises `Fenced` if it does not any more.
 
         Call it before an irreversible action: after a freeze, another worker may have handled the record already.

@@ -21,7 +21,7 @@ class IndexHarness:
     def restart(self) -> None:
         """Replace the fold by one with the state that a restarted console has."""
         self.fold = Fold(self.index, Figures(self.index.counts()), self.index.seq)
-        for row in self.index.unfinished():
+        for row in self.index.read_unfinished():
             self.fold.restore(row)
         self.fold.live = self.live
 

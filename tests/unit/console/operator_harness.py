@@ -44,7 +44,7 @@ class OperatorHarness:
             lookup=self,
             not_ready=lambda: self.not_ready_reason,
             accepted=self.accepted,
-            room=lambda _count: self.no_room_reason,
+            headroom=lambda _count: self.no_room_reason,
             now=self.now,
             clock=lambda: self.now_s,
             sleep=self.sleep,

@@ -142,12 +142,12 @@ def test_a_record_that_is_finished_twice_counts_once() -> None:
 async def test_fetching_stops_at_the_limit_until_an_eighth_of_it_is_free() -> None:
     ledger = Ledger(limit=16)
     fetched = ledger.add(batch(range(16)))
-    assert not await ledger.wait_for_room(0.01)
+    assert not await ledger.wait_for_headroom(0.01)
     fetched.finish(5)
-    assert ledger.room == 0
+    assert ledger.headroom == 0
     fetched.finish(0)
-    assert ledger.room == 2
-    assert await ledger.wait_for_room(0.01)
+    assert ledger.headroom == 2
+    assert await ledger.wait_for_headroom(0.01)
 
 
 def test_the_age_is_that_of_the_oldest_unfinished_batch() -> None:

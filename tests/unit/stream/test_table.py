@@ -299,7 +299,7 @@ async def test_a_lock_excludes_other_tasks_and_is_removed_when_released(
     table: Table, rows: FakeProducer, outputs: Outputs
 ) -> None:
     async def add_one() -> None:
-        async with table.locked(0, b"k"):
+        async with table.lock(0, b"k"):
             row = table.read(0, b"k")
             await asyncio.sleep(0.001)
             table.write(outputs, 0, b"k", b"%d" % (int(row or 0) + 1))
@@ -313,7 +313,7 @@ async def test_cancelled_waiters_of_a_lock_do_not_block_the_next(table: Table) -
     entered: list[str] = []
 
     async def work(name: str) -> None:
-        async with table.locked(0, b"k"):
+        async with table.lock(0, b"k"):
             entered.append(name)
             await asyncio.sleep(0.002)
         if name == "first":
@@ -330,7 +330,7 @@ async def test_cancelled_waiters_of_a_lock_do_not_block_the_next(table: Table) -
 
 async def test_the_owner_and_the_waiters_of_a_lock_can_be_cancelled_together(table: Table) -> None:
     async def work() -> None:
-        async with table.locked(0, b"k"):
+        async with table.lock(0, b"k"):
             await asyncio.Event().wait()
 
     tasks = [asyncio.create_task(work()) for _ in range(4)]

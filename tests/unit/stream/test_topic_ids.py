@@ -40,17 +40,17 @@ def topic_ids(admin: FakeAdmin) -> TopicIds:
 
 async def test_a_changed_id_is_reported_once(admin: FakeAdmin, topic_ids: TopicIds) -> None:
     names = ["notify", "notified"]
-    assert await topic_ids.changed(names) == []
+    assert await topic_ids.find_changed(names) == []
     admin.ids["notify"] = "c"
-    assert await topic_ids.changed(names) == ["notify"]
-    assert await topic_ids.changed(names) == []
+    assert await topic_ids.find_changed(names) == ["notify"]
+    assert await topic_ids.find_changed(names) == []
 
 
 async def test_a_topic_that_was_missing_for_a_while_is_reported_when_it_returns(
     admin: FakeAdmin, topic_ids: TopicIds
 ) -> None:
-    await topic_ids.changed(["notify"])
+    await topic_ids.find_changed(["notify"])
     del admin.ids["notify"]
-    assert await topic_ids.changed(["notify"]) == []
+    assert await topic_ids.find_changed(["notify"]) == []
     admin.ids["notify"] = "c"
-    assert await topic_ids.changed(["notify"]) == ["notify"]
+    assert await topic_ids.find_changed(["notify"]) == ["notify"]

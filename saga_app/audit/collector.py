@@ -27,7 +27,7 @@ Kept = TypeVar("Kept")
 MAX_HELD_MS = 30_000
 
 
-class Gathering:
+class EvidenceCollector:
     """The evidence of all sagas. Call `take` with every record."""
 
     def __init__(self) -> None:
