@@ -125,4 +125,5 @@ def test_a_rolled_back_saga_can_be_started_again_under_a_new_id(
     assert user.accepted_id() == "ada~2"
     user.page.goto(f"{system.url}/#/sagas/ada~2")
     expect(user.drawer()).to_contain_text("no policy for the department Nowhere", timeout=SAGA_TIMEOUT_MS)
-    assert user.fetch("/api/sagas/ada")["state"] == user.fetch("/api/sagas/ada~2")["state"] == "rolled-back"
+    user.wait_until(lambda: user.fetch("/api/sagas/ada~2")["state"] == "rolled-back", 30, "ada~2 is not rolled back")
+    assert user.fetch("/api/sagas/ada")["state"] == "rolled-back"
