@@ -10,6 +10,7 @@ from functools import cached_property
 
 from saga_app.active_plan import PLAN, READS
 from saga_app.audit.evidence import SeenRequest, SeenRow, SlipSeen
+from saga_app.saga.states import CANCELLABLE_STATES
 
 FIRST = PLAN.steps[0].topic
 
@@ -88,6 +89,8 @@ def route_of(messages: Iterable[SeenRequest], rows: Iterable[SeenRow]) -> Route:
         slips.setdefault(done, each.slip)
         if isinstance(each, SeenRequest):
             topics[done] = each.topic
+        elif each.state in CANCELLABLE_STATES:  # it waits for this step, whose request may not have been sent
+            topics.setdefault(done, CURRENT_ROUTE.topic_of(each.step))
         topics.update(enumerate(each.slip.ahead, done + 1))
     if not slips:
         return CURRENT_ROUTE

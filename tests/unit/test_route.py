@@ -1,6 +1,6 @@
 """The route of a saga, reconstructed by the audit from the routing slips of its messages."""
 
-from saga_app.audit.evidence import SeenRequest, SlipSeen
+from saga_app.audit.evidence import SeenRequest, SeenRow, SlipSeen
 from saga_app.audit.route import CURRENT_ROUTE, route_of
 
 COMPLETED_STEPS = tuple((name, "done") for name in ("provision", "authorize", "train", "notify"))
@@ -40,3 +40,12 @@ def test_a_slip_of_the_current_plan_gives_the_current_route() -> None:
     message.slip = SlipSeen(("notify", "notified"), ("deprovision",), False)
     route = route_of([message], [])
     assert (route.names, route.topics, route.undos) == (CURRENT_ROUTE.names, CURRENT_ROUTE.topics, CURRENT_ROUTE.undos)
+
+
+def test_a_row_that_waits_for_an_unsent_request_gives_the_current_route() -> None:
+    waiting = SeenRow("sagas", 0, 0, 1, "running", False, "authorize", history=COMPLETED_STEPS[:1])
+    waiting.slip = SlipSeen(("notify", "notified"), ("deprovision",), False)
+    cancelled = SeenRequest("retract", 0, 0, 2, history=(*COMPLETED_STEPS[:1], ("authorize", "cancelled")))
+    cancelled.slip = SlipSeen((), ("revoke", "deprovision"), True)
+    route = route_of([cancelled], [waiting])
+    assert (route.names, route.topics) == (CURRENT_ROUTE.names, CURRENT_ROUTE.topics)
