@@ -1,7 +1,7 @@
 """Reads all topics and reports inconsistencies, saga by saga.
 
-It shares only the message format (`saga/messages.py`) and the plan with the services, so that an error in their logic
-is not repeated here.
+It shares only the plan, the message format, and the names of records and states with the services, so that an error in
+their logic is not repeated here.
 
     route.py       the route of a saga: steps, topics and compensations
     evidence.py    compact data about the records of one saga

@@ -38,7 +38,8 @@ MAX_INFLIGHT = 100_000
 class BrokerGate(Service):
     """Delays the start of the Kafka clients until the broker and the topics are ready.
 
-    `waits_for`: the reason for waiting, or None. Afterwards the gate watches for changes of the topics.
+    `waits_for`: the reason for waiting, or None when the clients may start. From then on, changes of the topics are
+    watched.
     """
 
     def __init__(self, app: "App", **kwargs: Any) -> None:

@@ -28,7 +28,7 @@ def key_of(request: web.Request) -> str | None:
 
 
 def id_from_key(key: str, index: int) -> str:
-    """The id of the user at position `index` of a request with this Idempotency-Key."""
+    """The id of the user at position `index` in the request with this Idempotency-Key."""
     digest = blake2b(f"{index}\n{key}".encode(), digest_size=13).digest()
     return base32(int.from_bytes(digest) >> 4, 20)
 

@@ -1,4 +1,4 @@
-"""The console behind a real nginx: as documented, with nginx's default headers, and with the client's `Host`."""
+"""The console behind a real nginx, configured as documented, with default headers, or passing the client's `Host`."""
 
 import asyncio
 import json

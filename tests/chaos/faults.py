@@ -78,7 +78,7 @@ def process_of(system: System, service: str, worker: int) -> psutil.Process | No
 
 
 class FaultInjector:
-    """Injects planned faults, in a thread that starts another one for each fault that lasts."""
+    """Injects planned faults from a thread. Each fault with a duration runs in a thread of its own."""
 
     def __init__(self, planned: Iterable[PlannedFault], system: System, broker: RealKafka, fault_log: FaultLog) -> None:
         self._planned, self._system, self._broker, self._log = list(planned), system, broker, fault_log

@@ -32,7 +32,7 @@ def two_workers(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def one_worker(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """One worker of each service, for tests that leave it running."""
+    """A running worker of each service, for tests that stop none of them."""
     yield from running_system(tmp_path_factory.mktemp("one"), kafka, lag="0-0.1")
 
 

@@ -26,9 +26,9 @@ MAX_CALL_S, MAX_USUAL_CALL_S, MAX_REPLY_S = 8.0, 1.0, 1.0
 
 
 class FakeWorld:
-    """The external systems, and the faults of calls to them.
+    """The external systems, and the faults injected into calls to them.
 
-    A worker can be killed before and after the effect of each call, and the reply to a call can be lost.
+    A worker can be killed before or after each call takes effect, and the reply to a call can be lost.
     """
 
     def __init__(self, seed: int, parameters: Parameters, bus: Bus, departments: Mapping[str, Department]) -> None:

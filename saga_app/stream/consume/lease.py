@@ -77,7 +77,7 @@ class Lease:
 
     @property
     def silent_s(self) -> float:
-        """Time since the last acknowledged request was sent (seconds)."""
+        """Seconds since the last acknowledged heartbeat was sent."""
         return self._clock() - self.renewed_at
 
     def holds(self) -> bool:
