@@ -87,9 +87,9 @@ class Case:
     @property
     def is_retrying(self) -> bool:
         """Whether the saga waits for a planned attempt."""
-        on_the_way_back = self.state == "rolling-back"
+        is_rolling_back = self.state == "rolling-back"
         compensations = {name_on(topic) for topic in self.route.compensations}
-        steps = {each.step for each in self.saga.planned if (each.step in compensations) == on_the_way_back}
+        steps = {each.step for each in self.saga.planned if (each.step in compensations) == is_rolling_back}
         return self.state in ACTIVE_STATES and any(map(self.awaits_retry, steps))
 
     def __bool__(self) -> bool:

@@ -101,16 +101,16 @@ def _unsupported(case: Case) -> dict[str, SeenRequest]:
     return found
 
 
-def unnoted_dead_letter(case: Case) -> Iterator[Finding]:
+def unrecorded_dead_letter(case: Case) -> Iterator[Finding]:
     """A dead letter that the row does not reflect, so that operators do not see it."""
-    unnoted = {letter.original: letter for letter in case.letters if not _is_noted(case, letter)}
-    for letter in unnoted.values():
+    unrecorded = {letter.original: letter for letter in case.letters if not _is_recorded(case, letter)}
+    for letter in unrecorded.values():
         row = f"the row is {case.last.state} at {case.last.step}" if case.last else "there is no row"
         sentence = f"{letter.original} is a dead letter ({letter.error} at {letter.step}), but {row}"
-        yield case.finding("unnoted-dead-letter", sentence, letter.place, case.last.place if case.last else None)
+        yield case.finding("unrecorded-dead-letter", sentence, letter.place, case.last.place if case.last else None)
 
 
-def _is_noted(case: Case, letter: Letter) -> bool:
+def _is_recorded(case: Case, letter: Letter) -> bool:
     """Whether a row reflects the letter. A row that is further along may have replaced the parked one."""
     parked = False, False, len(letter.history), letter.attempt, True
     return any(row.rank >= parked for row in case.rows)

@@ -94,7 +94,7 @@ class EvidenceCollector:
     def _row(self, raw: Record, body: Row) -> None:
         saga = self._saga(body.id, raw.timestamp)
         device, facts = self._facts(body.facts)
-        noted = SeenRow(
+        seen_row = SeenRow(
             *(raw.topic, raw.partition, raw.offset, raw.timestamp),
             *(self._one(body.state), body.ended, self._one(body.step), body.attempt),
             self._history(saga, body.history),
@@ -107,7 +107,7 @@ class EvidenceCollector:
         )
         _began(saga, body.started_at)
         saga.origin = body.origin or saga.origin
-        saga.rows.append(noted)
+        saga.rows.append(seen_row)
 
     def _letter(self, raw: Record, body: Parked) -> None:
         letter, message = body.letter, body.message

@@ -20,7 +20,7 @@ CHECKS = (
     rollback.mail_after_rollback,
     rollback.undo_missing,
     changelog.row_disagrees,
-    checks.unnoted_dead_letter,
+    checks.unrecorded_dead_letter,
     unfinished.find_unfinished,
     unfinished.ignored_actions,
 )
@@ -109,7 +109,7 @@ def _counted(case: Case) -> dict[str, int]:
         ),  # a planned attempt is published once more
         "mails": len(saga.mails),
         "mails_again": max(0, len(saga.mails) - 1),
-        "mended_rows": case.repaired,
+        "repaired_rows": case.repaired,
         "seen_in_part": _is_seen_in_part(case),
     }
     return {name: int(count) for name, count in found.items() if count}

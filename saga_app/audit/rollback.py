@@ -26,7 +26,10 @@ def mail_after_rollback(case: Case) -> Iterator[Finding]:
 
 
 def _compensated_steps(case: Case, non_repeatable: bool) -> list[str]:
-    """Its steps that have a compensation, the newest first; `noted`: those whose effect cannot be repeated."""
+    """The steps that have a compensation, newest first.
+
+    `non_repeatable`: those whose effect cannot be repeated safely, such as an e-mail; otherwise all others.
+    """
     return [
         step
         for step in reversed(case.route.names)

@@ -19,7 +19,7 @@ from saga_app.terminal import echo, echo_json, visible
 #: Titles of the kinds of findings, in the order of output: the most severe first.
 TITLES = {
     "unfinished": "offsets committed without an effect",
-    "unnoted-dead-letter": "dead letters that the row does not reflect",
+    "unrecorded-dead-letter": "dead letters that the row does not reflect",
     "never-ended": "started but not ended",
     "ended-twice": "changed after the end",
     "two-devices": "several devices",

@@ -122,7 +122,7 @@ def lost_records(unreadable: Mapping[RecordId, str], seen: LogState) -> Iterator
         if place.topic == ROWS_CHANGELOG:
             yield Finding("changelog", None, f"unreadable row: {reason}", (str(place),))
         elif place.topic == DLQ:
-            yield Finding("unnoted-dead-letter", None, f"unreadable dead letter: {reason}", (str(place),))
+            yield Finding("unrecorded-dead-letter", None, f"unreadable dead letter: {reason}", (str(place),))
         elif PLAN.on(place.topic) and seen.is_past(place) and place not in seen.buried:
             sentence = f"the {GROUP_OF[place.topic]} has committed an unreadable message, and there is no dead letter"
             yield Finding(KIND, None, f"{sentence}: {reason}", (str(place),))

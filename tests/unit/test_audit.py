@@ -162,7 +162,7 @@ def test_a_repeated_final_row_repairs_a_stale_row_before_it() -> None:
     assert "ended-twice" in topics.findings()
     topics.append(ROWS_CHANGELOG, "ada", last.value)
     report = topics.audit()
-    assert (report.findings, report.counts["mended_rows"]) == ([], 1)
+    assert (report.findings, report.counts["repaired_rows"]) == ([], 1)
 
 
 # -- two devices, and rows that disagree with the messages

@@ -103,7 +103,7 @@ def test_a_dead_letter_that_no_row_knows_is_found() -> None:
     topics, _ = parked_at_authorize()
     topics.remove(ROWS_CHANGELOG)
     findings = topics.findings()
-    assert findings["unnoted-dead-letter"] == (
+    assert findings["unrecorded-dead-letter"] == (
         "authorize[0]@0 is a dead letter (Permanent at authorize), but the row is running at authorize"
     )
     assert "dead letter: Permanent at authorize" in findings["never-ended"]
@@ -116,7 +116,7 @@ def test_a_second_dead_letter_of_a_redriven_saga_needs_a_row_too() -> None:
     assert decision.onward is not None
     topics.append("authorize", "ada", decision.onward.message)
     topics.append_dead_letter("authorize", decision.onward.message)
-    assert "authorize[0]@1 is a dead letter" in topics.findings()["unnoted-dead-letter"]
+    assert "authorize[0]@1 is a dead letter" in topics.findings()["unrecorded-dead-letter"]
     topics.park("authorize", decision.onward.message)
     assert topics.findings() == {}
 
@@ -124,4 +124,4 @@ def test_a_second_dead_letter_of_a_redriven_saga_needs_a_row_too() -> None:
 def test_an_unreadable_dead_letter_is_found() -> None:
     topics = completed()
     topics.append(DLQ, "ada", b"{}")
-    assert "unreadable dead letter" in topics.findings()["unnoted-dead-letter"]
+    assert "unreadable dead letter" in topics.findings()["unrecorded-dead-letter"]

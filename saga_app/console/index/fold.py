@@ -87,7 +87,7 @@ class Letter:
     partition: int
     offset: int
     open: bool = True
-    gone_on: bool = False  #: its saga has continued within the same batch
+    continued: bool = False  #: its saga has continued within the same batch
 
 
 @dataclass(slots=True)
@@ -99,7 +99,7 @@ class Changes:
     unreadable: dict[str, list[Letter]] = field(
         default_factory=dict
     )  #: those without a readable message, by the saga that they name
-    gone_on: set[str] = field(default_factory=set)  #: sagas whose earlier dead letters are resolved
+    continued: set[str] = field(default_factory=set)  #: sagas whose earlier dead letters are resolved
     redriven: set[RecordId] = field(default_factory=set)  #: dead letters that were resent
     events: list[Event] = field(default_factory=list)
 
@@ -162,7 +162,7 @@ class Fold:
         if id is None or (parked.message is None and parked.letter.topic == PLAN.steps[0].topic):
             return True
         tracked = self.open.get(id) or self.recent.get(id)
-        if id in self.ended or (tracked and tracked.row.ended) or letter.gone_on:
+        if id in self.ended or (tracked and tracked.row.ended) or letter.continued:
             return False
         waits = tracked is None or (tracked.row.state == "parked" and tracked.row.updated_at == parked.letter.at)
         return waits or parked.message is None
@@ -250,9 +250,9 @@ class Fold:
         self.figures.row_changed(before, row, self.now)
         self._update_starts(before, row)
         if before and before.state == "parked" and (row.state, row.updated_at) != ("parked", before.updated_at):
-            changes.gone_on.add(row.id)
+            changes.continued.add(row.id)
             for letter in changes.unreadable.get(row.id, ()):
-                letter.gone_on = True
+                letter.continued = True
         tracked.row = row
         changes.sagas[row.id] = tracked
 

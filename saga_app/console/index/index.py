@@ -46,7 +46,7 @@ IDS_PER_QUERY = 500
 MAX_NAME_KEY_LENGTH = 200
 
 #: Columns that every step changes. The others are in database indexes, which are expensive to update.
-_STEP_COLUMNS = ("step", "seq", "row", "told")
+_STEP_COLUMNS = ("step", "seq", "row", "entry")
 
 
 class Index:
@@ -155,7 +155,7 @@ class Index:
         """Write the changes of a batch and its offsets in one transaction. `seq`: number of the last event."""
         with self.database.engine.begin() as connection:
             self._write_sagas(connection, changes.sagas.values())
-            if changes.gone_on or changes.letters or changes.redriven:
+            if changes.continued or changes.letters or changes.redriven:
                 self._write_letters(connection, changes)
             upsert(connection, offsets, [{"topic": t, "partition": p, "next": after} for (t, p), after in read.items()])
             if seq != self.seq:
@@ -179,7 +179,7 @@ class Index:
         execute_many(connection, _MOVE, [{f"b_{name}": value for name, value in row.items()} for row in moved])
 
     def _write_letters(self, connection: Connection, changes: Changes) -> None:
-        for some in chunks(list(changes.gone_on), IDS_PER_QUERY):
+        for some in chunks(list(changes.continued), IDS_PER_QUERY):
             connection.execute(update(letters).where(letters.c.id.in_(some)).values(open=False))
         upsert(connection, letters, [_letter_columns(place, letter) for place, letter in changes.letters.items()])
         if changes.redriven:
@@ -223,14 +223,14 @@ def _columns(tracked: Tracked) -> dict[str, Any]:
         "seq": tracked.seq,
         "idempotency": row.idempotency,
         "row": encode(row),
-        "told": orjson.dumps(tracked.entry) if tracked.entry else None,
+        "entry": orjson.dumps(tracked.entry) if tracked.entry else None,
     }
 
 
 def _step_columns(tracked: Tracked) -> dict[str, Any]:
-    told = orjson.dumps(tracked.entry) if tracked.entry else None
+    entry = orjson.dumps(tracked.entry) if tracked.entry else None
     row = tracked.row
-    return {"b_id": row.id, "b_step": _text(row.step), "b_seq": tracked.seq, "b_row": encode(row), "b_told": told}
+    return {"b_id": row.id, "b_step": _text(row.step), "b_seq": tracked.seq, "b_row": encode(row), "b_entry": entry}
 
 
 def first_fact(row: Row) -> Any:
@@ -329,6 +329,6 @@ def _compiled(statement: Any, dialect: Dialect, names: tuple[str, ...]) -> Any:
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Runs of so execute_many at most."""
+    """Consecutive runs of at most `size` items."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -132,14 +132,16 @@ class Queries:
 
     async def changed_after(self, seq: int, trace: bool, limit: int) -> list[StoredChange]:
         """The sagas that changed after event `seq`, oldest change first, for a resumed stream."""
-        wanted = select(sagas.c.seq, sagas.c.row, sagas.c.overtook, sagas.c.told).where(sagas.c.seq > seq)
+        wanted = select(sagas.c.seq, sagas.c.row, sagas.c.overtook, sagas.c.entry).where(sagas.c.seq > seq)
         wanted = wanted.order_by(sagas.c.seq).limit(limit)
         if not trace:
             wanted = wanted.where(sagas.c.ended_at.is_not(None))
 
         def question(connection: Connection) -> list[StoredChange]:
             rows = connection.execute(wanted)
-            return [StoredChange(s, decode(Row, row), over, told and orjson.loads(told)) for s, row, over, told in rows]
+            return [
+                StoredChange(s, decode(Row, row), over, entry and orjson.loads(entry)) for s, row, over, entry in rows
+            ]
 
         return await self._query(question)
 

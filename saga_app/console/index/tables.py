@@ -18,7 +18,7 @@ from sqlalchemy import (
 from saga_app.active_plan import PLAN
 
 #: An index with another schema, or for another plan, is deleted and rebuilt.
-SCHEMA = f"5 {PLAN.name} {','.join(PLAN.topics)}"
+SCHEMA = f"6 {PLAN.name} {','.join(PLAN.topics)}"
 
 metadata = MetaData()
 
@@ -27,7 +27,7 @@ Text = AnyText().with_variant(AnyText(collation="C"), "postgresql")
 
 #: One row a saga. `name_key` is the beginning of the name in its folded form (`saga.text.fold`), by which the list is
 #: sorted; `search_key` is the searched text, and `first_fact` the fact of the plan's first step, both folded. `row` is
-#: the JSON of the changelog, `told` the JSON of the latest trace entry, `seq` the number of the latest event.
+#: the JSON of the changelog, `entry` the JSON of the latest trace entry, `seq` the number of the latest event.
 sagas = Table(
     "sagas",
     metadata,
@@ -49,7 +49,7 @@ sagas = Table(
     Column("seq", BigInteger, nullable=False),
     Column("idempotency", Text),
     Column("row", LargeBinary, nullable=False),
-    Column("told", LargeBinary),
+    Column("entry", LargeBinary),
 )
 Index("sagas_started", sagas.c.started_at, sagas.c.id)
 Index("sagas_ended", sagas.c.ended_at, sagas.c.id)

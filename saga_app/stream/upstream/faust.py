@@ -75,7 +75,7 @@ class ConsumerThreadHooks(driver.AIOKafkaConsumerThread):
         self, consumer: AIOKafkaConsumer, partitions: set[TP], timeout_s: float | None, max_records: int | None
     ) -> Any:
         """Fetch records by partition. Faust: `_fetch_records`, called by `getmany`; if it is not called any more,
-        Faust reads from aiokafka's fetcher, which was told to fetch nothing.
+        Faust reads from aiokafka's fetcher, whose fetching is disabled.
         """
         return await super()._fetch_records(consumer, partitions, timeout_s, max_records)
 

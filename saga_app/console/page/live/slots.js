@@ -13,19 +13,19 @@ export class Slots {
   }
 
   /**
-   * Ids in `present` keep their slots, others lose them. `newcomers` get the free ones in order, up to `limit` slots.
+   * Ids in `present` keep their slots, others lose them. `arrivals` get the free ones in order, up to `limit` slots.
    * @param {Set<string>} present
-   * @param {string[]} newcomers
+   * @param {string[]} arrivals
    * @param {number} limit
    */
-  arrange(present, newcomers, limit) {
+  arrange(present, arrivals, limit) {
     for (const [id, slot] of this.slotOf) {
       if (present.has(id) && slot < limit) continue;
       this.slotOf.delete(id);
       this.places[slot] = null;
     }
     let free = 0;
-    for (const id of newcomers) {
+    for (const id of arrivals) {
       if (this.slotOf.has(id)) continue;
       while (free < limit && this.places[free] != null) free += 1;
       if (free >= limit) break;
