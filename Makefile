@@ -38,8 +38,8 @@ resilience: $(STAMP) ## resilience tests on a real Kafka: full disk, hanging bro
 chaos: $(STAMP) ## inject faults under load on a real Kafka, then verify every saga; SAGAS=10000 MINUTES=8 SEED=1
 	@exec $(BIN)/python -m tests.chaos --sagas $(SAGAS) --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
-bench: $(STAMP) ## compare with hand-written clients on a real Kafka; RUNS=3 BURST=40000 ONLY=burst,cpu ARGS="--short"
-	@exec $(BIN)/python -m benchmarks $(if $(RUNS),--runs $(RUNS)) $(if $(ONLY),--only $(ONLY)) $(if $(BURST),--sagas $(BURST)) $(ARGS)
+bench: $(STAMP) ## compare with hand-written clients on a real Kafka; RUNS=3 BURST=40000 ONLY=burst,cpu AGAINST=COMMIT
+	@exec $(BIN)/python -m benchmarks $(if $(RUNS),--runs $(RUNS)) $(if $(ONLY),--only $(ONLY)) $(if $(BURST),--sagas $(BURST)) $(if $(AGAINST),--against $(AGAINST)) $(ARGS)
 
 check: $(DEV_STAMP) $(NODE_STAMP) ## check format, lint and types of Python and of the page (Node.js 18 or later)
 	$(BIN)/ruff format --check .

@@ -22,10 +22,13 @@ START_TIMEOUT_S = 60.0
 
 
 class Implementation(ABC):
-    """A chain of three services with `workers` processes each. As a context manager it runs them."""
+    """A chain of three services with `workers` processes each. As a context manager it runs them.
 
-    def __init__(self, testbed: Testbed, workers: int = 1) -> None:
-        self.testbed, self.workers = testbed, workers
+    `root`: the directory in which the processes run.
+    """
+
+    def __init__(self, testbed: Testbed, workers: int = 1, root: Path = ROOT) -> None:
+        self.testbed, self.workers, self.root = testbed, workers, root
         self.processes: dict[str, Process] = {}
 
     def __enter__(self) -> Self:
@@ -50,7 +53,7 @@ class Implementation(ABC):
 
     def run(self, name: str, *command: str, env: dict[str, str] | None = None) -> Process:
         """Start a process under a name."""
-        process = self.processes[name] = Process(*command, env=env, cwd=ROOT)
+        process = self.processes[name] = Process(*command, env=env, cwd=self.root)
         return process
 
     def workers_to_start(self) -> Iterator[tuple[str, str, int]]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.other_commit import resolve
 from saga_app.settings import Lag
 
 #: The names of all figures, in the order in which they are measured and shown.
@@ -20,13 +21,17 @@ FIGURES = (
     "recovery",
     "start",
     "console",
+    "idle",
 )
+
+#: The figure that `--against` adds.
+AGAINST = "against"
 
 #: The default lag of each step for `inflight`, long enough that all sagas are in flight at the same time.
 INFLIGHT_LAG = Lag(30, 90)
 
 #: The default of `--least`: our throughput in a burst relative to the aiokafka chain.
-LEAST_RATIO = 0.8
+LEAST_RATIO = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Options:
     json: Path = Path("benchmark.json")
     short: bool = False
     least: float = LEAST_RATIO
+    against: str = ""
 
     @property
     def warm_up(self) -> int:
@@ -80,15 +86,24 @@ def read(arguments: Sequence[str] | None = None) -> Options:
         action="store_true",
         help="only a burst next to the aiokafka chain, about a minute; the exit code is 1 below the ratio --least",
     )
+    parser.add_argument(
+        "--against", metavar="COMMIT", help="measure this state of the project next to a commit of it, and nothing else"
+    )
     parser.add_argument("--least", type=float, help=f"lowest ratio that --short accepts (default {LEAST_RATIO:g})")
     given = vars(parser.parse_args(arguments))
     base = SHORT if given.pop("short") else default
     names = given.pop("only")
-    chosen = tuple(names.split(",")) if names else base.only
+    chosen = tuple(names.split(",")) if names else () if given["against"] else base.only
     if unknown := [name for name in chosen if name not in FIGURES]:
         parser.error(f"--only: unknown figures {','.join(unknown)}; choose from {','.join(FIGURES)}")
+    if given["against"]:
+        chosen = (*chosen, AGAINST)
+        try:
+            resolve(given["against"])
+        except ValueError as error:
+            parser.error(f"--against: {error}")
     values = {name: value for name, value in given.items() if value is not None}
-    if any(not isinstance(value, Path | Lag) and value <= 0 for value in values.values()):
+    if any(isinstance(value, int | float) and value <= 0 for value in values.values()):
         parser.error("numbers must be greater than 0")
     return Options(**{**vars(base), **values, "only": chosen})
 

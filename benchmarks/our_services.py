@@ -4,9 +4,10 @@ import sys
 import threading
 import urllib.request
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
-from benchmarks.implementation import START_TIMEOUT_S, Implementation
+from benchmarks.implementation import ROOT, START_TIMEOUT_S, Implementation
 from benchmarks.testbed import Testbed
 from devtools.audit_command import audit
 from devtools.wait import free_ports, until
@@ -20,6 +21,7 @@ class OurServices(Implementation):
     console: also run the console
     trace: whether the open page has its trace "on" or "off"
     audited: run `saga audit` at the end
+    root, python: the checkout that is run, and its Python interpreter
     settings: settings of the services, by their names in lower case
     """
 
@@ -30,9 +32,12 @@ class OurServices(Implementation):
         console: bool = True,
         trace: str = "off",
         audited: bool = True,
+        root: Path = ROOT,
+        python: str = sys.executable,
         **settings: Any,
     ) -> None:
-        super().__init__(testbed, workers)
+        super().__init__(testbed, workers, root)
+        self.python = python
         self.console, self.trace, self.audited = console, trace, audited
         self.settings = {"lag": 0, "store": "rocksdb://", "log": "json", **settings}
         self.ports: dict[str, int] = {}
@@ -59,7 +64,7 @@ class OurServices(Implementation):
         }
         env = {f"SAGA_{key.upper()}": str(value) for key, value in settings.items()}
         command = ("-m", "faust", "-L", "uvloop", "-l", "info", "-A", f"agents.{service}", "worker")
-        self.run(name, sys.executable, *command, env=env)
+        self.run(name, self.python, *command, env=env)
 
     def wait_until_ready(self, name: str, within_s: float = START_TIMEOUT_S, every_s: float = 0.1) -> None:
         """Poll `/health/ready` of a process until it succeeds. Raises RuntimeError if a process exits."""

@@ -14,6 +14,7 @@ from typing import cast
 
 import structlog
 import uvloop
+from faust.types import TP
 from rich.console import Console
 from rich.table import Table
 
@@ -28,10 +29,16 @@ from saga_app.saga.times import iso
 from saga_app.service import log, metrics
 from saga_app.service.app import reduce_garbage_collection
 from saga_app.service.headers import headers_for
+from saga_app.stream.consume.batch import Batch
+from saga_app.stream.consume.fetcher import Fetched
+from saga_app.stream.consume.ledger import Ledger
 from saga_app.stream.partition import partition_of
 
 #: Sagas in one round, and rounds, of which the first warms up.
 SAGAS, ROUNDS = 3000, 4
+
+#: The number of unfinished batches for the cost of a commit.
+OPEN_BATCHES = 10_000
 
 #: Repetitions of a single part, and how many tasks run at the same time.
 REPETITIONS, CONCURRENT_TASKS = 5000, 1000
@@ -70,11 +77,23 @@ def parts() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "apply a row", lambda: machine.join(row, row)
     yield "compute the deadline", lambda: due(ONBOARDING, row, 60.0)
     yield "build headers", lambda: headers_for(message, topic, step.service, now)
+    yield f"committable offsets, {OPEN_BATCHES:,} open batches", open_ledger(OPEN_BATCHES).committable
     yield "partition of a key (murmur2)", lambda: partition_of(user.id, in_memory_services.PARTITIONS)
     yield "format the time", lambda: iso(time.time())
     yield "increment a step counter", lambda: metrics.STEPS.labels(step.name, "done").inc()
     yield "observe a duration", lambda: metrics.STEP_SECONDS.labels(step.name).observe(0.1)
     yield "debug event that is not logged", lambda: logger.debug("step", saga="x", step="y", outcome="z", attempts=1)
+
+
+def open_ledger(batches: int) -> Ledger:
+    """A ledger with this many batches of one partition, of which only the first has an unfinished record."""
+    ledger, tp = Ledger(limit=batches), TP("authorize", 0)
+    for offset in range(batches):
+        fetched = Fetched("authorize", 0, offset, 0, 1, b"key", b"value", (), ())
+        batch = ledger.add(Batch(tp, [fetched], generation=1))
+        if offset:
+            batch.finish(0)
+    return ledger
 
 
 async def bytes_per_saga() -> dict[str, float]:

@@ -3,7 +3,18 @@
 from collections.abc import Callable, Mapping
 
 from benchmarks.context import Context
-from benchmarks.figures import burst_cpu_latency, console, inflight, overhead, start, table, trace, workers
+from benchmarks.figures import (
+    against,
+    burst_cpu_latency,
+    console,
+    idle,
+    inflight,
+    overhead,
+    start,
+    table,
+    trace,
+    workers,
+)
 
 #: Figures with trials of their own; burst, cpu and latency share theirs.
 SEPARATE_FIGURES: Mapping[str, Callable[[Context], None]] = {
@@ -15,6 +26,8 @@ SEPARATE_FIGURES: Mapping[str, Callable[[Context], None]] = {
     "recovery": table.measure_recovery,
     "start": start.measure,
     "console": console.measure,
+    "idle": idle.measure,
+    "against": against.measure,
 }
 
 

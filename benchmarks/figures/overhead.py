@@ -1,5 +1,7 @@
 """Engine overhead: the duration of a saga minus the injected lags of its steps."""
 
+from collections.abc import Callable
+
 from benchmarks import workloads
 from benchmarks.context import Context
 from benchmarks.goal import at_most
@@ -35,10 +37,10 @@ def measure(context: Context) -> None:
     )
 
 
-def trial(context: Context, update: Update) -> Figures:
-    """Run a steady rate on a fresh broker, after a warm-up."""
+def trial(context: Context, update: Update, create: Callable[..., OurServices] = OurServices) -> Figures:
+    """Run a steady rate on a fresh broker, after a warm-up. `create`: makes the services for a testbed and settings."""
     seconds = context.options.seconds
-    with running_testbed() as testbed, OurServices(testbed, lag=LAG, seed=SEED) as ours:
+    with running_testbed() as testbed, create(testbed, lag=LAG, seed=SEED) as ours:
         workloads.burst(ours, 1000, "warm", saga_count(update, "warm-up", 1000))
         show_count = saga_count(update, "warm-up", int(RATE_PER_S * WARM_UP_S))
         workloads.steady(ours, RATE_PER_S, WARM_UP_S, "warmer", show_count)

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from benchmarks import completed_rows, in_memory_services, options, run
 from benchmarks.context import Context, Rounds
-from benchmarks.figures import burst_cpu_latency, overhead
+from benchmarks.figures import against, burst_cpu_latency, overhead
 from benchmarks.goal import Goal, at_least, at_most, times_at_least, times_at_most
-from benchmarks.options import FIGURES
+from benchmarks.options import AGAINST, FIGURES
 from benchmarks.process_usage import Usage
 from benchmarks.progress import Progress
 from benchmarks.report import Line, Report, cells, formatted
@@ -152,18 +152,30 @@ def test_the_short_run_fails_only_below_the_lowest_ratio(least: float, share: fl
 
 
 def test_every_figure_can_be_selected_and_is_measured() -> None:
-    assert {*burst_cpu_latency.LINES, *run.SEPARATE_FIGURES} == set(FIGURES)
+    assert {*burst_cpu_latency.LINES, *run.SEPARATE_FIGURES} == {*FIGURES, AGAINST}
     assert options.read(["--only", "latency,start"]).only == ("latency", "start")
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--only", "brust"], ["--runs", "0"], ["--sagas", "-1"], ["--inflight-lag", "x"]]
+    "arguments",
+    [["--only", "brust"], ["--runs", "0"], ["--sagas", "-1"], ["--inflight-lag", "x"], ["--against", "no-such-commit"]],
 )
 def test_invalid_options_are_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit:
         options.read(arguments)
     assert exit.value.code == 2
     assert "error" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("more", "figures"), [([], (AGAINST,)), (["--only", "cpu"], ("cpu", AGAINST))])
+def test_a_commit_to_compare_with_is_measured_alone(more: list[str], figures: tuple[str, ...]) -> None:
+    assert options.read(["--against", "HEAD", *more]).only == figures
+
+
+def test_both_commits_are_shown_with_their_ratio() -> None:
+    rounds = Rounds({"ours": [{"broker_cpu_ms": 1.0}], "f735be3": [{"broker_cpu_ms": 4.0}]})
+    [line] = against.lines(rounds, "f735be3", [line for line in against.BURST_LINES if line[1] == "broker_cpu_ms"])
+    assert (line.rival, line.ratio, line.met) == ("f735be3", 0.25, True)
 
 
 def test_cpu_time_is_counted_since_an_earlier_measurement() -> None:
