@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -85,8 +86,13 @@ def has_rows(port: int) -> bool:
 
 
 def statuses(port: int) -> set[int]:
-    """The status codes of a worker's view for rows of all partitions."""
-    return {ask(f"http://127.0.0.1:{port}/sagas/kill{n}")[0] for n in range(25)}
+    """The status codes of a worker's view for rows of all partitions, asked at once.
+
+    One after the other, they would take so long that the group removes a frozen worker meanwhile.
+    """
+    urls = [f"http://127.0.0.1:{port}/sagas/kill{n}" for n in range(25)]
+    with ThreadPoolExecutor(len(urls)) as threads:
+        return {status for status, _ in threads.map(ask, urls)}
 
 
 def test_memory_and_rocksdb_hold_the_same_rows_and_any_worker_answers(

@@ -54,19 +54,26 @@ export function recoverWith(recovery) {
   recover = recovery;
 }
 
+/** How often a refusal was resolved, so that a request knows whether this happened while it was under way. */
+let recoveries = 0;
+
 /**
- * Send a request. If it is refused and the user signs in, repeat it.
+ * Send a request. If it is refused and the user signs in, repeat it; also if the user has signed in since it was sent.
  * @template T
  * @param {string} path
  * @param {Options} [options]
  * @returns {Promise<T>}
  */
 async function call(path, options = {}) {
+  const before = recoveries;
   try {
     return await request(path, options);
   } catch (problem) {
-    if (problem instanceof Problem && (await recover(problem, "method" in options))) return call(path, options);
-    throw problem;
+    if (!(problem instanceof Problem)) throw problem;
+    const isOutdated = [401, 403].includes(problem.status) && recoveries > before;
+    if (!isOutdated && !(await recover(problem, "method" in options))) throw problem;
+    recoveries += isOutdated ? 0 : 1;
+    return call(path, options);
   }
 }
 
