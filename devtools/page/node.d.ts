@@ -2,6 +2,7 @@
 
 declare module "node:test" {
   export function test(name: string, body: () => void | Promise<void>): void;
+  export function afterEach(body: () => void): void;
 }
 
 declare module "node:assert/strict" {
@@ -12,6 +13,7 @@ declare module "node:assert/strict" {
     deepEqual(actual: unknown, expected: unknown, message?: string): void;
     match(actual: string, pattern: RegExp): void;
     throws(body: () => unknown, expected?: RegExp): void;
+    rejects(promise: Promise<unknown>, expected?: RegExp | object): Promise<void>;
   };
   export default assert;
 }
