@@ -6,10 +6,12 @@ from benchmarks.progress import Update
 from benchmarks.testbed import Testbed
 from benchmarks.users import NewUser
 from saga_app.active_plan import ROWS_CHANGELOG
-from saga_app.saga.messages import Row, Slip, User, Visit, encode
+from saga_app.saga.codec import encode
+from saga_app.saga.messages import Row, Slip, User, Visit
 from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.times import iso, utc
 
-TIMESTAMP = "2026-01-01T12:00:00.000Z"
+TIMESTAMP = utc(1_767_268_800)
 
 #: Rows written between two updates of the progress line.
 ROWS_PER_UPDATE = 100_000
@@ -36,11 +38,22 @@ def encoded_rows(ids: Iterable[bytes]) -> Iterable[NewUser]:
 
 def completed_row(id: str) -> Row:
     """The row of a completed saga, of realistic size."""
-    history = [Visit(step.name, step.service, 1, TIMESTAMP, TIMESTAMP, TIMESTAMP, "done") for step in ONBOARDING.steps]
+    history = [
+        Visit(
+            step=step.name,
+            service=step.service,
+            attempts=1,
+            received_at=TIMESTAMP,
+            started_at=TIMESTAMP,
+            ended_at=TIMESTAMP,
+            outcome="done",
+        )
+        for step in ONBOARDING.steps
+    ]
     facts = {
         "device_id": "ThinkPad-ABCDEFGH",
         "authorizations": ["mail", "crm", "reports"],
-        "notified_at": TIMESTAMP,
+        "notified_at": iso(TIMESTAMP),
     }
     return Row(
         v=1,

@@ -21,11 +21,12 @@ from rich.table import Table
 from benchmarks import in_memory_services
 from benchmarks.users import sample_users
 from saga_app.saga import machine
+from saga_app.saga.codec import decode, encode
 from saga_app.saga.deadline import due
-from saga_app.saga.messages import Message, Row, decode, encode
+from saga_app.saga.messages import Message, Row
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Done
-from saga_app.saga.times import iso
+from saga_app.saga.times import iso, utc
 from saga_app.service import log, metrics
 from saga_app.service.app import reduce_garbage_collection
 from saga_app.service.headers import headers_for
@@ -59,7 +60,7 @@ async def step_times() -> dict[str, float]:
 
 def parts() -> Iterator[tuple[str, Callable[[], object]]]:
     """The parts of a step: a name, and a function that executes the part once."""
-    user, now, step = sample_users(1, "part")[0], iso(time.time()), ONBOARDING.steps[0]
+    user, now, step = sample_users(1, "part")[0], utc(time.time()), ONBOARDING.steps[0]
     request = machine.admit(ONBOARDING, step.topic, decode(Message, user.value), now)
     answer = machine.answer_of(step, Done({"device_id": "ThinkPad-ABCDEFGH"}), 1, now, now, now)
     after = machine.next_after(request, step, answer)
@@ -79,7 +80,7 @@ def parts() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "build headers", lambda: headers_for(message, topic, step.service, now)
     yield f"committable offsets, {OPEN_BATCHES:,} open batches", open_ledger(OPEN_BATCHES).committable
     yield "partition of a key (murmur2)", lambda: partition_of(user.id, in_memory_services.PARTITIONS)
-    yield "format the time", lambda: iso(time.time())
+    yield "format the time", lambda: iso(utc(time.time()))
     yield "increment a step counter", lambda: metrics.STEPS.labels(step.name, "done").inc()
     yield "observe a duration", lambda: metrics.STEP_SECONDS.labels(step.name).observe(0.1)
     yield "debug event that is not logged", lambda: logger.debug("step", saga="x", step="y", outcome="z", attempts=1)

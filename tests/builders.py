@@ -1,12 +1,13 @@
 """Messages and rows for tests, created by the same functions as in the services."""
 
+from datetime import datetime
 from typing import Any
 
 from saga_app.saga import machine
 from saga_app.saga.messages import Message, Row, User
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Denied, Done, Outcome
-from saga_app.saga.times import iso
+from saga_app.saga.times import iso, utc
 
 #: A message and its topic, or the end of the saga.
 Stop = tuple[str, Message] | machine.End
@@ -20,16 +21,16 @@ START = 1_700_000_000.0
 FACTS: dict[str, dict[str, Any]] = {
     "provision": {"device_id": "LT-1"},
     "authorize": {"authorizations": ["git"]},
-    "notify": {"notified_at": iso(START + 3)},
+    "notify": {"notified_at": iso(utc(START + 3))},
 }
 
 #: The outcome of a step that is denied.
 NO = Denied("no policy for the department")
 
 
-def at(seconds: float) -> str:
-    """The time `seconds` after `START`, ISO 8601."""
-    return iso(START + seconds)
+def at(seconds: float) -> datetime:
+    """The time `seconds` after `START`."""
+    return utc(START + seconds)
 
 
 def requested(id: str = "ada") -> Message:

@@ -16,7 +16,8 @@ from confluent_kafka.admin import (
 
 from devtools.wait import until
 from saga_app.active_plan import ROWS_CHANGELOG
-from saga_app.saga.messages import Row, decode
+from saga_app.saga.codec import decode
+from saga_app.saga.messages import Row
 
 
 @dataclass(frozen=True)

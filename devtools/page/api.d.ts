@@ -432,17 +432,12 @@ export interface components {
         };
         /**
          * User
-         * @description The user to be onboarded, with normalised text. Personal data: never logged above debug level.
-         *
-         *     These rules apply on every topic; the additional rules for new users are in `new_user`.
+         * @description The user to be onboarded. Personal data: never logged above debug level.
          */
         User: {
             /** Name */
             name: string;
-            /**
-             * Email
-             * @description an e-mail address
-             */
+            /** Email */
             email: string;
             /** Department */
             department: string;
@@ -458,11 +453,20 @@ export interface components {
             service: string;
             /** Attempts */
             attempts: number;
-            /** Received At */
+            /**
+             * Received At
+             * Format: date-time
+             */
             received_at: string;
-            /** Started At */
+            /**
+             * Started At
+             * Format: date-time
+             */
             started_at: string;
-            /** Ended At */
+            /**
+             * Ended At
+             * Format: date-time
+             */
             ended_at: string;
             /**
              * Outcome

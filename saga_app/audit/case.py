@@ -168,7 +168,7 @@ def without_repaired(rows: list[SeenRow]) -> tuple[list[SeenRow], int]:
     return kept, repaired
 
 
-def _ending(row: SeenRow) -> tuple[str, str, History]:
+def _ending(row: SeenRow) -> tuple[str, int, History]:
     return row.state, row.updated_at, row.history
 
 

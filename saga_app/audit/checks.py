@@ -32,7 +32,7 @@ def ended_twice(case: Case) -> Iterator[Finding]:
     ending = next((n for n, row in enumerate(case.rows) if row.ended), len(case.rows))
     if after := case.rows[ending + 1 :]:
         ended, then = case.rows[ending], after[-1]
-        sentence = f"{ended.state} at {ended.updated_at}, then {then.state} at {then.updated_at}"
+        sentence = f"{ended.state} at {iso(ended.updated_at)}, then {then.state} at {iso(then.updated_at)}"
         yield case.finding("ended-twice", sentence, ended.place, then.place)
 
 

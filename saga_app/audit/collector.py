@@ -16,7 +16,8 @@ from saga_app.audit.evidence import (
     SlipSeen,
 )
 from saga_app.audit.route import FIRST, FIRST_FACT, LASTING_FACTS, NON_REPEATABLE_STEPS
-from saga_app.saga.messages import BadMessage, Message, Parked, Row, Signal, Slip, User, Visit, parse
+from saga_app.saga.codec import BadMessage, parse
+from saga_app.saga.messages import Message, Parked, Row, Signal, Slip, User, Visit
 from saga_app.saga.record import Record
 from saga_app.saga.record_id import RecordId
 
@@ -83,7 +84,8 @@ class EvidenceCollector:
 
     def _message(self, raw: Record, body: Message) -> None:
         saga = self._saga(body.id, raw.timestamp)
-        asked = SeenRequest(raw.topic, raw.partition, raw.offset, raw.timestamp, body.attempt, user=_user(body.user))
+        user = _user(body.user.cleaned() if raw.topic == FIRST else body.user)
+        asked = SeenRequest(raw.topic, raw.partition, raw.offset, raw.timestamp, body.attempt, user=user)
         if raw.topic != FIRST:  # there, clients may have written anything
             asked.history = self._history(saga, body.history)
             asked.device, asked.facts = self._facts(body.facts)
@@ -102,7 +104,7 @@ class EvidenceCollector:
             device,
             facts,
             self._slip(body.slip),
-            self._one(body.ended_at or body.updated_at),
+            _milliseconds(body.ended_at or body.updated_at),
             body.overdue,
         )
         _began(saga, body.started_at)
@@ -168,10 +170,11 @@ def _outcome(visit: Visit, compensates: bool) -> str:
 
 
 def _timed(saga: Evidence, visit: Visit) -> None:
-    if visit.step in NON_REPEATABLE_STEPS and visit.started_at not in saga.mails:
-        saga.mails += (visit.started_at,)
-    if not visit.reason and visit.started_at > saga.acted.get(visit.step, ""):
-        saga.acted[visit.step] = visit.started_at
+    started_at = _milliseconds(visit.started_at)
+    if visit.step in NON_REPEATABLE_STEPS and started_at not in saga.mails:
+        saga.mails += (started_at,)
+    if not visit.reason and started_at > saga.acted.get(visit.step, 0):
+        saga.acted[visit.step] = started_at
 
 
 def _planned(signal: Signal) -> Planned:
@@ -179,19 +182,16 @@ def _planned(signal: Signal) -> Planned:
     return Planned(signal.step, _milliseconds(signal.at), _milliseconds(signal.next_at or signal.at))
 
 
-def _milliseconds(time: str) -> int:
-    """Milliseconds since 1970; 0 for an invalid date."""
-    try:
-        return int(datetime.fromisoformat(time).timestamp() * 1000)
-    except ValueError:
-        return 0
+def _milliseconds(time: datetime) -> int:
+    """Milliseconds since 1970."""
+    return round(time.timestamp() * 1000)
 
 
 def _user(user: User) -> int:
     return hash((user.name, user.email, user.department))
 
 
-def _began(saga: Evidence, started_at: str | None) -> None:
-    """Use an earlier start time. The message format checks only its form, so it may be invalid."""
-    if started_at and (began := _milliseconds(started_at)):
-        saga.began = min(saga.began, began)
+def _began(saga: Evidence, started_at: datetime | None) -> None:
+    """Use an earlier start time."""
+    if started_at is not None:
+        saga.began = min(saga.began, _milliseconds(started_at))

@@ -58,7 +58,7 @@ class SeenRow:
     device: str | None = None
     facts: tuple[tuple[str, str], ...] = ()
     slip: SlipSeen | None = None
-    updated_at: str = ""
+    updated_at: int = 0
     overdue: bool = False
 
     @property
@@ -129,6 +129,6 @@ class Evidence:
     actions: tuple[SeenAction, ...] = ()
     planned: tuple[Planned, ...] = ()
     #: Latest time of completion by step (clock of the service), without steps of the Provisioner.
-    acted: dict[str, str] = field(default_factory=dict)
+    acted: dict[str, int] = field(default_factory=dict)
     #: Start times of steps whose effect is repeated with each execution (an e-mail): two times are two effects.
-    mails: tuple[str, ...] = ()
+    mails: tuple[int, ...] = ()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from saga_app.commands import console_session
+from saga_app.saga import json_text
 
 if TYPE_CHECKING:
     from saga_app.commands.client import Console
@@ -111,25 +112,23 @@ async def post_many(console: "Console", departments: list[str], count: int, key:
 
 async def _post_one(console: "Console", departments: list[str], given: dict[str, str], key: str) -> dict[str, Any]:
     """Onboard one user. Missing data are generated from the key, so that a repeated request has the same body."""
-    import orjson
 
     from saga_app.commands import onboard
     from saga_app.local import sample_users
 
     derived = {"email": sample_users.email_for(given["name"])} if "name" in given else {}
     user = sample_users.sample_user(departments, random.Random(key)) | derived | given
-    return await onboard.send(console, orjson.dumps(user), "application/json", key)
+    return await onboard.send(console, json_text.dumps(user), "application/json", key)
 
 
 async def _post_again(console: "Console", given: dict[str, str], key: str) -> dict[str, Any]:
     """Start the next saga of a user whose last saga was rolled back."""
-    import orjson
 
     from saga_app.commands import onboard
 
     earlier = await console.get(f"/api/sagas/{console_session.path_segment(given['id'])}")
     body = {**earlier["user"], **given, "again": True}
-    return await onboard.send(console, orjson.dumps(body), "application/json", key)
+    return await onboard.send(console, json_text.dumps(body), "application/json", key)
 
 
 def _new_key() -> str:

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-import orjson
-
 from saga_app.audit.show import Progress
 from saga_app.commands.client import Console, OutcomeUnknown, Refused, problem_lines
+from saga_app.saga import json_text
 from saga_app.terminal import echo
 from saga_app.web import new_users
 from saga_app.web.new_users import MAX_LIST_BYTES, MAX_LIST_ENTRIES, NewUsers
@@ -87,7 +86,7 @@ async def send_list(
         for number, batch in enumerate(batches):
             own_key = key if len(batches) == 1 else f"{key}-{number}"
             try:
-                answer = await send(console, orjson.dumps(batch), "application/json", own_key)
+                answer = await send(console, json_text.dumps(batch), "application/json", own_key)
             except Refused as refused:
                 raise _with_file_lines(refused, key, len(ids), existing, lines) from None
             ids += answer["ids"]
@@ -101,7 +100,7 @@ def _batches(users: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, A
     batch: list[Mapping[str, Any]] = []
     size = 0
     for user in users:
-        bytes_more = len(orjson.dumps(user)) + 1
+        bytes_more = len(json_text.dumps(user)) + 1
         if batch and (len(batch) == MAX_LIST_ENTRIES or size + bytes_more > BATCH_BYTES):
             yield batch
             batch, size = [], 0

@@ -9,12 +9,12 @@ from time import monotonic
 from typing import Any
 
 import click
-import orjson
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from saga_app.commands.client import Console, Refused
 from saga_app.commands.printing import print_action_result
+from saga_app.saga import json_text
 
 #: Maximum number of ids in one request, and its maximum duration if a rate is given.
 BATCH_SIZE, BATCH_DURATION_S = 500, 5.0
@@ -101,7 +101,7 @@ async def _send_batch(console: Console, request: ActionRequest, names: list[str]
 
 
 async def _post(console: Console, request: ActionRequest, body: dict[str, Any]) -> Any:
-    return await console.post(request.path, orjson.dumps(body | {"by": request.by}), "application/json")
+    return await console.post(request.path, json_text.dumps(body | {"by": request.by}), "application/json")
 
 
 def _progress_bar() -> Progress:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from tempfile import TemporaryDirectory
 from time import time
@@ -25,7 +26,7 @@ from saga_app.console.kafka.source import Source, Stale, Waiting
 from saga_app.console.kafka.trace import Trace
 from saga_app.console.operator.operator import Operator
 from saga_app.environment import WrongEnvironment
-from saga_app.saga.times import iso
+from saga_app.saga.times import utc
 from saga_app.service import policy
 from saga_app.service.app import bootstrap_of
 from saga_app.service.kafka.headroom import refusal
@@ -34,9 +35,9 @@ from saga_app.stream import Sender
 from saga_app.web.start_saga import Starter
 
 
-def now() -> str:
-    """The current time, ISO 8601 UTC with milliseconds."""
-    return iso(time())
+def now() -> datetime:
+    """The current time."""
+    return utc(time())
 
 
 def _temporary_folder() -> TemporaryDirectory[str]:

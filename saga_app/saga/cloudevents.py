@@ -8,7 +8,8 @@ import binascii
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
+from saga_app.saga import json_text
+from saga_app.saga.json_text import NotJson
 
 JSON, STRUCTURED = "application/json", "application/cloudevents+json"
 
@@ -52,8 +53,8 @@ def request_in(kind: str, value: bytes | None) -> bytes | None:
 def is_event(value: bytes | None) -> bool:
     """Whether a value looks like an event in structured mode."""
     try:
-        found = orjson.loads(value or b"")
-    except orjson.JSONDecodeError:
+        found = json_text.loads(value or b"")
+    except NotJson:
         return False
     return isinstance(found, dict) and "specversion" in found
 
@@ -67,8 +68,8 @@ def _parts(kind: str) -> tuple[str, str]:
 
 def _event(value: bytes | None) -> dict[str, Any]:
     try:
-        event = orjson.loads(value or b"")
-    except orjson.JSONDecodeError as error:
+        event = json_text.loads(value or b"")
+    except NotJson as error:
         raise NotReadable(f"the CloudEvent is not JSON: {error}") from None
     if not isinstance(event, dict):
         raise NotReadable("the CloudEvent is not a JSON object")
@@ -86,7 +87,7 @@ def _data(event: dict[str, Any]) -> bytes:
     if (event.get("data") is None) == (event.get("data_base64") is None):
         raise NotReadable("the CloudEvent needs either data or data_base64")
     if event.get("data") is not None:
-        return orjson.dumps(event["data"])
+        return json_text.dumps(event["data"])
     try:
         return base64.b64decode(event["data_base64"], validate=True)
     except (binascii.Error, TypeError, ValueError):

@@ -4,13 +4,14 @@ A retry policy that spans hours moves the deadline: while attempts are made on s
 overdue.
 """
 
+from datetime import datetime
 from functools import lru_cache
 
 from saga_app.saga.messages import Row, Signal
 from saga_app.saga.plan import Plan
 from saga_app.saga.retry import MAX_HELD_DELAY_S
 from saga_app.saga.states import ACTIVE_STATES
-from saga_app.saga.times import epoch, iso
+from saga_app.saga.times import between, iso, utc
 
 #: Time allowed for a planned attempt to report its result, after it was due (seconds).
 ATTEMPT_GRACE_S = 30.0
@@ -25,11 +26,11 @@ def due(plan: Plan, row: Row, seconds: float) -> float:
     earlier than `ATTEMPT_GRACE_S` after that attempt is due.
     """
     allowed_s = _steps_deadline_s(plan, row.step, *row.slip.ahead if row.slip else ())
-    due_at = min(epoch(row.started_at) + seconds, epoch(_requested_at(row)) + allowed_s)
+    due_at = min(row.started_at.timestamp() + seconds, _requested_at(row).timestamp() + allowed_s)
     retry = planned_retry(plan, row)
-    if retry is None or retry.next_at is None or epoch(retry.next_at) - epoch(retry.at) <= MAX_HELD_DELAY_S:
+    if retry is None or retry.next_at is None or between(retry.at, retry.next_at) <= MAX_HELD_DELAY_S:
         return due_at
-    return max(due_at, epoch(retry.next_at) + ATTEMPT_GRACE_S)
+    return max(due_at, retry.next_at.timestamp() + ATTEMPT_GRACE_S)
 
 
 def planned_retry(plan: Plan, row: Row) -> Signal | None:
@@ -42,8 +43,8 @@ def planned_retry(plan: Plan, row: Row) -> Signal | None:
     return failed if failed.step in expected else None
 
 
-def _requested_at(row: Row) -> str:
-    """When the current step was requested (ISO), on the initiator's clock.
+def _requested_at(row: Row) -> datetime:
+    """When the current step was requested, on the initiator's clock.
 
     The clock of the service that performed the previous step may be slow, so the time of the row counts if it is later.
     """
@@ -77,10 +78,10 @@ def overdue_signal(plan: Plan, row: Row, due_at: float, now: float) -> Signal:
         kind="overdue",
         step=at,
         service=step.service if step else "",
-        at=iso(now),
+        at=utc(now),
         attempt=row.attempt,
         reason=reason,
-        due_at=iso(due_at),
+        due_at=utc(due_at),
     )
 
 
@@ -89,12 +90,12 @@ def _step_and_reason(plan: Plan, row: Row, now: float) -> tuple[str, str]:
     if row.state == "parked":
         return row.step, f"parked: {row.reason}"
     retry = planned_retry(plan, row)
-    if retry and retry.next_at and now < epoch(retry.next_at) + ATTEMPT_GRACE_S:
-        return retry.step, f"retrying: {retry.reason}"
-    if retry:
+    if retry and retry.next_at:
+        if now < retry.next_at.timestamp() + ATTEMPT_GRACE_S:
+            return retry.step, f"retrying: {retry.reason}"
         attempt = f"attempt {retry.attempt + 1} of {retry.attempts}"
         return (
             retry.step,
-            f"{attempt} was due at {retry.next_at} and has not reported a result; last failure: {retry.reason}",
+            f"{attempt} was due at {iso(retry.next_at)} and has not reported a result; last failure: {retry.reason}",
         )
-    return row.step, f"no message received since {row.step} was requested at {_requested_at(row)}"
+    return row.step, f"no message received since {row.step} was requested at {iso(_requested_at(row))}"

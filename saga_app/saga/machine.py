@@ -8,30 +8,19 @@ and reordered messages therefore yield the same row.
 """
 
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from saga_app.saga import new_user
-from saga_app.saga.messages import (
-    DLQ,
-    SIGNALS,
-    Answer,
-    BadMessage,
-    DeadLetter,
-    Message,
-    Parked,
-    Row,
-    Signal,
-    Slip,
-    Visit,
-    replace_fields,
-)
+from saga_app.saga.codec import BadMessage, replace_fields
+from saga_app.saga.messages import DLQ, SIGNALS, Answer, DeadLetter, Message, Parked, Row, Signal, Slip, Visit
 from saga_app.saga.plan import Denied, Outcome, Plan, Step
 from saga_app.saga.states import ACTIVE_STATES, CANCELLABLE_STATES, State
-from saga_app.saga.times import EARLIEST_S, iso
+from saga_app.saga.times import EARLIEST_S, utc
 
 #: The earliest plausible start of a saga.
-EARLIEST = iso(EARLIEST_S)
+EARLIEST = utc(EARLIEST_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +39,15 @@ class End:
     message: Message
 
 
-def begin(plan: Plan, request: Message, at: str) -> Message:
-    """Create a saga from a client's request: sets slip and start (`at`, ISO), drops other client-supplied fields."""
+def begin(plan: Plan, request: Message, at: datetime) -> Message:
+    """Create a saga from a client's request: sets slip and start (`at`), drops other client-supplied fields.
+
+    Raises `BadMessage` if the user or the id is invalid.
+    """
     return Message(
         v=request.v,
         id=request.id,
-        user=request.user,
+        user=new_user.accepted_user(request),
         saga=plan.name,
         attempt=request.attempt,
         started_at=at,
@@ -64,18 +56,17 @@ def begin(plan: Plan, request: Message, at: str) -> Message:
     )
 
 
-def admit(plan: Plan, topic: str, message: Message, at: str, other_topics: Container[str] = ()) -> Message:
+def admit(plan: Plan, topic: str, message: Message, at: datetime, other_topics: Container[str] = ()) -> Message:
     """Validate a message and return the request for the step.
 
-    On the first topic, a client's request becomes a new saga that started at `at` (ISO). On all other topics, the
-    message must have a routing slip, and keeps its start time even if the local clock disagrees: only the initiator
+    On the first topic, a client's request becomes a new saga that started at `at`. On all other topics, the message
+    must have a routing slip, and keeps its start time even if the local clock disagrees: only the initiator
     corrects it, see `with_plausible_start`. `other_topics`: the topics that exist in the cluster, because a saga that
     began with another plan continues by its own slip.
 
     Raises `BadMessage` with the problem.
     """
     if topic == plan.steps[0].topic:
-        new_user.check(message)
         return begin(plan, message, at)
     if message.slip is None:
         raise BadMessage(f"slip: missing; only {plan.steps[0].topic} may omit it")
@@ -90,10 +81,10 @@ def is_for_steps(topic: str) -> bool:
     return topic not in (DLQ, SIGNALS) and not topic.endswith("-changelog") and not topic.startswith("__")
 
 
-def with_plausible_start(message: Message, now: str) -> Message:
+def with_plausible_start(message: Message, now: datetime) -> Message:
     """The message with its start time corrected to `now` if it is implausible: later than `now`, or before `EARLIEST`.
 
-    `now` is an ISO time on the initiator's clock. A missing start stays missing: the start in the row is used then.
+    `now` is the time by the initiator's clock. A missing start stays missing: the start in the row is used then.
     """
     started_at = message.started_at
     if started_at is None or EARLIEST <= started_at <= now:
@@ -105,15 +96,15 @@ def answer_of(
     step: Step,
     outcome: Outcome,
     attempts: int,
-    received_at: str,
-    started_at: str,
-    ended_at: str,
+    received_at: datetime,
+    started_at: datetime,
+    ended_at: datetime,
     failed: bool = False,
 ) -> Answer:
     """The result of a step: a history entry and facts.
 
-    `failed`: a denial counts as a failure, because all attempts were used up. The times are ISO; they are put in order
-    in case the clock was set back.
+    `failed`: a denial counts as a failure, because all attempts were used up. The times are put in order in case the
+    clock was set back.
     """
     started_at = max(received_at, started_at)
     ended_at = max(started_at, ended_at)
@@ -159,15 +150,15 @@ def _end_state(message: Message, undoing: bool) -> State:
     return "rolled-back" if all(outcome == "done" for outcome in outcomes[turn + 1 :]) else "rollback-incomplete"
 
 
-def row_waiting_for(plan: Plan, topic: str, message: Message, at: str) -> Row:
-    """The row of a saga that waits for the step on this topic; `at` is now (ISO)."""
+def row_waiting_for(plan: Plan, topic: str, message: Message, at: datetime) -> Row:
+    """The row of a saga that waits for the step on this topic; `at`: the current time."""
     step = plan.on(topic)
     undoing = message.slip is not None and message.slip.undoing
     return _row(message, "rolling-back" if undoing else "running", step.name if step else topic, at)
 
 
-def row_ended(end: End, at: str) -> Row:
-    """The row of a saga that has ended; `at`: the current time (ISO 8601)."""
+def row_ended(end: End, at: datetime) -> Row:
+    """The row of a saga that has ended; `at`: the current time."""
     row = _row(end.message, end.state, end.message.history[-1].step, at)
     row.ended_at = row.updated_at
     return row
@@ -197,8 +188,8 @@ def _parked_as_known(plan: Plan, letter: DeadLetter, row: Row) -> Row | None:
     return replace_fields(row, state="parked", updated_at=letter.at, reason=letter.reason)
 
 
-def _row(message: Message, state: State, step: str, at: str) -> Row:
-    """`at` is now (ISO). No time in the row is before the start, even if the clocks of two services disagree."""
+def _row(message: Message, state: State, step: str, at: datetime) -> Row:
+    """`at`: the current time. No time in the row is before the start, even if the clocks of two services disagree."""
     started_at = message.started_at or at
     return Row(
         v=1,
@@ -303,7 +294,9 @@ def apply_operator_signal(plan: Plan, row: Row, signal: Signal) -> OperatorDecis
         return OperatorDecision(row, Next(_topic(plan, row.step), request_of(row)))
     here = (signal.step, signal.attempt) == (row.step, row.attempt + 1)  # each step counts its attempts
     if signal.kind == "redriven" and row.state == "parked" and here:
-        return _decision(plan, signal, Next(_topic(plan, row.step), replace(request_of(row), attempt=signal.attempt)))
+        return _decision(
+            plan, signal, Next(_topic(plan, row.step), replace_fields(request_of(row), attempt=signal.attempt))
+        )
     if signal.kind == "cancelled" and row.state in CANCELLABLE_STATES and not is_rolling_back(row):
         return _decision(plan, signal, _cancel(plan, row, signal))
     return None
@@ -318,9 +311,9 @@ def _is_result_of(row: Row, signal: Signal) -> bool:
 
 def _decision(plan: Plan, signal: Signal, onward: Next | End) -> OperatorDecision:
     if isinstance(onward, End):
-        return OperatorDecision(replace(row_ended(onward, signal.at), order=signal), None)
+        return OperatorDecision(replace_fields(row_ended(onward, signal.at), order=signal), None)
     row = row_waiting_for(plan, onward.topic, onward.message, signal.at)
-    return OperatorDecision(replace(row, order=signal), onward)
+    return OperatorDecision(replace_fields(row, order=signal), onward)
 
 
 def _cancel(plan: Plan, row: Row, signal: Signal) -> Next | End:
@@ -329,9 +322,9 @@ def _cancel(plan: Plan, row: Row, signal: Signal) -> Next | End:
     It also compensates the current step and the steps ahead, because they may be completed without the initiator
     knowing yet.
     """
-    slip = row.slip or plan.slip()
-    maybe = [plan.on(topic) for topic in reversed([_topic(plan, row.step), *slip.ahead])]
-    back = [step.undo for step in maybe if step and step.undo] + slip.back
+    old = row.slip or plan.slip()
+    maybe = [plan.on(topic) for topic in reversed([_topic(plan, row.step), *old.ahead])]
+    back = [step.undo for step in maybe if step and step.undo] + old.back
     step = plan.step_named(row.step)
     line = Visit(
         step=row.step,
@@ -343,7 +336,9 @@ def _cancel(plan: Plan, row: Row, signal: Signal) -> Next | End:
         outcome="cancelled",
         reason=f"cancelled by {signal.by or 'an operator'}",
     )
-    message = replace(request_of(row), attempt=1, history=[*row.history, line], slip=Slip(back[1:], [], undoing=True))
+    message = replace_fields(
+        request_of(row), attempt=1, history=[*row.history, line], slip=Slip(back[1:], [], undoing=True)
+    )
     return Next(back[0], message) if back else End("rolled-back", message)
 
 
@@ -375,7 +370,7 @@ def mark_signal(row: Row, signal: Signal) -> Row:
     """
     if row.ended:
         return row
-    marked = replace(
+    marked = replace_fields(
         row,
         overdue=row.overdue or signal.kind == "overdue",
         due_at=row.due_at or signal.due_at,

@@ -11,6 +11,7 @@ if it could not determine the result. It may be called again for the same saga: 
 from saga_app.saga.messages import Message
 from saga_app.saga.plan import Denied, Done, Fact, Outcome, Plan, Step, Words
 from saga_app.saga.retry import Retry
+from saga_app.saga.times import iso
 from saga_app.saga.world import World
 
 
@@ -31,7 +32,7 @@ async def notify(request: Message, world: World) -> Outcome:
     """Tell the user by e-mail which device and which authorizations are waiting."""
     text = "Your device: {device_id}\nYou may use: {authorizations}\n".format_map(request.facts)
     refused = await world.mail.send(request.key("notify"), request.user.email, f"Welcome, {request.user.name}", text)
-    return Denied(f"the mail was refused: {refused}") if refused else Done({"notified_at": world.now()})
+    return Denied(f"the mail was refused: {refused}") if refused else Done({"notified_at": iso(world.now())})
 
 
 async def complete(request: Message, world: World) -> Outcome:

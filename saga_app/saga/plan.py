@@ -176,7 +176,7 @@ class Plan:
 
     def slip(self) -> Slip:
         """The routing slip of a new saga."""
-        return Slip([step.topic for step in self.steps[1:]], [])
+        return Slip(ahead=[step.topic for step in self.steps[1:]], back=[])
 
 
 def _problems(plan: Plan) -> Iterator[str]:

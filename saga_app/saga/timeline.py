@@ -3,12 +3,13 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from saga_app.saga.deadline import planned_retry
 from saga_app.saga.messages import DLQ, SIGNALS, Body, Message, Parked, Row, Signal, Visit
 from saga_app.saga.plan import Plan
-from saga_app.saga.times import between, epoch, span
+from saga_app.saga.times import between, iso, span
 
 
 @dataclass(slots=True)
@@ -18,7 +19,7 @@ class DecodedRecord:
     topic: str
     partition: int
     offset: int
-    at: str
+    at: datetime
     body: Body
 
     @property
@@ -31,7 +32,7 @@ class DecodedRecord:
 class Entry:
     """One line of a saga's timeline."""
 
-    at: str
+    at: datetime
     topic: str
     partition: int
     offset: int
@@ -65,7 +66,7 @@ def entries(plan: Plan, record: DecodedRecord) -> list[Entry]:
 
 
 def _entry(
-    record: DecodedRecord, at: str, service: str, step: str, kind: str, attempt: int, data: dict[str, Any]
+    record: DecodedRecord, at: datetime, service: str, step: str, kind: str, attempt: int, data: dict[str, Any]
 ) -> Entry:
     return Entry(at, record.topic, record.partition, record.offset, service, step, kind, attempt, data)
 
@@ -111,7 +112,7 @@ def _requested_step(plan: Plan, record: DecodedRecord) -> str:
     return step.name if step else record.topic
 
 
-def _place(record: DecodedRecord, depths: dict[str, int]) -> tuple[float, str, int]:
+def _place(record: DecodedRecord, depths: dict[str, int]) -> tuple[float, datetime, int]:
     """Sort key for causal order: the length of the history, which grows with every step, then the time."""
     body = record.body
     if isinstance(body, Row):
@@ -139,8 +140,8 @@ ENDINGS = {
 }
 
 
-def why(plan: Plan, row: Row, now: str) -> str:
-    """One sentence: what the saga waits for, or how it ended. `now` is an ISO time."""
+def why(plan: Plan, row: Row, now: datetime) -> str:
+    """One sentence: what the saga waits for, or how it ended. `now`: the current time."""
     if row.ended:
         duration = between(row.started_at, row.ended_at or row.updated_at)
         reason = row.reason or "no reason given"
@@ -164,7 +165,7 @@ def _late(row: Row) -> str:
     return f", {late:.1f} s late" if late > 0 else ""
 
 
-def _waiting(plan: Plan, row: Row, now: str) -> str:
+def _waiting(plan: Plan, row: Row, now: datetime) -> str:
     service = next(
         (s.service for s in plan.steps + plan.compensations if s.name == row.step), "unknown service"
     ).capitalize()
@@ -172,15 +173,15 @@ def _waiting(plan: Plan, row: Row, now: str) -> str:
     return f"{_prefix(row)}waits for the {service} to {row.step}, for {since:.1f} s"
 
 
-def _retrying(plan: Plan, row: Row, now: str) -> str | None:
+def _retrying(plan: Plan, row: Row, now: datetime) -> str | None:
     """Which attempt failed, why, and when the next one is due; None if no retry is planned."""
     failed = planned_retry(plan, row)
     if failed is None or failed.next_at is None:
         return None
-    wait = epoch(failed.next_at) - epoch(now)
+    wait = (failed.next_at - now).total_seconds()
     due = f"in {span(wait)}" if wait > 0 else f"due {span(-wait)} ago"
     attempt = f"attempt {failed.attempt} of {failed.attempts} by the {failed.service.capitalize()}"
-    return f"{_prefix(row)}retrying: {attempt} failed: {failed.reason}; next {due}, at {failed.next_at}"
+    return f"{_prefix(row)}retrying: {attempt} failed: {failed.reason}; next {due}, at {iso(failed.next_at)}"
 
 
 def _prefix(row: Row) -> str:

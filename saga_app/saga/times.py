@@ -1,10 +1,6 @@
-"""Times on the wire: ISO 8601 in UTC with milliseconds, which also sort as text.
+"""Times: aware UTC datetimes with milliseconds in the program, ISO 8601 on the wire and in the API."""
 
-Conversions are cached: under load many records share a millisecond, and each time is parsed several times.
-"""
-
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime
 
 #: Kafka records have timestamps since 2016. An earlier one is zero, in another unit, or from a clock that was not set.
 EARLIEST_S = 1_451_606_400.0
@@ -12,15 +8,18 @@ EARLIEST_S = 1_451_606_400.0
 _YEAR_10000_MS = 253_402_300_800_000
 
 
-def iso(seconds: float) -> str:
-    """`2026-11-23T12:00:00.123Z` for seconds since 1970 (UTC)."""
-    return _text(round(seconds * 1_000_000) // 1000)
+def utc(seconds: float) -> datetime:
+    """The time `seconds` after the beginning of 1970 (UTC), with its microseconds cut to whole milliseconds."""
+    return datetime.fromtimestamp(round(seconds * 1_000_000) // 1000 / 1000, UTC)
 
 
-@lru_cache(maxsize=1024)
-def _text(milliseconds: int) -> str:
-    whole, rest = divmod(milliseconds, 1000)
-    return f"{datetime.fromtimestamp(whole, UTC).isoformat()[:19]}.{rest:03d}Z"
+def iso(time: datetime) -> str:
+    """`2026-11-23T12:00:00.123Z`: times in this form sort as text."""
+    try:
+        time = time.astimezone(UTC)
+    except OverflowError:  # another time zone in the first or the last hours of the calendar
+        time = time.replace(tzinfo=UTC)
+    return f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def record_time(timestamp_ms: int, now_s: float, ahead_s: float = 0.0) -> float:
@@ -36,22 +35,12 @@ def record_time(timestamp_ms: int, now_s: float, ahead_s: float = 0.0) -> float:
 
 def timestamp_text(timestamp_ms: int) -> str:
     """A record's timestamp for display, uncorrected: ISO 8601, or the plain number for years outside ISO 8601."""
-    return iso(timestamp_ms / 1000) if 0 <= timestamp_ms < _YEAR_10000_MS else f"{timestamp_ms} ms since 1970"
+    return iso(utc(timestamp_ms / 1000)) if 0 <= timestamp_ms < _YEAR_10000_MS else f"{timestamp_ms} ms since 1970"
 
 
-@lru_cache(maxsize=4096)
-def epoch(time: str) -> float:
-    """Seconds since 1970 (UTC) for a `messages.Time`. February 30 is read as March 2."""
-    try:
-        return datetime.fromisoformat(time).timestamp()
-    except ValueError:
-        first = datetime.fromisoformat(f"{time[:8]}01{time[10:]}")
-        return (first + timedelta(days=int(time[8:10]) - 1)).timestamp()
-
-
-def between(start: str, end: str) -> float:
-    """Seconds from one ISO time to a later one, in milliseconds precision; 0 if `end` is earlier (clock skew)."""
-    return max(0.0, round(epoch(end) - epoch(start), 3))
+def between(start: datetime, end: datetime) -> float:
+    """Seconds from one time to a later one, in milliseconds precision; 0 if `end` is earlier (clock skew)."""
+    return max(0.0, round((end - start).total_seconds(), 3))
 
 
 def span(seconds: float) -> str:

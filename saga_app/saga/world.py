@@ -4,6 +4,7 @@ Every call has an idempotency key: calls with the same key have one effect. A ca
 `retry.Permanent` only if it could not determine the result.
 """
 
+from datetime import datetime
 from typing import Protocol
 
 
@@ -46,5 +47,5 @@ class World(Protocol):
     def policy(self) -> Policy: ...
     @property
     def mail(self) -> Mail: ...
-    def now(self) -> str:
-        """The current time, ISO 8601 UTC."""
+    def now(self) -> datetime:
+        """The current time (UTC)."""

@@ -1,14 +1,15 @@
 """The attempts of a step: timeout, limit on concurrency, and a signal for each failed attempt that is retried."""
 
 import asyncio
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import structlog
 
-from saga_app.saga.messages import SIGNALS, Message, Signal, encode
+from saga_app.saga.codec import encode
+from saga_app.saga.messages import SIGNALS, Message, Signal
 from saga_app.saga.plan import Outcome, Step
 from saga_app.saga.retry import Deferred
-from saga_app.saga.times import epoch, iso
 from saga_app.service import metrics
 from saga_app.service.dead_letters import GaveUp
 from saga_app.service.headers import headers_for_signal
@@ -26,8 +27,8 @@ class Progress(NamedTuple):
 
     attempt: int  #: the number of the next attempt
     ready: bool  #: whether the injected lag of this attempt has passed
-    received_at: str
-    started_at: str
+    received_at: datetime
+    started_at: datetime | None
     begun: bool = False  #: whether this run of attempts has written its intent record
     certain: bool = True  #: whether all failed attempts of this run certainly had no effect
 
@@ -102,7 +103,7 @@ class Attempts:
             at=at,
             attempt=attempt,
             attempts=self.step.retry.attempts,
-            next_at=iso(epoch(at) + delay),
+            next_at=at + timedelta(seconds=delay),
             reason=GaveUp(error, attempt).reason,
         )
         place = {"saga": request.id, "step": self.step.name, "attempt": attempt}

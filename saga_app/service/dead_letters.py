@@ -7,22 +7,13 @@ again with less of the original, and records how much is missing.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 import structlog
 
-from saga_app.saga.messages import (
-    DEAD_LETTER,
-    DLQ,
-    SIGNALS,
-    BadMessage,
-    DeadLetter,
-    Message,
-    decode,
-    encode,
-    replace_fields,
-    saga_id,
-)
+from saga_app.saga.codec import BadMessage, decode, encode, replace_fields, saga_id
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message
 from saga_app.saga.plan import Step
 from saga_app.service import metrics
 from saga_app.service.record import RETRY_ATTEMPT, Headers, Outputs, Record
@@ -112,8 +103,8 @@ def park(
     request: Message | None,
     step: Step | Reader,
     gave_up: GaveUp,
-    received_at: str,
-    at: str,
+    received_at: datetime,
+    at: datetime,
     *,
     unsent: bytes | None = None,
     refused_by: str | None = None,
@@ -121,7 +112,7 @@ def park(
     """Send a record to the `dlq`, keyed by its saga if known, so that it is on the partition of the saga row.
 
     `request`: the decoded record; None if it is unreadable, then the saga id is taken from its value or key.
-    `received_at` and `at` are ISO times.
+    `received_at`: when this worker received the record. `at`: the current time.
     `unsent`: the next request, if the record itself was processed, but the broker refused that request.
     `refused_by`: the topic that refused an output of the record.
     """

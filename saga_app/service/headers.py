@@ -4,11 +4,13 @@ https://github.com/cloudevents/spec (Kafka protocol binding, binary content mode
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
 
 from saga_app.saga.cloudevents import JSON
 from saga_app.saga.messages import CONTENT_TYPE, Message, Signal
+from saga_app.saga.times import iso
 from saga_app.service import tracecontext
 from saga_app.service.tracecontext import TRACEPARENT
 
@@ -16,24 +18,24 @@ Headers = list[tuple[str, bytes]]
 
 
 def headers_for(
-    message: Message, topic: str, service: str, at: str, carried: Iterable[tuple[str, bytes | None]] = ()
+    message: Message, topic: str, service: str, at: datetime, carried: Iterable[tuple[str, bytes | None]] = ()
 ) -> Headers:
     """The headers of a request that `service` sends to `topic`.
 
-    `at`: the time of the event (ISO). `carried`: the headers of the record or HTTP request that led to it.
+    `at`: the time of the event. `carried`: the headers of the record or HTTP request that led to it.
     `ce_id` and the trace stay the same when the same request is sent again.
     """
     id = f"{message.saga}:{message.id}:{topic}:{message.attempt}"
     context = tracecontext.context_of(carried)
     trace = tracecontext.headers_of(context, _span_id(id)) if context else [(TRACEPARENT, traceparent(message))]
-    return [*_common(f"{message.saga}.{topic}", service), ("ce_id", id.encode()), ("ce_time", at.encode()), *trace]
+    return [*_common(f"{message.saga}.{topic}", service), ("ce_id", id.encode()), ("ce_time", iso(at).encode()), *trace]
 
 
 def headers_for_signal(signal: Signal, service: str) -> Headers:
     """The headers of a signal that `service` sends."""
-    id = f"{signal.saga}:{signal.id}:{signal.kind}:{signal.step}:{signal.attempt}:{signal.at}"
+    id = f"{signal.saga}:{signal.id}:{signal.kind}:{signal.step}:{signal.attempt}:{iso(signal.at)}"
     common = _common(f"{signal.saga}.signal.{signal.kind}", service)
-    return [*common, ("ce_id", id.encode()), ("ce_time", signal.at.encode())]
+    return [*common, ("ce_id", id.encode()), ("ce_time", iso(signal.at).encode())]
 
 
 @lru_cache(maxsize=256)

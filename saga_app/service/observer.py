@@ -13,9 +13,10 @@ import structlog
 
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga import machine
-from saga_app.saga.messages import DLQ, BadMessage, Body, Parked, Row, Signal, encode, parse, replace_fields
+from saga_app.saga.codec import BadMessage, encode, parse, replace_fields
+from saga_app.saga.messages import DLQ, Body, Parked, Row, Signal
 from saga_app.saga.plan import Plan
-from saga_app.saga.times import iso
+from saga_app.saga.times import utc
 from saga_app.service.dead_letters import PROGRAMMING_ERRORS, GaveUp, Reader, Refusals, park, with_letter
 from saga_app.service.headers import headers_for
 from saga_app.service.kafka.repartition import forward_if_misplaced
@@ -47,7 +48,7 @@ class Observer:
         except PROGRAMMING_ERRORS as error:
             if not isinstance(error, BadMessage):
                 log.exception("record failed", topic=record.topic, offset=record.offset)
-            at = iso(self.clock())
+            at = utc(self.clock())
             reader = Reader(record.topic, self.plan.steps[0].service)
             park(outputs, record, None, reader, GaveUp(error, 1), at, at)
 
@@ -79,7 +80,7 @@ class Observer:
         if id is None or forward_if_misplaced(outputs, record, id, self.partitions):
             return None
         if letter.message is not None:
-            letter.message = machine.with_plausible_start(letter.message, iso(self.clock()))
+            letter.message = machine.with_plausible_start(letter.message, utc(self.clock()))
         news = machine.row_parked(self.plan, letter, self.rows.get(record.partition, id))
         if news is None:
             return None
@@ -163,6 +164,6 @@ class Observer:
         if row is None or step is None:
             log.error("record refused by the broker", saga=id, reason=str(refusal))
             return
-        request, at = machine.request_of(row), iso(self.clock())
+        request, at = machine.request_of(row), utc(self.clock())
         gave_up = GaveUp(refusal, 1)
         park(outputs, record, request, step, gave_up, at, at, unsent=encode(request), refused_by=refusal.topic)

@@ -7,16 +7,18 @@ and the record is read again; therefore invalid messages and errors of external 
 
 from collections.abc import Container, Sequence
 from contextlib import nullcontext, suppress
+from datetime import datetime
 from typing import Any
 
 import structlog
 
 from saga_app.saga import machine
-from saga_app.saga.messages import DLQ, Answer, BadMessage, Message, Row, decode_request, encode, replace_fields
+from saga_app.saga.codec import BadMessage, decode_request, encode, replace_fields
+from saga_app.saga.messages import DLQ, Answer, Message, Row
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.saga.plan import Denied, Done, Outcome, Plan, Step
 from saga_app.saga.retry import Deferred
-from saga_app.saga.times import between, epoch, iso, record_time
+from saga_app.saga.times import between, record_time, utc
 from saga_app.service import metrics
 from saga_app.service.attempts import Attempts, Progress
 from saga_app.service.dead_letters import PROGRAMMING_ERRORS, GaveUp, Refusals, park
@@ -38,7 +40,7 @@ log = structlog.get_logger()
 OUTCOMES = ("done", "denied", "failed")
 
 #: The row of a service without a table `effects`.
-NO_EFFECTS = Remembered(1, "-")
+NO_EFFECTS = Remembered(v=1, id="-")
 
 
 class StepLoop:
@@ -85,7 +87,7 @@ class StepLoop:
         `RetryLater` with the state for the next call. Each call checks again whether there is work to do, because the
         saga may have been cancelled in the meantime.
         """
-        now = progress or Progress(1, False, self.world.now(), "")
+        now = progress or Progress(1, False, self.world.now(), None)
         try:
             request = self.read(record, now.received_at)
         except Exception as error:  # no content of a record may stop its partition
@@ -194,7 +196,8 @@ class StepLoop:
             self.give_up(outputs, record, request, found, now)
             certain = now.begun and now.certain and isinstance(found.error, Deferred)
             return await self.remove_delayed_request(outputs, record, request, certain)
-        answer = machine.answer_of(self.step, found, now.attempt, now.received_at, now.started_at, self.world.now())
+        began_at = now.started_at or now.received_at
+        answer = machine.answer_of(self.step, found, now.attempt, now.received_at, began_at, self.world.now())
         if self.step.noted and self.effects is not None:
             self.effects.record_result(outputs, record.partition, request.id, self.step.name, answer)
             with self.acknowledgement_seconds.time():
@@ -281,22 +284,22 @@ class StepLoop:
             self.effects.record_intent(outputs, record.partition, request.id, self.step.name)
         await outputs.acknowledged()
 
-    def read(self, record: Record, now: str) -> Message:
-        """Decode and validate the request. `now`: when this worker received it (ISO). Raises `BadMessage`."""
+    def read(self, record: Record, now: datetime) -> Message:
+        """Decode and validate the request. `now`: when this worker received it. Raises `BadMessage`."""
         message = decode_request(record.value, record.headers)
         requested_at = self.requested_at(record, now) if self.is_first_step else now
         request = machine.admit(self.plan, record.topic, message, requested_at, self.other_topics)
         return request if self.rows is None else machine.with_plausible_start(request, now)
 
-    def requested_at(self, record: Record, now: str) -> str:
-        """When a client requested the saga (ISO): the record's timestamp, converted to the local clock, at most `now`.
+    def requested_at(self, record: Record, now: datetime) -> datetime:
+        """When a client requested the saga: the record's timestamp, converted to the local clock, at most `now`.
 
         The duration of a saga therefore includes the time that its request waited in the topic.
         """
         clock = self.broker_clock
         if clock is None or record.timestamp_type != LOG_APPEND_TIME:
-            return iso(record_time(record.timestamp, epoch(now)))
-        return iso(record_time(record.timestamp, epoch(now), clock.ahead_s)) if clock.known else now
+            return utc(record_time(record.timestamp, now.timestamp()))
+        return utc(record_time(record.timestamp, now.timestamp(), clock.ahead_s)) if clock.known else now
 
     async def start_by_broker_clock(self, outputs: Outputs, record: Record, request: Message, now: Progress) -> None:
         """Set the start of a saga while the offset of the broker's clock is unknown, as it is when a worker starts.
@@ -377,13 +380,13 @@ class StepLoop:
         )
         return None
 
-    def row_after(self, after: machine.Next | machine.End, at: str) -> Row:
-        """The row of a saga that waits for its next step, or has ended; `at` is an ISO time."""
+    def row_after(self, after: machine.Next | machine.End, at: datetime) -> Row:
+        """The row of a saga that waits for its next step, or has ended; `at`: the current time."""
         if isinstance(after, machine.Next):
             return machine.row_waiting_for(self.plan, after.topic, after.message, at)
         return machine.row_ended(after, at)
 
-    def send_on(self, outputs: Outputs, record: Record, onward: machine.Next, at: str) -> None:
+    def send_on(self, outputs: Outputs, record: Record, onward: machine.Next, at: datetime) -> None:
         """Publish the request for the next step."""
         headers = headers_for(onward.message, onward.topic, self.step.service, at, record.headers)
         outputs.send(onward.topic, onward.message.id.encode(), encode(onward.message), headers)

@@ -1,10 +1,11 @@
 """The external systems of a plan. Subclass `World` with the adapters that the steps of your own plan call."""
 
 from collections.abc import Callable
+from datetime import datetime
 from hashlib import blake2b
 from time import time
 
-from saga_app.saga.times import iso
+from saga_app.saga.times import utc
 
 
 class World:
@@ -19,9 +20,9 @@ class World:
     async def close(self) -> None:
         """Close all connections. Called once, when the worker stops."""
 
-    def now(self) -> str:
-        """The current time, ISO 8601 UTC with milliseconds."""
-        return iso(self.clock())
+    def now(self) -> datetime:
+        """The current time, with milliseconds."""
+        return utc(self.clock())
 
     def dice(self, key: str, purpose: str, attempt: int = 0) -> float:
         """A pseudo-random number from 0 (inclusive) to 1 (exclusive): a hash of the seed and the arguments.

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import orjson
 from aiohttp import web
 
+from saga_app.saga import json_text
+from saga_app.saga.json_text import NotJson
 from saga_app.web import new_users
 from saga_app.web.problem import Problem
 
@@ -24,6 +25,6 @@ async def read_json(request: web.Request, max_bytes: int) -> Any:
         close = {"Connection": "close"}
         raise Problem(415, f"the Content-Encoding is {encoding}; send gzip, deflate or none", headers=close)
     try:
-        return orjson.loads(await new_users.read_limited(request, max_bytes))
-    except orjson.JSONDecodeError as error:
+        return json_text.loads(await new_users.read_limited(request, max_bytes))
+    except NotJson as error:
         raise Problem(400, f"the body is not JSON: {error}") from None

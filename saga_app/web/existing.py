@@ -1,6 +1,7 @@
 """The response to a request for an id that exists: the state of the existing saga, and what the client can do."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from saga_app.active_plan import PLAN
 from saga_app.saga.messages import Row, User
@@ -36,8 +37,8 @@ class ExistingSaga:
         return f"the id {id} exists already ({how}); {_NEXT[self.state].replace('{}', id)}"
 
 
-def existing(row: Row, now: str) -> ExistingSaga:
-    """Create the description from a saga row; `now` is an ISO time."""
+def existing(row: Row, now: datetime) -> ExistingSaga:
+    """Create the description from a saga row; `now`: the current time."""
     return ExistingSaga(
         user=row.user,
         idempotency=row.idempotency,

@@ -7,9 +7,9 @@ that the body differs.
 
 from hashlib import blake2b
 
-import orjson
 from aiohttp import web
 
+from saga_app.saga import json_text
 from saga_app.web.new_users import NewUsers
 from saga_app.web.problem import Problem
 
@@ -37,7 +37,7 @@ def mark_of(key: str, requested: NewUsers) -> str:
     """The mark of a request: `KEY.BODY`. JSON and CSV bodies with the same users have the same mark."""
     owner = blake2b(key.encode(), digest_size=10).digest()
     users = [[entry.name, entry.email, entry.department, entry.id, entry.again] for entry in requested.entries]
-    body = blake2b(orjson.dumps([requested.many, users]), digest_size=10, key=owner).digest()
+    body = blake2b(json_text.dumps([requested.many, users]), digest_size=10, key=owner).digest()
     return f"{base32(int.from_bytes(owner), 16)}.{base32(int.from_bytes(body), 16)}"
 
 

@@ -4,21 +4,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-import orjson
 from aiohttp import web
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    StringConstraints,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
 
-from saga_app.saga.messages import Department, Email, Id, Name, User, words
-from saga_app.saga.new_user import checked_email, checked_identifier, checked_name
+from saga_app.saga import json_text, new_user
+from saga_app.saga.identifier import ID_PATTERN, MAX_ID_LENGTH
+from saga_app.saga.json_text import NotJson
+from saga_app.saga.messages import User
 from saga_app.web.csv_table import CsvError, CsvRecord, column_names, read_records
 from saga_app.web.problem import Fault, Problem
 from saga_app.web.text_encoding import DecodedText, Undecodable, UnknownCharset, decode_text
@@ -41,15 +41,30 @@ MAX_FAULTS = 1000
 CONTENT_ENCODINGS = ("", "identity", "gzip", "deflate")
 
 
+def _limits(max_length: int, **described: str) -> Any:
+    """The limits of a text for the schema of the API; its validator checks them after normalisation."""
+    return Field(json_schema_extra={"minLength": 1, "maxLength": max_length, **described})
+
+
 class NewUser(BaseModel):
     """A user to be onboarded; an id is generated if none is given. The rules are the same for all clients."""
 
     model_config = ConfigDict(title="NewUser")
 
-    name: Annotated[Name, AfterValidator(checked_name)]
-    email: Annotated[Email, AfterValidator(checked_email)]
-    department: Annotated[Department, AfterValidator(checked_identifier)]
-    id: Annotated[Id, StringConstraints(strip_whitespace=True), AfterValidator(checked_identifier)] | None = None
+    name: Annotated[
+        str, AfterValidator(new_user.checked_name), _limits(new_user.MAX_NAME_LENGTH, pattern=new_user.ONE_LINE)
+    ]
+    email: Annotated[
+        str,
+        AfterValidator(new_user.checked_email),
+        _limits(new_user.MAX_EMAIL_LENGTH, description="an e-mail address"),
+    ]
+    department: Annotated[
+        str,
+        AfterValidator(new_user.checked_department),
+        _limits(new_user.MAX_DEPARTMENT_LENGTH, pattern=new_user.ONE_LINE),
+    ]
+    id: Annotated[str, AfterValidator(new_user.checked_id), _limits(MAX_ID_LENGTH, pattern=ID_PATTERN)] | None = None
     again: Annotated[
         bool,
         Field(description="begin again: if the saga of this id was rolled back, start the next one, such as ada~2"),
@@ -64,7 +79,7 @@ class NewUser(BaseModel):
     @property
     def user(self) -> User:
         """The user in the wire format."""
-        return User(self.name, self.email, self.department)
+        return User(name=self.name, email=self.email, department=self.department)
 
 
 _ONE = TypeAdapter(NewUser)
@@ -118,8 +133,8 @@ def _too_large(max_bytes: int) -> Problem:
 def from_json(body: bytes) -> NewUsers:
     """Parse one JSON object or an array of objects. Raises `Problem`."""
     try:
-        given = orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError as error:
+        given = json_text.loads(body.removeprefix(b"\xef\xbb\xbf"))
+    except NotJson as error:
         raise Problem(400, f"the body is not JSON: {error}") from None
     if isinstance(given, list):
         return NewUsers(_checked(given), many=True)
@@ -235,9 +250,10 @@ def _is_cell_count(entry: Any) -> bool:
 
 
 def _words(error: Any) -> str:
-    if error["loc"] == ("id",) and error["type"] == "string_pattern_mismatch":
-        return "may only have letters, digits and . : @ + ~ _ -"
-    return words(error)
+    return _WORDS.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+
+
+_WORDS = {"missing": "is missing", "string_type": "is not a string"}
 
 
 def _duplicate_ids(entries: list[NewUser], lines: Sequence[int]) -> list[Fault]:

@@ -13,15 +13,15 @@ from time import time
 from typing import Any, Protocol
 from urllib.parse import quote
 
-import orjson
 from aiohttp import web
 from cachetools import FIFOCache
 
 from saga_app.active_plan import PLAN
-from saga_app.saga import attempt_id
-from saga_app.saga.messages import Message, User, encode
+from saga_app.saga import attempt_id, json_text
+from saga_app.saga.codec import encode
+from saga_app.saga.messages import Message, User
 from saga_app.saga.states import REPEATABLE_STATES
-from saga_app.saga.times import iso
+from saga_app.saga.times import utc
 from saga_app.service import tracecontext
 from saga_app.service.headers import headers_for
 from saga_app.stream import Headers, NotAcknowledged
@@ -115,7 +115,7 @@ def _where(url: str, id: str) -> str:
 
 
 def _json(body: Any, headers: Mapping[str, str]) -> web.Response:
-    return web.Response(status=202, body=orjson.dumps(body), content_type="application/json", headers=headers)
+    return web.Response(status=202, body=json_text.dumps(body), content_type="application/json", headers=headers)
 
 
 def trace_of(request: web.Request) -> Headers:
@@ -307,7 +307,7 @@ class Starter:
 
     def _message(self, id: str, user: User, mark: str | None, trace: Headers) -> Outgoing:
         message = Message(v=1, id=id, user=user, saga=PLAN.name, idempotency=mark)
-        headers = headers_for(message, TOPIC, self.service, iso(self.clock()), trace)
+        headers = headers_for(message, TOPIC, self.service, utc(self.clock()), trace)
         return Outgoing(TOPIC, id.encode(), encode(message), headers)
 
 

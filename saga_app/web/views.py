@@ -7,14 +7,15 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import aiohttp
-import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from saga_app.active_plan import PLAN
-from saga_app.saga.messages import BadMessage, Row, User, decode
+from saga_app.saga import json_text
+from saga_app.saga.codec import BadMessage, decode
+from saga_app.saga.messages import Row, User
 from saga_app.saga.states import State
-from saga_app.saga.times import iso
+from saga_app.saga.times import utc
 from saga_app.service import health
 from saga_app.service.app import bootstrap_of
 from saga_app.service.kafka.headroom import ChangelogRoom
@@ -91,7 +92,7 @@ class Views:
                 continue  # written by another client
             last = f"{partition}.{row.id}"
             if requested.state in (None, row.state):
-                items.append(view(row, iso(time())))
+                items.append(view(row, utc(time())))
         return _json({"items": items, "next": None})
 
     async def show(self, request: web.Request) -> web.Response:
@@ -118,7 +119,7 @@ class Views:
         if reason := health.not_ready(self.app):
             raise _unavailable(reason)
         row = self.rows.get(partition, id)
-        return None if row is None else view(row, iso(time())) | {"idempotency": row.idempotency}
+        return None if row is None else view(row, utc(time())) | {"idempotency": row.idempotency}
 
     def _owner(self, partition: int) -> str | None:
         """The URL of the worker that owns this partition, or None."""
@@ -146,7 +147,7 @@ class Views:
                     )
                 if answer.status != 200:
                     raise _unavailable(f"the worker that owns this saga answered {answer.status}")
-                found: dict[str, Any] = orjson.loads(await answer.read())
+                found: dict[str, Any] = json_text.loads(await answer.read())
                 return found
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _unavailable(f"the worker that owns this saga is unavailable: {type(error).__name__}") from error
@@ -176,7 +177,7 @@ def _readable(value: bytes) -> Row | None:
 
 
 def _json(body: Any) -> web.Response:
-    return web.Response(body=orjson.dumps(body), content_type="application/json")
+    return web.Response(body=json_text.dumps(body), content_type="application/json")
 
 
 def add_routes(app: Any, table: Table, rows: Rows, headroom: ChangelogRoom | None = None) -> None:

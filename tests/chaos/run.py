@@ -11,7 +11,8 @@ from devtools.audit_command import audit
 from devtools.real_kafka import RealKafka
 from devtools.system import System
 from devtools.wait import free_port
-from saga_app.saga.messages import DEAD_LETTER, DLQ, DeadLetter, decode
+from saga_app.saga.codec import decode
+from saga_app.saga.messages import DEAD_LETTER, DLQ, DeadLetter
 from tests.chaos.fault_log import FaultLog
 from tests.chaos.faults import WORKERS, FaultInjector, schedule
 from tests.chaos.mailbox import Mailbox

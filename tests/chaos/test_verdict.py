@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from saga_app.saga.messages import Row, User, Visit
-from saga_app.saga.times import iso
+from saga_app.saga.times import utc
 from tests.chaos.fault_log import Fault
 from tests.chaos.mailbox import Copy, message_id
 from tests.chaos.verdict import Evidence, Verdict, chance_of_explanation, judge, reason_for_repeat
@@ -24,9 +24,9 @@ def row(state: str, **fields: Any) -> Row:
         "state": state,
         "step": "notify",
         "attempt": 1,
-        "started_at": iso(NOW - 100),
-        "updated_at": iso(NOW - 99),
-        "ended_at": iso(NOW - 98) if ended else None,
+        "started_at": utc(NOW - 100),
+        "updated_at": utc(NOW - 99),
+        "ended_at": utc(NOW - 98) if ended else None,
     }
     return Row(**(defaults | fields))
 
@@ -67,7 +67,7 @@ def test_an_accepted_user_whose_saga_does_not_end_is_lost() -> None:
 
 def test_a_saga_that_ends_twice_or_continues_after_its_end_is_found() -> None:
     assert verdict_on(row("completed"), row("rolled-back")).ended_twice == ["ana"]
-    assert verdict_on(row("completed"), row("completed", ended_at=iso(NOW))).ended_twice == ["ana"]
+    assert verdict_on(row("completed"), row("completed", ended_at=utc(NOW))).ended_twice == ["ana"]
     assert verdict_on(row("completed"), row("running")).ended_twice == ["ana"]
     assert verdict_on(row("completed"), row("completed")).ended_twice == []
 
@@ -97,7 +97,16 @@ def test_a_welcome_after_the_follow_up_is_explained_by_a_freeze() -> None:
 
 
 def test_a_failed_follow_up_in_the_history_is_not_missing() -> None:
-    line = Visit("retract", "notifier", 8, iso(NOW), iso(NOW), iso(NOW), "denied", "no")
+    line = Visit(
+        step="retract",
+        service="notifier",
+        attempts=8,
+        received_at=utc(NOW),
+        started_at=utc(NOW),
+        ended_at=utc(NOW),
+        outcome="denied",
+        reason="no",
+    )
     assert verdict_on(row("rollback-incomplete", history=[line])).without_follow_up == []
 
 

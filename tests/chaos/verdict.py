@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from saga_app.saga.messages import Row
-from saga_app.saga.times import epoch
 from tests.chaos.fault_log import FOREVER, Fault
 from tests.chaos.mailbox import Copy, message_id
 
@@ -147,8 +146,8 @@ def has_ended_twice(versions: Sequence[Row]) -> bool:
 def is_unflagged(versions: Sequence[Row], deadline_s: float, now: float) -> bool:
     """Whether a saga missed its deadline without being marked as overdue, retrying, parked or rolling back."""
     last = versions[-1]
-    ended_at = epoch(last.ended_at) if last.ended_at else now
-    if ended_at - epoch(last.started_at) <= deadline_s + OVERDUE_GRACE_S:
+    ended_at = last.ended_at.timestamp() if last.ended_at else now
+    if ended_at - last.started_at.timestamp() <= deadline_s + OVERDUE_GRACE_S:
         return False
     return not any(row.overdue or row.trouble or row.state in ("parked", "rolling-back") for row in versions)
 

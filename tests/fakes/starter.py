@@ -10,7 +10,8 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient
 
 from saga_app.saga import machine
-from saga_app.saga.messages import Message, Row, User, decode
+from saga_app.saga.codec import decode
+from saga_app.saga.messages import Message, Row, User
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.stream import NotAcknowledged
 from saga_app.stream.produce.sender import Message as Outgoing

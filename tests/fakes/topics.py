@@ -3,13 +3,15 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga import machine
-from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, Signal, User, decode, encode
+from saga_app.saga.codec import decode, encode, replace_fields
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, Signal, User
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Done, Outcome
-from saga_app.saga.times import iso
+from saga_app.saga.times import utc
 from saga_app.stream import partition_of
 from tests.builders import ADA, FACTS, START
 from tests.fakes.record import FakeRecord
@@ -69,15 +71,15 @@ class FakeTopics:
         now = begin
         request = Message(v=1, id=id, user=user, idempotency=idempotency)
         self.write("new-user", id, encode(request), now)
-        message, topic = machine.begin(ONBOARDING, request, self._iso(now)), "new-user"
-        row = self._write_row(None, machine.row_waiting_for(ONBOARDING, topic, message, self._iso(now)), now)
+        message, topic = machine.begin(ONBOARDING, request, self._time(now)), "new-user"
+        row = self._write_row(None, machine.row_waiting_for(ONBOARDING, topic, message, self._time(now)), now)
         return self._run_steps(row, topic, message, now, pace, outcomes or {}, steps)
 
     def redrive(self, row: Row, record: FakeRecord, at: float, pace: float = 1.0) -> Row:
         """Write the parked request `record` again as attempt 2, and the rest of its saga; returns the last row."""
-        message = replace(decode(Message, record.value or b""), attempt=2)
+        message = replace_fields(decode(Message, record.value or b""), attempt=2)
         self.write(record.topic, row.id, encode(message), at)
-        row = self._write_row(row, machine.row_waiting_for(ONBOARDING, record.topic, message, self._iso(at)), at)
+        row = self._write_row(row, machine.row_waiting_for(ONBOARDING, record.topic, message, self._time(at)), at)
         return self._run_steps(row, record.topic, message, at, pace, {}, ALL_STEPS)
 
     def _run_steps(
@@ -87,15 +89,15 @@ class FakeTopics:
             step = ONBOARDING.on(topic)
             assert step is not None
             outcome = outcomes.get(step.name) or Done(FACTS.get(step.name, {}))
-            answer = machine.answer_of(step, outcome, 1, self._iso(now), self._iso(now), self._iso(now + pace))
+            answer = machine.answer_of(step, outcome, 1, self._time(now), self._time(now), self._time(now + pace))
             now += pace
             after = machine.next_after(message, step, answer)
             if isinstance(after, machine.End):
-                return self._write_row(row, machine.row_ended(after, self._iso(now)), now)
+                return self._write_row(row, machine.row_ended(after, self._time(now)), now)
             message, topic = after.message, after.topic
             self.write(topic, row.id, encode(message), now)
             if step.service == "provisioner":
-                row = self._write_row(row, machine.row_waiting_for(ONBOARDING, topic, message, self._iso(now)), now)
+                row = self._write_row(row, machine.row_waiting_for(ONBOARDING, topic, message, self._time(now)), now)
         return row
 
     def _write_row(self, row: Row | None, news: Row, at: float) -> Row:
@@ -103,8 +105,8 @@ class FakeTopics:
         self.write(ROWS_CHANGELOG, row.id, encode(row), at + 0.001)
         return row
 
-    def _iso(self, at: float) -> str:
-        return iso(self.start + at)
+    def _time(self, at: float) -> datetime:
+        return utc(self.start + at)
 
     def write_failed_attempt(self, id: str, step: str, service: str, at: float, attempt: int = 1) -> Signal:
         """Write the signal of a failed attempt; the next attempt is due 8 s later."""
@@ -115,10 +117,10 @@ class FakeTopics:
             kind="failed",
             step=step,
             service=service,
-            at=self._iso(at),
+            at=self._time(at),
             attempt=attempt,
             attempts=5,
-            next_at=self._iso(at + 8),
+            next_at=self._time(at + 8),
             reason="it did not answer",
         )
         self.write(SIGNALS, id, encode(signal), at)
@@ -126,7 +128,9 @@ class FakeTopics:
 
     def write_overdue(self, id: str, at: float) -> None:
         """Write the signal that the saga missed its deadline in the step `authorize`."""
-        signal = Signal(1, id, "onboarding", "overdue", "authorize", "authorizer", self._iso(at))
+        signal = Signal(
+            v=1, id=id, saga="onboarding", kind="overdue", step="authorize", service="authorizer", at=self._time(at)
+        )
         self.write(SIGNALS, id, encode(signal), at)
 
     def park(self, record: FakeRecord, at: float, step: str = "authorize", error: str = "Permanent") -> DeadLetter:
@@ -142,8 +146,8 @@ class FakeTopics:
             error=error,
             reason="it will not work",
             attempts=1,
-            received_at=self._iso(at),
-            at=self._iso(at),
+            received_at=self._time(at),
+            at=self._time(at),
             id=id,
             saga="onboarding" if id else None,
         )

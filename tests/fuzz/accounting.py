@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from saga_app.active_plan import ROWS_CHANGELOG
-from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, BadMessage, parse
+from saga_app.saga.codec import BadMessage, parse
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS
 from tests.fuzz.poison import CHANGELOGS, Poison
 from tests.fuzz.sending import Place
 from tests.topics import read_messages

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from saga_app.saga.codec import replace_fields
 
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -10,7 +10,8 @@ from confluent_kafka.admin import AdminClient
 from devtools.real_kafka import RealKafka
 from devtools.system import System, saga
 from devtools.wait import until
-from saga_app.saga.messages import Message, decode, encode
+from saga_app.saga.codec import decode, encode
+from saga_app.saga.messages import Message
 from tests.kafka.kafka_system import count_ended
 from tests.topics import read, send
 
@@ -65,6 +66,6 @@ def forge_device(broker: RealKafka) -> str:
     """Send a message of a saga again with another device id; return the id of the saga."""
     record = next(read(broker.bootstrap, "notify"))
     message = decode(Message, record.value)
-    forged = replace(message, facts=message.facts | {"device_id": "LT-FORGED"})
+    forged = replace_fields(message, facts=message.facts | {"device_id": "LT-FORGED"})
     send(broker.bootstrap, "notify", [(record.key, encode(forged))], partitioner="murmur2_random")
     return message.id

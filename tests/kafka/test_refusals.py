@@ -11,7 +11,8 @@ from devtools.http_client import ask
 from devtools.system import System
 from devtools.wait import until
 from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
-from saga_app.saga.messages import DEAD_LETTER, DLQ, DeadLetter, Message, decode, encode
+from saga_app.saga.codec import decode, encode
+from saga_app.saga.messages import DEAD_LETTER, DLQ, DeadLetter, Message
 from tests.kafka.kafka_system import SERVICES, count_states, running_system, worker_pids
 from tests.topics import Record, configure_topic, read, rows, send, user
 

@@ -9,8 +9,8 @@ from devtools.http_client import ask
 from devtools.system import System
 from devtools.wait import until
 from saga_app.active_plan import ROWS_CHANGELOG
-from saga_app.saga.messages import Row, decode
-from saga_app.saga.times import epoch
+from saga_app.saga.codec import decode
+from saga_app.saga.messages import Row
 from tests.kafka.kafka_system import list_sagas, worker_pids
 from tests.topics import read_messages
 
@@ -24,7 +24,7 @@ def marking_delays(bootstrap: str) -> dict[str, float]:
         row = decode(Row, record.value())
         if row.overdue and row.id.startswith("late"):
             assert row.due_at is not None
-            found.setdefault(row.id, record.timestamp()[1] / 1000 - epoch(row.due_at))
+            found.setdefault(row.id, record.timestamp()[1] / 1000 - row.due_at.timestamp())
     return found
 
 

@@ -3,8 +3,8 @@
 import math
 from contextlib import suppress
 
+from saga_app.saga.codec import decode
 from saga_app.saga.messages import Effects as EffectsRow
-from saga_app.saga.messages import decode
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.republisher import Place, Schedule, republish

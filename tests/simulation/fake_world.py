@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from random import Random
 
 from saga_app.active_plan import EFFECTS_CHANGELOGS
-from saga_app.saga.messages import Effects, decode
+from saga_app.saga.codec import decode
+from saga_app.saga.messages import Effects
 from saga_app.saga.retry import Deferred, Permanent, Transient
 from saga_app.service.policy import Department
 from tests.fakes.record import FakeRecord

@@ -5,12 +5,12 @@ A mutation takes the original function and returns its replacement. Its docstrin
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from faust.types import TP
 
 from saga_app.saga import machine
+from saga_app.saga.codec import replace_fields
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.saga.messages import Message, Row, Signal
 from saga_app.saga.states import State
@@ -116,7 +116,7 @@ def compensation_without_tombstone(_original: Function) -> Function:
 @mutation((Effects, "get"))
 def tombstones_not_read(original: Function) -> Function:
     """Tombstones are written, but ignored."""
-    return lambda *arguments: replace(original(*arguments), undone=[])
+    return lambda *arguments: replace_fields(original(*arguments), undone=[])
 
 
 @mutation((Effects, "record_result"))
@@ -131,7 +131,7 @@ def next_request_not_resent(original: Function) -> Function:
 
     def get(*arguments: Any) -> Remembered:
         row: Remembered = original(*arguments)
-        return replace(row, undone=[*row.undone, *row.answers])
+        return replace_fields(row, undone=[*row.undone, *row.answers])
 
     return get
 
@@ -251,7 +251,7 @@ def origin_lost_at_a_redrive(original: Function) -> Function:
 
     def join(row: Row | None, news: Row) -> Row:
         joined: Row = original(row, news)
-        return replace(joined, origin=None) if row is not None and news.attempt > row.attempt else joined
+        return replace_fields(joined, origin=None) if row is not None and news.attempt > row.attempt else joined
 
     return join
 
@@ -294,7 +294,7 @@ def denial_ignored(original: Function) -> Function:
     """A saga continues after a denial."""
 
     def next_after(request: Message, step: Any, answer: Any) -> Any:
-        return original(request, step, replace(answer, visit=replace(answer.visit, outcome="done")))
+        return original(request, step, replace_fields(answer, visit=replace_fields(answer.visit, outcome="done")))
 
     return next_after
 
@@ -307,7 +307,7 @@ def oldest_step_compensated_first(original: Function) -> Function:
         slip = request.slip
         assert slip is not None
         is_turn = answer.visit.outcome != "done" and not slip.undoing
-        changed = replace(request, slip=replace(slip, back=slip.back[::-1])) if is_turn else request
+        changed = replace_fields(request, slip=replace_fields(slip, back=slip.back[::-1])) if is_turn else request
         return original(changed, step, answer)
 
     return next_after
@@ -365,7 +365,7 @@ def redrive_of_any_attempt(original: Function) -> Function:
     """When two operators redrive a saga, both redrives are applied."""
 
     def change(row: Row, signal: Signal) -> tuple[Row, Signal]:
-        return row, replace(signal, attempt=row.attempt + 1) if signal.kind == "redriven" else signal
+        return row, replace_fields(signal, attempt=row.attempt + 1) if signal.kind == "redriven" else signal
 
     return _with_arguments(change)(original)
 
@@ -379,7 +379,7 @@ def rollback_ignored(original: Function) -> Function:
 @mutation((machine, "apply_operator_signal"))
 def redrive_of_any_step(original: Function) -> Function:
     """A redrive of one step is applied to a later step."""
-    return _with_arguments(lambda row, signal: (row, replace(signal, step=row.step)))(original)
+    return _with_arguments(lambda row, signal: (row, replace_fields(signal, step=row.step)))(original)
 
 
 @mutation((machine, "mark_signal"))
@@ -411,13 +411,13 @@ def provisioned_again_after_a_crash(_original: Function) -> Function:
 @mutation((machine, "apply_operator_signal"))
 def signal_not_resumed_after_a_crash(original: Function) -> Function:
     """After a crash between the row and the request of an operator signal, the request is not sent."""
-    return _with_arguments(lambda row, signal: (replace(row, order=None), signal))(original)
+    return _with_arguments(lambda row, signal: (replace_fields(row, order=None), signal))(original)
 
 
 @mutation((machine, "request_of"))
 def slip_lost_at_a_redrive(original: Function) -> Function:
     """A redriven request has no routing slip."""
-    return lambda row: replace(original(row), slip=None)
+    return lambda row: replace_fields(original(row), slip=None)
 
 
 @mutation((machine, "_cancel"))
@@ -426,10 +426,10 @@ def steps_ahead_not_compensated(original: Function) -> Function:
 
     def cancel(plan: Any, row: Row, signal: Signal) -> Any:
         slip = row.slip or plan.slip()
-        return original(plan, replace(row, slip=replace(slip, ahead=[])), signal)
+        return original(plan, replace_fields(row, slip=replace_fields(slip, ahead=[])), signal)
 
     return cancel
 
 
 def _with_state(row: Row, state: State, replacement: State) -> Row:
-    return replace(row, state=replacement) if row.state == state else row
+    return replace_fields(row, state=replacement) if row.state == state else row

@@ -3,9 +3,10 @@
 from random import Random
 from typing import Literal
 
-from saga_app.saga.messages import DLQ, SIGNALS, Parked, Row, Signal, encode, parse
+from saga_app.saga.codec import encode, parse
+from saga_app.saga.messages import DLQ, SIGNALS, Parked, Row, Signal
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.times import iso
+from saga_app.saga.times import utc
 from tests.fakes.record import FakeRecord
 from tests.simulation.fake_world import MAX_DEFERRAL_S
 from tests.simulation.system import System
@@ -62,8 +63,10 @@ class Operators:
         """Mark a random saga as overdue, as the Provisioner's timer does."""
         row = self._random_row()
         if row is not None and not row.ended:
-            at = iso(self.bus.loop.clock())
-            signal = Signal(1, row.id, row.saga, "overdue", row.step, "provisioner", at, due_at=at)
+            at = utc(self.bus.loop.clock())
+            signal = Signal(
+                v=1, id=row.id, saga=row.saga, kind="overdue", step=row.step, service="provisioner", at=at, due_at=at
+            )
             self.bus.append(SIGNALS, row.id.encode(), encode(signal))
 
     def _schedule_signals(self, delay_s: float, kind: Kind, id: str, step: str, attempt: int) -> None:
@@ -78,8 +81,10 @@ class Operators:
     def _send_signal(self, by: str, kind: Kind, id: str, step: str, attempt: int) -> None:
         planned = ONBOARDING.step_named(step)
         service = planned.service if planned else "provisioner"
-        at = iso(self.bus.loop.clock())
-        signal = Signal(1, id, "onboarding", kind, step, service, at, attempt, by=by)
+        at = utc(self.bus.loop.clock())
+        signal = Signal(
+            v=1, id=id, saga="onboarding", kind=kind, step=step, service=service, at=at, attempt=attempt, by=by
+        )
         self.signals.append(signal)
         self.bus.append(SIGNALS, id.encode(), encode(signal))
 

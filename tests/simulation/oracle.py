@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
-from saga_app.saga.messages import DLQ, SIGNALS, Message, Parked, Row, Signal, parse
-from saga_app.saga.times import iso
+from saga_app.saga.codec import parse
+from saga_app.saga.messages import DLQ, SIGNALS, Message, Parked, Row, Signal
+from saga_app.saga.times import utc
 from tests.fakes.record import FakeRecord
 from tests.simulation.fake_world import FOLLOW_UP, WELCOME, Mail
 from tests.simulation.system import NewUser, System
@@ -306,7 +307,7 @@ def never_continues_after_a_rollback_began(case: Case) -> Iterator[str]:
     if since is None:
         return
     for record, message in case.requests:
-        if record.topic == "authorize" and message.history[-1].ended_at > iso(since / 1000):
+        if record.topic == "authorize" and message.history[-1].ended_at > utc(since / 1000):
             yield "was sent to authorize after its rollback began"
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
-from saga_app.saga.messages import Body, Effects, Parked, Row, Signal, decode, parse
+from saga_app.saga.codec import decode, parse
+from saga_app.saga.messages import Body, Effects, Parked, Row, Signal
+from saga_app.saga.times import iso
 from tests.fakes.record import FakeRecord
 from tests.simulation.clock import EPOCH
 from tests.simulation.run import Result
@@ -32,7 +34,7 @@ def _format_content(record: FakeRecord) -> str:
 
 
 def _delayed_requests(row: Effects) -> dict[str, tuple[int, str]]:
-    return {step: (waiting.attempt, waiting.next_at) for step, waiting in row.waiting.items()}
+    return {step: (waiting.attempt, iso(waiting.next_at)) for step, waiting in row.waiting.items()}
 
 
 def _format_body(body: Body) -> str:

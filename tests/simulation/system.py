@@ -6,7 +6,8 @@ from random import Random
 from typing import NamedTuple
 
 from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
-from saga_app.saga.messages import DLQ, SIGNALS, Message, Row, decode
+from saga_app.saga.codec import decode
+from saga_app.saga.messages import DLQ, SIGNALS, Message, Row
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Step
 from saga_app.service import policy

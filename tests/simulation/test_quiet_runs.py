@@ -4,8 +4,10 @@ import pytest
 
 from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
 from saga_app.saga import machine
-from saga_app.saga.messages import Parked, Row, Signal, parse
+from saga_app.saga.codec import parse
+from saga_app.saga.messages import Parked, Row, Signal
 from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.times import utc
 from tests.fakes.record import FakeRecord
 from tests.simulation.parameters import Parameters, draw_parameters
 from tests.simulation.run import run
@@ -67,7 +69,7 @@ def join_rows(records: list[FakeRecord]) -> dict[str, Row]:
         elif isinstance(body, Row):
             news = body
         else:
-            news = machine.row_waiting_for(ONBOARDING, record.topic, body, "2026-01-01T00:00:00.000Z")
+            news = machine.row_waiting_for(ONBOARDING, record.topic, body, utc(1_767_225_600))
         if news is not None:
             rows[news.id] = machine.join(rows.get(news.id), news)
     return rows

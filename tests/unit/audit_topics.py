@@ -8,19 +8,8 @@ from typing import Any, Literal, TypeVar
 from saga_app.active_plan import READS, ROWS_CHANGELOG
 from saga_app.audit import Report, audit_records
 from saga_app.saga import machine
-from saga_app.saga.messages import (
-    DEAD_LETTER,
-    DLQ,
-    SIGNALS,
-    DeadLetter,
-    Message,
-    Parked,
-    Row,
-    Signal,
-    Visit,
-    decode,
-    encode,
-)
+from saga_app.saga.codec import decode, encode, replace_fields
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Parked, Row, Signal, Visit
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Denied, Done, Outcome, Step
 from tests.builders import ADA, FACTS, START, at, requested
@@ -36,7 +25,7 @@ Body = TypeVar("Body", Message, Row)
 CommittedOffsets = dict[str, dict[tuple[str, int], int]]
 
 DENIED = Denied("no")
-OTHER_USER = replace(ADA, name="Grace Hopper")
+OTHER_USER = replace_fields(ADA, name="Grace Hopper")
 
 
 class Topics:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS
 from saga_app.saga.onboarding import ONBOARDING
+from saga_app.saga.times import iso
 from tests.builders import at
 from tests.fakes.record import FakeRecord
 
@@ -20,7 +21,17 @@ JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )
-TIMES = st.sampled_from([at(0), at(5), "1000-01-01T00:00:00Z", "2026-02-30T12:00:00Z", "9999-12-31T23:59:59.999999Z"])
+TIMES = st.sampled_from(
+    [
+        iso(at(0)),
+        iso(at(5)),
+        "2023-11-15T00:13:25+02:00",
+        "0001-01-01T00:00:00+14:00",
+        "1000-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.999999Z",
+        "9999-12-31T23:59:59-12:00",
+    ]
+)
 STEPS = st.sampled_from([step.name for step in ONBOARDING.steps + ONBOARDING.compensations]) | TEXT
 SLIPS = st.fixed_dictionaries(
     {
@@ -41,7 +52,9 @@ VISITS = st.fixed_dictionaries(
         "reason": TEXT | st.none(),
     }
 )
-USERS = st.just({"name": "Ada", "email": "ada@example.com", "department": "Sales"})
+USERS = st.just({"name": "Ada", "email": "ada@example.com", "department": "Sales"}) | st.fixed_dictionaries(
+    dict.fromkeys(("name", "email", "department"), TEXT.filter(len))
+)
 FACTS = st.dictionaries(TEXT | st.sampled_from(["device_id", "authorizations"]), JSON_VALUES, max_size=3)
 COMMON_FIELDS = {"v": st.just(1), "id": st.just("ada"), "saga": TEXT}
 

@@ -3,24 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from saga_app.saga import world
-from saga_app.saga.messages import (
-    DEAD_LETTER,
-    DLQ,
-    SIGNALS,
-    DeadLetter,
-    Effects,
-    Message,
-    Row,
-    Slip,
-    Visit,
-    Waiting,
-    decode,
-    encode,
-)
+from saga_app.saga.codec import decode, encode, replace_fields
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Effects, Message, Row, Slip, Visit, Waiting
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.retry import Deferred, Transient
 from saga_app.service import policy
@@ -160,9 +148,9 @@ def value_on(topic: str) -> bytes:
 def compensation_value() -> bytes:
     """The value of the request to `retract` or `revoke`, after an operator has cancelled Ada's saga."""
     request = request_to("authorize")
-    visit = replace(request.history[0], step="authorize", outcome="cancelled", reason="cancelled by ana")
+    visit = replace_fields(request.history[0], step="authorize", outcome="cancelled", reason="cancelled by ana")
     slip = Slip(["deprovision"], [], undoing=True)
-    return encode(replace(request, history=[*request.history, visit], slip=slip))
+    return encode(replace_fields(request, history=[*request.history, visit], slip=slip))
 
 
 def last_visit(sent: SentMessages) -> Visit:

@@ -7,7 +7,6 @@ offsets, deleted records, planned retries).
 import random
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from saga_app.audit.case import LogState
 from saga_app.audit.collector import EvidenceCollector
 from saga_app.audit.judge import judge
 from saga_app.saga import machine
+from saga_app.saga.codec import replace_fields
 from saga_app.saga.messages import SIGNALS, Message, Row
 from saga_app.saga.states import State
 from tests.builders import START, at, journey, requested
@@ -117,7 +117,7 @@ def test_a_saga_without_a_final_row_has_never_ended() -> None:
 def test_an_overdue_saga_that_never_ended_is_reported_as_overdue() -> None:
     topics = completed()
     topics.remove(ROWS_CHANGELOG)
-    topics.change(Row, ROWS_CHANGELOG, lambda row: replace(row, overdue=True))
+    topics.change(Row, ROWS_CHANGELOG, lambda row: replace_fields(row, overdue=True))
     assert "has not ended, overdue" in topics.findings()["never-ended"]
 
 
@@ -145,7 +145,7 @@ def later_final_row(state: State) -> Row:
     """A row of Ada's saga with this state, written 99 seconds after its start."""
     end = journey()[-1]
     assert isinstance(end, machine.End)
-    return replace(machine.row_ended(end, at(99)), state=state)
+    return replace_fields(machine.row_ended(end, at(99)), state=state)
 
 
 @pytest.mark.parametrize("state", ["completed", "rolled-back", "running"])
@@ -170,7 +170,7 @@ def test_a_repeated_final_row_repairs_a_stale_row_before_it() -> None:
 
 def test_two_devices_are_found_and_both_are_named() -> None:
     topics = completed()
-    topics.change(Message, "notify", lambda m: replace(m, facts=m.facts | {"device_id": "LT-2"}))
+    topics.change(Message, "notify", lambda m: replace_fields(m, facts=m.facts | {"device_id": "LT-2"}))
     assert topics.findings() == {"two-devices": "the messages name LT-1 and LT-2"}
 
 
@@ -188,14 +188,14 @@ def test_two_devices_are_found_and_both_are_named() -> None:
 )
 def test_a_row_that_disagrees_with_the_messages_is_found(changes: dict[str, Any], sentence: str) -> None:
     topics = completed()
-    topics.change(Row, ROWS_CHANGELOG, lambda row: replace(row, **changes))
+    topics.change(Row, ROWS_CHANGELOG, lambda row: replace_fields(row, **changes))
     assert sentence in topics.findings()["changelog"]
     assert OTHER_USER.name not in str(topics.audit()), "the report contains personal data"
 
 
 def test_a_message_with_the_data_of_another_user_is_found() -> None:
     topics = completed()
-    topics.change(Message, "notify", lambda message: replace(message, user=OTHER_USER))
+    topics.change(Message, "notify", lambda message: replace_fields(message, user=OTHER_USER))
     assert topics.findings() == {"changelog": "the row is completed, but the messages have different user data"}
 
 
@@ -227,4 +227,4 @@ def test_a_saga_in_progress_without_a_row_is_found() -> None:
 def test_an_unreadable_row_is_found() -> None:
     topics = completed()
     topics.append(ROWS_CHANGELOG, "ada", b"hello")
-    assert topics.findings() == {"changelog": "unreadable row: not JSON: expected value at line 1 column 1"}
+    assert topics.findings() == {"changelog": "unreadable row: not JSON: invalid character (byte 0)"}

@@ -4,6 +4,7 @@ from tests.unit.layers import ROOT, imported_modules, layer_of
 
 #: The wire format with its vocabulary, the plan, and the output to a terminal. None of them decides anything.
 ALLOWED_MODULES = (
+    "saga_app.saga.codec",
     "saga_app.saga.messages",
     "saga_app.saga.record",
     "saga_app.saga.record_id",

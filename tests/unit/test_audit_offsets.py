@@ -10,7 +10,9 @@ from saga_app.audit import Report, audit_records
 from saga_app.audit.case import LogState
 from saga_app.audit.collector import EvidenceCollector
 from saga_app.audit.judge import judge
-from saga_app.saga.messages import Message, Row, decode, encode
+from saga_app.saga.codec import decode, encode, replace_fields
+from saga_app.saga.messages import Message, Row
+from saga_app.saga.times import iso
 from saga_app.stream import partition_of
 from tests.builders import START, at, requested
 from tests.unit.audit_topics import (
@@ -51,7 +53,7 @@ def test_a_committed_unreadable_message_needs_a_dead_letter() -> None:
     topics.append("authorize", "ada", b"hello")
     assert topics.findings()["unfinished"] == (
         "the authorizer has committed an unreadable message, and there is no dead letter: "
-        "not JSON: expected value at line 1 column 1"
+        "not JSON: invalid character (byte 0)"
     )
     topics.append_dead_letter("authorize", None, b"hello")
     assert topics.findings() == {}
@@ -114,7 +116,7 @@ def test_checks_that_need_deleted_records_are_skipped_and_listed() -> None:
     assert report.findings == []
     assert report.counts["seen_in_part"] == 1
     assert report.left_out[0] == (
-        f"new-user: records until {at(100)} were deleted from 1 of 1 partitions; "
+        f"new-user: records until {iso(at(100))} were deleted from 1 of 1 partitions; "
         "for sagas that began earlier, checks that need them were skipped"
     )
 
@@ -124,7 +126,7 @@ def test_a_first_request_counts_as_deleted_by_its_offset() -> None:
     topics = completed()
     offset = topics.ends["new-user", 0] + 6
     for index in [n for n, record in enumerate(topics.records) if record.topic == ROWS_CHANGELOG]:
-        row = replace(decode(Row, topics.records[index].value), origin=(0, offset))
+        row = replace_fields(decode(Row, topics.records[index].value), origin=(0, offset))
         topics.records[index] = replace(topics.records[index], value=encode(row))
     topics.remove("new-user")
 

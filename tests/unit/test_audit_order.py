@@ -1,12 +1,12 @@
 """The auditor finds missing predecessors, incomplete rollbacks, and dead letters that no row knows."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from saga_app.active_plan import ROWS_CHANGELOG
-from saga_app.saga.messages import DLQ, Message, Row, Slip, decode
+from saga_app.saga.codec import decode, replace_fields
+from saga_app.saga.messages import DLQ, Message, Row, Slip
 from tests.builders import at, requested
 from tests.unit.audit_topics import (
     cancelled_after_mail,
@@ -29,20 +29,22 @@ def test_a_missing_request_is_found_from_the_next_one(topic: str) -> None:
 
 def test_a_skipped_step_is_found() -> None:
     topics = completed()
-    topics.change(Message, "notify", lambda m: replace(m, history=m.history[:1]))
+    topics.change(Message, "notify", lambda m: replace_fields(m, history=m.history[:1]))
     assert topics.findings()["no-predecessor"].startswith("request to notify without authorize done")
 
 
 def test_a_compensation_before_that_of_a_newer_step_is_found() -> None:
     topics = rolled_back()
-    topics.change(Message, "deprovision", lambda m: replace(m, history=m.history[:-1]))
+    topics.change(Message, "deprovision", lambda m: replace_fields(m, history=m.history[:-1]))
     assert topics.findings()["no-predecessor"].startswith("request to deprovision without revoke before it")
 
 
 def test_a_compensation_without_a_denial_or_cancellation_is_found() -> None:
     topics = completed()
     slip = Slip([], [], undoing=True)
-    topics.append("revoke", "ada", replace(requested(), slip=slip, history=[visit("provision"), visit("authorize")]))
+    topics.append(
+        "revoke", "ada", replace_fields(requested(), slip=slip, history=[visit("provision"), visit("authorize")])
+    )
     assert "request to revoke without a denial or cancellation" in topics.findings()["no-predecessor"]
 
 
@@ -51,7 +53,7 @@ def test_a_compensation_without_a_denial_or_cancellation_is_found() -> None:
 
 def without(step: str) -> Callable[[Message | Row], Message | Row]:
     """A function that removes a step from the history of a message or row."""
-    return lambda body: replace(body, history=[line for line in body.history if line.step != step])
+    return lambda body: replace_fields(body, history=[line for line in body.history if line.step != step])
 
 
 @pytest.mark.parametrize(("compensation", "step"), [("revoke", "authorize"), ("deprovision", "provision")])
@@ -64,7 +66,7 @@ def test_a_missing_compensation_is_found(compensation: str, step: str) -> None:
 
 def test_a_rolled_back_saga_with_a_failed_compensation_is_found() -> None:
     topics = rolled_back_incompletely()
-    topics.change(Row, ROWS_CHANGELOG, lambda row: replace(row, state="rolled-back"))
+    topics.change(Row, ROWS_CHANGELOG, lambda row: replace_fields(row, state="rolled-back"))
     assert "revoke was not" in topics.findings()["undo-missing"]
 
 
@@ -74,8 +76,8 @@ def test_a_step_that_was_done_after_its_compensation_is_found() -> None:
     topics.change_all(without("authorize"))
     topics.elapsed_s += 60
     message = decode(Message, late.value)
-    history = [replace(line, started_at=at(60)) for line in message.history]
-    topics.append("notify", "ada", replace(message, history=history))
+    history = [replace_fields(line, started_at=at(60)) for line in message.history]
+    topics.append("notify", "ada", replace_fields(message, history=history))
     assert topics.findings()["undo-missing"] == "rolled back, but authorize was done after revoke"
 
 
@@ -90,7 +92,9 @@ def test_a_mail_of_which_its_compensation_did_not_know_is_found() -> None:
 
     def retract_found_nothing(body: Message | Row) -> Message | Row:
         reasons = {"retract": "nothing to take back"}
-        return replace(body, history=[replace(line, reason=reasons.get(line.step)) for line in body.history])
+        return replace_fields(
+            body, history=[replace_fields(line, reason=reasons.get(line.step)) for line in body.history]
+        )
 
     topics.change_all(retract_found_nothing)
     assert "retract found nothing to compensate" in topics.findings()["mail-after-rollback"]

@@ -20,7 +20,8 @@ from benchmarks.rivals.chain import AUTHORIZE, CODECS, NEW_USER, NOTIFIED, NOTIF
 from benchmarks.statistics import median_of_known, median_ratio, percentile, ratio
 from benchmarks.users import sample_users
 from saga_app.active_plan import ROWS_CHANGELOG
-from saga_app.saga.messages import Row, decode
+from saga_app.saga.codec import decode
+from saga_app.saga.messages import Row
 
 
 @pytest.mark.parametrize(("percent", "expected"), [(50, 50), (99, 99), (100, 100), (0, 1)])

@@ -1,10 +1,13 @@
 """The offset of the broker's clock is measured from acknowledgements, and corrects the start times of sagas."""
 
+from datetime import datetime
+
 import pytest
 from prometheus_client import REGISTRY
 
 from saga_app.active_plan import ROWS_CHANGELOG
-from saga_app.saga.messages import Message, decode
+from saga_app.saga.codec import decode
+from saga_app.saga.messages import Message
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import policy
 from saga_app.service.kafka.broker_clock import WINDOW_S, BrokerClock, ahead_of
@@ -71,7 +74,7 @@ class ObservedOutputs(SentMessages):
         observe(self.broker_clock, self.ahead_s, 0.0)
 
 
-async def start_times(ahead_s: float, waited_s: float, known: bool) -> tuple[str, str | None]:
+async def start_times(ahead_s: float, waited_s: float, known: bool) -> tuple[datetime, datetime | None]:
     """Process the first request of a saga. Returns the start time in its row, and in its next message.
 
     `ahead_s`: the offset of the broker's clock. `waited_s`: how long the request has waited in its topic. `known`:

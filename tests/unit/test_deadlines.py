@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saga_app.saga import deadline, machine
-from saga_app.saga.messages import Message, Row, Signal, Slip, encode
+from saga_app.saga.codec import encode, replace_fields
+from saga_app.saga.messages import Message, Row, Signal, Slip
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Plan
 from saga_app.saga.timeline import why
-from saga_app.saga.times import epoch, iso
+from saga_app.saga.times import iso, utc
 from saga_app.service.memory.deadlines import RESEND_AFTER_S, Deadlines
 from tests.builders import START, at, end_of_journey, waiting_row
 from tests.fakes.clock import FakeClock
@@ -34,7 +35,7 @@ def test_a_saga_is_due_earlier_if_its_step_has_a_shorter_deadline() -> None:
 def test_deadlines_of_steps_unknown_to_the_provisioner_are_added_up() -> None:
     plan = plan_with_deadlines(authorize=10.0, notify=20.0, complete=1.0)
     row = waiting_row("authorize")
-    assert deadline.due(plan, row, 1e6) == epoch(row.history[-1].ended_at) + 30.0
+    assert deadline.due(plan, row, 1e6) == row.history[-1].ended_at.timestamp() + 30.0
 
 
 class DeadlineTable:
@@ -89,7 +90,7 @@ def test_a_saga_that_ended_in_time_is_never_overdue() -> None:
 
 def test_an_overdue_parked_saga_names_the_reason_for_parking() -> None:
     table = DeadlineTable()
-    table.write(replace(waiting_row("notify"), state="parked", reason="the mail server is gone"))
+    table.write(replace_fields(waiting_row("notify"), state="parked", reason="the mail server is gone"))
     table.clock.now = START + 61
     assert [signal.reason for signal in table.take_due()] == ["parked: the mail server is gone"]
 
@@ -99,9 +100,9 @@ def test_take_due_finds_the_same_sagas_as_a_scan_of_all_rows(writes: list[tuple[
     table = DeadlineTable()
     message = Message(v=1, id="x", user=waiting_row("new-user").user)
     for number, started, marked in writes:
-        begun = machine.begin(ONBOARDING, replace(message, id=f"u{number}"), iso(START + started))
-        row = machine.row_waiting_for(ONBOARDING, "new-user", begun, iso(START + started))
-        table.write(replace(row, overdue=marked))
+        begun = machine.begin(ONBOARDING, replace_fields(message, id=f"u{number}"), utc(START + started))
+        row = machine.row_waiting_for(ONBOARDING, "new-user", begun, utc(START + started))
+        table.write(replace_fields(row, overdue=marked))
     table.clock.now = START + now
     found = {signal.id for signal in table.take_due()}
     overdue = {
@@ -113,9 +114,21 @@ def test_take_due_finds_the_same_sagas_as_a_scan_of_all_rows(writes: list[tuple[
 
 
 def test_an_overdue_saga_names_the_step_that_is_retried() -> None:
-    failed = Signal(1, "ada", "onboarding", "failed", "notify", "notifier", at(58), 4, 5, at(62), "the server is gone")
+    failed = Signal(
+        v=1,
+        id="ada",
+        saga="onboarding",
+        kind="failed",
+        step="notify",
+        service="notifier",
+        at=at(58),
+        attempt=4,
+        attempts=5,
+        next_at=at(62),
+        reason="the server is gone",
+    )
     signal = deadline.overdue_signal(
-        ONBOARDING, replace(waiting_row("authorize"), trouble=failed), START + 60, START + 60
+        ONBOARDING, replace_fields(waiting_row("authorize"), trouble=failed), START + 60, START + 60
     )
     assert (signal.step, signal.service) == ("notify", "notifier")
     assert "the server is gone" in (signal.reason or "")
@@ -123,7 +136,19 @@ def test_an_overdue_saga_names_the_step_that_is_retried() -> None:
 
 def row_with_deferred_mail(second: float, next_at: float) -> Row:
     """The row of Ada's saga after its mail was deferred in this second: it waits for authorize and has the signal."""
-    failed = Signal(1, "ada", "onboarding", "failed", "notify", "notifier", at(second), 6, 16, at(next_at), "451")
+    failed = Signal(
+        v=1,
+        id="ada",
+        saga="onboarding",
+        kind="failed",
+        step="notify",
+        service="notifier",
+        at=at(second),
+        attempt=6,
+        attempts=16,
+        next_at=at(next_at),
+        reason="451",
+    )
     return machine.mark_signal(waiting_row("authorize"), failed)
 
 
@@ -138,7 +163,7 @@ def test_a_saga_with_planned_retries_is_overdue_only_if_one_is_missed() -> None:
     table.clock.now = START + 900 + deadline.ATTEMPT_GRACE_S + 0.1
     (signal,) = table.take_due()
     assert (signal.step, signal.service, signal.due_at) == ("notify", "notifier", at(900 + deadline.ATTEMPT_GRACE_S))
-    assert f"attempt 7 of 16 was due at {at(900)} and has not reported a result" in (signal.reason or "")
+    assert f"attempt 7 of 16 was due at {iso(at(900))} and has not reported a result" in (signal.reason or "")
 
 
 @pytest.mark.field(11)
@@ -146,8 +171,8 @@ def test_a_saga_with_planned_retries_is_overdue_only_if_one_is_missed() -> None:
     "row",
     [
         row_with_deferred_mail(20, 45),
-        replace(row_with_deferred_mail(20, 3600), state="parked", reason="451"),
-        replace(
+        replace_fields(row_with_deferred_mail(20, 3600), state="parked", reason="451"),
+        replace_fields(
             row_with_deferred_mail(20, 3600),
             state="rolling-back",
             step="retract",
@@ -161,7 +186,7 @@ def test_the_deadline_stays_if_no_later_attempt_is_planned(row: Row) -> None:
 
 
 def test_a_late_completion_states_the_delay() -> None:
-    row = replace(machine.row_ended(end_of_journey(), at(72)), overdue=True, due_at=at(60))
+    row = replace_fields(machine.row_ended(end_of_journey(), at(72)), overdue=True, due_at=at(60))
     assert why(ONBOARDING, row, at(100)) == "completed in 72.0 s, 12.0 s late"
 
 

@@ -1,11 +1,11 @@
 """Requests that wait outside their partition for their next attempt: republishing, duplicates and compensations."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from saga_app.saga.messages import DLQ, SIGNALS, Effects, Message, Signal, decode, encode
+from saga_app.saga.codec import decode, encode, replace_fields
+from saga_app.saga.messages import DLQ, SIGNALS, Effects, Message, Signal
 from saga_app.saga.retry import Deferred, Permanent
 from saga_app.service.memory.delayed_requests import record_of
 from saga_app.service.record import RETRY_ATTEMPT
@@ -101,7 +101,7 @@ def test_no_follow_up_is_sent_if_every_attempt_was_deferred() -> None:
 @pytest.mark.field(11)
 def test_a_redrive_begins_with_the_first_attempt_despite_a_waiting_entry() -> None:
     table = table_with_deferred_mail()
-    redriven = replace(decode(Message, value_on("notify")), attempt=2)
+    redriven = replace_fields(decode(Message, value_on("notify")), attempt=2)
     sent, _ = handle_record("notify", encode(redriven), mail=greylisting_mail(failures=1), table=table)
     assert sent.topics == [SIGNALS, "notified"]
     assert decode(Signal, sent.messages[0][2]).attempt == 1

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_app.saga.messages import Message, decode
+from saga_app.saga.codec import decode
+from saga_app.saga.messages import Message
 from saga_app.web.idempotency import key_part, mark_of
 from saga_app.web.new_users import from_csv, from_json
 from saga_app.web.start_saga import EXISTING_HEADER

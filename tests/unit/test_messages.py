@@ -6,17 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saga_app.saga import machine
-from saga_app.saga.messages import (
-    BadMessage,
-    DeadLetter,
-    Message,
-    Parked,
-    Row,
-    Signal,
-    decode,
-    encode,
-    parse,
-)
+from saga_app.saga.codec import BadMessage, decode, encode, parse
+from saga_app.saga.messages import DeadLetter, Message, Parked, Row, Signal, User
 from saga_app.saga.onboarding import ONBOARDING
 from tests.builders import ADA, NO, Stop, at, journey
 
@@ -53,23 +44,25 @@ def test_every_message_and_row_of_a_saga_is_decoded_to_itself(path: list[Stop]) 
         (b"hello", "not JSON"),
         (b"\xff\xfe", "not JSON"),
         (b"[]", "object"),
-        (b"{}", "Field required"),
+        (b"{}", "v: is missing"),
         (b'{"v":2,"id":"ada","user":{"name":"A","email":"a@b","department":"S"}}', "unknown version"),
-        (REQUEST.replace(b'"ada"', b"7"), "id: Input should be a valid string"),
-        (REQUEST.replace(b'"ada"', b'".."'), "id: String should match"),
-        (REQUEST[:-1] + b',"attempt":100000000000000000000}', "attempt: Input should be less than"),
-        (
-            REQUEST[:-1] + b',"facts":{"n":[100000000000000000000]}}',
-            "facts: cannot be serialized: Integer exceeds",
-        ),
-        (REQUEST.replace(b'"ada"', b'"a b"'), "id: String should match"),
+        (REQUEST.replace(b'"ada"', b"7"), "id: is not a string"),
+        (REQUEST.replace(b'"ada"', b'".."'), "id: may only have"),
+        (REQUEST[:-1] + b',"attempt":100000000000000000000}', "attempt: expected int <= "),
+        (REQUEST.replace(b'"ada"', b'"a b"'), "id: may only have"),
         (REQUEST.replace(b'"Ada"', b'""'), "user.name: is empty"),
-        (REQUEST.replace(b'"Ada"', b'"Ada\\r\\nBcc: eve@example.com"'), "user.name: has a control character"),
         (REQUEST.replace(b'"Ada"', b"null"), "user.name: is not a string"),
-        (REQUEST.replace(b"ada@example.com", b"nowhere"), "user.email: is not a valid e-mail address"),
-        (REQUEST[:-1] + b',"slip":{"ahead":"x","back":[]}}', "slip.ahead: Input should be a valid array"),
-        (REQUEST[:-1] + b',"started_at":"9999-99-99T99:99:99Z"}', "started_at: String should match"),
-        (REQUEST[:-1] + ',"started_at":"2026-01-0١T00:00:00Z"}'.encode(), "started_at: String should match"),
+        (REQUEST[:-1] + b',"slip":{"ahead":"x","back":[]}}', "slip.ahead: is not an array"),
+        (REQUEST[:-1] + b',"started_at":"9999-99-99T99:99:99Z"}', "started_at: is not a time"),
+        (REQUEST[:-1] + ',"started_at":"2026-01-0١T00:00:00Z"}'.encode(), "started_at: is not a time"),
+        (REQUEST[:-1] + b',"started_at":"2026-02-30T00:00:00Z"}', "started_at: is not a time"),
+        (REQUEST[:-1] + b',"started_at":"2026-02-03T00:00:00"}', "started_at: is a time without a time zone"),
+        (REQUEST[:-1] + b',"facts":{"x":1e999}}', r"facts\[...\]: number out of range"),
+        (b"[" * 100_000 + b"]" * 100_000, "message: is not an object"),
+        (
+            REQUEST[:-1] + b',"facts":{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}}",
+            "not JSON: it is nested too deeply",
+        ),
         (b"x" * 1_000_000, "not JSON"),
     ],
 )
@@ -108,13 +101,27 @@ def _is_unencodable(value: object) -> bool:
 
 
 def test_the_reason_never_contains_values_of_the_message() -> None:
-    with pytest.raises(BadMessage) as caught:
-        decode(Message, REQUEST.replace(b"ada@example.com", b"secret place"))
-    assert "secret" not in str(caught.value)
+    visit = b'{"step":"s","service":"s","attempts":1,"outcome":"secret"}'
+    for value in (REQUEST.replace(b'"ada"', b'"secret place"'), REQUEST[:-1] + b',"history":[' + visit + b"]}"):
+        with pytest.raises(BadMessage) as caught:
+            decode(Message, value)
+        assert "secret" not in str(caught.value)
 
 
 def test_a_dead_letter_holds_the_original_and_its_message_if_readable() -> None:
-    letter = DeadLetter(1, "new-user", 2, 7, "provisioner", "provision", "BadMessage", "not JSON", 1, at(0), at(1))
+    letter = DeadLetter(
+        v=1,
+        topic="new-user",
+        partition=2,
+        offset=7,
+        service="provisioner",
+        step="provision",
+        error="BadMessage",
+        reason="not JSON",
+        attempts=1,
+        received_at=at(0),
+        at=at(1),
+    )
     body = parse("dlq", b"garbage", [("dead-letter", encode(letter))])
     assert body == Parked(letter, None, b"garbage")
     letter.id = "ada"
@@ -124,13 +131,47 @@ def test_a_dead_letter_holds_the_original_and_its_message_if_readable() -> None:
     assert body.message.user.name == "Ada"
 
 
+def test_the_user_in_a_dead_letter_is_normalised() -> None:
+    letter = DeadLetter(
+        v=1,
+        topic="new-user",
+        partition=2,
+        offset=7,
+        service="provisioner",
+        step="provision",
+        error="Permanent",
+        reason="out of stock",
+        attempts=1,
+        received_at=at(0),
+        at=at(1),
+        id="ada",
+    )
+    value = REQUEST.replace(b'"Ada"', b'" Ada "').replace(b'"Sales"', '"\uff33ales "'.encode())
+    body = parse("dlq", value, [("dead-letter", encode(letter))])
+    assert isinstance(body, Parked)
+    assert body.message is not None
+    assert body.message.user == User("Ada", "ada@example.com", "Sales")
+
+
 def test_a_record_on_dlq_without_a_dead_letter_header_is_rejected() -> None:
     with pytest.raises(BadMessage):
         parse("dlq", b"garbage", [])
 
 
 def test_a_signal_is_decoded_to_itself() -> None:
-    signal = Signal(1, "ada", "onboarding", "failed", "authorize", "authorizer", at(1), 2, 5, at(9), "timed out")
+    signal = Signal(
+        v=1,
+        id="ada",
+        saga="onboarding",
+        kind="failed",
+        step="authorize",
+        service="authorizer",
+        at=at(1),
+        attempt=2,
+        attempts=5,
+        next_at=at(9),
+        reason="timed out",
+    )
     assert parse("saga-signals", encode(signal), []) == signal
 
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saga_app.saga import machine
-from saga_app.saga.messages import BadMessage, Message, User, decode, encode
+from saga_app.saga.codec import BadMessage, decode, encode
+from saga_app.saga.messages import Message, User
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.web import new_users
 from saga_app.web.new_users import NewUsers

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from confluent_kafka import KafkaError
@@ -11,18 +10,8 @@ from hypothesis import strategies as st
 
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga import machine
-from saga_app.saga.messages import (
-    DEAD_LETTER,
-    DLQ,
-    SIGNALS,
-    DeadLetter,
-    Parked,
-    Row,
-    Signal,
-    decode,
-    encode,
-    parse,
-)
+from saga_app.saga.codec import decode, encode, parse, replace_fields
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Parked, Row, Signal
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service import dead_letters
 from saga_app.service.dead_letters import SHORTENED_BYTES, Refusals, shorten, with_letter
@@ -97,7 +86,9 @@ def test_a_saga_is_parked_at_the_step_whose_request_was_refused() -> None:
     _, sent = refuse_at_step("new-user", NEW_USER_REQUEST, [refusal_of("authorize")], table)
     row = row_after_dead_letter(table, sent)
     assert (row.state, row.step) == ("parked", "authorize")
-    redriven = Signal(1, "ada", "onboarding", "redriven", "authorize", "authorizer", at(9), 2)
+    redriven = Signal(
+        v=1, id="ada", saga="onboarding", kind="redriven", step="authorize", service="authorizer", at=at(9), attempt=2
+    )
     decision = machine.apply_operator_signal(ONBOARDING, row, redriven)
     assert decision is not None
     assert decision.onward is not None
@@ -112,9 +103,11 @@ def test_a_saga_parked_during_its_rollback_can_be_redriven() -> None:
     parked = row_after_dead_letter(table, sent)
     assert (parked.state, parked.step) == ("parked", "revoke")
     assert machine.is_past(parked, request_to("notify")), "a late forward request would be processed"
-    cancelled = Signal(1, "ada", "onboarding", "cancelled", "revoke", "authorizer", at(8))
+    cancelled = Signal(
+        v=1, id="ada", saga="onboarding", kind="cancelled", step="revoke", service="authorizer", at=at(8)
+    )
     assert machine.apply_operator_signal(ONBOARDING, parked, cancelled) is None, "a rollback in progress was cancelled"
-    redriven = replace(cancelled, kind="redriven", attempt=2)
+    redriven = replace_fields(cancelled, kind="redriven", attempt=2)
     decision = machine.apply_operator_signal(ONBOARDING, parked, redriven)
     assert decision is not None
     assert decision.row.state == "rolling-back"
@@ -122,7 +115,7 @@ def test_a_saga_parked_during_its_rollback_can_be_redriven() -> None:
         "the redelivered signal led to no request"
     )
     onward = waiting_row("deprovision", 9, {"notify": NO})
-    assert machine.join(decision.row, onward) == replace(onward, order=redriven, overdue=decision.row.overdue)
+    assert machine.join(decision.row, onward) == replace_fields(onward, order=redriven, overdue=decision.row.overdue)
 
 
 def test_a_refused_signal_parks_nothing() -> None:
@@ -165,9 +158,11 @@ def test_an_oversized_parked_row_keeps_its_old_facts() -> None:
 
 def test_a_refused_redrive_parks_its_saga_again() -> None:
     _, table = handle_record("new-user", NEW_USER_REQUEST)
-    row = replace(table.row("ada"), attempt=2)
+    row = replace_fields(table.row("ada"), attempt=2)
     table.stored[ADAS_PARTITION, b"ada"] = encode(row)
-    redriven = Signal(1, "ada", "onboarding", "redriven", "authorize", "authorizer", at(9), 2)
+    redriven = Signal(
+        v=1, id="ada", saga="onboarding", kind="redriven", step="authorize", service="authorizer", at=at(9), attempt=2
+    )
     sent = refuse_at_observer(table, record(SIGNALS, encode(redriven)), [refusal_of("authorize")])
     assert (dead_letter_in(sent).topic, dead_letter_in(sent).step) == (SIGNALS, "authorize")
     parked = row_after_dead_letter(table, sent)
@@ -175,14 +170,26 @@ def test_a_refused_redrive_parks_its_saga_again() -> None:
 
 
 LETTER = DeadLetter(
-    1, "new-user", 3, 14, "provisioner", "provision", "BadMessage", "not JSON", 1, at(1), at(2), None, None
+    v=1,
+    topic="new-user",
+    partition=3,
+    offset=14,
+    service="provisioner",
+    step="provision",
+    error="BadMessage",
+    reason="not JSON",
+    attempts=1,
+    received_at=at(1),
+    at=at(2),
+    id=None,
+    saga=None,
 )
 
 
 def test_a_shortened_dead_letter_parks_its_saga_and_keeps_its_facts() -> None:
     request = request_to("notify")
     request.facts |= {"notes": "n" * 3_000_000}
-    letter = replace(LETTER, topic="notify", step="notify", id="ada", saga="onboarding")
+    letter = replace_fields(LETTER, topic="notify", step="notify", id="ada", saga="onboarding")
     value, headers = shorten(encode(request), with_letter([], letter), *SHORTENED_BYTES[0])
     body = parse(DLQ, value, headers)
     assert isinstance(body, Parked)

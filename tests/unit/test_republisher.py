@@ -1,26 +1,34 @@
 """The schedule of waiting requests, and how they are published again."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from saga_app.saga.codec import replace_fields
 from saga_app.saga.messages import Effects, Waiting
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.saga.times import epoch
 from saga_app.service.memory.republisher import MAX_BATCH, Due, Schedule, republish
 from tests.builders import START, at
 from tests.fakes.clock import FakeClock
 from tests.unit.step_harness import SentMessages
 
-WAITING_REQUEST = Waiting(2, at(60), at(0), at(0), 1, '{"v":1}', [("x", "\xff"), ("empty", None)])
+WAITING_REQUEST = Waiting(
+    attempt=2,
+    next_at=at(60),
+    received_at=at(0),
+    started_at=at(0),
+    request_attempt=1,
+    value='{"v":1}',
+    headers=[("x", "\xff"), ("empty", None)],
+)
 
 
 def row(id: str, **next_at: float) -> Effects:
     """An effects row in which requests to these steps wait, each until this many seconds after `START`."""
     return Effects(
-        1, id, waiting={step: replace(WAITING_REQUEST, next_at=at(seconds)) for step, seconds in next_at.items()}
+        v=1,
+        id=id,
+        waiting={step: replace_fields(WAITING_REQUEST, next_at=at(seconds)) for step, seconds in next_at.items()},
     )
 
 
@@ -58,7 +66,7 @@ def test_a_row_written_during_the_attempt_publishes_nothing_again() -> None:
     table = ScheduleTable()
     table.write(row("ada", notify=60))
     assert table.take_due(60) == [("ada", "notify")]
-    table.write(replace(row("ada", notify=60), begun=["notify"]))
+    table.write(replace_fields(row("ada", notify=60), begun=["notify"]))
     assert table.take_due(1e6) == []
 
 
@@ -108,7 +116,7 @@ def test_take_due_finds_the_same_requests_as_a_scan_of_all_rows(
     for number, seconds in writes:
         table.write(row(f"u{number}", **({} if seconds is None else {"notify": seconds})))
     found = {id for id, _ in table.take_due(now)}
-    due = {id for id, row in table.rows.items() for w in row.waiting.values() if epoch(w.next_at) <= START + now}
+    due = {id for id, row in table.rows.items() for w in row.waiting.values() if w.next_at.timestamp() <= START + now}
     assert found == due
 
 

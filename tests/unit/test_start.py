@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from saga_app.saga.messages import Message, User, parse
+from saga_app.saga.codec import parse
+from saga_app.saga.messages import Message, User
 from saga_app.web.existing import ExistingSaga
 from saga_app.web.idempotency import id_from_key, mark_of
 from saga_app.web.new_users import NewUser, NewUsers

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from time import time
 
 import orjson
@@ -10,22 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from saga_app.saga import machine
-from saga_app.saga.messages import (
-    DEAD_LETTER,
-    DLQ,
-    SIGNALS,
-    DeadLetter,
-    Message,
-    Row,
-    Signal,
-    decode,
-    encode,
-    replace_fields,
-)
+from saga_app.saga.codec import decode, encode, replace_fields
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, Signal
 from saga_app.saga.onboarding import MAIL, ONBOARDING
 from saga_app.saga.retry import Permanent
 from saga_app.saga.states import State
-from saga_app.saga.times import epoch
+from saga_app.saga.times import between, utc
 from saga_app.service import metrics
 from saga_app.service.headers import headers_for
 from saga_app.service.kafka.headroom import ChangelogRoom
@@ -95,7 +84,7 @@ def test_new_users_are_refused_before_the_embedded_broker_drops_records() -> Non
     row = handle_record("new-user", NEW_USER_REQUEST)[1].row("ada")
     accepted = 0
     while room.refusal(1) is None:
-        row = replace(row, id=f"u{accepted}", state="completed")
+        row = replace_fields(row, id=f"u{accepted}", state="completed")
         for _ in range(3):  # as many rows as a saga writes
             room.row_written(partition_of(row.id.encode(), PARTITIONS), row, encode(row))
         accepted += 1
@@ -159,11 +148,11 @@ def test_a_message_on_a_wrong_partition_is_forwarded_unprocessed(key: bytes | No
 INVALID_VALUES: list[tuple[bytes | None, str]] = [
     (None, "no value"),
     (b"\xff\x00", "not JSON"),
-    (b'{"v":1,"id":7}', "id: Input should be a valid string"),
+    (b'{"v":1,"id":7}', "id: is not a string"),
     (NEW_USER_REQUEST.replace(b'"v":1', b'"v":9'), "unknown version"),
     (b"x" * 1_000_000, "not JSON"),
-    (NEW_USER_REQUEST[:-1] + b',"attempt":100000000000000000000}', "attempt: Input should be less than"),
-    (NEW_USER_REQUEST[:-1] + b',"facts":{"n":100000000000000000000}}', "facts: cannot be serialized"),
+    (NEW_USER_REQUEST[:-1] + b',"attempt":100000000000000000000}', "attempt: expected int"),
+    (NEW_USER_REQUEST[:-1] + b',"facts":[]}', "facts: is not an object"),
 ]
 
 
@@ -282,7 +271,9 @@ def test_a_step_cancelled_while_it_acts_sends_no_further_request() -> None:
     async def cancel_and_assign(key: str, department: str) -> str:
         await asyncio.sleep(0)
         row = table.row("ada")
-        order = Signal(1, "ada", "onboarding", "cancelled", row.step, "provisioner", at(5), by="ana")
+        order = Signal(
+            v=1, id="ada", saga="onboarding", kind="cancelled", step=row.step, service="provisioner", at=at(5), by="ana"
+        )
         decision = machine.apply_operator_signal(ONBOARDING, row, order)
         assert decision is not None
         rows.join(SentMessages(), ADAS_PARTITION, decision.row)
@@ -315,8 +306,8 @@ def test_a_saga_starts_now_if_its_record_has_no_plausible_timestamp(timestamp: i
     assert sent.topics == ["authorize"]
     row, message = table.row("ada"), decode(Message, sent.messages[0][2])
     assert row.started_at == message.started_at
-    assert 0 <= epoch(row.updated_at) - epoch(row.started_at) < 60
-    assert abs(time() - epoch(row.started_at)) < 60
+    assert 0 <= between(row.started_at, row.updated_at) < 60
+    assert abs(time() - row.started_at.timestamp()) < 60
     now("starts now")
 
 
@@ -332,18 +323,20 @@ def test_later_steps_accept_the_start_of_a_record_from_the_future(ahead: float) 
 
 @pytest.mark.field(3)
 def test_a_saga_with_a_start_in_the_future_completes_now() -> None:
-    message = replace(decode(Message, value_on("notified")), started_at="9999-12-31T23:59:59.999Z")
+    message = replace_fields(decode(Message, value_on("notified")), started_at=utc(253_402_300_799))
     row = handle_record("notified", encode(message))[1].row("ada")
     assert row.state == "completed"
-    assert row.started_at <= (row.ended_at or "")
-    assert abs(time() - epoch(row.ended_at or "")) < 60
+    assert row.ended_at is not None
+    assert row.started_at <= row.ended_at
+    assert abs(time() - row.ended_at.timestamp()) < 60
 
 
 def test_a_redelivered_request_keeps_the_start_of_its_saga() -> None:
     _, table = handle_record("new-user", NEW_USER_REQUEST, timestamp=-1)
     started_at = table.row("ada").started_at
     table.stored = {
-        place: encode(replace(decode(Row, row), history=[], step="provision")) for place, row in table.stored.items()
+        place: encode(replace_fields(decode(Row, row), history=[], step="provision"))
+        for place, row in table.stored.items()
     }
     again, table = handle_record("new-user", NEW_USER_REQUEST, timestamp=-1, table=table)
     assert decode(Message, again.messages[0][2]).started_at == table.row("ada").started_at == started_at

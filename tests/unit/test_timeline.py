@@ -11,6 +11,7 @@ from saga_app.saga.messages import DLQ, SIGNALS, DeadLetter, Parked, Signal
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Outcome
 from saga_app.saga.timeline import DecodedRecord, story, why
+from saga_app.saga.times import iso
 from tests.builders import NO, at, end_of_journey, journey, request_to, waiting_row
 
 
@@ -84,14 +85,39 @@ def test_a_failed_last_compensation_has_an_entry_of_its_own() -> None:
 
 
 def test_a_failed_attempt_is_between_the_request_and_its_result() -> None:
-    signal = Signal(1, "ada", "onboarding", "failed", "authorize", "authorizer", at(1.5), 1, 5, at(2), "timed out")
+    signal = Signal(
+        v=1,
+        id="ada",
+        saga="onboarding",
+        kind="failed",
+        step="authorize",
+        service="authorizer",
+        at=at(1.5),
+        attempt=1,
+        attempts=5,
+        next_at=at(2),
+        reason="timed out",
+    )
     found = [DecodedRecord(SIGNALS, 5, 0, at(1.5), signal), *records()]
     assert steps_and_kinds(found)[:4] == [*COMPLETE_TIMELINE[:3], ("authorize", "failed")]
 
 
 def test_the_last_entry_of_a_parked_saga_names_the_original_record() -> None:
     found = records()[:2]
-    letter = DeadLetter(1, "authorize", 5, 11, "authorizer", "authorize", "Permanent", "gone", 1, at(1), at(3), "ada")
+    letter = DeadLetter(
+        v=1,
+        topic="authorize",
+        partition=5,
+        offset=11,
+        service="authorizer",
+        step="authorize",
+        error="Permanent",
+        reason="gone",
+        attempts=1,
+        received_at=at(1),
+        at=at(3),
+        id="ada",
+    )
     entries = story(ONBOARDING, [*found, DecodedRecord(DLQ, 5, 0, at(3), Parked(letter, request_to("authorize"), b""))])
     assert entries[-1].kind == "parked"
     assert entries[-1].data["from"] == "authorize[5]@11"
@@ -105,10 +131,20 @@ def test_a_running_saga_is_explained_by_what_it_waits_for() -> None:
 def test_a_retrying_saga_is_explained_by_its_next_attempt() -> None:
     row = waiting_row("authorize")
     signal = Signal(
-        1, "ada", "onboarding", "failed", "authorize", "authorizer", at(2), 2, 5, at(10), "policy service timed out"
+        v=1,
+        id="ada",
+        saga="onboarding",
+        kind="failed",
+        step="authorize",
+        service="authorizer",
+        at=at(2),
+        attempt=2,
+        attempts=5,
+        next_at=at(10),
+        reason="policy service timed out",
     )
     assert why(ONBOARDING, machine.mark_signal(row, signal), at(2)) == (
-        f"retrying: attempt 2 of 5 by the Authorizer failed: policy service timed out; next in 8 s, at {at(10)}"
+        f"retrying: attempt 2 of 5 by the Authorizer failed: policy service timed out; next in 8 s, at {iso(at(10))}"
     )
 
 
@@ -118,7 +154,17 @@ def test_a_retrying_saga_is_explained_by_its_next_attempt() -> None:
 def test_retries_of_a_step_unknown_to_the_provisioner_are_explained(next_at: float, expected: str) -> None:
     row = waiting_row("authorize")
     signal = Signal(
-        1, "ada", "onboarding", "failed", "notify", "notifier", at(1.5), 6, 15, at(next_at), "451 greylisted"
+        v=1,
+        id="ada",
+        saga="onboarding",
+        kind="failed",
+        step="notify",
+        service="notifier",
+        at=at(1.5),
+        attempt=6,
+        attempts=15,
+        next_at=at(next_at),
+        reason="451 greylisted",
     )
     sentence = why(ONBOARDING, machine.mark_signal(row, signal), at(2))
     assert sentence.startswith("retrying: attempt 6 of 15 by the Notifier failed: 451 greylisted; ")
@@ -127,8 +173,22 @@ def test_retries_of_a_step_unknown_to_the_provisioner_are_explained(next_at: flo
 
 def test_a_planned_attempt_of_a_cancelled_step_is_not_shown() -> None:
     row = waiting_row("authorize")
-    signal = Signal(1, "ada", "onboarding", "failed", "notify", "notifier", at(2), 6, 15, at(900), "451 greylisted")
-    cancel_signal = Signal(1, "ada", "onboarding", "cancelled", "authorize", "provisioner", at(5), by="ana")
+    signal = Signal(
+        v=1,
+        id="ada",
+        saga="onboarding",
+        kind="failed",
+        step="notify",
+        service="notifier",
+        at=at(2),
+        attempt=6,
+        attempts=15,
+        next_at=at(900),
+        reason="451 greylisted",
+    )
+    cancel_signal = Signal(
+        v=1, id="ada", saga="onboarding", kind="cancelled", step="authorize", service="provisioner", at=at(5), by="ana"
+    )
     decision = machine.apply_operator_signal(ONBOARDING, machine.mark_signal(row, signal), cancel_signal)
     assert decision is not None
     cancelled = machine.join(machine.mark_signal(row, signal), decision.row)

@@ -9,7 +9,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from yarl import URL
 
-from saga_app.saga.messages import Row, User, encode
+from saga_app.saga.codec import encode
+from saga_app.saga.messages import Row, User
+from saga_app.saga.times import utc
 from saga_app.service.memory.rows import Rows
 from saga_app.settings import Settings
 from saga_app.stream import partition_of
@@ -19,7 +21,7 @@ from tests.web_server import problem_of, serving
 Client = TestClient[web.Request, web.Application]
 
 ADA = {"name": "Ada", "email": "ada@example.com", "department": "Sales"}
-NOW = "2026-01-01T10:00:00.000Z"
+NOW = utc(1_767_261_600)
 
 
 class FakeTable:
@@ -42,7 +44,17 @@ class FakeTable:
 
 
 def _row(id: str) -> Row:
-    return Row(1, id, "onboarding", User(**ADA), "running", "provision", 1, NOW, NOW)
+    return Row(
+        v=1,
+        id=id,
+        saga="onboarding",
+        user=User(**ADA),
+        state="running",
+        step="provision",
+        attempt=1,
+        started_at=NOW,
+        updated_at=NOW,
+    )
 
 
 class FakeRouter:

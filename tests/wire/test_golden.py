@@ -10,12 +10,15 @@ import orjson
 import pytest
 
 from saga_app.saga import machine
-from saga_app.saga.messages import DeadLetter, Message, Row, Signal, decode, encode
+from saga_app.saga.codec import decode, encode
+from saga_app.saga.messages import DeadLetter, Message, Row, Signal
 from saga_app.service.headers import headers_for
 from tests.builders import NO, at, end_of_journey, request_to, waiting_row
 
 GOLDEN = Path(__file__).parent / "golden"
 
+#: The same records as earlier versions wrote them: with all fields, and times in milliseconds.
+WITH_DEFAULTS = GOLDEN / "with-defaults"
 
 Record = Message | Row | Signal | DeadLetter
 
@@ -30,19 +33,65 @@ def records() -> dict[str, Record]:
     found["row-completed"] = machine.row_ended(end_of_journey(), at(9))
     found["row-running"] = waiting_row("authorize")
     found["signal-failed"] = Signal(
-        1, "ada", "onboarding", "failed", "authorize", "authorizer", at(1), 2, 5, at(9), "timed out"
+        v=1,
+        id="ada",
+        saga="onboarding",
+        kind="failed",
+        step="authorize",
+        service="authorizer",
+        at=at(1),
+        attempt=2,
+        attempts=5,
+        next_at=at(9),
+        reason="timed out",
     )
     found["signal-redriven"] = Signal(
-        1, "ada", "onboarding", "redriven", "authorize", "authorizer", at(70), 2, by="ana"
+        v=1,
+        id="ada",
+        saga="onboarding",
+        kind="redriven",
+        step="authorize",
+        service="authorizer",
+        at=at(70),
+        attempt=2,
+        by="ana",
     )
     found["signal-cancelled"] = Signal(
-        1, "ada", "onboarding", "cancelled", "authorize", "authorizer", at(80), 2, by="ana"
+        v=1,
+        id="ada",
+        saga="onboarding",
+        kind="cancelled",
+        step="authorize",
+        service="authorizer",
+        at=at(80),
+        attempt=2,
+        by="ana",
     )
     found["signal-overdue"] = Signal(
-        1, "ada", "onboarding", "overdue", "authorize", "authorizer", at(60), reason="it takes too long", due_at=at(60)
+        v=1,
+        id="ada",
+        saga="onboarding",
+        kind="overdue",
+        step="authorize",
+        service="authorizer",
+        at=at(60),
+        reason="it takes too long",
+        due_at=at(60),
     )
     found["dead-letter"] = DeadLetter(
-        1, "authorize", 3, 14, "authorizer", "authorize", "Permanent", "gone", 1, at(1), at(2), "ada", "onboarding"
+        v=1,
+        topic="authorize",
+        partition=3,
+        offset=14,
+        service="authorizer",
+        step="authorize",
+        error="Permanent",
+        reason="gone",
+        attempts=1,
+        received_at=at(1),
+        at=at(2),
+        id="ada",
+        saga="onboarding",
     )
     return found
 
@@ -56,15 +105,17 @@ def test_each_record_is_encoded_as_its_golden_file(name: str) -> None:
     assert encoded == (GOLDEN / f"{name}.json").read_bytes()
 
 
+@pytest.mark.parametrize("folder", [GOLDEN, WITH_DEFAULTS], ids=["current", "with defaults"])
 @pytest.mark.parametrize("name", RECORDS)
-def test_each_golden_file_is_decoded_to_its_record(name: str) -> None:
+def test_each_golden_file_is_decoded_to_its_record(name: str, folder: Path) -> None:
     record = RECORDS[name]
     kind: type[Any] = type(record)
-    assert decode(kind, (GOLDEN / f"{name}.json").read_bytes()) == record
+    assert decode(kind, (folder / f"{name}.json").read_bytes()) == record
 
 
 def test_every_golden_file_belongs_to_a_record() -> None:
-    assert {path.stem for path in GOLDEN.glob("*.json")} == set(RECORDS)
+    for folder in (GOLDEN, WITH_DEFAULTS):
+        assert {path.stem for path in folder.glob("*.json")} == set(RECORDS)
 
 
 def test_the_headers_are_those_of_cloudevents_and_trace_context() -> None:

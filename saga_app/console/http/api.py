@@ -3,10 +3,10 @@
 import asyncio
 import base64
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from time import monotonic
 from typing import Any
 
-import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,12 +21,13 @@ from saga_app.console.kafka.trace import Trace, record_view
 from saga_app.console.operator import action_request
 from saga_app.console.operator.action_request import ActionRequest
 from saga_app.console.operator.operator import INDEX_WAIT_S, Operator
+from saga_app.saga import json_text
 from saga_app.saga.messages import DLQ, Row
 from saga_app.saga.record_id import RecordId, parse_record_id
 from saga_app.web.new_users import NewUser
 from saga_app.web.problem import Problem
 from saga_app.web.query import read
-from saga_app.web.saga_view import view
+from saga_app.web.saga_view import entry_view, view
 from saga_app.web.start_saga import Starter
 
 #: Error statuses of a redrive or rollback.
@@ -45,7 +46,7 @@ class Api:
     """The request handlers.
 
     `not_ready`: returns why the index is not up to date, or None. `stats`: returns the current figures. `now`: returns
-    the time as ISO 8601 text.
+    the current time.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Api:
         operator: Operator,
         stats: Callable[[], dict[str, Any]],
         not_ready: Callable[[], str | None],
-        now: Callable[[], str],
+        now: Callable[[], datetime],
     ) -> None:
         self.starter, self.queries, self.hub, self.trace = starter, queries, hub, trace
         self.operator = operator
@@ -166,13 +167,10 @@ class Api:
         query = read(TraceQuery, request)
         row, _ = await self._find(request.match_info["id"])
         found = await self.trace.of(row)
-        entries: list[Any] = found.entries
+        entries = [entry_view(entry) for entry in found.entries]
         if query.raw:
-            entries = [
-                orjson.loads(orjson.dumps(entry))
-                | {"raw": record_view(found.raws[entry.topic, entry.partition, entry.offset])}
-                for entry in entries
-            ]
+            for shown in entries:
+                shown["raw"] = record_view(found.raws[shown["topic"], shown["partition"], shown["offset"]])
         return _json({"id": row.id, "entries": entries, "searched": found.searched})
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
@@ -241,7 +239,7 @@ def _content(raw: Any) -> dict[str, Any]:
 
 def _json(body: Any) -> web.Response:
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return web.Response(body=orjson.dumps(body), content_type="application/json", headers=headers)
+    return web.Response(body=json_text.dumps(body), content_type="application/json", headers=headers)
 
 
 def add_routes(app: web.Application, calls: Sequence[Call]) -> None:

@@ -6,13 +6,15 @@ from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import orjson
 from aiohttp import web
+from msgspec import Struct
+from msgspec.json import schema_components
 from pydantic import BaseModel, TypeAdapter
 
 from saga_app.active_plan import PLAN, ROWS_CHANGELOG
 from saga_app.console.http import schemas
 from saga_app.console.http.routes import Call
+from saga_app.saga import json_text
 from saga_app.saga.messages import DLQ, SIGNALS, DeadLetter, Message, Row, Signal
 from saga_app.web.guard import OPEN
 from saga_app.web.idempotency import KEY_HEADER
@@ -38,6 +40,10 @@ class Schemas:
 
     def ref(self, kind: type) -> dict[str, Any]:
         """A reference to the schema of a class, which is collected."""
+        if issubclass(kind, Struct):
+            (reference,), found = schema_components((kind,), ref_template=_REF.format(model="{name}"))
+            self.found |= found
+            return reference
         schema = TypeAdapter(kind).json_schema(ref_template=_REF)
         self.found |= schema.pop("$defs", {})
         name = schema.get("title", kind.__name__)
@@ -198,7 +204,7 @@ def _operations() -> dict[str, Any]:
 def add_routes(app: web.Application, calls: Sequence[Call]) -> None:
     """Add `/openapi.json` and `/asyncapi.json` to the router; both are generated once."""
     for path, contract in (("/openapi.json", openapi(calls)), ("/asyncapi.json", asyncapi())):
-        app.router.add_get(path, _handler(orjson.dumps(contract)))
+        app.router.add_get(path, _handler(json_text.dumps(contract)))
 
 
 def _handler(body: bytes):  # type: ignore[no-untyped-def]

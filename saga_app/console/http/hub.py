@@ -8,15 +8,16 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from saga_app.console.index.fold import Event
+from saga_app.saga import json_text
 from saga_app.saga.messages import Row
 from saga_app.web.problem import Fault, Problem
-from saga_app.web.saga_view import view
+from saga_app.web.saga_view import entry_view, view
 
 #: Number of events in memory, and maximum number of events in one write.
 RING_SIZE, CHUNK_SIZE = 20_000, 500
@@ -43,10 +44,10 @@ Resume = Callable[[int, bool, int], Awaitable[Sequence[StoredChange]]]
 class Hub:
     """Distributes events to clients. `publish` and `tick` must be called in the event loop; `stream` is the handler.
 
-    `resume`: reads changes from the index. `now`: the time as ISO 8601 text. `ring`: number of events in memory.
+    `resume`: reads changes from the index. `now`: returns the current time. `ring`: number of events in memory.
     """
 
-    def __init__(self, resume: Resume, now: Callable[[], str], ring: int = RING_SIZE) -> None:
+    def __init__(self, resume: Resume, now: Callable[[], datetime], ring: int = RING_SIZE) -> None:
         self.resume, self.now = resume, now
         self.epoch, self.last = "", 0
         self.events: deque[Event] = deque(maxlen=ring)
@@ -115,15 +116,15 @@ class Hub:
             return b""
         if event.json is None:
             shown = view(event.row, event.at, event.overtook)
-            event.json = orjson.dumps({"entry": event.entry, "saga": shown} if event.entry else shown)
+            event.json = json_text.dumps({"entry": entry_view(event.entry), "saga": shown} if event.entry else shown)
         return _text("step" if event.entry else "saga", self.epoch, event.seq, event.json)
 
     def stored_text(self, kept: StoredChange) -> bytes:
         """A change from the index, serialized for the stream: the current row with its latest trace entry."""
         shown = view(kept.row, self.now(), kept.overtook)
         if kept.row.ended:
-            return _text("saga", self.epoch, kept.seq, orjson.dumps(shown))
-        return _text("step", self.epoch, kept.seq, orjson.dumps({"entry": kept.entry, "saga": shown}))
+            return _text("saga", self.epoch, kept.seq, json_text.dumps(shown))
+        return _text("step", self.epoch, kept.seq, json_text.dumps({"entry": kept.entry, "saga": shown}))
 
 
 class _Client:
@@ -185,7 +186,7 @@ class _Client:
         if self.tick == self.hub.ticks or not self.hub.stats:
             return b""
         self.tick = self.hub.ticks
-        return _text("stats", self.epoch, self.at, orjson.dumps(self.hub.stats))
+        return _text("stats", self.epoch, self.at, json_text.dumps(self.hub.stats))
 
 
 def _slice(events: deque[Event], start: int, count: int) -> Iterator[Event]:

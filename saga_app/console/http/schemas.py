@@ -2,11 +2,27 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from msgspec import Struct
+from msgspec.structs import fields
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from saga_app.active_plan import PLAN
-from saga_app.saga.messages import User, Visit
+from saga_app.saga import messages
 from saga_app.saga.states import State
+
+
+def _model_of(struct: type[Struct]) -> type[BaseModel]:
+    """A response model with the fields of a record on the wire."""
+    types: dict[str, Any] = {
+        field.name: (field.type, ... if field.required else field.default) for field in fields(struct)
+    }
+    return create_model(struct.__name__, __doc__=struct.__doc__, **types)
+
+
+if TYPE_CHECKING:
+    from saga_app.saga.messages import User, Visit
+else:
+    User, Visit = _model_of(messages.User), _model_of(messages.Visit)
 
 
 class Trouble(BaseModel):

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from saga_app.saga import json_text
 from saga_app.web import body
 from saga_app.web.guard import GUARD
 from saga_app.web.problem import Fault, Problem
@@ -72,4 +72,4 @@ def _flags(request: web.Request) -> dict[str, Any]:
 
 def _answer(access: dict[str, bool]) -> web.Response:
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return web.Response(body=orjson.dumps(access), content_type="application/json", headers=headers)
+    return web.Response(body=json_text.dumps(access), content_type="application/json", headers=headers)

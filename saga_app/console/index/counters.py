@@ -2,12 +2,13 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from saga_app.active_plan import PLAN
 from saga_app.saga.messages import Row
 from saga_app.saga.states import ENDED_STATES, STATES
-from saga_app.saga.times import between, epoch
+from saga_app.saga.times import between
 
 #: Window of rates and delays (seconds), and minimum number of ended sagas for the percentiles of durations.
 WINDOW_S, DURATIONS = 10.0, 500
@@ -55,7 +56,7 @@ class Figures:
         self.overdue: set[str] = set()
         self.parked: set[str] = set()
         #: By step: the sagas that wait for it, and since when; in order of arrival, so the first has waited longest.
-        self.waiting: dict[str, dict[str, str]] = {step: {} for step in STEPS}
+        self.waiting: dict[str, dict[str, datetime]] = {step: {} for step in STEPS}
         self.passed: dict[str, Window] = {step: Window() for step in STEPS}
         self.ended, self.durations, self.delays = Window(), Window(keep=DURATIONS), Window(most=5000)
 
@@ -90,8 +91,8 @@ class Figures:
             self.passed[row.step].add(now)
         ended_at = row.ended_at or row.updated_at
         self.durations.add(now, between(row.started_at, ended_at))
-        if epoch(ended_at) > now - WINDOW_S:  # old records that are read during a rebuild do not count
-            self.ended.add(epoch(ended_at))
+        if ended_at.timestamp() > now - WINDOW_S:  # old records that are read during a rebuild do not count
+            self.ended.add(ended_at.timestamp())
 
     def _enter(self, row: Row) -> None:
         self._mark(row)
@@ -126,5 +127,5 @@ class Figures:
 
     def _step(self, step: str, now: float) -> dict[str, Any]:
         since = next(iter(self.waiting[step].values()), None)
-        slowest = max(0.0, round(now - epoch(since), 1)) if since else 0.0
+        slowest = max(0.0, round(now - since.timestamp(), 1)) if since else 0.0
         return {"waiting": len(self.waiting[step]), "rate": self.passed[step].rate(), "slowest": slowest}

@@ -137,7 +137,7 @@ def _name(found: dict[str, Any]) -> str:
 
 
 def _plain(row: Any) -> dict[str, Any]:
-    """A row as a dictionary; orjson does not accept SQLAlchemy's subclass of str as keys."""
+    """A row as a dictionary; msgspec does not accept SQLAlchemy's subclass of str as keys."""
     return {str(name): value for name, value in row._mapping.items()}
 
 

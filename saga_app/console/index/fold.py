@@ -5,7 +5,8 @@ Unfinished rows are kept in memory, so that most records need no query of the in
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from datetime import datetime
 from time import time
 from typing import Any, Protocol
 
@@ -17,11 +18,12 @@ from saga_app.active_plan import PLAN, ROWS_CHANGELOG
 from saga_app.console.index.counters import Figures
 from saga_app.console.redrive_headers import redriven_from
 from saga_app.saga import machine
-from saga_app.saga.messages import DLQ, SIGNALS, BadMessage, Message, Parked, Row, Signal, parse
+from saga_app.saga.codec import BadMessage, parse, replace_fields
+from saga_app.saga.messages import DLQ, SIGNALS, Message, Parked, Row, Signal
 from saga_app.saga.record_id import RecordId
 from saga_app.saga.states import ACTIVE_STATES
 from saga_app.saga.timeline import DecodedRecord, Entry, entries
-from saga_app.saga.times import iso, record_time
+from saga_app.saga.times import record_time, utc
 from saga_app.service.record import Record
 
 log = structlog.get_logger()
@@ -72,7 +74,7 @@ class Event:
     """An event of the stream: a trace entry, or, if `entry` is None, the end of a saga."""
 
     seq: int
-    at: str
+    at: datetime
     entry: Entry | None
     row: Row
     overtook: int | None
@@ -115,9 +117,9 @@ class Fold:
         self.recent: FIFOCache[str, Tracked] = FIFOCache(MAX_RECENT)
         self.ended: FIFOCache[str, None] = FIFOCache(MAX_ENDED_IDS)
         self.early: FIFOCache[str, list[Signal]] = FIFOCache(MAX_EARLY_SIGNALS)
-        self.starts: SortedList[tuple[str, str]] = SortedList()  #: start times of the sagas in `ACTIVE_STATES`
+        self.starts: SortedList[tuple[datetime, str]] = SortedList()  #: start times of the sagas in `ACTIVE_STATES`
         self.asked: set[str] = set()  #: Ids that were queried from the index in this batch.
-        self.now, self.at = 0.0, ""  #: Time of the current batch.
+        self.now, self.at = 0.0, utc(0)  #: Time of the current batch.
 
     def restore(self, row: Row) -> None:
         """Add an unfinished row from the index."""
@@ -132,7 +134,7 @@ class Fold:
     def batch(self, records: Iterable[Record]) -> Changes:
         """Fold a batch of records. Write the returned changes to the index before publishing their events."""
         records, self.now = sorted(records, key=_order), time()
-        self.at = iso(self.now)
+        self.at = utc(self.now)
         ids = [(raw.key or b"").decode("utf-8", "replace") for raw in records]
         self._look_up({id for id in ids if id and "\x00" not in id})  # a key may be any bytes
         changes = Changes()
@@ -171,7 +173,7 @@ class Fold:
         """Decode a record; None if it is unreadable or redundant. `tracked`: the unfinished saga of its key, if any."""
         if raw.topic == ROWS_CHANGELOG and _is_redundant(raw.value, tracked):
             return None
-        at = iso(record_time(raw.timestamp, self.now))
+        at = utc(record_time(raw.timestamp, self.now))
         try:
             body = parse(raw.topic, raw.value, raw.headers, ROWS_CHANGELOG)
             if isinstance(body, Message):  # a message that no step would accept starts no saga
@@ -232,7 +234,7 @@ class Fold:
         parked = machine.row_parked(PLAN, body, row)
         return machine.join(row, parked) if parked else row
 
-    def _sent_at(self, record: DecodedRecord, message: Message) -> str:
+    def _sent_at(self, record: DecodedRecord, message: Message) -> datetime:
         """When a request was sent: not before the end of the previous step, even if the clock of the broker is slow."""
         return min(max(record.at, message.history[-1].ended_at), self.at) if message.history else record.at
 
@@ -299,11 +301,15 @@ def _with_provisioners_start(row: Row, news: Message | Signal | Row | Parked) ->
     started_at = news.started_at if theirs and isinstance(news, Message | Row) else None
     if row.history or started_at is None or started_at == row.started_at:
         return row
-    return replace(row, started_at=started_at)
+    return replace_fields(row, started_at=started_at)
 
 
 def _order(raw: Record) -> tuple[int, int]:
     return raw.timestamp, _ORDER.get(raw.topic, 0)
+
+
+#: A row with one of these may contain something that no message has: the end of its saga, or an intervention.
+_MARKS_OF_NEWS = (b'"ended_at":', b'"trouble":', b'"order":', b'"state":"parked"')
 
 
 def _is_redundant(value: bytes | None, tracked: Tracked | None) -> bool:
@@ -314,11 +320,9 @@ def _is_redundant(value: bytes | None, tracked: Tracked | None) -> bool:
     """
     if value is None:
         return True
-    if tracked is None or b'"ended_at":null' not in value or b'"state":"parked"' in value:
+    if tracked is None or tracked.row.attempt != 1 or any(mark in value for mark in _MARKS_OF_NEWS):
         return False
-    row = tracked.row
-    untouched = b'"trouble":null,"order":null' in value
-    return untouched and row.attempt == 1 and value.count(b'"outcome":') <= len(row.history)
+    return value.count(b'"outcome":') <= len(tracked.row.history)
 
 
 def _from_table(row: Row | None, theirs: Row) -> Row:
@@ -329,7 +333,7 @@ def _from_table(row: Row | None, theirs: Row) -> Row:
     if row.ended or row is theirs:
         return row
     if theirs.overdue and not row.overdue:
-        row = replace(row, overdue=True, due_at=row.due_at or theirs.due_at)
+        row = replace_fields(row, overdue=True, due_at=row.due_at or theirs.due_at)
     return machine.mark_signal(row, theirs.trouble) if theirs.trouble else row
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
-import orjson
 import structlog
 from sqlalchemy import (
     Connection,
@@ -29,10 +28,13 @@ from saga_app.active_plan import PLAN
 from saga_app.console.index.database import Database, add_search
 from saga_app.console.index.fold import Changes, Letter, Tracked
 from saga_app.console.index.tables import SCHEMA, letters, meta, metadata, offsets, redriven, sagas
-from saga_app.saga.messages import Row, decode, encode
+from saga_app.saga import json_text
+from saga_app.saga.codec import decode, encode
+from saga_app.saga.messages import Row
 from saga_app.saga.states import ENDED_STATES
 from saga_app.saga.text import fold
-from saga_app.saga.times import between
+from saga_app.saga.times import between, iso
+from saga_app.web.saga_view import entry_view
 
 log = structlog.get_logger()
 
@@ -208,29 +210,38 @@ def _columns(tracked: Tracked) -> dict[str, Any]:
         "id": row.id,
         "state": row.state,
         "step": _text(row.step),
-        "name": row.user.name,
-        "name_key": folded[:MAX_NAME_KEY_LENGTH],
-        "search_key": f"{folded} {fold(row.user.email)} {fold(row.id)}",
-        "email": row.user.email,
-        "department": row.user.department,
+        "name": _text(row.user.name),
+        "name_key": _text(folded[:MAX_NAME_KEY_LENGTH]),
+        "search_key": _text(f"{folded} {fold(row.user.email)} {fold(row.id)}"),
+        "email": _text(row.user.email),
+        "department": _text(row.user.department),
         "first_fact": _text(fold(str(found))) if (found := first_fact(row)) else None,
-        "started_at": row.started_at,
-        "ended_at": row.ended_at,
+        "started_at": iso(row.started_at),
+        "ended_at": row.ended_at and iso(row.ended_at),
         "duration": between(row.started_at, row.ended_at) if row.ended_at else None,
         "overdue": row.overdue,
         "reason": _text(row.reason),
         "overtook": tracked.overtook,
         "seq": tracked.seq,
-        "idempotency": row.idempotency,
+        "idempotency": _text(row.idempotency),
         "row": encode(row),
-        "entry": orjson.dumps(tracked.entry) if tracked.entry else None,
+        "entry": _entry(tracked),
     }
 
 
+def _entry(tracked: Tracked) -> bytes | None:
+    return json_text.dumps(entry_view(tracked.entry)) if tracked.entry else None
+
+
 def _step_columns(tracked: Tracked) -> dict[str, Any]:
-    entry = orjson.dumps(tracked.entry) if tracked.entry else None
     row = tracked.row
-    return {"b_id": row.id, "b_step": _text(row.step), "b_seq": tracked.seq, "b_row": encode(row), "b_entry": entry}
+    return {
+        "b_id": row.id,
+        "b_step": _text(row.step),
+        "b_seq": tracked.seq,
+        "b_row": encode(row),
+        "b_entry": _entry(tracked),
+    }
 
 
 def first_fact(row: Row) -> Any:
@@ -279,21 +290,21 @@ def _letter_columns(place: tuple[str, int, int], found: Letter) -> dict[str, Any
         "topic": _text(place[0]),
         "partition": place[1],
         "offset": place[2],
-        "id": letter.id,
+        "id": _text(letter.id),
         "saga": _text(letter.saga),
-        "department": message.user.department if message else None,
+        "department": _text(message.user.department) if message else None,
         "service": _text(letter.service),
         "step": _text(letter.step),
         "error": _text(letter.error),
         "reason": _text(letter.reason),
         "attempts": letter.attempts,
         "attempt": message.attempt if message else 1,
-        "at": letter.at,
+        "at": iso(letter.at),
         "open": found.open,
         "readable": message is not None,
         "dlq_partition": found.partition,
         "dlq_offset": found.offset,
-        "refused_by": letter.refused_by,
+        "refused_by": _text(letter.refused_by),
         "original_bytes": letter.original_bytes,
         "kept_bytes": letter.kept_bytes,
     }

@@ -14,7 +14,9 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, 
 
 from saga_app.console.index.index import Index, chunks
 from saga_app.console.index.tables import letters, sagas
-from saga_app.saga.messages import Row, decode
+from saga_app.saga.codec import decode
+from saga_app.saga.messages import Row
+from saga_app.saga.times import iso
 
 #: Number of rows in one write.
 ROWS_PER_WRITE = 5000
@@ -74,8 +76,8 @@ def _turns(lives: Sequence[Life]) -> Iterator[tuple[str, int, str, str]]:
 
 def pauses(row: Row, parked: Sequence[str]) -> list[tuple[str, str | None]]:
     """The intervals in which a saga was parked. `parked`: start times; each ends with the next request to a step."""
-    moves = sorted(visit.received_at for visit in row.history)
-    last = None if row.state == "parked" else row.ended_at or row.updated_at
+    moves = sorted(iso(visit.received_at) for visit in row.history)
+    last = None if row.state == "parked" else iso(row.ended_at or row.updated_at)
     return [(at, next((moved for moved in moves if moved > at), last)) for at in sorted(parked)]
 
 
@@ -94,5 +96,5 @@ def _pauses(connection: Connection, under_way: ColumnElement[bool]) -> dict[str,
     troubled = letters.c.at.is_not(None) | (sagas.c.state == "parked")
     for id, row, at in connection.execute(joined.where(under_way, troubled)):
         rows[id] = rows.get(id) or decode(Row, row)
-        parked[id].append(at or rows[id].updated_at)
+        parked[id].append(at or iso(rows[id].updated_at))
     return {id: pauses(rows[id], times) for id, times in parked.items()}

@@ -6,9 +6,9 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import orjson
 from sqlalchemy import BigInteger, ColumnElement, Connection, Row, Select, and_, literal, tuple_
 
+from saga_app.saga import json_text
 from saga_app.web.problem import Fault, Problem
 
 
@@ -68,13 +68,13 @@ def _part(query: Select[Any], sort: Sort, nulls: bool, after: After | None) -> S
 
 def _write(row: Row[Any], sort: Sort) -> str:
     found = row._mapping
-    text = orjson.dumps([sort.spelled, found[sort.column], *(found[key] for key in sort.keys)])
+    text = json_text.dumps([sort.spelled, found[sort.column], *(found[key] for key in sort.keys)])
     return urlsafe_b64encode(text).decode().rstrip("=")
 
 
 def _read(cursor: str, sort: Sort) -> After:
     try:
-        spelled, value, *keys = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        spelled, value, *keys = json_text.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         fits = (
             spelled == sort.spelled
             and len(keys) == len(sort.keys)

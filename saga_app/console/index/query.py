@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, TypeVar
 
-import orjson
 from sqlalchemy import ColumnElement, Connection, func, or_, select, text
 
 from saga_app.console.http.hub import StoredChange
@@ -15,7 +15,9 @@ from saga_app.console.index.filters import ErrorFilter, ErrorQuery, SagaFilter, 
 from saga_app.console.index.index import IDS_PER_QUERY, Index, chunks
 from saga_app.console.index.paging import Sort, page
 from saga_app.console.index.tables import sagas
-from saga_app.saga.messages import Row, decode
+from saga_app.saga import json_text
+from saga_app.saga.codec import decode
+from saga_app.saga.messages import Row
 from saga_app.saga.record_id import RecordId
 from saga_app.saga.text import clean_department, fold
 from saga_app.web.existing import ExistingSaga, existing
@@ -38,9 +40,9 @@ _SORTED_BY = {
 
 
 class Queries:
-    """Runs queries in a thread pool. `now`: returns the time as ISO 8601 text."""
+    """Runs queries in a thread pool. `now`: returns the current time."""
 
-    def __init__(self, index: Index, now: Callable[[], str]) -> None:
+    def __init__(self, index: Index, now: Callable[[], datetime]) -> None:
         self.index, self.now = index, now
         self.closed = False
         self.threads = ThreadPoolExecutor(4, thread_name_prefix="console-query")
@@ -140,7 +142,8 @@ class Queries:
         def question(connection: Connection) -> list[StoredChange]:
             rows = connection.execute(wanted)
             return [
-                StoredChange(s, decode(Row, row), over, entry and orjson.loads(entry)) for s, row, over, entry in rows
+                StoredChange(s, decode(Row, row), over, entry and json_text.loads(entry))
+                for s, row, over, entry in rows
             ]
 
         return await self._query(question)

@@ -12,7 +12,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from saga_app.active_plan import TOPICS
 from saga_app.saga.messages import DLQ, SIGNALS, Row
-from saga_app.saga.times import epoch
 from saga_app.service.kafka import topics
 
 #: Tolerance for clock differences, and maximum gap between windows that are merged (seconds).
@@ -39,7 +38,7 @@ def windows(row: Row, others: Iterable[float] = ()) -> list[Window]:
     """
     last = row.ended_at or row.updated_at
     visits = [at for visit in row.history for at in (visit.received_at, visit.ended_at)]
-    moments = sorted([*(epoch(at) for at in (row.started_at, *visits, last)), *others])
+    moments = sorted([*(at.timestamp() for at in (row.started_at, *visits, last)), *others])
     found: list[Window] = []
     for moment in moments:
         begin, end = moment - SLACK_S, moment + SLACK_S
@@ -51,7 +50,7 @@ def windows(row: Row, others: Iterable[float] = ()) -> list[Window]:
 
 def whole(row: Row, slack_s: float = SLACK_S) -> list[Window]:
     """One window from the start of a saga to its end, or open-ended, extended by `slack_s` on both sides."""
-    return [(epoch(row.started_at) - slack_s, epoch(row.ended_at) + slack_s if row.ended_at else None)]
+    return [(row.started_at.timestamp() - slack_s, row.ended_at.timestamp() + slack_s if row.ended_at else None)]
 
 
 async def everything(consumer: AIOKafkaConsumer, partition: int) -> list[Run]:

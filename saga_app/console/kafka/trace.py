@@ -16,10 +16,11 @@ from saga_app.console.kafka import positions
 from saga_app.console.kafka.lookup import Lookup, read, group_by_partition
 from saga_app.console.kafka.positions import SLACK_S, Run
 from saga_app.active_plan import ROWS_CHANGELOG
-from saga_app.saga.messages import BadMessage, Row, parse
+from saga_app.saga.codec import BadMessage, parse
+from saga_app.saga.messages import Row
 from saga_app.active_plan import PLAN
 from saga_app.saga.timeline import Entry, DecodedRecord, story
-from saga_app.saga.times import iso, record_time, timestamp_text
+from saga_app.saga.times import record_time, timestamp_text, utc
 from saga_app.stream import partition_of
 
 #: Extensions of the search window if records are missing (seconds); None: whole partitions.
@@ -140,7 +141,7 @@ def _records(raws: Iterable[Any]) -> list[DecodedRecord]:
             body = parse(raw.topic, raw.value, raw.headers, ROWS_CHANGELOG)
         except BadMessage:
             continue
-        found.append(DecodedRecord(raw.topic, raw.partition, raw.offset, iso(record_time(raw.timestamp, now)), body))
+        found.append(DecodedRecord(raw.topic, raw.partition, raw.offset, utc(record_time(raw.timestamp, now)), body))
     return found
 
 

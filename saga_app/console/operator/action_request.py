@@ -6,7 +6,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from saga_app.console.index.filters import ErrorFilter
-from saga_app.saga.messages import ONE_LINE
+from saga_app.saga.new_user import ONE_LINE
 from saga_app.web import body, new_users
 from saga_app.web.problem import Fault, Problem
 from saga_app.web.query import NO_NUL

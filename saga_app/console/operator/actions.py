@@ -7,6 +7,7 @@ whose message cannot be decoded is resent unchanged.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from saga_app.active_plan import PLAN, ROWS_CHANGELOG
@@ -35,9 +36,19 @@ class OperatorAction:
         """Identity for deduplication: an attempt is started once, and a saga is cancelled once."""
         return self.kind, self.id, self.attempt if self.kind == "redriven" else 0
 
-    def signal(self, at: str, by: str) -> Signal:
-        """The signal to publish. `at`: ISO 8601 time; `by`: name of the operator."""
-        return Signal(1, self.id, self.saga, self.kind, self.step, self.service, at, self.attempt, by=by)
+    def signal(self, at: datetime, by: str) -> Signal:
+        """The signal to publish. `at`: the current time; `by`: name of the operator."""
+        return Signal(
+            v=1,
+            id=self.id,
+            saga=self.saga,
+            kind=self.kind,
+            step=self.step,
+            service=self.service,
+            at=at,
+            attempt=self.attempt,
+            by=by,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ was sent a moment ago is not sent again, so that it is not counted twice.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from datetime import datetime
 from time import monotonic
 from typing import Any, Protocol
 
@@ -18,7 +19,8 @@ from saga_app.console.operator.action_request import ActionRequest, not_found
 from saga_app.console.operator.actions import Action, ActionPlan, OperatorAction, Resend
 from saga_app.console.operator.rate_limit import due, pause
 from saga_app.console.redrive_headers import REDRIVEN, REDRIVEN_BY
-from saga_app.saga.messages import DEAD_LETTER, SIGNALS, Row, encode
+from saga_app.saga.codec import encode
+from saga_app.saga.messages import DEAD_LETTER, SIGNALS, Row
 from saga_app.saga.record_id import RecordId, parse_record_id
 from saga_app.service.headers import headers_for_signal
 from saga_app.stream import NotAcknowledged
@@ -53,7 +55,7 @@ class Operator:
     """Carries out redrives and rollbacks.
 
     `accepted`: ids of new users who may not be in the index yet. `headroom`: returns why that many more sagas cannot be
-    accepted, or None. `now`: the time as ISO 8601 text. `clock` and `sleep` use seconds.
+    accepted, or None. `now`: returns the current time. `clock` and `sleep` use seconds.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Operator:
         not_ready: Callable[[], str | None],
         accepted: Container[str],
         headroom: Callable[[int], str | None],
-        now: Callable[[], str],
+        now: Callable[[], datetime],
         clock: Callable[[], float] = monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -238,7 +240,7 @@ def _missing_reason(action: Action) -> str:
     return actions.TRUNCATED if isinstance(action, Resend) and action.held.original_bytes is not None else actions.GONE
 
 
-def _signal_record(action: OperatorAction, at: str, by: str) -> Outgoing:
+def _signal_record(action: OperatorAction, at: datetime, by: str) -> Outgoing:
     signal = action.signal(at, by)
     return Outgoing(SIGNALS, action.id.encode(), encode(signal), headers_for_signal(signal, "console"))
 

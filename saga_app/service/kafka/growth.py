@@ -15,7 +15,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
 from saga_app.active_plan import EFFECTS_CHANGELOGS, READS, ROWS_CHANGELOG, SERVICES
-from saga_app.saga.messages import BadMessage, Row, decode
+from saga_app.saga.codec import BadMessage, decode
+from saga_app.saga.messages import Row
 from saga_app.service.kafka.topics import TOPICS
 from saga_app.stream import partition_of
 

@@ -14,8 +14,10 @@ from faust.types import AppT
 from mode import Service
 
 from saga_app.saga import deadline
-from saga_app.saga.messages import SIGNALS, BadMessage, Row, Signal, decode, encode
+from saga_app.saga.codec import BadMessage, decode, encode, state_of
+from saga_app.saga.messages import SIGNALS, Row, Signal
 from saga_app.saga.plan import Plan
+from saga_app.saga.states import ENDED_STATES
 from saga_app.service.headers import headers_for_signal
 from saga_app.service.memory.rows import Rows
 from saga_app.stream import Table, Transport
@@ -30,9 +32,6 @@ RESEND_AFTER_S = 10.0
 
 #: The maximum number of signals in a batch, and the number of rows read between two awaits when the index is rebuilt.
 MAX_BATCH, ROWS_PER_TURN = 2_000, 500
-
-#: Every row of an open saga contains these bytes. Other rows are not decoded, which are most rows of a large table.
-OPEN_ROW_BYTES = b'"ended_at":null'
 
 Place = tuple[int, str]
 
@@ -110,8 +109,7 @@ class Timer(Service):
     async def _rebuild(self) -> None:
         self.stale = False
         for number, (partition, _key, value) in enumerate(self.table.rows()):
-            if OPEN_ROW_BYTES in value:
-                self._watch(partition, value)
+            self._watch(partition, value)
             if number % ROWS_PER_TURN == 0:
                 await asyncio.sleep(0)
             if self.stale or self.should_stop:
@@ -120,7 +118,8 @@ class Timer(Service):
 
     def _watch(self, partition: int, value: bytes) -> None:
         try:
-            self.deadlines.row_written(partition, decode(Row, value), value)
+            if state_of(value) not in ENDED_STATES:  # most rows of a large table have ended, and are not decoded
+                self.deadlines.row_written(partition, decode(Row, value), value)
         except BadMessage:
             return  # logged by the next reader of this row
 

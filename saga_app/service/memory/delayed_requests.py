@@ -11,7 +11,7 @@ Duplicates of the original, and requests that were published twice or too late, 
 from enum import Enum
 
 from saga_app.saga.messages import Message, Waiting
-from saga_app.saga.times import iso
+from saga_app.saga.times import utc
 from saga_app.service.attempts import Progress
 from saga_app.service.record import RETRY_ATTEMPT, Headers, Record
 
@@ -46,9 +46,9 @@ def entry(record: Record, request: Message, progress: Progress, next_at: float) 
     """The entry to store for a request whose attempt `progress.attempt` is due at `next_at` (seconds since 1970)."""
     return Waiting(
         attempt=progress.attempt,
-        next_at=iso(next_at),
+        next_at=utc(next_at),
         received_at=progress.received_at,
-        started_at=progress.started_at,
+        started_at=progress.started_at or progress.received_at,
         request_attempt=request.attempt,
         value=(record.value or b"").decode(),
         headers=[(name, _text(value)) for name, value in record.headers if name != RETRY_ATTEMPT],

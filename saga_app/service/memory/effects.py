@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import structlog
 
-from saga_app.saga.messages import Answer, BadMessage, Waiting, encode, replace_fields
+from saga_app.saga.codec import BadMessage, encode, replace_fields
+from saga_app.saga.messages import Answer, Waiting
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.service.memory.row_cache import RowCache
 
@@ -55,7 +56,7 @@ class Effects:
         """
         value = self.table.read(partition, id.encode())
         if value is None:
-            return Remembered(1, id)
+            return Remembered(v=1, id=id)
         try:
             remembered = self.cache.read(partition, id, value)
             if remembered.id != id:

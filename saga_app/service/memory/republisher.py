@@ -15,9 +15,9 @@ import structlog
 from faust.types import AppT
 from mode import Service
 
-from saga_app.saga.messages import BadMessage, Effects, Waiting, decode
+from saga_app.saga.codec import BadMessage, decode
+from saga_app.saga.messages import Effects, Waiting
 from saga_app.saga.plan import Plan
-from saga_app.saga.times import epoch
 from saga_app.service import metrics
 from saga_app.service.memory.delayed_requests import record_of
 from saga_app.service.record import Outputs
@@ -63,7 +63,7 @@ class Schedule:
         place = (partition, row.id)
         if row.waiting:
             published = self._published.get(place, -math.inf)
-            times = (epoch(waiting.next_at) for waiting in row.waiting.values())
+            times = (waiting.next_at.timestamp() for waiting in row.waiting.values())
             self.watch(place, min((at for at in times if at > published), default=math.inf))
         else:
             self.due_at.pop(place, None)
@@ -84,7 +84,7 @@ class Schedule:
         while len(found) < MAX_BATCH and (at := self.next_at) is not None and at <= now:
             _, place = heappop(self._heap)
             row = row_of(*place)
-            found += [Due(place, step, each) for step, each in row.waiting.items() if epoch(each.next_at) <= now]
+            found += [Due(place, step, each) for step, each in row.waiting.items() if each.next_at.timestamp() <= now]
             self._published[place] = now
             self.row_written(place[0], row)
         return found
@@ -166,14 +166,14 @@ class Republisher(Service):
         try:
             return self.row_of(partition, id)
         except BadMessage:
-            return Effects(1, id)  # the step loop parks the next request that needs this row
+            return Effects(v=1, id=id)  # the step loop parks the next request that needs this row
 
     def _decode(self, id: str, value: bytes) -> Effects:
         try:
             return decode(Effects, value)
         except BadMessage as error:
             log.error("row with a delayed request unreadable", saga=id, problem=str(error))
-            return Effects(1, id)
+            return Effects(v=1, id=id)
 
     async def _publish(self, due: list[Due]) -> None:
         """Publish requests and wait for the acknowledgements. A failed publication is repeated later.

@@ -4,7 +4,8 @@ from typing import Generic, TypeVar
 
 from cachetools import FIFOCache
 
-from saga_app.saga.messages import Effects, Row, decode
+from saga_app.saga.codec import decode
+from saga_app.saga.messages import Effects, Row
 
 T = TypeVar("T", Row, Effects)
 

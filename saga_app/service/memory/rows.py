@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import structlog
 
 from saga_app.saga import machine
-from saga_app.saga.messages import BadMessage, Row, encode
+from saga_app.saga.codec import BadMessage, encode
+from saga_app.saga.messages import Row
 from saga_app.service.memory.row_cache import RowCache
 
 log = structlog.get_logger()

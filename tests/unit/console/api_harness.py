@@ -13,11 +13,12 @@ from saga_app.console.http import api, contracts, page_files
 from saga_app.console.http.hub import Hub
 from saga_app.console.kafka.lookup import Lookup
 from saga_app.console.kafka.trace import Found, Searched, Trace
-from saga_app.saga.messages import Message, Row, User, parse
+from saga_app.saga.codec import parse
+from saga_app.saga.messages import Message, Row, User
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Outcome
 from saga_app.saga.timeline import DecodedRecord, story
-from saga_app.saga.times import iso
+from saga_app.saga.times import utc
 from saga_app.stream.produce.sender import Message as Outgoing
 from saga_app.web.start_saga import Starter
 from tests.builders import ADA, at
@@ -43,7 +44,7 @@ class FakeTrace(Trace):
 
 def _decoded(record: FakeRecord) -> DecodedRecord:
     body = parse(record.topic, record.value, record.headers, ROWS_CHANGELOG)
-    return DecodedRecord(record.topic, record.partition, record.offset, iso(record.timestamp / 1000), body)
+    return DecodedRecord(record.topic, record.partition, record.offset, utc(record.timestamp / 1000), body)
 
 
 class ApiHarness:

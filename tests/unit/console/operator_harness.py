@@ -1,6 +1,7 @@
 """The operator's actions on a real index, with topics in memory, a broker that can fail, and a simulated clock."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -8,10 +9,11 @@ from saga_app.console.index.query import Queries
 from saga_app.console.operator.action_request import ActionRequest
 from saga_app.console.operator.operator import Operator
 from saga_app.saga import machine
-from saga_app.saga.messages import SIGNALS, Signal, decode, encode
+from saga_app.saga.codec import decode, encode
+from saga_app.saga.messages import SIGNALS, Signal
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.record_id import RecordId
-from saga_app.saga.times import iso
+from saga_app.saga.times import utc
 from saga_app.stream import NotAcknowledged
 from saga_app.stream.produce.sender import Message as Outgoing
 from tests.fakes.record import FakeRecord
@@ -50,9 +52,9 @@ class OperatorHarness:
             sleep=self.sleep,
         )
 
-    def now(self) -> str:
+    def now(self) -> datetime:
         """The current time, ISO 8601."""
-        return iso(self.topics.start + self.now_s)
+        return utc(self.topics.start + self.now_s)
 
     async def sleep(self, seconds: float) -> None:
         """Advance the clock, and start the sagas of all accepted users."""

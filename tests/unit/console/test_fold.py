@@ -15,10 +15,11 @@ from saga_app.console.index import dead_letters, fold
 from saga_app.console.index.filters import ErrorFilter
 from saga_app.console.redrive_headers import REDRIVEN
 from saga_app.saga import machine
-from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, Signal, decode, encode
+from saga_app.saga.codec import decode, encode
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, Signal
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Denied
-from saga_app.saga.times import epoch, iso
+from saga_app.saga.times import utc
 from tests.builders import ADA, NO, at, request_to
 from tests.fakes.record import FakeRecord
 from tests.fakes.topics import FakeTopics, copy_of
@@ -216,7 +217,9 @@ def test_a_cancelled_saga_has_the_same_row_in_any_order_of_reading(sqlite_harnes
     topics = FakeTopics()
     row = topics.run_saga("ada", steps=3)  # its records are three steps ahead of the row that is cancelled
     before = machine.row_waiting_for(ONBOARDING, "authorize", request_to("authorize"), at(1))
-    signal = Signal(1, "ada", "onboarding", "cancelled", "authorize", "authorizer", at(9), by="ana")
+    signal = Signal(
+        v=1, id="ada", saga="onboarding", kind="cancelled", step="authorize", service="authorizer", at=at(9), by="ana"
+    )
     decision = machine.apply_operator_signal(ONBOARDING, before, signal)
     assert decision is not None
     assert decision.onward is not None
@@ -235,7 +238,16 @@ def test_a_cancelled_saga_has_the_same_row_in_any_order_of_reading(sqlite_harnes
 def test_an_overdue_saga_keeps_its_deadline(sqlite_harness: IndexHarness) -> None:
     topics = FakeTopics()
     row = topics.run_saga("ada", steps=1)
-    signal = Signal(1, "ada", "onboarding", "overdue", "authorize", "authorizer", at(61), due_at=at(60))
+    signal = Signal(
+        v=1,
+        id="ada",
+        saga="onboarding",
+        kind="overdue",
+        step="authorize",
+        service="authorizer",
+        at=at(61),
+        due_at=at(60),
+    )
     topics.write(SIGNALS, "ada", encode(signal), 61)
     topics.write(ROWS_CHANGELOG, "ada", encode(machine.mark_signal(row, signal)), 61.1)
     for order in (topics.sorted_records, topics.sorted_records[-1:]):
@@ -283,7 +295,7 @@ def test_an_implausible_timestamp_is_replaced_by_the_current_time(sqlite_harness
     topics.run_saga("ada", steps=1)
     first = replace(topics.records[0], timestamp=timestamp)
     sqlite_harness.read([first])
-    assert abs(epoch(sqlite_harness.fold.open["ada"].row.started_at) - time()) < 60
+    assert abs(sqlite_harness.fold.open["ada"].row.started_at.timestamp() - time()) < 60
 
 
 @pytest.mark.field(36)
@@ -297,7 +309,7 @@ def test_a_running_saga_has_the_start_time_that_the_provisioner_wrote(
         record.timestamp += int(clock_offset_s * 1000)
         sqlite_harness.read([record])
     row = sqlite_harness.fold.open["ada"].row
-    assert row.started_at == iso(topics.start)
+    assert row.started_at == utc(topics.start)
     assert row.updated_at >= row.started_at
 
 
@@ -316,8 +328,8 @@ def test_an_unreadable_dead_letter_is_open_until_its_saga_continues(sqlite_harne
         error="BadMessage",
         reason="not JSON",
         attempts=1,
-        received_at=iso(topics.start + 4),
-        at=iso(topics.start + 4),
+        received_at=utc(topics.start + 4),
+        at=utc(topics.start + 4),
         id="ada",
     )
     topics.write(DLQ, "ada", b"\xff", 4, [(DEAD_LETTER, encode(letter))])

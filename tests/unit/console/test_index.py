@@ -13,6 +13,7 @@ from saga_app.console.index.index import Index
 from saga_app.console.index.query import Queries
 from saga_app.saga.messages import User
 from saga_app.saga.record_id import RecordId
+from saga_app.saga.times import iso
 from saga_app.web.problem import Problem
 from tests.builders import NO, at
 from tests.fakes.record import FakeRecord
@@ -279,7 +280,7 @@ async def test_dead_letters_are_listed_newest_first_filtered_and_grouped(harness
     assert items[0]["offset"] == 9
     assert {item["topic"] for item in items[1:]} == {"authorize"}
     assert (await queries.errors(ErrorQuery(error="Timeout")))["total"] == 2
-    assert (await queries.errors(ErrorQuery(since=at(14), until=at(16))))["total"] == 2
+    assert (await queries.errors(ErrorQuery(since=iso(at(14)), until=iso(at(16)))))["total"] == 2
     assert (await queries.errors(ErrorQuery(q="s3")))["total"] == 1
     assert (await queries.errors(ErrorQuery(open=False)))["total"] == 0
     grouped = await queries.errors(ErrorQuery(group=True))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from saga_app.console.index.overtaking import Life, counts, pauses
 from saga_app.saga.messages import Row, User, Visit
 from saga_app.saga.states import State
+from saga_app.saga.times import iso, utc
 from tests.fakes.record import FakeRecord
 from tests.fakes.topics import FakeTopics
 from tests.unit.console.index_harness import IndexHarness
@@ -113,11 +114,35 @@ def test_counts_exclude_sagas_during_their_pauses() -> None:
 def test_a_pause_ends_with_the_next_request_to_a_step() -> None:
     ada = User("Ada", "ada@example.com", "Sales")
 
-    def row(state: State, *received: str, ended_at: str | None = None) -> Row:
-        visits = [Visit("notify", "notifier", 1, at, at, at, "done") for at in received]
-        return Row(1, "ada", "onboarding", ada, state, "notify", 1, "1", "7", ended_at=ended_at, history=visits)
+    def row(state: State, *received: int, ended_at: int | None = None) -> Row:
+        visits = [
+            Visit(
+                step="notify",
+                service="notifier",
+                attempts=1,
+                received_at=utc(at),
+                started_at=utc(at),
+                ended_at=utc(at),
+                outcome="done",
+            )
+            for at in received
+        ]
+        return Row(
+            v=1,
+            id="ada",
+            saga="onboarding",
+            user=ada,
+            state=state,
+            step="notify",
+            attempt=1,
+            started_at=utc(1),
+            updated_at=utc(7),
+            ended_at=None if ended_at is None else utc(ended_at),
+            history=visits,
+        )
 
-    assert pauses(row("parked", "1", "2"), ["3"]) == [("3", None)]
-    assert pauses(row("running", "1"), ["3"]) == [("3", "7")]
-    assert pauses(row("completed", "1", "4", "6", ended_at="6"), ["5", "3"]) == [("3", "4"), ("5", "6")]
-    assert pauses(row("rolled-back", "1", ended_at="4"), ["3"]) == [("3", "4")]
+    three, four, five, six, seven = (iso(utc(second)) for second in (3, 4, 5, 6, 7))
+    assert pauses(row("parked", 1, 2), [three]) == [(three, None)]
+    assert pauses(row("running", 1), [three]) == [(three, seven)]
+    assert pauses(row("completed", 1, 4, 6, ended_at=6), [five, three]) == [(three, four), (five, six)]
+    assert pauses(row("rolled-back", 1, ended_at=4), [three]) == [(three, four)]

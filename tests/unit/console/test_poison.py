@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.audit import audit_records
-from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, BadMessage, DeadLetter, Signal, decode, encode, parse
+from saga_app.saga.codec import BadMessage, decode, encode, parse
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Signal
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows

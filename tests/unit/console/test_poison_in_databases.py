@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from saga_app.active_plan import ROWS_CHANGELOG, TOPICS
-from saga_app.saga.messages import encode
+from saga_app.saga.codec import encode
 from saga_app.stream import partition_of
 from tests.builders import START
 from tests.fakes.record import FakeRecord

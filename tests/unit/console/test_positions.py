@@ -1,9 +1,8 @@
 """A trace searches only the minutes in which the records of its saga were written, however long the saga waited."""
 
-from dataclasses import replace
-
 from saga_app.console.kafka.positions import SLACK_S, whole, windows
-from saga_app.saga.times import iso
+from saga_app.saga.codec import replace_fields
+from saga_app.saga.times import utc
 from tests.builders import START
 from tests.fakes.topics import FakeTopics
 
@@ -24,7 +23,7 @@ def test_a_saga_of_several_days_has_a_window_around_each_step() -> None:
 
 
 def test_an_unfinished_saga_has_a_window_around_its_last_update() -> None:
-    row = replace(FakeTopics().run_saga("ada", steps=1), updated_at=iso(START + DAY_S))
+    row = replace_fields(FakeTopics().run_saga("ada", steps=1), updated_at=utc(START + DAY_S))
     assert [begin + SLACK_S for begin, _ in windows(row)] == [START, START + DAY_S]
     assert whole(row) == [(START - SLACK_S, None)]
 

@@ -1,7 +1,6 @@
 """Redrive and rollback: each action is sent once, at the requested rate, with the name of the operator."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import orjson
 import pytest
@@ -13,7 +12,8 @@ from saga_app.console.index.filters import ErrorFilter
 from saga_app.console.operator import action_request
 from saga_app.console.operator.rate_limit import BATCH_SIZE, MIN_PAUSE_S, due, pause
 from saga_app.console.redrive_headers import REDRIVEN, REDRIVEN_BY
-from saga_app.saga.messages import DEAD_LETTER, encode
+from saga_app.saga.codec import encode, replace_fields
+from saga_app.saga.messages import DEAD_LETTER
 from saga_app.saga.record_id import RecordId, parse_record_id
 from saga_app.web.problem import Problem
 from tests.fakes.topics import FakeTopics
@@ -322,7 +322,7 @@ def test_an_invalid_field_of_a_request_is_named(body: bytes, index: int | None, 
 def write_truncated(topics: FakeTopics, value: bytes) -> None:
     """Write a record, and a dead letter that holds only the first 3 bytes of its value."""
     record = topics.write("authorize", None, value, 5.0)
-    letter = replace(topics.park(record, 5.0), original_bytes=len(value), kept_bytes=3)
+    letter = replace_fields(topics.park(record, 5.0), original_bytes=len(value), kept_bytes=3)
     topics.records[-1].value = value[:3]
     topics.records[-1].headers = [(DEAD_LETTER, encode(letter))]
 
@@ -354,7 +354,7 @@ async def test_a_saga_whose_row_is_too_large_is_redriven_from_its_record(make_ha
     def setup(topics: FakeTopics) -> None:
         topics.run_saga("ada", steps=1)
         request = topics.records[-2]
-        letter = replace(topics.park(request, 5.0), refused_by=ROWS_CHANGELOG)
+        letter = replace_fields(topics.park(request, 5.0), refused_by=ROWS_CHANGELOG)
         topics.records[-1].headers = [(DEAD_LETTER, encode(letter))]
 
     harness = make_harness(setup)

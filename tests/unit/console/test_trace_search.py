@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.console.kafka import trace
 from saga_app.console.kafka.trace import Search, missing
+from saga_app.saga.codec import replace_fields
 from saga_app.saga.messages import Row
 from saga_app.stream import partition_of
 from tests.fakes.consumer import FakeConsumer
@@ -107,12 +108,14 @@ async def test_a_request_with_another_key_is_found_by_the_position_in_the_row() 
     topics, rows = run_sagas("ada")
     first = topics.records[0]
     records = [replace(first, key=None), *topics.records[1:]]
-    search = await search_by_time(consumer_of(records), replace(rows["ada"], origin=(first.partition, first.offset)))
+    search = await search_by_time(
+        consumer_of(records), replace_fields(rows["ada"], origin=(first.partition, first.offset))
+    )
     assert ("new-user", first.partition, first.offset) in search.raws
 
 
 def test_a_cancelled_step_does_not_need_a_request() -> None:
     row = FakeTopics().run_saga("ada", steps=1)
-    visit = replace(row.history[0], step="authorize", outcome="cancelled")
-    cancelled = replace(row, state="rolling-back", step="deprovision", history=[*row.history, visit])
+    visit = replace_fields(row.history[0], step="authorize", outcome="cancelled")
+    cancelled = replace_fields(row, state="rolling-back", step="deprovision", history=[*row.history, visit])
     assert [*missing(cancelled, ())] == ["new-user", "deprovision"]
