@@ -15,11 +15,12 @@ def utc(seconds: float) -> datetime:
 
 def iso(time: datetime) -> str:
     """`2026-11-23T12:00:00.123Z`: times in this form sort as text."""
-    try:
-        time = time.astimezone(UTC)
-    except OverflowError:  # another time zone in the first or the last hours of the calendar
-        time = time.replace(tzinfo=UTC)
-    return f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+    if time.tzinfo is not UTC:
+        try:
+            time = time.astimezone(UTC)
+        except OverflowError:  # another time zone in the first or the last hours of the calendar
+            time = time.replace(tzinfo=UTC)
+    return f"{time.isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 def record_time(timestamp_ms: int, now_s: float, ahead_s: float = 0.0) -> float:

@@ -31,6 +31,10 @@ class Policy(Protocol):
 class Mail(Protocol):
     """E-mail to users."""
 
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether a second mail with the same key does no harm."""
+
     async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
         """Send one mail per key. Returns the reason if the mail was permanently refused, otherwise None."""
 

@@ -36,12 +36,13 @@ class Progress(NamedTuple):
 class Attempts:
     """Makes one attempt per call; `step.retry` decides whether and when the next one follows.
 
-    `effects`: checks that this worker still owns the partition before it acts, for steps whose result is recorded.
+    `effects`: for a step whose result is recorded; it is asked before each attempt whether this worker still owns the
+    partition.
     """
 
     def __init__(self, step: Step, world: World, effects: Effects | None) -> None:
         self.step, self.world = step, world
-        self.effects = effects if step.noted else None
+        self.effects = effects
         self.slots = asyncio.Semaphore(step.at_once) if step.at_once else None
 
     def lag(self, request: Message, now: Progress) -> float:

@@ -16,6 +16,10 @@ from saga_app.settings import Settings
 log = structlog.get_logger()
 
 
+#: The steps that send an e-mail.
+MAIL_STEPS = frozenset({"notify", "retract"})
+
+
 class OnboardingWorld(World):
     """The external systems of the onboarding; see `saga_app.saga.world` for their interfaces."""
 
@@ -24,6 +28,10 @@ class OnboardingWorld(World):
     ) -> None:
         super().__init__(seed=seed, clock=clock)
         self.stock, self.policy, self.mail = stock, policy, mail
+
+    def is_idempotent(self, step: str) -> bool:
+        """Whether the mailer is, for the steps that send an e-mail."""
+        return step in MAIL_STEPS and self.mail.is_idempotent
 
     async def close(self) -> None:
         """Close the connections to the mail server."""
@@ -67,6 +75,8 @@ class FilePolicy:
 
 class LogMail:
     """Logs each e-mail instead of sending it, at debug level because it contains personal data."""
+
+    is_idempotent = True  # a second line in the log does no harm
 
     async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
         log.debug("mail", idempotency_key=key, to=to, subject=subject, text=text)

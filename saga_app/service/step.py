@@ -70,9 +70,17 @@ class StepLoop:
         self.other_topics = other_topics
         self.is_first_step = step is plan.steps[0]
         self.compensated_steps = plan.compensated_by(step.topic)
-        self.recorded_steps = [compensated.name for compensated in self.compensated_steps if compensated.noted]
-        self.needs_intent = effects is not None and step.noted and step.undo is not None
-        self.attempts = FaultyAttempts(step, world, effects, faults) if faults else Attempts(step, world, effects)
+        self.is_recorded = effects is not None and step.noted and not world.is_idempotent(step.name)
+        self.recorded_steps = [
+            compensated.name
+            for compensated in self.compensated_steps
+            if compensated.noted and not world.is_idempotent(compensated.name)
+        ]
+        self.needs_intent = self.is_recorded and step.undo is not None
+        recorded_by = effects if self.is_recorded else None
+        self.attempts = (
+            FaultyAttempts(step, world, recorded_by, faults) if faults else Attempts(step, world, recorded_by)
+        )
         self.step_seconds = metrics.STEP_SECONDS.labels(step.name)
         self.acknowledgement_seconds = metrics.ACKNOWLEDGEMENT_SECONDS.labels(step.name)
         self.outcomes = {outcome: metrics.STEPS.labels(step.name, outcome) for outcome in OUTCOMES}
@@ -198,7 +206,7 @@ class StepLoop:
             return await self.remove_delayed_request(outputs, record, request, certain)
         began_at = now.started_at or now.received_at
         answer = machine.answer_of(self.step, found, now.attempt, now.received_at, began_at, self.world.now())
-        if self.step.noted and self.effects is not None:
+        if self.is_recorded and self.effects is not None:
             self.effects.record_result(outputs, record.partition, request.id, self.step.name, answer)
             with self.acknowledgement_seconds.time():
                 await outputs.acknowledged()  # a repeated call could have another result

@@ -17,6 +17,14 @@ class World:
     def __init__(self, *, seed: int = 0, clock: Callable[[], float] = time) -> None:
         self.seed, self.clock = seed, clock
 
+    def is_idempotent(self, step: str) -> bool:
+        """Whether the external system of a step ignores a repeated call with the same idempotency key.
+
+        Then the results of that step are not recorded, even if it has `noted=True` in the plan: a repeated call does no
+        harm, and recording costs two more acknowledgements. Its compensation is always called.
+        """
+        return False
+
     async def close(self) -> None:
         """Close all connections. Called once, when the worker stops."""
 

@@ -114,7 +114,7 @@ class Policy:
 
 
 class Mail:
-    """A mail server that ignores idempotency keys: each call sends another mail.
+    """A mail server that ignores idempotency keys: each call sends another mail. With `idempotent_mail` it does not.
 
     If the worker is killed, or the reply is lost, after a mail was accepted and before its result is recorded, the mail
     may be sent once more. `allowed_repeats` counts how often that happened; other repeated mails are violations.
@@ -143,7 +143,7 @@ class Mail:
         if self._is_deferred(id):
             await self.world.after_effect()
             raise Deferred("451 greylisted, try again later")
-        share = self.world.parameters.random_refusals
+        share = 0.0 if self.is_idempotent else self.world.parameters.random_refusals
         if step == WELCOME and not self.world.is_reliable and self.world.dice.random() < share:
             self.randomly_refused.add(id)
             await self.world.after_effect()
@@ -157,6 +157,11 @@ class Mail:
     async def close(self) -> None:
         """Nothing to close."""
 
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether a second mail with the same key is ignored."""
+        return bool(self.world.parameters.idempotent_mail)
+
     def _is_deferred(self, id: str) -> bool:
         now, dice, share = self.world.bus.loop.now, self.world.dice, self.world.parameters.deferred_mails
         if share and id not in self.deferred_until:
@@ -165,6 +170,8 @@ class Mail:
 
     def _accept(self, mail: tuple[str, str], to: str) -> None:
         id, step = mail
+        if self.is_idempotent and self.sent[mail]:
+            return
         self.sent[mail] += 1
         self.recipients[id].add(to)
         if step == WELCOME and mail in self._tombstones:

@@ -26,6 +26,7 @@ class Parameters:
     second_signals: float = 0.0  #: operator signals that a second operator repeats or contradicts
     overdue: int = 0  #: overdue signals at random times
     instant: int = 0  #: 1: no injected lag, so that many handlers finish without waiting
+    idempotent_mail: int = 0  #: 1: the mail server recognises a repeated mail by its key, so results are not recorded
 
     def replay_command(self, seed: int) -> str:
         """The command that runs a seed with these parameters."""
@@ -79,5 +80,6 @@ def draw_parameters(seed: int, **overrides: float) -> Parameters:
         overdue=dice.choice((0, 0, 1, 3)),
         instant=int(dice.random() < 0.3),
         deferred_mails=draw_share(1.0, 0.4),
+        idempotent_mail=int(dice.random() < 0.2),
     )
     return parameters.with_values(**overrides)

@@ -82,8 +82,15 @@ class FakeMail:
     `failures` counts down, so it is -1 after the first call that does not fail.
     """
 
-    def __init__(self, failures: int = 0, error: Exception | None = None, refused: str | None = None) -> None:
+    def __init__(
+        self,
+        failures: int = 0,
+        error: Exception | None = None,
+        refused: str | None = None,
+        is_idempotent: bool = False,
+    ) -> None:
         self.failures, self.error, self.refused = failures, error or Transient("timed out"), refused
+        self.is_idempotent = is_idempotent
 
     async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
         self.failures -= 1

@@ -34,6 +34,7 @@ from tests.unit.step_harness import (
     SentMessages,
     compensation_value,
     dead_letter_in,
+    effects_row,
     fake_world,
     handle_record,
     last_visit,
@@ -231,6 +232,21 @@ def test_a_duplicate_request_sends_no_second_mail_and_the_same_result() -> None:
     again, _ = handle_record("notify", value_on("notify"), mail=unused, table=table)
     assert again.topics == first.topics == ["notified"]
     assert again.messages[0][2] == first.messages[0][2]
+
+
+def test_results_of_an_idempotent_mailer_are_not_recorded() -> None:
+    sent, table = handle_record("notify", value_on("notify"), mail=FakeMail(is_idempotent=True))
+    assert (sent.topics, table.stored) == (["notified"], {})
+    again, _ = handle_record("notify", value_on("notify"), mail=FakeMail(is_idempotent=True), table=table)
+    assert again.topics == ["notified"]
+
+
+def test_the_follow_up_of_an_idempotent_mailer_is_always_sent() -> None:
+    mail = FakeMail(is_idempotent=True)
+    sent, table = handle_record("retract", compensation_value(), mail=mail)
+    assert mail.failures == -1
+    assert last_visit(sent).reason is None
+    assert effects_row(table).undone == ["notify"]
 
 
 @pytest.mark.parametrize(("compensation", "step"), [("revoke", "authorize"), ("retract", "notify")])

@@ -57,6 +57,8 @@ class SmtpMail:
     is required.
     """
 
+    is_idempotent = False  # servers deliver two mails with the same Message-ID twice
+
     def __init__(
         self,
         host: str,
