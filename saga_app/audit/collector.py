@@ -192,6 +192,6 @@ def _user(user: User) -> int:
 
 
 def _began(saga: Evidence, started_at: datetime | None) -> None:
-    """Use an earlier start time."""
+    """Move the start of the saga back if this time is earlier."""
     if started_at is not None:
         saga.began = min(saga.began, _milliseconds(started_at))
