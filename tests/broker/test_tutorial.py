@@ -32,7 +32,7 @@ def test_every_command_of_the_tutorial_works_in_order(tmp_path: Path) -> None:
                 running = start(line, env)
                 running.wait_for_line(f"ready: {console}", 90)
             elif line.startswith("sleep "):  # until the sagas have ended or are parked
-                # With SAGA_FLAKY_RATE=0.2, one mail in 600 fails four times, and its next attempt is due after a minute.
+                # With SAGA_FLAKY_RATE=0.2, one mail in 600 fails four times, and is tried again after a minute.
                 until(lambda: ask(f"{console}/api/stats")[1]["in_flight"] == 0, 150, "sagas are still in flight")
             else:
                 output = run(line.replace("http://127.0.0.1:8080", console), env)
