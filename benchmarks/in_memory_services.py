@@ -1,7 +1,7 @@
 """The step loops of all services without Kafka: tables are dicts, and sent records are collected in a list."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,9 @@ from saga_app.stream.partition import partition_of
 from saga_app.stream.table.key_lock import KeyLock, KeyLocks
 
 PARTITIONS = 12
+
+#: The number of records that are handled together, as in a burst.
+RUN_LENGTH = 100
 
 
 @dataclass(slots=True)
@@ -81,7 +84,7 @@ def step_loops() -> dict[str, StepLoop]:
 def _loop(step: Step, world: OnboardingWorld, rows: Rows) -> StepLoop:
     if step.service == "provisioner":
         return StepLoop(ONBOARDING, step, world, PARTITIONS, rows)
-    return StepLoop(ONBOARDING, step, world, PARTITIONS, effects=Effects(Table()))
+    return StepLoop(ONBOARDING, step, world, PARTITIONS, Effects(Table()))
 
 
 def first_records(users: Sequence[NewUser]) -> list[Record]:
@@ -96,9 +99,16 @@ def first_records(users: Sequence[NewUser]) -> list[Record]:
 async def handle(loop: StepLoop, records: Sequence[Record]) -> list[Record]:
     """Run the step on each record in turn, as the pool does for steps that need not wait. Returns the sent records."""
     sent = []
-    for record in records:
+    for run in batched(records, RUN_LENGTH):
         outputs = Outputs()
-        await loop.handle(outputs, None, record)
-        for topic, key, value, headers in outputs.sent:
+        for record in run:
+            await loop.handle(outputs, None, record)
+        for (topic, key, value, headers), record in zip(outputs.sent, run, strict=False):
             sent.append(Record(topic, record.partition, record.offset, key, value, headers, record.timestamp))
     return sent
+
+
+def batched(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
+    """The records in parts of this size; the last may be shorter."""
+    for start in range(0, len(records), size):
+        yield records[start : start + size]

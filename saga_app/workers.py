@@ -33,7 +33,7 @@ def make(name: str) -> App:
         return initiator()
     if name in SERVICES:
         made = service(name)
-        build.serve_steps(made, effects=effects(made))
+        build.serve_steps(made, effects(made))
         return made
     raise ValueError(f"the plan {PLAN.name} has no service {name}; known services are {', '.join(NAMES)}")
 
@@ -63,7 +63,7 @@ def initiator() -> App:
     broker_clock = BrokerClock(ROWS_CHANGELOG)
     table.on_acknowledged = lambda kind, at: broker_clock.observe(kind == TIMESTAMP_LOG_APPEND_TIME, at)
     observer = Observer(PLAN, rows, settings.partitions, made.refusals)
-    build.serve_steps(made, rows, broker_clock=broker_clock)
+    build.serve_steps(made, rows, broker_clock)
     build.listen(made, DLQ, "Record parked sagas.", "parked", observer)
     build.listen(made, SIGNALS, "Record failed attempts, missed deadlines and operator actions.", "signals", observer)
     made.service(Timer(made, table, rows, deadlines))  # type: ignore[arg-type]  # an instance is fine

@@ -87,21 +87,25 @@ def decode_request(value: bytes | None, headers: Headers) -> Message:
     A value that is a valid request is accepted with any content type, because some client libraries set a wrong one.
     Raises `BadMessage`.
     """
-    kind = cloudevents.content_type(headers)
-    if kind == cloudevents.JSON:
-        return decode(Message, value)
     try:
-        return decode(Message, value if kind is None else cloudevents.request_in(kind, value))
+        return decode(Message, value)
+    except BadMessage as error:
+        return _decode_event(value, cloudevents.content_type(headers), error)
+
+
+def _decode_event(value: bytes | None, kind: str | None, problem: BadMessage) -> Message:
+    """Decode a value that is not a plain request, because of `problem`: a CloudEvent, if its content type says so."""
+    if kind is None and cloudevents.is_event(value):
+        raise BadMessage(f"{CONTENT_TYPE}: missing; this CloudEvent needs {cloudevents.STRUCTURED}")
+    if kind is None or cloudevents.is_json(kind):
+        raise problem
+    try:
+        data = cloudevents.request_in(kind, value)
     except cloudevents.NotReadable as error:
         raise BadMessage(f"{CONTENT_TYPE}: {error}") from None
-    except BadMessage as error:
-        if kind is None and cloudevents.is_event(value):
-            raise BadMessage(f"{CONTENT_TYPE}: missing; this CloudEvent needs {cloudevents.STRUCTURED}") from None
-        if kind is None or cloudevents.is_json(kind) or kind.lower().startswith(cloudevents.STRUCTURED):
-            raise
-        raise BadMessage(
-            f"{CONTENT_TYPE}: {ascii(kind)[1:-1][:60]} is not supported; send {cloudevents.JSON}: {error}"
-        ) from None
+    if data is not value:
+        return decode(Message, data)
+    raise BadMessage(f"{CONTENT_TYPE}: {ascii(kind)[1:-1][:60]} is not supported; send {cloudevents.JSON}: {problem}")
 
 
 def saga_id(value: bytes | None, key: bytes | None) -> str | None:

@@ -10,6 +10,7 @@ and reordered messages therefore yield the same row.
 from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Literal
 
 from saga_app.saga import new_user
@@ -37,6 +38,35 @@ class End:
 
     state: State
     message: Message
+
+
+class Simple(Enum):
+    """A decision that needs no details."""
+
+    ACT = "make the next attempt"
+    ABSORB = "ignore the request: it is a duplicate, or its step must not act any more"
+
+
+ACT, ABSORB = Simple.ACT, Simple.ABSORB
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The step is done, but the next request may not have been sent: send it (again), with this time."""
+
+    onward: Next
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """The result of the step is recorded: publish what follows from it, without acting."""
+
+    answer: Answer
+
+
+#: What to do with a request.
+Decision = Simple | Resume | Repeat
 
 
 def begin(plan: Plan, request: Message, at: datetime) -> Message:
@@ -70,10 +100,16 @@ def admit(plan: Plan, topic: str, message: Message, at: datetime, other_topics: 
         return begin(plan, message, at)
     if message.slip is None:
         raise BadMessage(f"slip: missing; only {plan.steps[0].topic} may omit it")
-    wanted = message.slip.ahead + message.slip.back
+    if not plan.has_topics(message.slip):
+        _check_topics(plan, message.slip, other_topics)
+    return message
+
+
+def _check_topics(plan: Plan, slip: Slip, other_topics: Container[str]) -> None:
+    """Raise `BadMessage` for topics that are neither in the plan nor in the cluster."""
+    wanted = slip.ahead + slip.back
     if wrong := [name for name in wanted if not (plan.on(name) or (name in other_topics and is_for_steps(name)))]:
         raise BadMessage(f"slip: unknown topic {', '.join(wrong)}; known topics are {', '.join(plan.topics)}")
-    return message
 
 
 def is_for_steps(topic: str) -> bool:
@@ -258,6 +294,14 @@ def is_past(row: Row, request: Message) -> bool:
     if row.ended or not is_rolling_back(row):
         return row.ended or len(row.history) > len(request.history) + 1
     return not is_compensating(request) or len(row.history) > len(request.history) + 1
+
+
+def decide(plan: Plan, row: Row, request: Message) -> Decision:
+    """What to do with a request to the initiator, judged by the row of its saga."""
+    if is_past(row, request):
+        return ABSORB
+    onward = resume_after(plan, row, request)
+    return Resume(onward, row.updated_at) if onward else ACT
 
 
 def is_compensating(request: Message) -> bool:

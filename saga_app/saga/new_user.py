@@ -5,7 +5,7 @@ sagas in flight.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from saga_app.saga.codec import BadMessage
 from saga_app.saga.email_address import mailbox
@@ -84,22 +84,24 @@ def _complete(text: str) -> str:
 
 def accepted_user(request: Message) -> User:
     """The new user of a request, with normalised text. Raises `BadMessage` with each invalid field and its problem."""
-    problems: list[str] = []
-
-    def checked(field: str, rule: Callable[[str], str], text: str) -> str:
-        try:
-            return rule(text)
-        except ValueError as error:
-            problems.append(f"{field}: {error}")
-            return text
-
-    checked("id", checked_identifier, request.id)
     given = request.user
-    user = User(
-        name=checked("user.name", checked_name, given.name),
-        email=checked("user.email", checked_email, given.email),
-        department=checked("user.department", checked_department, given.department),
-    )
-    if problems:
-        raise BadMessage("; ".join(problems))
-    return user
+    try:
+        checked_identifier(request.id)
+        return User(checked_name(given.name), checked_email(given.email), checked_department(given.department))
+    except ValueError:
+        raise BadMessage("; ".join(_problems(request))) from None
+
+
+def _problems(request: Message) -> Iterator[str]:
+    """Each invalid field with its problem."""
+    user = request.user
+    for field, text, rule in (
+        ("id", request.id, checked_identifier),
+        ("user.name", user.name, checked_name),
+        ("user.email", user.email, checked_email),
+        ("user.department", user.department, checked_department),
+    ):
+        try:
+            rule(text)
+        except ValueError as error:
+            yield f"{field}: {error}"

@@ -146,6 +146,14 @@ class Plan:
         return tuple(step.topic for step in self.all_steps)
 
     @cached_property
+    def _topics(self) -> frozenset[str]:
+        return frozenset(self.topics)
+
+    def has_topics(self, slip: Slip) -> bool:
+        """Whether all topics of a routing slip are topics of this plan."""
+        return self._topics.issuperset(slip.ahead) and self._topics.issuperset(slip.back)
+
+    @cached_property
     def facts(self) -> tuple[Fact, ...]:
         """The facts of all steps, in the order of the plan."""
         return tuple(step.fact for step in self.steps if step.fact)

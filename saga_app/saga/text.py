@@ -64,6 +64,8 @@ def clean_department(text: str) -> str:
 
 def is_visible(text: str) -> bool:
     """Whether the text has a visible letter, digit, punctuation mark or symbol. A combining mark does not count."""
+    if text.isascii() and text.isprintable():
+        return bool(text) and not text.isspace()
     return any(unicodedata.category(c)[0] in "LNPS" and not _IS_INVISIBLE.match(c) for c in text)
 
 

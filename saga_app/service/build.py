@@ -32,20 +32,14 @@ def make_world(settings: Settings) -> World:
     return made
 
 
-def serve_steps(
-    app: App,
-    rows: Rows | None = None,
-    effects: Table | None = None,
-    broker_clock: BrokerClock | None = None,
-    plan: Plan = PLAN,
-) -> None:
+def serve_steps(app: App, kept: Rows | Table, broker_clock: BrokerClock | None = None, plan: Plan = PLAN) -> None:
     """Add an agent for each step of this service. Its help text is the docstring of the step function.
 
-    `rows`: the saga rows, at the initiator only. `effects`: the table `effects`, at the other services.
+    `kept`: the saga rows, at the initiator; the table `effects`, at the other services.
     """
     outside, faults = make_world(app.settings), FaultInjection.of(app.settings)
     app.close_hooks.append(outside.close)
-    effects_rows = add_effects(app, plan, effects, outside) if effects is not None else None
+    rows = kept if isinstance(kept, Rows) else add_effects(app, plan, kept, outside)
     for step in plan.of(app.conf.id):
         partitions, refusals = app.settings.partitions, app.refusals
         loop = StepLoop(
@@ -54,7 +48,6 @@ def serve_steps(
             outside,
             partitions,
             rows,
-            effects_rows,
             refusals,
             broker_clock,
             faults,

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from saga_app.saga.messages import Message
 from saga_app.saga.plan import Denied, Outcome, Step
 from saga_app.saga.retry import Permanent, Transient
-from saga_app.service.attempts import Attempts, Progress
+from saga_app.service.attempts import Attempts
+from saga_app.service.job import Job
 from saga_app.service.memory.effects import Effects
 from saga_app.service.world import World
 from saga_app.settings import Settings
+from saga_app.stream.consume.eager import Eager
 
 
 @dataclass(slots=True)
@@ -63,13 +65,19 @@ class FaultyAttempts(Attempts):
         super().__init__(step, world, effects)
         self.faults = faults
 
-    def lag(self, request: Message, now: Progress) -> float:
+    def lag(self, job: Job) -> float:
         """The lag of the attempt before it acts, in seconds; 0 if it has passed."""
-        return 0.0 if now.ready else self.faults.lag_s(self.world, self.step, request, now.attempt)
+        now = job.progress
+        return 0.0 if now.ready else self.faults.lag_s(self.world, self.step, job.request, now.attempt)
 
-    async def attempt(self, request: Message, number: int) -> Outcome:
-        """Make one attempt, or return or raise the injected fault instead."""
-        return self.faults.fault(self.world, self.step, request, number) or await super().attempt(request, number)
+    def start(self, request: Message, number: int) -> Eager[Outcome]:
+        """Call the step, or return or raise the injected fault instead."""
+        fault = self.faults.fault(self.world, self.step, request, number)
+        return super().start(request, number) if fault is None else Eager(_denied(fault))
+
+
+async def _denied(fault: Denied) -> Outcome:
+    return fault
 
 
 def _number(request: Message, attempt: int) -> int:

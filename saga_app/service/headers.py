@@ -28,7 +28,7 @@ def headers_for(
     id = f"{message.saga}:{message.id}:{topic}:{message.attempt}"
     context = tracecontext.context_of(carried)
     trace = tracecontext.headers_of(context, _span_id(id)) if context else [(TRACEPARENT, traceparent(message))]
-    return [*_common(f"{message.saga}.{topic}", service), ("ce_id", id.encode()), ("ce_time", iso(at).encode()), *trace]
+    return [*_common(f"{message.saga}.{topic}", service), ("ce_id", id.encode()), ("ce_time", _time(at)), *trace]
 
 
 def headers_for_signal(signal: Signal, service: str) -> Headers:
@@ -36,6 +36,12 @@ def headers_for_signal(signal: Signal, service: str) -> Headers:
     id = f"{signal.saga}:{signal.id}:{signal.kind}:{signal.step}:{signal.attempt}:{iso(signal.at)}"
     common = _common(f"{signal.saga}.signal.{signal.kind}", service)
     return [*common, ("ce_id", id.encode()), ("ce_time", iso(signal.at).encode())]
+
+
+@lru_cache(maxsize=16)
+def _time(at: datetime) -> bytes:
+    """The value of `ce_time`; the requests of a run of records have the same time."""
+    return iso(at).encode()
 
 
 @lru_cache(maxsize=256)

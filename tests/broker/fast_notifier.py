@@ -20,6 +20,6 @@ def with_short_retries(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 app = workers.service("notifier")
 build.serve_steps(
     app,
-    effects=effects(app),
+    effects(app),
     plan=Plan(ONBOARDING.name, with_short_retries(ONBOARDING.steps), with_short_retries(ONBOARDING.compensations)),
 )

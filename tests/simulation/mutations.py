@@ -4,7 +4,7 @@ A mutation takes the original function and returns its replacement. Its docstrin
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from faust.types import TP
@@ -15,14 +15,15 @@ from saga_app.saga.messages import Effects as Remembered
 from saga_app.saga.messages import Message, Row, Signal
 from saga_app.saga.states import State
 from saga_app.service import observer, step
-from saga_app.service.memory import delayed_requests
+from saga_app.service.memory import delayed_requests, effects_memory, initiator_memory
 from saga_app.service.memory.effects import Effects
+from saga_app.service.memory.initiator_memory import InitiatorMemory
 from saga_app.service.memory.republisher import Schedule
 from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
-from saga_app.service.step import StepLoop
 from saga_app.stream.consume.ledger import Ledger
 from saga_app.stream.produce.outputs import Outputs
+from saga_app.stream.table.key_lock import KeyLock
 
 Function = Callable[..., Any]
 Mutate = Callable[[Function], Function]
@@ -101,7 +102,7 @@ def committed_past_unfinished_records(_original: Function) -> Function:
 # -- the tables of the services
 
 
-@mutation((step, "is_second_request"))
+@mutation((initiator_memory, "is_second_request"))
 def second_request_accepted(_original: Function) -> Function:
     """A second request for a user is handled like the first."""
     return lambda *_arguments: False
@@ -151,19 +152,19 @@ def effects_rows_not_acknowledged(original: Function) -> Function:
 def sagas_not_locked(_original: Function) -> Function:
     """Two requests of a saga are handled at the same time."""
 
-    def lock(*_arguments: Any) -> AbstractAsyncContextManager[Any]:
-        return nullcontext()
+    def lock(*_arguments: Any) -> KeyLock:
+        return KeyLock({}, (0, b""))
 
     return lock
 
 
-@mutation((step, "may_have_acted"))
+@mutation((effects_memory, "may_have_acted"))
 def follow_up_to_a_refused_mail(_original: Function) -> Function:
     """A follow-up is sent to users whose welcome mail was refused."""
     return lambda remembered, name: name in remembered.answers or name in remembered.begun
 
 
-@mutation((step, "may_have_acted"))
+@mutation((effects_memory, "may_have_acted"))
 def follow_up_only_with_a_result(_original: Function) -> Function:
     """No follow-up is sent to users whose welcome mail has an intent record, but no result."""
     return lambda remembered, name: name in remembered.answers and remembered.answers[name].visit.outcome == "done"
@@ -209,7 +210,7 @@ def republished_requests_absorbed(original: Function) -> Function:
 
 
 @mutation(
-    (StepLoop, "record_tombstones"),
+    (InitiatorMemory, "begin_compensation"),
     instant=1,
     sagas=3,
     crashes=4,
@@ -218,14 +219,13 @@ def republished_requests_absorbed(original: Function) -> Function:
     flaky=0.0,
     lost_replies=0.0,
 )
-def device_returned_before_its_row(original: Function) -> Function:
+def device_returned_before_its_row(_original: Function) -> Function:
     """After a crash between the return of a device and the row, the repeated request assigns another device."""
 
-    async def record_tombstones(self: StepLoop, *arguments: Any) -> None:
-        if self.rows is None:
-            await original(self, *arguments)
+    async def begin_compensation(*_arguments: Any) -> None:
+        pass
 
-    return record_tombstones
+    return begin_compensation
 
 
 @mutation((machine, "join"))
@@ -330,7 +330,7 @@ def key_depends_on_the_attempt(_original: Function) -> Function:
     return lambda self, name: f"{self.saga}:{self.id}:{name}:{self.attempt}"
 
 
-@mutation((StepLoop, "was_cancelled"))
+@mutation((initiator_memory, "was_cancelled"))
 def continued_after_a_cancellation(_original: Function) -> Function:
     """A step that finishes after its saga was cancelled sends the next request."""
     return lambda *_arguments: False

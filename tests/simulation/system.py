@@ -7,16 +7,17 @@ from typing import NamedTuple
 
 from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
 from saga_app.saga.codec import decode
-from saga_app.saga.messages import DLQ, SIGNALS, Message, Row
+from saga_app.saga.messages import DLQ, SIGNALS, Answer, Row
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Step
 from saga_app.service import policy
 from saga_app.service.fault_injection import FaultInjection
+from saga_app.service.job import Job
 from saga_app.service.memory.effects import Effects
+from saga_app.service.memory.initiator_memory import was_cancelled
 from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
 from saga_app.service.onboarding_world import OnboardingWorld
-from saga_app.service.record import Record
 from saga_app.service.step import StepLoop
 from saga_app.stream import partition_of
 from tests.fakes.record import FakeRecord
@@ -58,20 +59,20 @@ class CountingStepLoop(StepLoop):
 
     events: Counter[str]
 
-    def count_duplicate(self, record: Record, request: Message) -> None:
-        if self.effects is not None:
-            has_tombstone = self.step.name in self.effects.get(record.partition, request.id).undone
+    def count_duplicate(self, job: Job) -> None:
+        if isinstance(self.kept, Effects):
+            has_tombstone = self.step.name in self.kept.get(*job.place).undone
             self.events["stopped by a tombstone" if has_tombstone else "duplicates of a delayed request absorbed"] += 1
         elif self.step.undo == "deprovision":
             self.events["duplicates of new-user absorbed"] += 1
         else:
             self.events["late messages absorbed"] += 1
-        super().count_duplicate(record, request)
+        super().count_duplicate(job)
 
-    def was_cancelled(self, row: Row, request: Message) -> bool:
-        cancelled = super().was_cancelled(row, request)
-        self.events["cancelled while a step acted"] += cancelled
-        return cancelled
+    def proceed(self, job: Job, answer: Answer) -> None:
+        row = self.kept.get(*job.place)
+        self.events["cancelled while a step acted"] += isinstance(row, Row) and was_cancelled(row, job.request)
+        super().proceed(job, answer)
 
 
 class System:
@@ -111,18 +112,16 @@ class System:
     def _provisioner(self, table: FakeTable) -> dict[str, Handler]:
         rows = Rows(table)
         observer = Observer(ONBOARDING, rows, PARTITIONS)
-        return {**self._steps("provisioner", rows=rows), DLQ: observer.handle, SIGNALS: observer.handle}
+        return {**self._steps("provisioner", rows), DLQ: observer.handle, SIGNALS: observer.handle}
 
     def _other_service(self, name: str, table: FakeTable) -> dict[str, Handler]:
-        return self._steps(name, effects=FakeTimer(table).effects)
+        return self._steps(name, FakeTimer(table).effects)
 
-    def _steps(self, service: str, rows: Rows | None = None, effects: Effects | None = None) -> dict[str, Handler]:
-        return {step.topic: self._step_loop(step, rows, effects).handle for step in ONBOARDING.of(service)}
+    def _steps(self, service: str, kept: Rows | Effects) -> dict[str, Handler]:
+        return {step.topic: self._step_loop(step, kept).handle for step in ONBOARDING.of(service)}
 
-    def _step_loop(self, step: Step, rows: Rows | None, effects: Effects | None) -> StepLoop:
-        loop = CountingStepLoop(
-            ONBOARDING, step, self.world, PARTITIONS, faults=self.faults, rows=rows, effects=effects
-        )
+    def _step_loop(self, step: Step, kept: Rows | Effects) -> StepLoop:
+        loop = CountingStepLoop(ONBOARDING, step, self.world, PARTITIONS, kept, faults=self.faults)
         loop.events = self.events
         return loop
 

@@ -1,8 +1,7 @@
 """Runs single records through the step loop of a service, with fakes for the table, the outputs and the mail server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +18,7 @@ from saga_app.service.onboarding_world import FilePolicy, MockStock, OnboardingW
 from saga_app.service.record import Record
 from saga_app.service.step import StepLoop
 from saga_app.stream import partition_of
+from saga_app.stream.table.key_lock import KeyLock, KeyLocks
 from tests.builders import request_to
 from tests.fakes.record import FakeRecord
 
@@ -52,9 +52,10 @@ class SentMessages:
 
 
 class FakeRows:
-    """A table in a dict, owned by this worker, without locks. Serves as `sagas` and as `effects`."""
+    """A table in a dict, owned by this worker, with real locks. Serves as `sagas` and as `effects`."""
 
     def __init__(self) -> None:
+        self.locks: KeyLocks = {}
         self.stored: dict[tuple[int, bytes], bytes] = {}
 
     def read(self, partition: int, key: bytes) -> bytes | None:
@@ -67,9 +68,8 @@ class FakeRows:
     async def wait_until_owned(self) -> None:
         """Return at once: this worker owns all partitions."""
 
-    @asynccontextmanager
-    async def lock(self, partition: int, key: bytes) -> AsyncIterator[None]:
-        yield
+    def lock(self, partition: int, key: bytes) -> KeyLock:
+        return KeyLock(self.locks, (partition, key))
 
     def row(self, id: str) -> Row:
         """The row of this saga in the table `sagas`."""
@@ -132,9 +132,8 @@ def handle_record(
     """
     step, sent, table = ONBOARDING.on(topic), sent or SentMessages(), table or FakeRows()
     assert step is not None
-    rows = Rows(table) if step.service == "provisioner" else None
-    results = None if rows else effects.Effects(table)
-    loop = StepLoop(ONBOARDING, step, fake_world(mail), PARTITIONS, rows, results)
+    kept = Rows(table) if step.service == "provisioner" else effects.Effects(table)
+    loop = StepLoop(ONBOARDING, step, fake_world(mail), PARTITIONS, kept)
     record = FakeRecord(topic, partition, offset, timestamp, key, value, list(headers))
     asyncio.run(handle_until_done(loop, sent, record))
     return sent, table

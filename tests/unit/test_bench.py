@@ -227,7 +227,6 @@ async def test_sagas_complete_in_the_services_without_kafka() -> None:
     loops, records = in_memory_services.step_loops(), in_memory_services.first_records(sample_users(3, "bare"))
     for loop in loops.values():
         records = await in_memory_services.handle(loop, records)
-    rows = loops["new-user"].rows
-    assert rows is not None
+    rows = loops["new-user"].kept
     assert isinstance(rows.table, in_memory_services.Table)
     assert [decode(Row, value).state for value in rows.table.rows.values()] == ["completed"] * 3

@@ -90,7 +90,16 @@ def test_an_event_written_by_the_sdk_begins_a_saga() -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    [None, "application/json", "application/json;charset=utf-8", "application/vnd.hr+json", "text/plain", "\xff"],
+    [
+        None,
+        "application/json",
+        "application/json;charset=utf-8",
+        "application/vnd.hr+json",
+        "text/plain",
+        STRUCTURED,
+        "application/cloudevents-batch+json",
+        "\xff",
+    ],
 )
 def test_a_request_is_read_with_other_content_types(content_type: str | None) -> None:
     assert read(NEW_USER_REQUEST, None if content_type is None else content_type.encode("latin-1")).id == "ada"

@@ -59,9 +59,8 @@ def refuse_at_step(
     """Process the refusal of a record's outputs at its step. Returns whether the record was parked, and the outputs."""
     step, sent = ONBOARDING.on(topic), SentMessages()
     assert step is not None
-    rows = Rows(table or FakeRows()) if step.service == "provisioner" else None
-    effects = None if rows else Effects(table or FakeRows())
-    loop = StepLoop(ONBOARDING, step, fake_world(), PARTITIONS, rows, effects)
+    kept = (Rows if step.service == "provisioner" else Effects)(table or FakeRows())
+    loop = StepLoop(ONBOARDING, step, fake_world(), PARTITIONS, kept)
     return asyncio.run(loop.on_refusal(sent, record(topic, value), refusals, 0)), sent
 
 

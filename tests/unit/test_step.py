@@ -10,19 +10,21 @@ from structlog.testing import capture_logs
 
 from saga_app.saga import machine
 from saga_app.saga.codec import decode, encode, replace_fields
-from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, Signal
+from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, Signal, Visit
 from saga_app.saga.onboarding import MAIL, ONBOARDING
 from saga_app.saga.retry import Permanent
 from saga_app.saga.states import State
 from saga_app.saga.times import between, utc
-from saga_app.service import metrics
+from saga_app.service import metrics, policy
 from saga_app.service.headers import headers_for
 from saga_app.service.kafka.headroom import ChangelogRoom
+from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows
+from saga_app.service.onboarding_world import FilePolicy, MockStock, OnboardingWorld
 from saga_app.service.record import RETRY_ATTEMPT
 from saga_app.service.step import StepLoop
 from saga_app.stream import Fenced, partition_of
-from tests.builders import at
+from tests.builders import START, at, request_to
 from tests.fakes.record import FakeRecord
 from tests.unit.step_harness import (
     ADAS_PARTITION,
@@ -401,3 +403,73 @@ def test_the_row_of_another_saga_does_not_absorb_a_request() -> None:
     sent, table = handle_record("new-user", NEW_USER_REQUEST, table=table)
     assert sent.topics == ["authorize"]
     assert table.row("ada").id == "ada"
+
+
+class TickingClock:
+    """A clock that is a second later each time it is read."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+def visits_of_a_run(mail: FakeMail, ids: tuple[str, ...] = ("ada", "bob")) -> list[Visit]:
+    """The history entries of the mails to these users, whose requests were in one run of records."""
+    departments = policy.load()
+    world = OnboardingWorld(MockStock(departments), FilePolicy(departments), mail, clock=TickingClock())
+    loop, sent = StepLoop(ONBOARDING, ONBOARDING.steps[2], world, 1, Effects(FakeRows())), SentMessages()
+
+    async def handle_all() -> None:
+        for offset, id in enumerate(ids):
+            value = encode(replace_fields(request_to("notify"), id=id))
+            await loop.handle(sent, None, FakeRecord("notify", 0, offset, 0, id.encode(), value, []))
+
+    asyncio.run(handle_all())
+    return [decode(Message, value).history[-1] for topic, _key, value, _headers in sent.messages if topic == "notified"]
+
+
+def test_records_of_a_run_that_need_not_wait_share_one_reading_of_the_clock() -> None:
+    one, other = visits_of_a_run(FakeMail(is_idempotent=True))
+    assert one.received_at == one.started_at == one.ended_at == other.received_at == other.ended_at
+
+
+def test_a_record_that_waits_ends_at_the_current_time() -> None:
+    class SlowMail(FakeMail):
+        async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
+            await asyncio.sleep(0)
+            return None
+
+    one, other = visits_of_a_run(SlowMail(is_idempotent=True))
+    assert one.received_at == one.started_at == other.received_at
+    assert one.started_at < one.ended_at < other.ended_at
+
+
+def test_a_request_that_waits_for_another_of_its_saga_starts_after_it() -> None:
+    first_may_end = asyncio.Event()
+
+    class BlockedMail(FakeMail):
+        async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
+            await first_may_end.wait()
+            raise Permanent("no such mailbox")
+
+    departments = policy.load()
+    world = OnboardingWorld(
+        MockStock(departments), FilePolicy(departments), BlockedMail(is_idempotent=True), clock=TickingClock()
+    )
+    loop, sent = StepLoop(ONBOARDING, ONBOARDING.steps[2], world, 1, Effects(FakeRows())), SentMessages()
+    records = [FakeRecord("notify", 0, n, 0, b"ada", value_on("notify"), []) for n in (1, 2)]
+
+    async def handle_both() -> None:
+        handling = [asyncio.ensure_future(loop.handle(sent, None, record)) for record in records]
+        await asyncio.sleep(0)
+        assert not sent.messages
+        first_may_end.set()
+        await asyncio.gather(*handling)
+
+    asyncio.run(handle_both())
+    letters = [decode(DeadLetter, dict(headers)[DEAD_LETTER]) for _topic, _key, _value, headers in sent.messages]
+    assert [letter.offset for letter in letters] == [1, 2]
+    assert letters[0].at < letters[1].at

@@ -12,7 +12,7 @@ from enum import Enum
 
 from saga_app.saga.messages import Message, Waiting
 from saga_app.saga.times import utc
-from saga_app.service.attempts import Progress
+from saga_app.service.job import Progress
 from saga_app.service.record import RETRY_ATTEMPT, Headers, Record
 
 

@@ -5,7 +5,6 @@ after its compensation. Both are acknowledged before the record that led to them
 """
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import structlog
@@ -14,6 +13,7 @@ from saga_app.saga.codec import BadMessage, encode, replace_fields
 from saga_app.saga.messages import Answer, Waiting
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.service.memory.row_cache import RowCache
+from saga_app.stream.table.key_lock import KeyLock
 
 log = structlog.get_logger()
 
@@ -23,7 +23,7 @@ class RawTable(Protocol):
 
     def read(self, partition: int, key: bytes) -> bytes | None: ...
     def write(self, outputs: Any, partition: int, key: bytes, value: bytes | None) -> None: ...
-    def lock(self, partition: int, key: bytes) -> AbstractAsyncContextManager[Any]: ...
+    def lock(self, partition: int, key: bytes) -> KeyLock: ...
     async def wait_until_owned(self) -> None: ...
 
 
@@ -41,7 +41,7 @@ class Effects:
         self.table, self.watchers = table, watchers
         self.cache = RowCache(Remembered)
 
-    def lock(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
+    def lock(self, partition: int, id: str) -> KeyLock:
         """Lock a saga: other requests of it wait until the outputs of this one are visible in the table."""
         return self.table.lock(partition, id.encode())
 

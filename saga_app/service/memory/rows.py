@@ -1,7 +1,6 @@
 """The saga rows in the Provisioner's table: read, join with new information, write."""
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import structlog
@@ -10,6 +9,7 @@ from saga_app.saga import machine
 from saga_app.saga.codec import BadMessage, encode
 from saga_app.saga.messages import Row
 from saga_app.service.memory.row_cache import RowCache
+from saga_app.stream.table.key_lock import KeyLock
 
 log = structlog.get_logger()
 
@@ -19,7 +19,7 @@ class RawTable(Protocol):
 
     def read(self, partition: int, key: bytes) -> bytes | None: ...
     def write(self, outputs: Any, partition: int, key: bytes, value: bytes | None) -> None: ...
-    def lock(self, partition: int, key: bytes) -> AbstractAsyncContextManager[Any]: ...
+    def lock(self, partition: int, key: bytes) -> KeyLock: ...
 
 
 #: Called with partition, row and encoded row after each write.
@@ -33,7 +33,7 @@ class Rows:
         self.table, self.watchers = table, watchers
         self.cache = RowCache(Row)
 
-    def lock(self, partition: int, id: str) -> AbstractAsyncContextManager[Any]:
+    def lock(self, partition: int, id: str) -> KeyLock:
         """Lock a saga: other requests of it wait until the outputs of this one are visible in the table."""
         return self.table.lock(partition, id.encode())
 

@@ -24,6 +24,11 @@ class Eager(Generic[T]):
         except StopIteration as end:
             self.waits, self._result = False, end.value
 
+    @property
+    def result(self) -> T:
+        """The result; only if it does not have to wait."""
+        return self._result
+
     def __await__(self) -> Generator[Any, Any, T]:
         """Delegate to the coroutine as `yield from` does (PEP 380), from its first wait on."""
         until = self._until if self.waits else None

@@ -34,8 +34,8 @@ def test_a_service_processes_or_parks_every_record(record: FakeRecord, row: byte
     if row is not None and step.service == "provisioner":
         table.stored[0, b"ada"] = row
     before = dict(table.stored)
-    kept = {"rows": Rows(table)} if step.service == "provisioner" else {"effects": Effects(table)}
-    asyncio.run(handle_until_done(StepLoop(ONBOARDING, step, fake_world(), 1, **kept), sent, record))
+    kept = Rows(table) if step.service == "provisioner" else Effects(table)
+    asyncio.run(handle_until_done(StepLoop(ONBOARDING, step, fake_world(), 1, kept), sent, record))
     assert sent.messages or table.stored != before or _is_message(record)
     for topic, _, value, headers in sent.messages:
         if topic == DLQ:

@@ -1,0 +1,40 @@
+"""One request that a step loop is processing."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from saga_app.saga.messages import Message
+from saga_app.service.record import Outputs, Record
+
+
+@dataclass(slots=True)
+class Progress:
+    """The state of a request between attempts. It is kept in memory only, and lost in a crash."""
+
+    attempt: int  #: the number of the next attempt
+    ready: bool  #: whether the injected lag of this attempt has passed
+    received_at: datetime
+    started_at: datetime | None
+    begun: bool = False  #: whether this run of attempts has written its intent record
+    certain: bool = True  #: whether all failed attempts of this run certainly had no effect
+
+
+@dataclass(slots=True)
+class Job:
+    """A record, its decoded request, where its outputs go, and how far its attempts are."""
+
+    outputs: Outputs
+    record: Record
+    request: Message
+    progress: Progress
+    run_at: datetime | None  #: when its run of records began; None once it had to wait
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Partition and saga id, by which the tables find what they have of this saga."""
+        return self.record.partition, self.request.id
+
+    @property
+    def began_at(self) -> datetime:
+        """When its attempts began; when it was received, if none has begun."""
+        return self.progress.started_at or self.progress.received_at
