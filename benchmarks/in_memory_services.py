@@ -1,7 +1,7 @@
 """The step loops of all services without Kafka: tables are dicts, and sent records are collected in a list."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,16 +99,11 @@ def first_records(users: Sequence[NewUser]) -> list[Record]:
 async def handle(loop: StepLoop, records: Sequence[Record]) -> list[Record]:
     """Run the step on each record in turn, as the pool does for steps that need not wait. Returns the sent records."""
     sent = []
-    for run in batched(records, RUN_LENGTH):
+    for start in range(0, len(records), RUN_LENGTH):
         outputs = Outputs()
-        for record in run:
+        for record in records[start : start + RUN_LENGTH]:
+            before = len(outputs.sent)
             await loop.handle(outputs, None, record)
-        for (topic, key, value, headers), record in zip(outputs.sent, run, strict=False):
-            sent.append(Record(topic, record.partition, record.offset, key, value, headers, record.timestamp))
+            for topic, key, value, headers in outputs.sent[before:]:
+                sent.append(Record(topic, record.partition, record.offset, key, value, headers, record.timestamp))
     return sent
-
-
-def batched(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
-    """The records in parts of this size; the last may be shorter."""
-    for start in range(0, len(records), size):
-        yield records[start : start + size]

@@ -27,7 +27,7 @@ class Job:
     record: Record
     request: Message
     progress: Progress
-    run_at: datetime | None  #: when its run of records began; None once it had to wait
+    run_at: datetime | None  #: the time that all records with the same outputs share; None once it had to wait
 
     @property
     def place(self) -> tuple[int, str]:

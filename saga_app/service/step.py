@@ -108,7 +108,7 @@ class StepLoop:
         job = self.read(outputs, record, progress)
         if job is None or forward_if_misplaced(outputs, record, job.request.id, self.partitions):
             return None
-        lock = self.memory.lock(job)
+        lock = self.kept.lock(*job.place)
         if not lock.take():
             job.run_at = None
             await lock.wait()

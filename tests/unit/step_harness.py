@@ -1,8 +1,9 @@
 """Runs single records through the step loop of a service, with fakes for the table, the outputs and the mail server."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from time import time
 from typing import Any
 
 from saga_app.saga import world
@@ -107,10 +108,10 @@ def greylisting_mail(failures: int = 99) -> FakeMail:
     return FakeMail(failures=failures, error=Deferred("451 try again later"))
 
 
-def fake_world(mail: world.Mail | None = None) -> OnboardingWorld:
+def fake_world(mail: world.Mail | None = None, clock: Callable[[], float] = time) -> OnboardingWorld:
     """External systems in memory; `mail` is a server that accepts every mail by default."""
     departments = policy.load()
-    return OnboardingWorld(MockStock(departments), FilePolicy(departments), mail or FakeMail())
+    return OnboardingWorld(MockStock(departments), FilePolicy(departments), mail or FakeMail(), clock=clock)
 
 
 def handle_record(

@@ -9,16 +9,14 @@ from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.saga.codec import decode
 from saga_app.saga.messages import Message
 from saga_app.saga.onboarding import ONBOARDING
-from saga_app.service import policy
 from saga_app.service.kafka.broker_clock import WINDOW_S, BrokerClock, ahead_of
 from saga_app.service.memory.rows import Rows
-from saga_app.service.onboarding_world import FilePolicy, MockStock, OnboardingWorld
 from saga_app.service.step import StepLoop
 from saga_app.stream import partition_of
 from tests.builders import START, at
 from tests.fakes.clock import FakeClock
 from tests.fakes.record import FakeRecord
-from tests.unit.step_harness import NEW_USER_REQUEST, PARTITIONS, FakeMail, FakeRows, SentMessages
+from tests.unit.step_harness import NEW_USER_REQUEST, PARTITIONS, FakeRows, SentMessages, fake_world
 
 pytestmark = pytest.mark.field(36)
 
@@ -85,8 +83,7 @@ async def start_times(ahead_s: float, waited_s: float, known: bool) -> tuple[dat
     outputs = ObservedOutputs(broker_clock, ahead_s)
     if known:
         observe(broker_clock, ahead_s, 0.0)
-    departments = policy.load()
-    world = OnboardingWorld(MockStock(departments), FilePolicy(departments), FakeMail(), clock=clock)
+    world = fake_world(clock=clock)
     loop = StepLoop(ONBOARDING, ONBOARDING.steps[0], world, PARTITIONS, Rows(table), broker_clock=broker_clock)
     appended_ms = int((START - waited_s + ahead_s) * 1000)
     record = FakeRecord("new-user", partition_of(b"ada", PARTITIONS), 7, appended_ms, b"ada", NEW_USER_REQUEST)

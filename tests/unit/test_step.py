@@ -15,12 +15,11 @@ from saga_app.saga.onboarding import MAIL, ONBOARDING
 from saga_app.saga.retry import Permanent
 from saga_app.saga.states import State
 from saga_app.saga.times import between, utc
-from saga_app.service import metrics, policy
+from saga_app.service import metrics
 from saga_app.service.headers import headers_for
 from saga_app.service.kafka.headroom import ChangelogRoom
 from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows
-from saga_app.service.onboarding_world import FilePolicy, MockStock, OnboardingWorld
 from saga_app.service.record import RETRY_ATTEMPT
 from saga_app.service.step import StepLoop
 from saga_app.stream import Fenced, partition_of
@@ -418,8 +417,7 @@ class TickingClock:
 
 def visits_of_a_run(mail: FakeMail, ids: tuple[str, ...] = ("ada", "bob")) -> list[Visit]:
     """The history entries of the mails to these users, whose requests were in one run of records."""
-    departments = policy.load()
-    world = OnboardingWorld(MockStock(departments), FilePolicy(departments), mail, clock=TickingClock())
+    world = fake_world(mail, TickingClock())
     loop, sent = StepLoop(ONBOARDING, ONBOARDING.steps[2], world, 1, Effects(FakeRows())), SentMessages()
 
     async def handle_all() -> None:
@@ -455,10 +453,7 @@ def test_a_request_that_waits_for_another_of_its_saga_starts_after_it() -> None:
             await first_may_end.wait()
             raise Permanent("no such mailbox")
 
-    departments = policy.load()
-    world = OnboardingWorld(
-        MockStock(departments), FilePolicy(departments), BlockedMail(is_idempotent=True), clock=TickingClock()
-    )
+    world = fake_world(BlockedMail(is_idempotent=True), TickingClock())
     loop, sent = StepLoop(ONBOARDING, ONBOARDING.steps[2], world, 1, Effects(FakeRows())), SentMessages()
     records = [FakeRecord("notify", 0, n, 0, b"ada", value_on("notify"), []) for n in (1, 2)]
 

@@ -13,7 +13,6 @@ from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.memory import Memory
 from saga_app.service.world import World
 from saga_app.stream import Refused, RetryLater
-from saga_app.stream.table.key_lock import KeyLock
 
 
 class EffectsMemory(Memory):
@@ -25,10 +24,6 @@ class EffectsMemory(Memory):
         self.recorded = [name for name in self.compensated if _is_recorded(plan.step_named(name), world)]
         self.is_recorded = _is_recorded(step, world)
         self.needs_intent = self.is_recorded and step.undo is not None
-
-    def lock(self, job: Job) -> KeyLock:
-        """The lock of the saga in the table."""
-        return self.effects.lock(*job.place)
 
     def decide(self, job: Job) -> Decision:
         """Absorb a duplicate, repeat a recorded result, or act.
@@ -78,15 +73,15 @@ class EffectsMemory(Memory):
         await job.outputs.acknowledged()
 
     def can_delay(self, job: Job) -> bool:
-        """Whether the delay before the next attempt is too long for a request in flight."""
+        """Whether the delay before the next attempt is so long that its record would hold back commits."""
         return self.step.retry.leaves(job.progress.attempt)
 
     async def delay(self, job: Job, later: RetryLater) -> None:
         """Store a request in the table until its next attempt is due.
 
-        The signal of the failed attempt must be acknowledged first, because a redelivery that finds the stored request
-        is absorbed and sends no signal. If the broker refuses the signal, the request is delayed nevertheless; if the
-        changelog refuses the row, the request is parked.
+        The signal that reports the failed attempt must be acknowledged first: after the request is stored, a redelivery
+        is ignored as a duplicate, and does not send the signal again. If the broker refuses the signal, the request is
+        delayed nevertheless; if the changelog refuses the row, the request is parked.
         """
         progress: Progress = later.state
         with suppress(Refused):

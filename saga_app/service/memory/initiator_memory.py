@@ -16,7 +16,6 @@ from saga_app.service.memory.rows import Rows
 from saga_app.service.record import Record
 from saga_app.service.request_reader import RequestReader
 from saga_app.service.world import World
-from saga_app.stream.table.key_lock import KeyLock
 
 log = structlog.get_logger()
 
@@ -27,10 +26,6 @@ class InitiatorMemory(Memory):
     def __init__(self, plan: Plan, step: Step, rows: Rows, world: World) -> None:
         self.plan, self.step, self.rows, self.world = plan, step, rows, world
         self.is_first_step = step is plan.steps[0]
-
-    def lock(self, job: Job) -> KeyLock:
-        """The lock of the saga in the table."""
-        return self.rows.lock(*job.place)
 
     def decide(self, job: Job) -> Decision:
         """Judge a request by the row of its saga."""
@@ -56,10 +51,10 @@ class InitiatorMemory(Memory):
         self.rows.join(job.outputs, job.record.partition, self.with_origin(news, job.record))
 
     async def correct_start(self, job: Job, reader: RequestReader) -> None:
-        """Set the start of a saga while the offset of the broker's clock is unknown, as it is when a worker starts.
+        """Set the start of a saga while the difference to the broker's clock is unknown, as it is when a worker starts.
 
-        The acknowledgement of the row measures the offset. Until then the saga starts now, so that it cannot be
-        overdue; afterwards its start is corrected to include the time that its request waited in the topic.
+        The timestamp in the acknowledgement of the row shows the difference. Until then the current time counts as the
+        start, so that the saga cannot be overdue; then the time that its request waited in the topic is added.
         """
         self.waits(job)
         await job.outputs.acknowledged()
@@ -107,8 +102,9 @@ def was_cancelled(row: Row, request: Message) -> bool:
 def is_second_request(row: Row, request: Message, record: Record) -> bool:
     """Whether a request on the first topic is a second one for an existing saga, which is ignored.
 
-    It is if the user differs, or if it is a first attempt in another record than the saga's origin. A row created from
-    a dead letter has no origin. A later attempt is a redrive of the same saga.
+    It counts as a second one if its user differs from that of the row, or if it is a first attempt in another record
+    than the one that started the saga. A row created from a dead letter does not know that record. A later attempt is a
+    redrive of the same saga.
     """
     if request.user != row.user:
         return True

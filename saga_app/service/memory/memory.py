@@ -12,20 +12,15 @@ from saga_app.saga.plan import Done
 from saga_app.service.job import Job
 from saga_app.service.request_reader import RequestReader
 from saga_app.stream import RetryLater
-from saga_app.stream.table.key_lock import KeyLock
 
 
 class Memory:
-    """The memory of one step. What one kind of service does not need, its memory does not do."""
+    """The memory of one step. Methods that only one kind of service needs do nothing by default."""
 
     #: Whether the results of the step are recorded, because a second call would repeat its effect.
     is_recorded = False
-    #: Whether a step whose effect can be compensated first records that it begins.
+    #: Whether an intent record is written before the first attempt, for the compensation of the step.
     needs_intent = False
-
-    def lock(self, job: Job) -> KeyLock:
-        """The lock of the saga: one request of it is processed at a time."""
-        raise NotImplementedError
 
     def decide(self, job: Job) -> Decision:
         """What to do with a request, by what is known of its saga. Raises `BadMessage` if that is unreadable."""
@@ -39,20 +34,20 @@ class Memory:
         """Write that the saga waits for this step. Not called if the result is written at once."""
 
     async def correct_start(self, job: Job, reader: RequestReader) -> None:
-        """Determine the start of a saga while the offset of the broker's clock is unknown."""
+        """Determine the start of a saga while the difference to the broker's clock is unknown."""
 
     def unneeded(self, job: Job) -> Done | None:
         """The result of a compensation that has nothing to compensate; None if its step has to act."""
         return None
 
     async def record_intent(self, job: Job) -> None:
-        """Record that a step begins whose effect cannot be reversed, and wait for its acknowledgement."""
+        """Record that the attempts of a step begin, and wait until the broker has acknowledged the record."""
 
     async def record_result(self, job: Job, answer: Answer) -> None:
         """Record the result of a step, and wait for its acknowledgement."""
 
     def can_delay(self, job: Job) -> bool:
-        """Whether the request is stored until its next attempt, so that its record is finished."""
+        """Whether to store the request until its next attempt, so that its record holds back no commit."""
         return False
 
     async def delay(self, job: Job, later: RetryLater) -> None:
