@@ -3,8 +3,9 @@
     with Broker(port=19092, topics={"orders": 8}) as broker:
         broker.bootstrap        # "127.0.0.1:19092"
 
-It holds about 5 MiB per partition in memory (see stream/capacity.py). It does not create topics on request, compact or
-persist data, so it is started with a list of topics, and restarted together with the services.
+It holds about 5 MiB per partition in memory (see stream/capacity.py). It is started with a list of topics, because a
+topic that a client asks for has 4 partitions. It does not compact or persist data, so it is restarted together with the
+services.
 """
 
 import json

@@ -26,12 +26,13 @@ def serve(host: str, port: int, topics: list[tuple[str, int]]) -> None:
     ours = _listen(host, port) if port else None  # before the cluster, because a port in use is the most likely error
     mock = _new_cluster(lib)
     at = _address(lib.rd_kafka_mock_cluster_bootstraps(mock).decode())
-    if ours is not None:
-        at = _replace_socket(lib, mock, ours, at)
     lib.rd_kafka_mock_group_initial_rebalance_delay_ms(mock, 100)
+    # Before clients can connect: a metadata request from a client of an earlier broker at this port creates its topic.
     for name, partitions in topics:
         if error := lib.rd_kafka_mock_topic_create(mock, name.encode(), partitions, 1):
             raise RuntimeError(f"topic {name} was not created: error {error}")
+    if ours is not None:
+        at = _replace_socket(lib, mock, ours, at)
     _print_json({"bootstrap": f"{at[0]}:{at[1]}"})
     sys.stdin.buffer.read()
     os._exit(0)  # there is nothing to save

@@ -3,9 +3,11 @@
 import asyncio
 import os
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +66,34 @@ def test_a_taken_port_raises_one_line_and_leaves_no_process() -> None:
         f"the embedded broker did not start: port {port} on 127.0.0.1 is in use by another program"
     )
     assert psutil.Process().children() == children
+
+
+def test_it_starts_while_a_client_asks_for_one_of_its_topics() -> None:
+    """The mock cluster creates a topic, with 4 partitions, when a client asks for its metadata."""
+    port, stop = free_port(), threading.Event()
+    client = threading.Thread(target=ask_for_topic, args=("orders", port, stop))
+    client.start()
+    try:
+        with Broker(port=port, topics={"users": 1, "orders": 3}) as broker:
+            topics = Producer({"bootstrap.servers": broker.bootstrap}).list_topics(timeout=5).topics
+            assert len(topics["orders"].partitions) == 3
+    finally:
+        stop.set()
+        client.join()
+
+
+def ask_for_topic(topic: str, port: int, stop: threading.Event) -> None:
+    """Send metadata requests (version 1) for a topic until `stop`, like a client whose broker has gone."""
+    name = topic.encode()
+    body = struct.pack(">hhih", 3, 1, 1, -1) + struct.pack(">ih", 1, len(name)) + name
+    while not stop.is_set():
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=0.5) as connection:
+                connection.sendall(struct.pack(">i", len(body)) + body)
+                connection.settimeout(0.5)
+                connection.recv(4096)
+        except OSError:
+            stop.wait(0.0005)
 
 
 @pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
