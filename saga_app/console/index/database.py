@@ -197,11 +197,8 @@ def add_search(connection: Connection) -> bool:
     return True
 
 
-_SQLITE = (
-    "CREATE VIRTUAL TABLE IF NOT EXISTS sagas_text USING fts5(found, content='', tokenize='trigram')",
-    "CREATE TRIGGER IF NOT EXISTS sagas_added AFTER INSERT ON sagas BEGIN "
-    "INSERT INTO sagas_text(rowid, found) VALUES (new.rowid, new.search_key); END",
-)
+#: Filled by `Index.fill_search`.
+_SQLITE = ("CREATE VIRTUAL TABLE IF NOT EXISTS sagas_text USING fts5(found, content='', tokenize='trigram')",)
 _POSTGRESQL = (
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",
     "CREATE INDEX IF NOT EXISTS sagas_text ON sagas USING gin (search_key gin_trgm_ops)",

@@ -19,6 +19,7 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -27,7 +28,7 @@ from sqlalchemy.exc import DBAPIError
 from saga_app.active_plan import PLAN
 from saga_app.console.index.database import Database, add_search
 from saga_app.console.index.fold import Changes, Letter, Tracked
-from saga_app.console.index.tables import SCHEMA, letters, meta, metadata, offsets, redriven, sagas
+from saga_app.console.index.tables import LIST_INDEXES, SCHEMA, letters, meta, metadata, offsets, redriven, sagas
 from saga_app.saga import json_text
 from saga_app.saga.codec import decode, encode
 from saga_app.saga.messages import Row
@@ -43,6 +44,9 @@ T = TypeVar("T")
 
 #: Number of ids in one query; databases limit the number of parameters.
 IDS_PER_QUERY = 500
+
+#: Number of sagas that one call of `fill_search` adds.
+SEARCH_ROWS = 2_000
 
 #: Maximum length of a name key (characters). Folding lengthens names, and databases limit the size of index keys.
 MAX_NAME_KEY_LENGTH = 200
@@ -62,6 +66,7 @@ class Index:
         self.epoch, self.seq, self.cluster = "", 0, ""
         self.errors = 0
         self.has_search = False
+        self.unsearched = 0  #: how many sagas are not in the search index yet
 
     def open(self) -> None:
         """Lock the database and create missing tables; a damaged index, or one with another schema, is recreated.
@@ -87,8 +92,10 @@ class Index:
             if found.get("schema") != str(SCHEMA):
                 return False
             self.errors = self._count_errors(connection)
+            self.unsearched = connection.execute(_UNSEARCHED).scalar_one() if self.database.sqlite else 0
         self.epoch, self.seq, self.cluster = found["epoch"], int(found["seq"]), found["cluster"]
         self.has_search = found["search"] == "1"
+        self.create_list_indexes()  # missing after a crash during a catch-up
         return True
 
     def _create(self) -> None:
@@ -101,7 +108,9 @@ class Index:
 
     def _begin_epoch(self, connection: Connection, cluster: str) -> None:
         self.epoch, self.seq, self.cluster, self.errors = secrets.token_hex(4), 0, cluster, 0
+        self.unsearched = 0
         values = {"schema": SCHEMA, "epoch": self.epoch, "seq": 0, "cluster": cluster, "search": int(self.has_search)}
+        values["searched"] = 0
         connection.execute(delete(meta))
         connection.execute(insert(meta), [{"name": name, "value": str(value)} for name, value in values.items()])
 
@@ -116,6 +125,36 @@ class Index:
             if self.has_search and self.database.sqlite:
                 connection.exec_driver_sql("INSERT INTO sagas_text(sagas_text) VALUES('delete-all')")
             self._begin_epoch(connection, cluster)
+
+    def drop_list_indexes(self) -> None:
+        """Before a large backlog is written to an empty index. `create_list_indexes` has to follow."""
+        with self.database.engine.begin() as connection:
+            for index in LIST_INDEXES:
+                index.drop(connection, checkfirst=True)
+
+    def create_list_indexes(self) -> None:
+        """Create the indexes for lists that are missing."""
+        with self.database.engine.begin() as connection:
+            for index in LIST_INDEXES:
+                index.create(connection, checkfirst=True)
+
+    def fill_search(self, most: int = SEARCH_ROWS) -> None:
+        """Add up to this many sagas to the search index of SQLite, in the order in which they were written.
+
+        Queries scan the sagas that are not in it yet. It is filled when there is nothing else to do, because it takes
+        as long as everything else that is written for a saga.
+        """
+        if not (self.database.sqlite and self.has_search):
+            self.unsearched = 0
+            return
+        with self.database.engine.begin() as connection:
+            (last,) = connection.execute(_LAST_TO_SEARCH, {"most": most}).one()
+            if last is None:
+                self.unsearched = 0
+                return
+            added = connection.execute(_ADD_TO_SEARCH, {"last": last}).rowcount
+            connection.execute(update(meta).where(meta.c.name == "searched").values(value=str(last)))
+        self.unsearched = max(0, self.unsearched - added)
 
     def belongs_to(self, cluster: str) -> bool:
         """Whether the index was built from this cluster; an empty index is assigned to it."""
@@ -177,6 +216,7 @@ class Index:
             else:
                 moved.append(_columns(tracked))
         upsert(connection, sagas, new)
+        self.unsearched += len(new)
         execute_many(connection, _STEP, stepped)
         execute_many(connection, _MOVE, [{f"b_{name}": value for name, value in row.items()} for row in moved])
 
@@ -260,6 +300,23 @@ def _has_same_keys(before: Row, row: Row) -> bool:
         and first_fact(before) == first_fact(row)
     )
 
+
+_SEARCHED = "(SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'searched')"
+_UNSEARCHED = text(f"SELECT count(*) FROM sagas WHERE rowid > {_SEARCHED}")
+_LAST_TO_SEARCH = text(
+    f"SELECT max(rowid) FROM (SELECT rowid FROM sagas WHERE rowid > {_SEARCHED} ORDER BY rowid LIMIT :most)"
+)
+_ADD_TO_SEARCH = text(
+    "INSERT INTO sagas_text(rowid, found) "
+    f"SELECT rowid, search_key FROM sagas WHERE rowid > {_SEARCHED} AND rowid <= :last"
+)
+
+#: The rows of sagas whose search key contains a text (`q`: quoted, `part`: for LIKE), by the search index and by a scan
+#: of the sagas that are not in it yet.
+CONTAINING = (
+    "SELECT rowid FROM sagas_text WHERE sagas_text MATCH :q UNION ALL "
+    f"SELECT rowid FROM sagas WHERE rowid > {_SEARCHED} AND search_key LIKE :part ESCAPE '!'"
+)
 
 _STEP = (
     update(sagas)

@@ -12,7 +12,7 @@ from saga_app.console.http.hub import StoredChange
 from saga_app.console.index import dead_letters
 from saga_app.console.index.dead_letters import IndexedLetter, escape_like
 from saga_app.console.index.filters import ErrorFilter, ErrorQuery, SagaFilter, SagaQuery
-from saga_app.console.index.index import IDS_PER_QUERY, Index, chunks
+from saga_app.console.index.index import CONTAINING, IDS_PER_QUERY, Index, chunks
 from saga_app.console.index.paging import Sort, page
 from saga_app.console.index.tables import sagas
 from saga_app.saga import json_text
@@ -102,8 +102,8 @@ class Queries:
 
     def _contains(self, folded: str) -> ColumnElement[bool]:
         if self.index.database.sqlite and self.index.has_search and len(folded) >= TRIGRAM_LENGTH:
-            quoted = '"' + folded.replace('"', '""') + '"'
-            return text("sagas.rowid IN (SELECT rowid FROM sagas_text WHERE sagas_text MATCH :q)").bindparams(q=quoted)  # type: ignore[return-value]
+            quoted, part = '"' + folded.replace('"', '""') + '"', f"%{escape_like(folded)}%"
+            return text(f"sagas.rowid IN ({CONTAINING})").bindparams(q=quoted, part=part)  # type: ignore[return-value]
         return sagas.c.search_key.like(f"%{escape_like(folded)}%", escape="!")
 
     async def saga(self, id: str) -> tuple[Row, int | None] | None:

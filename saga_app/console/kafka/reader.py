@@ -33,6 +33,9 @@ BATCH_RECORDS, GATHER_S, WAIT_S = 5_000, 0.02, 0.25
 #: The same while catching up, when latency does not matter and larger batches save repeated writes of a saga.
 CATCH_UP_BATCH_RECORDS = 10_000
 
+#: Number of sagas that may be missing in the search index before it is filled although records are waiting.
+MAX_UNSEARCHED = 50_000
+
 #: Maximum delay before the next attempt if Kafka or the database is unavailable (seconds).
 RETRY_DELAY_S = 1.0
 
@@ -145,6 +148,8 @@ class Reader:
             self._interruption = None
             await source.start_at(self._restore())
             self.fold.bulk = source.bulk
+            if source.bulk and not self.fold.figures.counts.total():
+                self.index.drop_list_indexes()
             self.broker_up = True
             while not self._stopping.is_set():
                 await self._batch(source)
@@ -163,7 +168,8 @@ class Reader:
         return offsets
 
     async def _batch(self, source: Source) -> None:
-        records, after = await source.read(WAIT_S, BATCH_RECORDS if self.fold.live else CATCH_UP_BATCH_RECORDS)
+        wait_s = 0.0 if self.index.unsearched and self.fold.live else WAIT_S
+        records, after = await source.read(wait_s, BATCH_RECORDS if self.fold.live else CATCH_UP_BATCH_RECORDS)
         if self._interruption is not None:
             raise self._interruption
         if self.index.database.is_deleted():
@@ -172,6 +178,8 @@ class Reader:
             self._take(records, after)
         if not self.fold.live:
             self._catch_up(source)
+        elif self.index.unsearched and (not records or self.index.unsearched > MAX_UNSEARCHED):
+            self.index.fill_search()
         if records:
             await asyncio.sleep(GATHER_S if self.fold.live else 0)
 
@@ -194,6 +202,7 @@ class Reader:
         if source.missing:
             self.not_ready = f"the index is catching up with Kafka: {self.records} records read so far"
             return
+        self.index.create_list_indexes()
         counted = overtaking.fill_in_counts(self.index)
         self.fold.live, self.fold.bulk = True, False
         self.not_ready = None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect
 
 from saga_app.console.index.database import InUse
 from saga_app.console.index.filters import ErrorFilter, ErrorQuery, SagaQuery
@@ -419,3 +420,44 @@ async def test_a_conflict_explains_how_the_saga_ended(harness: IndexHarness) -> 
     (saga,) = (await queries_of(harness).users(["ada"])).values()
     assert saga.state == "rolled-back"
     assert "no policy for the department" in saga.conflict("ada")
+
+
+async def test_a_search_finds_sagas_that_are_in_the_search_index_and_others(sqlite_harness: IndexHarness) -> None:
+    topics, index = FakeTopics(), sqlite_harness.index
+    for number in range(5):
+        topics.run_saga(f"lovelace-{number}", begin=number)
+    sqlite_harness.read(topics.sorted_records)
+    for unsearched in (5, 3, 1, 0):
+        assert index.unsearched == unsearched
+        assert (await queries_of(sqlite_harness).sagas(SagaQuery(q="lovelace-")))["total"] == 5
+        index.fill_search(most=2)
+
+
+def test_the_search_index_is_filled_further_after_a_restart(tmp_path: Path) -> None:
+    harness = IndexHarness(f"sqlite:///{tmp_path}/index.sqlite")
+    topics = FakeTopics()
+    for number in range(3):
+        topics.run_saga(f"lovelace-{number}", begin=number)
+    harness.read(topics.sorted_records)
+    harness.index.fill_search(most=1)
+    harness.close()
+    again = IndexHarness(f"sqlite:///{tmp_path}/index.sqlite")
+    assert again.index.unsearched == 2
+    again.close()
+
+
+def test_indexes_that_a_crash_during_a_catch_up_left_out_are_created(tmp_path: Path) -> None:
+    harness = IndexHarness(f"sqlite:///{tmp_path}/index.sqlite")
+    complete = index_names(harness)
+    harness.index.drop_list_indexes()
+    assert index_names(harness) < complete
+    harness.close()
+    again = IndexHarness(f"sqlite:///{tmp_path}/index.sqlite")
+    assert index_names(again) == complete
+    again.close()
+
+
+def index_names(harness: IndexHarness) -> set[str]:
+    """The indexes of the table of sagas."""
+    found = inspect(harness.index.database.engine).get_indexes("sagas")
+    return {str(index["name"]) for index in found}
