@@ -8,10 +8,11 @@ and reordered messages therefore yield the same row.
 """
 
 from collections.abc import Container
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Literal
+
+from msgspec import Struct
 
 from saga_app.saga import new_user
 from saga_app.saga.codec import BadMessage, replace_fields
@@ -24,16 +25,14 @@ from saga_app.saga.times import EARLIEST_S, utc
 EARLIEST = utc(EARLIEST_S)
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
+class Next(Struct, frozen=True):
     """The saga continues: send this message to this topic."""
 
     topic: str
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """The saga ends in this state; there is nothing to send."""
 
     state: State
@@ -50,16 +49,14 @@ class Simple(Enum):
 ACT, ABSORB = Simple.ACT, Simple.ABSORB
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(Struct, frozen=True):
     """The step is done, but the next request may not have been sent: send it (again), with this time."""
 
     onward: Next
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(Struct, frozen=True):
     """The result of the step is recorded: publish what follows from it, without acting."""
 
     answer: Answer
@@ -319,8 +316,7 @@ def resume_after(plan: Plan, row: Row, request: Message) -> Next | None:
     return Next(_topic(plan, row.step), request_of(row))
 
 
-@dataclass(frozen=True, slots=True)
-class OperatorDecision:
+class OperatorDecision(Struct, frozen=True):
     """What an operator's signal changes: the new row, and the next request of the saga."""
 
     row: Row

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
+from msgspec import Struct
+
 from saga_app.saga.messages import DLQ, SIGNALS, Message, Slip
 from saga_app.saga.retry import Retry
 
@@ -29,16 +31,14 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _TOPIC = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}")
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """The step succeeded. `facts` are merged into the facts of the saga; `remark` is shown in the timeline."""
 
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = {}
     remark: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(Struct, frozen=True):
     """The step was refused, with a human-readable reason. The completed steps are compensated."""
 
     reason: str

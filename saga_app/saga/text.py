@@ -57,9 +57,9 @@ _ASCII_INVISIBLE = "".join(map(chr, (*range(0x21), 0x7F)))
 
 def clean_department(text: str) -> str:
     """Normalise a department: apply NFKC (such as full-width letters), collapse spaces, strip invisible characters."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return clean(_SPACES.sub(" ", text))
+    if text.isascii():
+        return clean(_SPACES.sub(" ", text) if "  " in text else text)
+    return clean(_SPACES.sub(" ", unicodedata.normalize("NFKC", text)))
 
 
 def is_visible(text: str) -> bool:

@@ -41,7 +41,7 @@ def timestamp_text(timestamp_ms: int) -> str:
 
 def between(start: datetime, end: datetime) -> float:
     """Seconds from one time to a later one, in milliseconds precision; 0 if `end` is earlier (clock skew)."""
-    return max(0.0, round((end - start).total_seconds(), 3))
+    return 0.0 if end <= start else round((end - start).total_seconds(), 3)
 
 
 def span(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from saga_app.saga.messages import Message
 from saga_app.service.record import Outputs, Record
@@ -28,6 +29,11 @@ class Job:
     request: Message
     progress: Progress
     run_at: datetime | None  #: the time that all records with the same outputs share; None once it had to wait
+    recalled: Any = None  #: what the memory has of its saga, as long as it has not had to wait
+
+    def waits(self) -> None:
+        """It has to wait: others may act in the meantime."""
+        self.run_at = self.recalled = None
 
     @property
     def place(self) -> tuple[int, str]:

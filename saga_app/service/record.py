@@ -16,7 +16,9 @@ RETRY_ATTEMPT = "retry-attempt"
 class Outputs(Protocol):
     """Sends outputs of a record. The record is finished only when all of them are acknowledged."""
 
-    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Any = None) -> None: ...
+    def send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Any = None, partition: int | None = None
+    ) -> None: ...
     async def acknowledged(self) -> None: ...
 
 

@@ -110,7 +110,7 @@ class StepLoop:
             return None
         lock = self.kept.lock(*job.place)
         if not lock.take():
-            job.run_at = None
+            job.waits()
             await lock.wait()
         try:
             return await self.work(job)
@@ -152,10 +152,10 @@ class StepLoop:
             self.carry_out(job, decision)
             return None
         if self.compensates:
-            job.run_at = None
+            job.waits()
             await self.memory.begin_compensation(job)
         if not self.reader.knows_start:
-            job.run_at = None
+            job.waits()
             await self.memory.correct_start(job, self.reader)
         if job.progress.started_at is None:
             job.progress.started_at = self.now(job)
@@ -164,7 +164,7 @@ class StepLoop:
             job.progress.ready = True
             return RetryLater(lag, job.progress)
         if self.memory.needs_intent and not job.progress.begun:
-            job.run_at = None
+            job.waits()
             await self.memory.record_intent(job)
         found = self.memory.unneeded(job) or await self.act(job)
         if not isinstance(found, RetryLater):
@@ -189,7 +189,7 @@ class StepLoop:
         acting = Eager(self.attempts.act(job))
         if not acting.waits:
             return acting.result
-        job.run_at = None
+        job.waits()
         self.memory.waits(job)
         return await acting
 
@@ -245,7 +245,8 @@ class StepLoop:
     def send_on(self, job: Job, onward: Next, at: datetime) -> None:
         """Publish the request for the next step."""
         headers = headers_for(onward.message, onward.topic, self.step.service, at, job.record.headers)
-        job.outputs.send(onward.topic, onward.message.id.encode(), encode(onward.message), headers)
+        key, partition = onward.message.id.encode(), job.record.partition  # that of the key, see forward_if_misplaced
+        job.outputs.send(onward.topic, key, encode(onward.message), headers, partition)
 
     def count_duplicate(self, job: Job) -> None:
         """Count a request that is ignored, because it is a duplicate or its step must not act any more."""

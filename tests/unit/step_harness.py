@@ -41,7 +41,9 @@ class SentMessages:
 
     messages: list[tuple[str, bytes | None, bytes | None, Any]] = field(default_factory=list)
 
-    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Any = None) -> None:
+    def send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Any = None, partition: int | None = None
+    ) -> None:
         self.messages.append((topic, key, value, headers))
 
     async def acknowledged(self) -> None:

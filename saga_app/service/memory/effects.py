@@ -9,10 +9,9 @@ from typing import Any, Protocol
 
 import structlog
 
-from saga_app.saga.codec import BadMessage, encode, replace_fields
+from saga_app.saga.codec import BadMessage, decode, encode, replace_fields
 from saga_app.saga.messages import Answer, Waiting
 from saga_app.saga.messages import Effects as Remembered
-from saga_app.service.memory.row_cache import RowCache
 from saga_app.stream.table.key_lock import KeyLock
 
 log = structlog.get_logger()
@@ -39,7 +38,6 @@ class Effects:
 
     def __init__(self, table: RawTable, *watchers: Watcher) -> None:
         self.table, self.watchers = table, watchers
-        self.cache = RowCache(Remembered)
 
     def lock(self, partition: int, id: str) -> KeyLock:
         """Lock a saga: other requests of it wait until the outputs of this one are visible in the table."""
@@ -58,7 +56,7 @@ class Effects:
         if value is None:
             return Remembered(v=1, id=id)
         try:
-            remembered = self.cache.read(partition, id, value)
+            remembered = decode(Remembered, value)
             if remembered.id != id:
                 raise BadMessage(f"it belongs to saga {remembered.id}")
             return remembered
@@ -98,9 +96,7 @@ class Effects:
         self._write(outputs, partition, _without_delayed_request(row, step))
 
     def _write(self, outputs: Any, partition: int, row: Remembered) -> None:
-        value = encode(row)
-        self.cache.keep(partition, row.id, value, row)
-        self.table.write(outputs, partition, row.id.encode(), value)
+        self.table.write(outputs, partition, row.id.encode(), encode(row))
         for watcher in self.watchers:
             watcher(partition, row)
 

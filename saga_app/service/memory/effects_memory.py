@@ -31,6 +31,7 @@ class EffectsMemory(Memory):
         Raises `BadMessage` if the row is unreadable, because acting without it could repeat an effect.
         """
         remembered, name = self.effects.get(*job.place), self.step.name
+        job.recalled = remembered
         if name in remembered.undone:
             return ABSORB
         if answer := remembered.answers.get(name):  # the next request may not have been sent
@@ -69,6 +70,7 @@ class EffectsMemory(Memory):
 
     async def record_result(self, job: Job, answer: Answer) -> None:
         """Record the result before anything follows from it, because a repeated call could have another result."""
+        job.waits()
         self.effects.record_result(job.outputs, *job.place, self.step.name, answer)
         await job.outputs.acknowledged()
 
@@ -96,7 +98,8 @@ class EffectsMemory(Memory):
         Until then a redelivery of the request needs it. `had_no_effect`: the attempts certainly had no effect, so that
         the intent record is removed as well.
         """
-        if had_no_effect or self.step.name in self.effects.get(*job.place).waiting:
+        remembered = job.recalled or self.effects.get(*job.place)
+        if had_no_effect or self.step.name in remembered.waiting:
             await job.outputs.acknowledged()
             self.effects.remove_delayed_request(job.outputs, *job.place, self.step.name, had_no_effect)
 

@@ -29,7 +29,7 @@ class InitiatorMemory(Memory):
 
     def decide(self, job: Job) -> Decision:
         """Judge a request by the row of its saga."""
-        row = self.rows.get(*job.place)
+        row = job.recalled = self.rows.get(*job.place)
         if row is None:
             return ACT
         if self.is_first_step and is_second_request(row, job.request, job.record):
@@ -67,7 +67,7 @@ class InitiatorMemory(Memory):
 
     def advance(self, job: Job, after: Next | End, at: datetime) -> bool:
         """Write the row of a saga that waits for its next step or has ended. False if an operator has cancelled it."""
-        row = self.rows.get(*job.place)
+        row = self.rows.get(*job.place) if job.run_at is None else job.recalled
         if row is not None and was_cancelled(row, job.request):
             return False
         if isinstance(after, Next):

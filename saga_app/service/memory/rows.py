@@ -6,9 +6,8 @@ from typing import Any, Protocol
 import structlog
 
 from saga_app.saga import machine
-from saga_app.saga.codec import BadMessage, encode
+from saga_app.saga.codec import BadMessage, decode, encode
 from saga_app.saga.messages import Row
-from saga_app.service.memory.row_cache import RowCache
 from saga_app.stream.table.key_lock import KeyLock
 
 log = structlog.get_logger()
@@ -31,7 +30,6 @@ class Rows:
 
     def __init__(self, table: RawTable, *watchers: Watcher) -> None:
         self.table, self.watchers = table, watchers
-        self.cache = RowCache(Row)
 
     def lock(self, partition: int, id: str) -> KeyLock:
         """Lock a saga: other requests of it wait until the outputs of this one are visible in the table."""
@@ -43,7 +41,7 @@ class Rows:
         if value is None:
             return None
         try:
-            row = self.cache.read(partition, id, value)
+            row = decode(Row, value)
             if row.id != id:
                 raise BadMessage(f"it belongs to saga {row.id}")
             return row
@@ -76,10 +74,6 @@ class Rows:
 
     def _write(self, outputs: Any, partition: int, row: Row) -> None:
         value = encode(row)
-        if row.ended:  # rarely read again
-            self.cache.drop(partition, row.id)
-        else:
-            self.cache.keep(partition, row.id, value, row)
         self.table.write(outputs, partition, row.id.encode(), value)
         for watcher in self.watchers:
             watcher(partition, row, value)
