@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from saga_app.saga.messages import Message
-from saga_app.service.record import Outputs, Record
+from saga_app.service.record import Headers, Outputs, Record
 
 
 @dataclass(slots=True)
@@ -26,6 +26,7 @@ class Job:
 
     outputs: Outputs
     record: Record
+    headers: Headers  #: of the record, which builds them anew at each access
     request: Message
     progress: Progress
     run_at: datetime | None  #: the time that all records with the same outputs share; None once it had to wait

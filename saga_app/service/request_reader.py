@@ -9,7 +9,7 @@ from saga_app.saga.messages import Message
 from saga_app.saga.plan import Plan
 from saga_app.saga.times import record_time, utc
 from saga_app.service.kafka.broker_clock import BrokerClock
-from saga_app.service.record import LOG_APPEND_TIME, Record
+from saga_app.service.record import LOG_APPEND_TIME, Headers, Record
 
 
 class RequestReader:
@@ -37,9 +37,9 @@ class RequestReader:
         """Whether the start of a new saga can be determined. It cannot until the broker's clock was measured."""
         return not self.is_first_step or self.broker_clock is None or self.broker_clock.known
 
-    def read(self, record: Record, now: datetime) -> Message:
+    def read(self, record: Record, headers: Headers, now: datetime) -> Message:
         """Decode and validate a request. `now`: when this worker received it. Raises `BadMessage`."""
-        message = decode_request(record.value, record.headers)
+        message = decode_request(record.value, headers)
         requested_at = self.requested_at(record, now) if self.is_first_step else now
         request = machine.admit(self.plan, record.topic, message, requested_at, self.other_topics)
         return machine.with_plausible_start(request, now) if self.is_initiator else request

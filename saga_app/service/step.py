@@ -126,7 +126,9 @@ class StepLoop:
         run_at = self.run_time(outputs)
         progress = progress or Progress(1, False, run_at, None)
         try:
-            return Job(outputs, record, self.reader.read(record, progress.received_at), progress, run_at)
+            headers = record.headers
+            request = self.reader.read(record, headers, progress.received_at)
+            return Job(outputs, record, headers, request, progress, run_at)
         except Exception as error:
             park(outputs, record, None, self.step, GaveUp(error, 1), progress.received_at, run_at)
             return None
@@ -244,7 +246,7 @@ class StepLoop:
 
     def send_on(self, job: Job, onward: Next, at: datetime) -> None:
         """Publish the request for the next step."""
-        headers = headers_for(onward.message, onward.topic, self.step.service, at, job.record.headers)
+        headers = headers_for(onward.message, onward.topic, self.step.service, at, job.headers)
         key, partition = onward.message.id.encode(), job.record.partition  # that of the key, see forward_if_misplaced
         job.outputs.send(onward.topic, key, encode(onward.message), headers, partition)
 
@@ -275,7 +277,9 @@ class StepLoop:
         """Decode a record whose outputs were refused; None if it is unreadable."""
         now = self.world.now()
         with suppress(BadMessage):
-            return Job(outputs, record, self.reader.read(record, now), Progress(1, False, now, None), now)
+            headers = record.headers
+            request = self.reader.read(record, headers, now)
+            return Job(outputs, record, headers, request, Progress(1, False, now, None), now)
         return None
 
     def park_refused(self, outputs: Outputs, record: Record, job: Job | None, refusal: Refused) -> None:

@@ -13,7 +13,7 @@ from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Plan
 from saga_app.saga.timeline import why
 from saga_app.saga.times import iso, utc
-from saga_app.service.memory.deadlines import RESEND_AFTER_S, Deadlines
+from saga_app.service.memory.deadlines import MIN_OUTDATED, RESEND_AFTER_S, Deadlines
 from tests.builders import START, at, end_of_journey, waiting_row
 from tests.fakes.clock import FakeClock
 
@@ -86,6 +86,18 @@ def test_a_saga_that_ended_in_time_is_never_overdue() -> None:
     table.write(machine.row_ended(end_of_journey(), at(5)))
     table.clock.now = START + 1e6
     assert table.take_due() == []
+
+
+def test_sagas_that_ended_leave_no_entries_in_the_index_of_deadlines() -> None:
+    table = DeadlineTable()
+    for number in range(3 * MIN_OUTDATED):
+        table.write(replace_fields(waiting_row("authorize"), id=f"u{number}"))
+        table.write(replace_fields(machine.row_ended(end_of_journey(), at(5)), id=f"u{number}"))
+    late = table.write(waiting_row("authorize"))
+    assert len(table.deadlines.known) == 1
+    assert len(table.deadlines.heap) <= MIN_OUTDATED + 3
+    table.clock.now = START + 61
+    assert [signal.id for signal in table.take_due()] == [late.id]
 
 
 def test_an_overdue_parked_saga_names_the_reason_for_parking() -> None:

@@ -5,7 +5,7 @@ The timer does not write saga rows. It publishes `overdue`, and the Observer fla
 
 import asyncio
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from time import time
 from typing import Any, cast
 
@@ -33,6 +33,9 @@ RESEND_AFTER_S = 10.0
 #: The maximum number of signals in a batch, and the number of rows read between two awaits when the index is rebuilt.
 MAX_BATCH, ROWS_PER_TURN = 2_000, 500
 
+#: The number of outdated entries that the index of deadlines keeps at least before it is rebuilt.
+MIN_OUTDATED = 1_000
+
 Place = tuple[int, str]
 
 
@@ -49,7 +52,10 @@ class Deadlines:
 
     def row_written(self, partition: int, row: Row, _value: bytes) -> None:
         """Update the index after a row was written."""
-        if not (row.ended or row.overdue):
+        if row.ended:
+            self.known.pop((partition, row.id), None)
+            self._remove_outdated()
+        elif not row.overdue:
             self.watch((partition, row.id), deadline.due(self.plan, row, self.seconds))
 
     def watch(self, place: Place, at: float) -> None:
@@ -57,6 +63,12 @@ class Deadlines:
         if at < self.known.get(place, at + 1):
             self.known[place] = at
             heappush(self.heap, (at, place))
+
+    def _remove_outdated(self) -> None:
+        """Rebuild the heap when most of its entries are of sagas that have ended or are watched from another time."""
+        if len(self.heap) > 2 * len(self.known) + MIN_OUTDATED:
+            self.heap = [(at, place) for place, at in self.known.items()]
+            heapify(self.heap)
 
     def take_due(self, row_of: Callable[[int, str], Row | None]) -> list[Signal]:
         """The signals for overdue sagas, at most `MAX_BATCH`. Each saga is checked again after `RESEND_AFTER_S`.
@@ -67,7 +79,7 @@ class Deadlines:
         while self.heap and self.heap[0][0] <= now and len(found) < MAX_BATCH:
             at, place = heappop(self.heap)
             if self.known.get(place) != at:
-                continue  # there is an earlier entry
+                continue  # the saga has ended, or there is an earlier entry
             del self.known[place]
             row = row_of(*place)
             if row is None or row.ended or row.overdue:

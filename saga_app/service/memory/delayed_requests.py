@@ -24,22 +24,24 @@ class Decision(Enum):
     ABSORB = "ignore it, because it is a duplicate"
 
 
-def decide(waiting: Waiting | None, record: Record, request: Message) -> Decision:
-    """Decide what to do with a record and its request. `waiting`: the stored entry for the same step, if any.
+def decide(waiting: Waiting | None, headers: Headers, request: Message) -> Decision:
+    """Decide what to do with a request. `headers`: of its record. `waiting`: the stored entry for the step, if any.
 
     A redrive begins with the first attempt, even if an entry is stored.
     """
-    due = _attempt_due(record)
+    due = _attempt_due(headers)
     if waiting is None or waiting.request_attempt < request.attempt:
         return Decision.BEGIN if due is None else Decision.ABSORB
     is_awaited = (waiting.request_attempt, waiting.attempt) == (request.attempt, due)
     return Decision.RESUME if is_awaited else Decision.ABSORB
 
 
-def _attempt_due(record: Record) -> int | None:
+def _attempt_due(headers: Headers) -> int | None:
     """The attempt in the header `retry-attempt`; None if the header is missing or invalid."""
-    value = next((value for name, value in record.headers if name == RETRY_ATTEMPT), None)
-    return int(value) if value is not None and value.isdigit() and len(value) < 10 else None
+    for name, value in headers:
+        if name == RETRY_ATTEMPT:
+            return int(value) if value is not None and value.isdigit() and len(value) < 10 else None
+    return None
 
 
 def entry(record: Record, request: Message, progress: Progress, next_at: float) -> Waiting:

@@ -37,7 +37,7 @@ class EffectsMemory(Memory):
         if answer := remembered.answers.get(name):  # the next request may not have been sent
             return Repeat(answer)
         entry = remembered.waiting.get(name)
-        decision = delayed_requests.decide(entry, job.record, job.request)
+        decision = delayed_requests.decide(entry, job.headers, job.request)
         if decision is delayed_requests.Decision.ABSORB:
             return ABSORB
         if entry is not None and decision is delayed_requests.Decision.RESUME and job.progress.started_at is None:

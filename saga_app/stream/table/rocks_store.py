@@ -15,8 +15,8 @@ from saga_app.stream.upstream.faust import RocksDBStoreHooks
 #: size of files is limited, because keys sort by time: files of old rows are then left alone by a compaction, which
 #: costs only what is new. Without a limit, as in Faust, each compaction wrote the whole partition.
 DEFAULT_OPTIONS: Mapping[str, int] = {
-    "write_buffer_size": 4 * 1024 * 1024,
-    "block_cache_size": 8 * 1024 * 1024,
+    "write_buffer_size": 2 * 1024 * 1024,
+    "block_cache_size": 4 * 1024 * 1024,
     "bloom_filter_size": 10,
     "target_file_size_base": 8 * 1024 * 1024,
     "max_open_files": 200,
