@@ -27,7 +27,7 @@ from saga_app.saga.messages import Message, Row
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Done
 from saga_app.saga.times import iso, utc
-from saga_app.service import log, metrics
+from saga_app.service import log, step_metrics
 from saga_app.service.app import reduce_garbage_collection
 from saga_app.service.headers import headers_for
 from saga_app.stream.consume.batch import Batch
@@ -81,8 +81,7 @@ def parts() -> Iterator[tuple[str, Callable[[], object]]]:
     yield f"committable offsets, {OPEN_BATCHES:,} open batches", open_ledger(OPEN_BATCHES).committable
     yield "partition of a key (murmur2)", lambda: partition_of(user.id, in_memory_services.PARTITIONS)
     yield "format the time", lambda: iso(utc(time.time()))
-    yield "increment a step counter", lambda: metrics.STEPS.labels(step.name, "done").inc()
-    yield "observe a duration", lambda: metrics.STEP_SECONDS.labels(step.name).observe(0.1)
+    yield "count a result and its duration", lambda: step_metrics.STEPS.of(step.name).add("done", 0.1)
     yield "debug event that is not logged", lambda: logger.debug("step", saga="x", step="y", outcome="z", attempts=1)
 
 

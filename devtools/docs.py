@@ -6,13 +6,14 @@ In each page of docs/reference, the text between `<!-- generated: NAME -->` and 
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from prometheus_client import REGISTRY, Histogram
+from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
 
 from saga_app import cli
 from saga_app.active_plan import READS
@@ -41,19 +42,26 @@ def metrics() -> Iterator[str]:
     """A table row for every metric of the services and of the console."""
     yield "| metric | type | labels | meaning |"
     yield "|---|---|---|---|"
-    for metric in sorted(_metrics(), key=lambda each: str(each._name)):
-        name = metric._name + ("_total" if metric._type == "counter" else "")
-        labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "–"
-        kind = "histogram" if isinstance(metric, Histogram) else metric._type
-        yield f"| `{name}` | {kind} | {labels} | {_cell(metric._documentation)} |"
+    yield from sorted(_metric(metric, labels) for metric, labels in _metrics() if metric.name.startswith(_PREFIX))
 
 
-def _metrics() -> set[MetricWrapperBase]:
+def _metric(metric: Metric, label_names: Sequence[str]) -> str:
+    name = metric.name + ("_total" if metric.type == "counter" else "")
+    labels = ", ".join(f"`{label}`" for label in label_names) or "–"
+    return f"| `{name}` | {metric.type} | {labels} | {_cell(metric.documentation)} |"
+
+
+def _metrics() -> Iterator[tuple[Metric, Sequence[str]]]:
+    """All registered metrics, with the names of their labels."""
     import saga_app.console.gauges
-    import saga_app.service.metrics  # noqa: F401  # importing registers the metrics
+    import saga_app.service.metrics
+    import saga_app.service.step_metrics  # noqa: F401  # importing registers the metrics
 
-    collectors = set(REGISTRY._collector_to_names)
-    return {each for each in collectors if isinstance(each, MetricWrapperBase) and each._name.startswith(_PREFIX)}
+    for each in set(REGISTRY._collector_to_names):
+        if isinstance(each, MetricWrapperBase):
+            yield from ((metric, each._labelnames) for metric in each.describe())
+        else:
+            yield from ((metric, getattr(metric, "_labelnames", ())) for metric in each.collect())
 
 
 def topics() -> Iterator[str]:

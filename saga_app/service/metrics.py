@@ -1,11 +1,9 @@
-"""The Prometheus metrics of a service."""
+"""The Prometheus metrics of a service, except those in step_metrics.py."""
 
 import math
 
 from prometheus_client import Counter, Gauge, Histogram
 
-STEPS = Counter("saga_steps_total", "Completed, denied and failed steps", ["step", "outcome"])
-STEP_SECONDS = Histogram("saga_step_seconds", "Time from receiving a request to its outcome, in seconds", ["step"])
 ACKNOWLEDGEMENT_SECONDS = Histogram(
     "saga_note_seconds",
     "Time from a step's result to its durable acknowledgement, in seconds. A crash in this window repeats the call",

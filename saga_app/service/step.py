@@ -24,7 +24,7 @@ from saga_app.saga.messages import DLQ, Answer
 from saga_app.saga.plan import Denied, Outcome, Plan, Step
 from saga_app.saga.retry import Deferred
 from saga_app.saga.times import between
-from saga_app.service import metrics
+from saga_app.service import metrics, step_metrics
 from saga_app.service.attempts import Attempts
 from saga_app.service.dead_letters import PROGRAMMING_ERRORS, GaveUp, Refusals, park
 from saga_app.service.fault_injection import FaultInjection, FaultyAttempts
@@ -44,9 +44,6 @@ from saga_app.stream import Refused, RetryLater
 from saga_app.stream.consume.eager import Eager
 
 log = structlog.get_logger()
-
-#: The possible outcomes of a step.
-OUTCOMES = ("done", "denied", "failed")
 
 
 class StepLoop:
@@ -89,9 +86,8 @@ class StepLoop:
         self.attempts = (
             FaultyAttempts(step, world, recorded_by, faults) if faults else Attempts(step, world, recorded_by)
         )
-        self.step_seconds = metrics.STEP_SECONDS.labels(step.name)
+        self.counts = step_metrics.STEPS.of(step.name)
         self.acknowledgement_seconds = metrics.ACKNOWLEDGEMENT_SECONDS.labels(step.name)
-        self.outcomes = {outcome: metrics.STEPS.labels(step.name, outcome) for outcome in OUTCOMES}
         self.log = log.bind()  # bound once: structlog would otherwise bind it for each event
         self._run: Outputs | None = None
         self._run_at = world.now()
@@ -229,8 +225,7 @@ class StepLoop:
     def proceed(self, job: Job, answer: Answer) -> None:
         """Publish the request for the next step and write the row, or write how the saga ended."""
         visit, request = answer.visit, job.request
-        self.outcomes[visit.outcome].inc()
-        self.step_seconds.observe(between(visit.received_at, visit.ended_at))
+        self.counts.add(visit.outcome, between(visit.received_at, visit.ended_at))
         after = machine.next_after(request, self.step, answer)
         if isinstance(after, End) and not self.is_initiator:  # a slip that another client has written
             problem = f"nothing follows {self.step.name}, and only {self.plan.initiator} ends a saga"
