@@ -25,10 +25,10 @@ def headers_for(
     `at`: the time of the event. `carried`: the headers of the record or HTTP request that led to it.
     `ce_id` and the trace stay the same when the same request is sent again.
     """
-    id = f"{message.saga}:{message.id}:{topic}:{message.attempt}"
+    id = f"{message.saga}:{message.id}:{topic}:{message.attempt}".encode()
     context = tracecontext.context_of(carried)
     trace = tracecontext.headers_of(context, _span_id(id)) if context else [(TRACEPARENT, traceparent(message))]
-    return [*_common(f"{message.saga}.{topic}", service), ("ce_id", id.encode()), ("ce_time", _time(at)), *trace]
+    return [*_common(f"{message.saga}.{topic}", service), ("ce_id", id), ("ce_time", _time(at)), *trace]
 
 
 def headers_for_signal(signal: Signal, service: str) -> Headers:
@@ -61,5 +61,5 @@ def traceparent(message: Message) -> bytes:
     return f"00-{digest[:32]}-{digest[32:]}-01".encode()
 
 
-def _span_id(id: str) -> str:
-    return blake2b(id.encode(), digest_size=8).hexdigest()
+def _span_id(id: bytes) -> str:
+    return blake2b(id, digest_size=8).hexdigest()

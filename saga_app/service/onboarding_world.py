@@ -78,8 +78,11 @@ class LogMail:
 
     is_idempotent = True  # a second line in the log does no harm
 
+    def __init__(self) -> None:
+        self.log = log.bind()  # bound once, see `StepLoop`
+
     async def send(self, key: str, to: str, subject: str, text: str) -> str | None:
-        log.debug("mail", idempotency_key=key, to=to, subject=subject, text=text)
+        self.log.debug("mail", idempotency_key=key, to=to, subject=subject, text=text)
         return None
 
     async def close(self) -> None:
