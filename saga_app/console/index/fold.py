@@ -260,10 +260,13 @@ class Fold:
 
     def _update_starts(self, before: Row | None, row: Row) -> None:
         """Maintain `starts`. A parked saga is not included, because it cannot be overtaken."""
-        if before is not None:
-            self.starts.discard((before.started_at, row.id))
-        if row.state in ACTIVE_STATES:
-            self.starts.add((row.started_at, row.id))
+        old, new = _start(before), _start(row)
+        if old == new:
+            return
+        if old is not None:
+            self.starts.discard((old, row.id))
+        if new is not None:
+            self.starts.add((new, row.id))
 
     def _publish_entries(self, changes: Changes, tracked: Tracked, record: DecodedRecord) -> None:
         """Create a step event for each trace entry that has not been published."""
@@ -271,7 +274,8 @@ class Fold:
             identity = _identity(entry)
             if identity not in tracked.published:
                 tracked.published.add(identity)
-                tracked.entry = entry
+                if not self.bulk or tracked.entry is None or entry.at >= tracked.entry.at:
+                    tracked.entry = entry  # a large backlog is not in the order of time
                 self._event(changes, tracked, entry)
 
     def _event(self, changes: Changes, tracked: Tracked, entry: Entry | None) -> None:
@@ -290,6 +294,11 @@ class Fold:
             self.ended[oldest] = None
         self.recent[row.id] = tracked
         self._event(changes, tracked, None)
+
+
+def _start(row: Row | None) -> datetime | None:
+    """The start of a saga that can be overtaken; None for others."""
+    return row.started_at if row is not None and row.state in ACTIVE_STATES else None
 
 
 def _with_provisioners_start(row: Row, news: Message | Signal | Row | Parked) -> Row:

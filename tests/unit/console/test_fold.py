@@ -113,6 +113,17 @@ def test_a_bulk_rebuild_does_not_decode_requests_of_ended_sagas(
     assert sqlite_harness.index.counts() == {"completed": 1}
 
 
+def test_a_bulk_rebuild_keeps_the_latest_entry_of_a_saga_that_has_not_ended(sqlite_harness: IndexHarness) -> None:
+    topics = FakeTopics()
+    topics.run_saga("ada", steps=2)
+    sqlite_harness.fold.bulk = True
+    for topic in (ROWS_CHANGELOG, "notify", "authorize", "new-user"):
+        sqlite_harness.read([raw for raw in topics.sorted_records if raw.topic == topic])
+    entry = sqlite_harness.fold.open["ada"].entry
+    assert entry is not None
+    assert (entry.topic, entry.kind, entry.step) == ("notify", "requested", "notify")
+
+
 def test_a_restart_after_any_record_changes_neither_rows_nor_events(tmp_path: Path) -> None:
     for cut in range(0, len(ORDERED), 5):
         harness = IndexHarness(f"sqlite:///{tmp_path}/{cut}.sqlite")
