@@ -20,7 +20,7 @@ from rich.table import Table
 
 from benchmarks import in_memory_services
 from benchmarks.users import sample_users
-from saga_app.saga import machine
+from saga_app.saga import admission, decisions, machine, saga_row
 from saga_app.saga.codec import decode, encode
 from saga_app.saga.deadline import due
 from saga_app.saga.messages import Message, Row
@@ -61,12 +61,12 @@ async def step_times() -> dict[str, float]:
 def parts() -> Iterator[tuple[str, Callable[[], object]]]:
     """The parts of a step: a name, and a function that executes the part once."""
     user, now, step = sample_users(1, "part")[0], utc(time.time()), ONBOARDING.steps[0]
-    request = machine.admit(ONBOARDING, step.topic, decode(Message, user.value), now)
+    request = admission.admit(ONBOARDING, step.topic, decode(Message, user.value), now)
     answer = machine.answer_of(step, Done({"device_id": "ThinkPad-ABCDEFGH"}), 1, now, now, now)
     after = machine.next_after(request, step, answer)
-    assert isinstance(after, machine.Next)
+    assert isinstance(after, decisions.Next)
     message, topic, logger = after.message, after.topic, structlog.get_logger()
-    row = machine.row_waiting_for(ONBOARDING, topic, message, now)
+    row = saga_row.row_waiting_for(ONBOARDING, topic, message, now)
     message_bytes, row_bytes = encode(message), encode(row)
     yield "decode and validate a message", lambda: decode(Message, message_bytes)
     yield "decode and validate a row", lambda: decode(Row, row_bytes)
@@ -74,8 +74,8 @@ def parts() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "encode a row", lambda: encode(row)
     yield "result as an entry of the history", lambda: machine.answer_of(step, Done(), 1, now, now, now)
     yield "decide the next message", lambda: machine.next_after(request, step, answer)
-    yield "build its row", lambda: machine.row_waiting_for(ONBOARDING, topic, message, now)
-    yield "apply a row", lambda: machine.join(row, row)
+    yield "build its row", lambda: saga_row.row_waiting_for(ONBOARDING, topic, message, now)
+    yield "apply a row", lambda: saga_row.join(row, row)
     yield "compute the deadline", lambda: due(ONBOARDING, row, 60.0)
     yield "build headers", lambda: headers_for(message, topic, step.service, now)
     yield f"committable offsets, {OPEN_BATCHES:,} open batches", open_ledger(OPEN_BATCHES).committable

@@ -3,14 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from saga_app.saga import machine
+from saga_app.saga import admission, decisions, machine, saga_row
 from saga_app.saga.messages import Message, Row, User
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Denied, Done, Outcome
 from saga_app.saga.times import iso, utc
 
 #: A message and its topic, or the end of the saga.
-Stop = tuple[str, Message] | machine.End
+Stop = tuple[str, Message] | decisions.End
 
 ADA = User("Ada Lovelace", "ada@example.com", "Engineering")
 
@@ -35,7 +35,7 @@ def at(seconds: float) -> datetime:
 
 def requested(id: str = "ada") -> Message:
     """The first message of a saga."""
-    return machine.begin(ONBOARDING, Message(v=1, id=id, user=ADA), at(0))
+    return admission.begin(ONBOARDING, Message(v=1, id=id, user=ADA), at(0))
 
 
 def journey(outcomes: dict[str, Outcome] | None = None, id: str = "ada") -> list[Stop]:
@@ -51,7 +51,7 @@ def journey(outcomes: dict[str, Outcome] | None = None, id: str = "ada") -> list
         outcome = (outcomes or {}).get(step.name) or Done(FACTS.get(step.name, {}))
         answer = machine.answer_of(step, outcome, 1, at(second), at(second), at(second + 1))
         after = machine.next_after(message, step, answer)
-        if isinstance(after, machine.End):
+        if isinstance(after, decisions.End):
             return [*path, after]
         topic, message = after.topic, after.message
         path.append((topic, message))
@@ -60,21 +60,21 @@ def journey(outcomes: dict[str, Outcome] | None = None, id: str = "ada") -> list
 
 def request_to(topic: str, outcomes: dict[str, Outcome] | None = None) -> Message:
     """The message on this topic in the saga that `journey` describes."""
-    return dict(stop for stop in journey(outcomes) if not isinstance(stop, machine.End))[topic]
+    return dict(stop for stop in journey(outcomes) if not isinstance(stop, decisions.End))[topic]
 
 
 def waiting_row(topic: str, second: float = 1, outcomes: dict[str, Outcome] | None = None) -> Row:
     """The row of a saga that waits for the step of this topic, updated `second` seconds after `START`."""
-    return machine.row_waiting_for(ONBOARDING, topic, request_to(topic, outcomes), at(second))
+    return saga_row.row_waiting_for(ONBOARDING, topic, request_to(topic, outcomes), at(second))
 
 
-def end_of_journey(outcomes: dict[str, Outcome] | None = None) -> machine.End:
+def end_of_journey(outcomes: dict[str, Outcome] | None = None) -> decisions.End:
     """The end of the saga that `journey` describes."""
     end = journey(outcomes)[-1]
-    assert isinstance(end, machine.End)
+    assert isinstance(end, decisions.End)
     return end
 
 
 def topics(path: list[Stop]) -> list[str]:
     """The topics of a saga in order, then its final state."""
-    return [stop.state if isinstance(stop, machine.End) else stop[0] for stop in path]
+    return [stop.state if isinstance(stop, decisions.End) else stop[0] for stop in path]

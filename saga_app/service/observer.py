@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from saga_app.active_plan import ROWS_CHANGELOG
-from saga_app.saga import machine
+from saga_app.saga import admission, operator_signals, saga_row
 from saga_app.saga.codec import BadMessage, encode, parse, replace_fields
 from saga_app.saga.messages import DLQ, Body, Parked, Row, Signal
 from saga_app.saga.plan import Plan
@@ -74,18 +74,20 @@ class Observer:
             headers = headers_for(message, topic, self.plan.steps[0].service, decision.row.updated_at, carried)
             outputs.send(topic, message.id.encode(), encode(message), headers)
 
-    def apply_dead_letter(self, outputs: Outputs, record: Record, letter: Parked) -> machine.OperatorDecision | None:
+    def apply_dead_letter(
+        self, outputs: Outputs, record: Record, letter: Parked
+    ) -> operator_signals.OperatorDecision | None:
         """Park the saga of a dead letter, and apply its redrive if that was read before the letter."""
         id = letter.letter.id
         if id is None or forward_if_misplaced(outputs, record, id, self.partitions):
             return None
         if letter.message is not None:
-            letter.message = machine.with_plausible_start(letter.message, utc(self.clock()))
-        news = machine.row_parked(self.plan, letter, self.rows.get(record.partition, id))
+            letter.message = admission.with_plausible_start(letter.message, utc(self.clock()))
+        news = saga_row.row_parked(self.plan, letter, self.rows.get(record.partition, id))
         if news is None:
             return None
         row = self.rows.join(outputs, record.partition, news)
-        early = machine.awaited_redrive(row)
+        early = operator_signals.awaited_redrive(row)
         return self.apply_operator_signal(outputs, record, row, early) if early else None
 
     async def wait_for_row(self, record: Record, signal: Signal) -> None:
@@ -96,21 +98,23 @@ class Observer:
             await asyncio.sleep(POLL_INTERVAL_S)
         log.warning("operator signal for an unknown saga", saga=signal.id, kind=signal.kind)
 
-    def apply_signal(self, outputs: Outputs, record: Record, signal: Signal) -> machine.OperatorDecision | None:
+    def apply_signal(
+        self, outputs: Outputs, record: Record, signal: Signal
+    ) -> operator_signals.OperatorDecision | None:
         """Record a signal in the row of its saga, or apply it if it is an operator action. Ignored without a row."""
         row = self.rows.get(record.partition, signal.id)
         if row is None:
             return None
         decision = self.apply_operator_signal(outputs, record, row, signal)
         if decision is None:
-            self.rows.write_if_changed(outputs, record.partition, row, machine.mark_signal(row, signal))
+            self.rows.write_if_changed(outputs, record.partition, row, operator_signals.mark_signal(row, signal))
         return decision
 
     def apply_operator_signal(
         self, outputs: Outputs, record: Record, row: Row, signal: Signal
-    ) -> machine.OperatorDecision | None:
+    ) -> operator_signals.OperatorDecision | None:
         """Decide on an operator signal and write the new row; None if the signal does not apply."""
-        decision = machine.apply_operator_signal(self.plan, row, signal)
+        decision = operator_signals.apply_operator_signal(self.plan, row, signal)
         if decision is not None:
             if decision.row is row:  # an earlier delivery wrote it, perhaps without an acknowledgement so far
                 self.rows.rewrite(outputs, record.partition, row)
@@ -146,7 +150,7 @@ class Observer:
         The dead letter is published again with the reason. Its redrive resends the original, which has all facts.
         """
         body = parse(record.topic, record.value, record.headers)
-        if not isinstance(body, Parked) or (news := machine.row_parked(self.plan, body)) is None:
+        if not isinstance(body, Parked) or (news := saga_row.row_parked(self.plan, body)) is None:
             return
         row = self.rows.get(record.partition, news.id)
         self.rows.join(outputs, record.partition, replace_fields(news, facts=row.facts if row else {}))
@@ -164,6 +168,6 @@ class Observer:
         if row is None or step is None:
             log.error("record refused by the broker", saga=id, reason=str(refusal))
             return
-        request, at = machine.request_of(row), utc(self.clock())
+        request, at = saga_row.request_of(row), utc(self.clock())
         gave_up = GaveUp(refusal, 1)
         park(outputs, record, request, step, gave_up, at, at, unsent=encode(request), refused_by=refusal.topic)

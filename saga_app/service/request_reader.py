@@ -3,7 +3,7 @@
 from collections.abc import Container
 from datetime import datetime
 
-from saga_app.saga import machine
+from saga_app.saga import admission
 from saga_app.saga.codec import decode_request
 from saga_app.saga.messages import Message
 from saga_app.saga.plan import Plan
@@ -41,8 +41,8 @@ class RequestReader:
         """Decode and validate a request. `now`: when this worker received it. Raises `BadMessage`."""
         message = decode_request(record.value, headers)
         requested_at = self.requested_at(record, now) if self.is_first_step else now
-        request = machine.admit(self.plan, record.topic, message, requested_at, self.other_topics)
-        return machine.with_plausible_start(request, now) if self.is_initiator else request
+        request = admission.admit(self.plan, record.topic, message, requested_at, self.other_topics)
+        return admission.with_plausible_start(request, now) if self.is_initiator else request
 
     def requested_at(self, record: Record, now: datetime) -> datetime:
         """When a client requested the saga: the record's timestamp, converted to the local clock, at most `now`.

@@ -19,7 +19,7 @@ import structlog
 
 from saga_app.saga import machine
 from saga_app.saga.codec import BadMessage, encode
-from saga_app.saga.machine import ACT, Decision, End, Next, Repeat, Resume
+from saga_app.saga.decisions import ACT, Decision, End, Next, Repeat, Resume
 from saga_app.saga.messages import DLQ, Answer
 from saga_app.saga.plan import Denied, Outcome, Plan, Step
 from saga_app.saga.retry import Deferred

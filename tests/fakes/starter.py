@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient
 
-from saga_app.saga import machine
+from saga_app.saga import saga_row
 from saga_app.saga.codec import decode
 from saga_app.saga.messages import Message, Row, User
 from saga_app.saga.onboarding import ONBOARDING
@@ -117,7 +117,7 @@ class SharedTopics:
     def rows(self) -> dict[str, Row]:
         """The rows of all sagas, by id."""
         messages = [decode(Message, message.value) for message in self.producer.sent]
-        return {each.id: machine.row_waiting_for(ONBOARDING, "new-user", each, at(0)) for each in messages}
+        return {each.id: saga_row.row_waiting_for(ONBOARDING, "new-user", each, at(0)) for each in messages}
 
     async def known(self, ids: Sequence[str]) -> Mapping[str, ExistingSaga]:
         return {id: existing(row, at(1)) for id, row in self.rows.items() if id in ids}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from saga_app.active_plan import ROWS_CHANGELOG
-from saga_app.saga import machine
+from saga_app.saga import admission, decisions, machine, saga_row
 from saga_app.saga.codec import decode, encode, replace_fields
 from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, Signal, User
 from saga_app.saga.onboarding import ONBOARDING
@@ -71,15 +71,15 @@ class FakeTopics:
         now = begin
         request = Message(v=1, id=id, user=user, idempotency=idempotency)
         self.write("new-user", id, encode(request), now)
-        message, topic = machine.begin(ONBOARDING, request, self._time(now)), "new-user"
-        row = self._write_row(None, machine.row_waiting_for(ONBOARDING, topic, message, self._time(now)), now)
+        message, topic = admission.begin(ONBOARDING, request, self._time(now)), "new-user"
+        row = self._write_row(None, saga_row.row_waiting_for(ONBOARDING, topic, message, self._time(now)), now)
         return self._run_steps(row, topic, message, now, pace, outcomes or {}, steps)
 
     def redrive(self, row: Row, record: FakeRecord, at: float, pace: float = 1.0) -> Row:
         """Write the parked request `record` again as attempt 2, and the rest of its saga; returns the last row."""
         message = replace_fields(decode(Message, record.value or b""), attempt=2)
         self.write(record.topic, row.id, encode(message), at)
-        row = self._write_row(row, machine.row_waiting_for(ONBOARDING, record.topic, message, self._time(at)), at)
+        row = self._write_row(row, saga_row.row_waiting_for(ONBOARDING, record.topic, message, self._time(at)), at)
         return self._run_steps(row, record.topic, message, at, pace, {}, ALL_STEPS)
 
     def _run_steps(
@@ -92,16 +92,16 @@ class FakeTopics:
             answer = machine.answer_of(step, outcome, 1, self._time(now), self._time(now), self._time(now + pace))
             now += pace
             after = machine.next_after(message, step, answer)
-            if isinstance(after, machine.End):
-                return self._write_row(row, machine.row_ended(after, self._time(now)), now)
+            if isinstance(after, decisions.End):
+                return self._write_row(row, saga_row.row_ended(after, self._time(now)), now)
             message, topic = after.message, after.topic
             self.write(topic, row.id, encode(message), now)
             if step.service == "provisioner":
-                row = self._write_row(row, machine.row_waiting_for(ONBOARDING, topic, message, self._time(now)), now)
+                row = self._write_row(row, saga_row.row_waiting_for(ONBOARDING, topic, message, self._time(now)), now)
         return row
 
     def _write_row(self, row: Row | None, news: Row, at: float) -> Row:
-        row = machine.join(row, news)
+        row = saga_row.join(row, news)
         self.write(ROWS_CHANGELOG, row.id, encode(row), at + 0.001)
         return row
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from faust.types import TP
 
-from saga_app.saga import machine
+from saga_app.saga import machine, operator_signals, saga_row
 from saga_app.saga.codec import replace_fields
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.saga.messages import Message, Row, Signal
@@ -228,13 +228,13 @@ def device_returned_before_its_row(_original: Function) -> Function:
     return begin_compensation
 
 
-@mutation((machine, "join"))
+@mutation((saga_row, "join"))
 def last_message_wins(_original: Function) -> Function:
     """The latest information replaces the row, even if the row is further along."""
     return lambda _row, news: news
 
 
-@mutation((machine, "rank"))
+@mutation((saga_row, "rank"))
 def rollback_not_ranked(original: Function) -> Function:
     """A late result of a step reverses the rollback of a cancelled saga."""
 
@@ -245,7 +245,7 @@ def rollback_not_ranked(original: Function) -> Function:
     return rank
 
 
-@mutation((machine, "join"))
+@mutation((saga_row, "join"))
 def origin_lost_at_a_redrive(original: Function) -> Function:
     """After a redrive, a second request for the user is not recognised."""
 
@@ -348,19 +348,19 @@ def _with_arguments(change: Callable[[Row, Signal], tuple[Row, Signal]]) -> Muta
     return mutate
 
 
-@mutation((machine, "apply_operator_signal"))
+@mutation((operator_signals, "apply_operator_signal"))
 def completed_saga_rolled_back(original: Function) -> Function:
     """An onboarded user loses the device."""
     return _with_arguments(lambda row, signal: (_with_state(row, "completed", "running"), signal))(original)
 
 
-@mutation((machine, "apply_operator_signal"))
+@mutation((operator_signals, "apply_operator_signal"))
 def rolled_back_twice(original: Function) -> Function:
     """A second rollback begins while the first runs."""
     return _with_arguments(lambda row, signal: (_with_state(row, "rolling-back", "running"), signal))(original)
 
 
-@mutation((machine, "apply_operator_signal"))
+@mutation((operator_signals, "apply_operator_signal"))
 def redrive_of_any_attempt(original: Function) -> Function:
     """When two operators redrive a saga, both redrives are applied."""
 
@@ -370,26 +370,33 @@ def redrive_of_any_attempt(original: Function) -> Function:
     return _with_arguments(change)(original)
 
 
-@mutation((machine, "apply_operator_signal"))
+@mutation((operator_signals, "apply_operator_signal"))
 def rollback_ignored(original: Function) -> Function:
     """A saga continues although an operator rolls it back."""
     return lambda plan, row, signal: None if signal.kind == "cancelled" else original(plan, row, signal)
 
 
-@mutation((machine, "apply_operator_signal"))
+@mutation((operator_signals, "apply_operator_signal"))
 def redrive_of_any_step(original: Function) -> Function:
     """A redrive of one step is applied to a later step."""
     return _with_arguments(lambda row, signal: (row, replace_fields(signal, step=row.step)))(original)
 
 
-@mutation((machine, "mark_signal"))
+@mutation((operator_signals, "mark_signal"))
 def early_redrive_forgotten(original: Function) -> Function:
     """A redrive that is read before its dead letter is lost."""
     return lambda row, signal: row if signal.kind == "redriven" else original(row, signal)
 
 
 @mutation(
-    (machine, "_awaited"), sagas=3, crashes=4, duplicates=0.4, errors=0.6, redrives=0.9, second_signals=0.9, denials=0.0
+    (operator_signals, "_awaited"),
+    sagas=3,
+    crashes=4,
+    duplicates=0.4,
+    errors=0.6,
+    redrives=0.9,
+    second_signals=0.9,
+    denials=0.0,
 )
 def older_redrive_awaited(_original: Function) -> Function:
     """An older redrive replaces the one that applies to the saga."""
@@ -408,19 +415,19 @@ def provisioned_again_after_a_crash(_original: Function) -> Function:
     return do_nothing
 
 
-@mutation((machine, "apply_operator_signal"))
+@mutation((operator_signals, "apply_operator_signal"))
 def signal_not_resumed_after_a_crash(original: Function) -> Function:
     """After a crash between the row and the request of an operator signal, the request is not sent."""
     return _with_arguments(lambda row, signal: (replace_fields(row, order=None), signal))(original)
 
 
-@mutation((machine, "request_of"))
+@mutation((saga_row, "request_of"))
 def slip_lost_at_a_redrive(original: Function) -> Function:
     """A redriven request has no routing slip."""
     return lambda row: replace_fields(original(row), slip=None)
 
 
-@mutation((machine, "_cancel"))
+@mutation((operator_signals, "_cancel"))
 def steps_ahead_not_compensated(original: Function) -> Function:
     """A mail that is sent while the saga is cancelled gets no follow-up."""
 

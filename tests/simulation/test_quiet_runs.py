@@ -3,7 +3,7 @@
 import pytest
 
 from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
-from saga_app.saga import machine
+from saga_app.saga import saga_row
 from saga_app.saga.codec import parse
 from saga_app.saga.messages import Parked, Row, Signal
 from saga_app.saga.onboarding import ONBOARDING
@@ -65,11 +65,11 @@ def join_rows(records: list[FakeRecord]) -> dict[str, Row]:
         if isinstance(body, Signal):
             continue
         if isinstance(body, Parked):
-            news = machine.row_parked(ONBOARDING, body)
+            news = saga_row.row_parked(ONBOARDING, body)
         elif isinstance(body, Row):
             news = body
         else:
-            news = machine.row_waiting_for(ONBOARDING, record.topic, body, utc(1_767_225_600))
+            news = saga_row.row_waiting_for(ONBOARDING, record.topic, body, utc(1_767_225_600))
         if news is not None:
-            rows[news.id] = machine.join(rows.get(news.id), news)
+            rows[news.id] = saga_row.join(rows.get(news.id), news)
     return rows

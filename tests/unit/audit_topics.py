@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from saga_app.active_plan import READS, ROWS_CHANGELOG
 from saga_app.audit import Report, audit_records
-from saga_app.saga import machine
+from saga_app.saga import decisions, machine, operator_signals, saga_row
 from saga_app.saga.codec import decode, encode, replace_fields
 from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Parked, Row, Signal, Visit
 from saga_app.saga.onboarding import ONBOARDING
@@ -60,7 +60,7 @@ class Topics:
         """Append a request, and the row if the Provisioner writes one for it."""
         self.append(topic, message.id, message)
         if topic in ROW_TOPICS:
-            self.append_row(machine.row_waiting_for(ONBOARDING, topic, message, at(self.elapsed_s)))
+            self.append_row(saga_row.row_waiting_for(ONBOARDING, topic, message, at(self.elapsed_s)))
         return message
 
     def append_row(self, row: Row) -> Row:
@@ -79,8 +79,8 @@ class Topics:
         """Continue a saga after this request to its end. Returns the final row."""
         while True:
             after = self._take_step(topic, message, outcomes)
-            if isinstance(after, machine.End):
-                return self.append_row(machine.row_ended(after, at(self.elapsed_s)))
+            if isinstance(after, decisions.End):
+                return self.append_row(saga_row.row_ended(after, at(self.elapsed_s)))
             topic, message = after.topic, self.append_request(after.topic, after.message)
 
     def run_until(self, stop: str, id: str = "ada") -> Message:
@@ -88,14 +88,14 @@ class Topics:
         topic, message = "new-user", self.append_request("new-user", requested(id))
         while True:
             after = self._take_step(topic, message, None)
-            assert isinstance(after, machine.Next)
+            assert isinstance(after, decisions.Next)
             if after.topic == stop:
                 return after.message
             topic, message = after.topic, self.append_request(after.topic, after.message)
 
     def _take_step(
         self, topic: str, message: Message, outcomes: dict[str, Outcome] | None
-    ) -> machine.Next | machine.End:
+    ) -> decisions.Next | decisions.End:
         self.elapsed_s += 1
         step = step_on(topic)
         outcome = (outcomes or {}).get(step.name) or Done(FACTS.get(step.name, {}))
@@ -104,7 +104,7 @@ class Topics:
 
     def park(self, topic: str, message: Message) -> Row:
         """Append a dead letter of the last record of this topic, and the parked row. Returns the row."""
-        row = machine.row_parked(ONBOARDING, self.append_dead_letter(topic, message))
+        row = saga_row.row_parked(ONBOARDING, self.append_dead_letter(topic, message))
         assert row is not None
         return self.append_row(row)
 
@@ -129,7 +129,7 @@ class Topics:
         self.append(DLQ, message.id if message else "", body, [(DEAD_LETTER, encode(letter))])
         return Parked(letter, message, body)
 
-    def append_signal(self, kind: OperatorAction, row: Row) -> machine.OperatorDecision | None:
+    def append_signal(self, kind: OperatorAction, row: Row) -> operator_signals.OperatorDecision | None:
         """Append an operator's signal. Returns the Provisioner's decision; None if the signal does not apply."""
         self.elapsed_s += 1
         signal = Signal(
@@ -144,7 +144,7 @@ class Topics:
             by="ana",
         )
         self.append(SIGNALS, row.id, signal)
-        return machine.apply_operator_signal(ONBOARDING, row, signal)
+        return operator_signals.apply_operator_signal(ONBOARDING, row, signal)
 
     def run_after_signal(self, kind: OperatorAction, row: Row) -> Row:
         """Append an operator's signal, and continue the saga to its end. Returns the final row."""

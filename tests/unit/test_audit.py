@@ -16,7 +16,7 @@ from saga_app.audit import audit_records
 from saga_app.audit.case import LogState
 from saga_app.audit.collector import EvidenceCollector
 from saga_app.audit.judge import judge
-from saga_app.saga import machine
+from saga_app.saga import decisions, saga_row
 from saga_app.saga.codec import replace_fields
 from saga_app.saga.messages import SIGNALS, Message, Row
 from saga_app.saga.states import State
@@ -144,8 +144,8 @@ def test_a_saga_with_a_recent_record_is_only_counted_as_under_way() -> None:
 def later_final_row(state: State) -> Row:
     """A row of Ada's saga with this state, written 99 seconds after its start."""
     end = journey()[-1]
-    assert isinstance(end, machine.End)
-    return replace_fields(machine.row_ended(end, at(99)), state=state)
+    assert isinstance(end, decisions.End)
+    return replace_fields(saga_row.row_ended(end, at(99)), state=state)
 
 
 @pytest.mark.parametrize("state", ["completed", "rolled-back", "running"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_app.saga import deadline, machine
+from saga_app.saga import admission, deadline, operator_signals, saga_row
 from saga_app.saga.codec import encode, replace_fields
 from saga_app.saga.messages import Message, Row, Signal, Slip
 from saga_app.saga.onboarding import ONBOARDING
@@ -65,7 +65,7 @@ def test_an_overdue_saga_is_reported_once_with_step_and_reason() -> None:
     (signal,) = table.take_due()
     assert (signal.kind, signal.step, signal.service, signal.due_at) == ("overdue", "authorize", "authorizer", at(60))
     assert "no message received since authorize was requested" in (signal.reason or "")
-    table.write(machine.mark_signal(row, signal))
+    table.write(operator_signals.mark_signal(row, signal))
     table.clock.now += 10 * RESEND_AFTER_S
     assert table.take_due() == []
 
@@ -83,7 +83,7 @@ def test_an_overdue_signal_is_repeated_until_the_row_is_marked() -> None:
 def test_a_saga_that_ended_in_time_is_never_overdue() -> None:
     table = DeadlineTable()
     table.write(waiting_row("authorize"))
-    table.write(machine.row_ended(end_of_journey(), at(5)))
+    table.write(saga_row.row_ended(end_of_journey(), at(5)))
     table.clock.now = START + 1e6
     assert table.take_due() == []
 
@@ -92,7 +92,7 @@ def test_sagas_that_ended_leave_no_entries_in_the_index_of_deadlines() -> None:
     table = DeadlineTable()
     for number in range(3 * MIN_OUTDATED):
         table.write(replace_fields(waiting_row("authorize"), id=f"u{number}"))
-        table.write(replace_fields(machine.row_ended(end_of_journey(), at(5)), id=f"u{number}"))
+        table.write(replace_fields(saga_row.row_ended(end_of_journey(), at(5)), id=f"u{number}"))
     late = table.write(waiting_row("authorize"))
     assert len(table.deadlines.known) == 1
     assert len(table.deadlines.heap) <= MIN_OUTDATED + 3
@@ -112,8 +112,8 @@ def test_take_due_finds_the_same_sagas_as_a_scan_of_all_rows(writes: list[tuple[
     table = DeadlineTable()
     message = Message(v=1, id="x", user=waiting_row("new-user").user)
     for number, started, marked in writes:
-        begun = machine.begin(ONBOARDING, replace_fields(message, id=f"u{number}"), utc(START + started))
-        row = machine.row_waiting_for(ONBOARDING, "new-user", begun, utc(START + started))
+        begun = admission.begin(ONBOARDING, replace_fields(message, id=f"u{number}"), utc(START + started))
+        row = saga_row.row_waiting_for(ONBOARDING, "new-user", begun, utc(START + started))
         table.write(replace_fields(row, overdue=marked))
     table.clock.now = START + now
     found = {signal.id for signal in table.take_due()}
@@ -161,7 +161,7 @@ def row_with_deferred_mail(second: float, next_at: float) -> Row:
         next_at=at(next_at),
         reason="451",
     )
-    return machine.mark_signal(waiting_row("authorize"), failed)
+    return operator_signals.mark_signal(waiting_row("authorize"), failed)
 
 
 @pytest.mark.field(11)
@@ -198,7 +198,7 @@ def test_the_deadline_stays_if_no_later_attempt_is_planned(row: Row) -> None:
 
 
 def test_a_late_completion_states_the_delay() -> None:
-    row = replace_fields(machine.row_ended(end_of_journey(), at(72)), overdue=True, due_at=at(60))
+    row = replace_fields(saga_row.row_ended(end_of_journey(), at(72)), overdue=True, due_at=at(60))
     assert why(ONBOARDING, row, at(100)) == "completed in 72.0 s, 12.0 s late"
 
 

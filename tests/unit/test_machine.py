@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_app.saga import machine
+from saga_app.saga import admission, decisions, machine, operator_signals, saga_row
 from saga_app.saga.codec import encode, replace_fields
 from saga_app.saga.messages import DeadLetter, Message, Parked, Row, Signal, Slip
 from saga_app.saga.onboarding import ONBOARDING
@@ -19,9 +19,9 @@ from tests.builders import ADA, NO, Stop, at, end_of_journey, journey, request_t
 def rows(path: list[Stop]) -> list[Row]:
     """The version of the saga's row after each message and at the end."""
     return [
-        machine.row_ended(stop, at(n))
-        if isinstance(stop, machine.End)
-        else machine.row_waiting_for(ONBOARDING, *stop, at(n))
+        saga_row.row_ended(stop, at(n))
+        if isinstance(stop, decisions.End)
+        else saga_row.row_waiting_for(ONBOARDING, *stop, at(n))
         for n, stop in enumerate(path)
     ]
 
@@ -32,7 +32,7 @@ def step_on(topic: str) -> Step:
     return step
 
 
-def next_after_done(request: Message, step: Step) -> machine.Next | machine.End:
+def next_after_done(request: Message, step: Step) -> decisions.Next | decisions.End:
     """Where the saga goes when this step has succeeded."""
     return machine.next_after(request, step, machine.answer_of(step, Done(), 1, at(0), at(0), at(1)))
 
@@ -63,7 +63,7 @@ def test_a_failed_compensation_stops_no_others_and_is_not_rolled_back() -> None:
 def test_a_rollback_slip_without_a_denial_still_ends() -> None:
     forged = replace_fields(requested(), slip=Slip(ahead=[], back=[], undoing=True))
     end = next_after_done(forged, step_on("deprovision"))
-    assert isinstance(end, machine.End)
+    assert isinstance(end, decisions.End)
     assert end.state == "rolled-back"
 
 
@@ -81,13 +81,13 @@ def test_the_facts_of_all_steps_are_in_the_row() -> None:
 def test_a_saga_in_flight_finishes_by_the_slip_with_which_it_began() -> None:
     request = replace_fields(requested(), slip=Slip(ahead=["notified"], back=[]))
     after = next_after_done(request, ONBOARDING.steps[0])
-    assert isinstance(after, machine.Next)
+    assert isinstance(after, decisions.Next)
     assert after.topic == "notified"
 
 
 def test_slip_and_facts_of_a_client_are_ignored() -> None:
     forged = Message(v=1, id="x", user=ADA, slip=Slip(["dlq"], []), facts={"device_id": "mine"})
-    begun = machine.begin(ONBOARDING, forged, at(0))
+    begun = admission.begin(ONBOARDING, forged, at(0))
     assert begun.slip == ONBOARDING.slip()
     assert begun.facts == {}
 
@@ -98,13 +98,13 @@ def test_slip_and_facts_of_a_client_are_ignored() -> None:
 )
 def test_only_the_provisioner_corrects_an_implausible_start(start: datetime) -> None:
     message = replace_fields(request_to("authorize"), started_at=start)
-    assert machine.admit(ONBOARDING, "authorize", message, at(0)).started_at == start
-    assert machine.with_plausible_start(message, at(0)).started_at == at(0)
+    assert admission.admit(ONBOARDING, "authorize", message, at(0)).started_at == start
+    assert admission.with_plausible_start(message, at(0)).started_at == at(0)
 
 
 @pytest.mark.field(3, 36)
 def test_a_row_never_ends_before_it_started() -> None:
-    row = machine.row_ended(end_of_journey(), at(-300))
+    row = saga_row.row_ended(end_of_journey(), at(-300))
     assert row.ended_at == row.updated_at == row.started_at == at(0)
 
 
@@ -135,7 +135,7 @@ def test_joining_is_independent_of_order_and_duplicates(path: list[Stop], data: 
     updates = data.draw(st.permutations(versions)) + data.draw(st.lists(st.sampled_from(versions)))
     row: Row | None = None
     for update in updates:
-        row = machine.join(row, update)
+        row = saga_row.join(row, update)
     assert row == versions[-1]
 
 
@@ -144,7 +144,7 @@ def test_joining_an_older_version_returns_the_same_row(path: list[Stop], data: s
     versions = rows(path)
     position = data.draw(st.integers(0, len(versions) - 1))
     late = data.draw(st.integers(0, position))
-    assert machine.join(versions[position], versions[late]) is versions[position]
+    assert saga_row.join(versions[position], versions[late]) is versions[position]
 
 
 def parked_row(topic: str, attempts: int, second: float) -> Row:
@@ -164,22 +164,22 @@ def parked_row(topic: str, attempts: int, second: float) -> Row:
         at=time,
         id="ada",
     )
-    row = machine.row_parked(ONBOARDING, Parked(letter, message, b""))
+    row = saga_row.row_parked(ONBOARDING, Parked(letter, message, b""))
     assert row is not None
     return row
 
 
 def test_a_parked_saga_has_a_reason_and_runs_again_after_a_redrive() -> None:
-    parked = machine.join(waiting_row("authorize"), parked_row("authorize", 5, 2))
+    parked = saga_row.join(waiting_row("authorize"), parked_row("authorize", 5, 2))
     assert (parked.state, parked.reason) == ("parked", "gone")
     redriven = replace_fields(request_to("authorize"), attempt=2)
-    row = machine.row_waiting_for(ONBOARDING, "authorize", redriven, at(3))
-    assert machine.join(parked, row).state == "running"
+    row = saga_row.row_waiting_for(ONBOARDING, "authorize", redriven, at(3))
+    assert saga_row.join(parked, row).state == "running"
 
 
 def test_a_late_dead_letter_does_not_park_a_saga_that_has_continued() -> None:
     row = waiting_row("notify", 2)
-    assert machine.join(row, parked_row("authorize", 5, 2)) is row
+    assert saga_row.join(row, parked_row("authorize", 5, 2)) is row
 
 
 def signal(kind: SignalKind, second: float) -> Signal:
@@ -187,19 +187,19 @@ def signal(kind: SignalKind, second: float) -> Signal:
 
 
 def test_overdue_is_a_lasting_mark_and_not_a_state() -> None:
-    row = machine.mark_signal(rows(journey())[1], signal("overdue", 1))
+    row = operator_signals.mark_signal(rows(journey())[1], signal("overdue", 1))
     assert (row.state, row.overdue) == ("running", True)
-    assert machine.join(row, rows(journey())[-1]).overdue
+    assert saga_row.join(row, rows(journey())[-1]).overdue
 
 
 def test_a_signal_older_than_the_last_one_changes_nothing() -> None:
-    row = machine.mark_signal(rows(journey())[1], signal("failed", 5))
-    assert machine.mark_signal(row, signal("failed", 4)) is row
+    row = operator_signals.mark_signal(rows(journey())[1], signal("failed", 5))
+    assert operator_signals.mark_signal(row, signal("failed", 4)) is row
 
 
 def test_a_signal_after_the_end_of_a_saga_changes_nothing() -> None:
     row = rows(journey())[-1]
-    assert machine.mark_signal(row, signal("failed", 99)) is row
+    assert operator_signals.mark_signal(row, signal("failed", 99)) is row
 
 
 def test_a_request_is_past_only_when_its_successor_has_a_result() -> None:
@@ -224,12 +224,12 @@ def operator_signal(kind: SignalKind, attempt: int = 2) -> Signal:
     )
 
 
-def decide(row: Row, signal: Signal) -> tuple[Row, machine.Next]:
+def decide(row: Row, signal: Signal) -> tuple[Row, decisions.Next]:
     """The row after an operator's signal, and the request that follows; fails if there is none."""
-    decision = machine.apply_operator_signal(ONBOARDING, row, signal)
+    decision = operator_signals.apply_operator_signal(ONBOARDING, row, signal)
     assert decision is not None
-    assert isinstance(decision.onward, machine.Next)
-    return machine.join(row, decision.row), decision.onward
+    assert isinstance(decision.onward, decisions.Next)
+    return saga_row.join(row, decision.row), decision.onward
 
 
 def test_a_second_redrive_of_the_same_attempt_does_nothing() -> None:
@@ -237,7 +237,8 @@ def test_a_second_redrive_of_the_same_attempt_does_nothing() -> None:
     assert (row.state, row.attempt) == ("running", 2)
     assert (onward.topic, onward.message.attempt) == ("authorize", 2)
     assert (
-        machine.apply_operator_signal(ONBOARDING, row, replace_fields(operator_signal("redriven"), at=at(51))) is None
+        operator_signals.apply_operator_signal(ONBOARDING, row, replace_fields(operator_signal("redriven"), at=at(51)))
+        is None
     )
 
 
@@ -253,10 +254,10 @@ def test_redrives_that_precede_their_dead_letters_wait_for_each_step() -> None:
     row = waiting_row("authorize")
     for attempt in (2, 3, 2):
         for step in ("notify", "authorize"):
-            row = machine.mark_signal(row, replace_fields(operator_signal("redriven", attempt), step=step))
+            row = operator_signals.mark_signal(row, replace_fields(operator_signal("redriven", attempt), step=step))
     for topic in ("authorize", "notify"):
-        row = machine.join(row, parked_row(topic, 1, 9))
-        redrive = machine.awaited_redrive(row)
+        row = saga_row.join(row, parked_row(topic, 1, 9))
+        redrive = operator_signals.awaited_redrive(row)
         assert redrive is not None
         assert (redrive.step, redrive.attempt) == (row.step, 3)
 
@@ -273,33 +274,33 @@ def test_a_rollback_compensates_every_possible_effect_newest_first(topic: str) -
 def test_a_cancelled_saga_ignores_late_forward_requests() -> None:
     row, _ = decide(rows(journey())[1], operator_signal("cancelled"))
     assert machine.is_past(row, request_to("notified"))
-    assert machine.join(row, waiting_row("notified", 60)) is row
+    assert saga_row.join(row, waiting_row("notified", 60)) is row
 
 
 def test_a_saga_that_has_ended_is_neither_redriven_nor_rolled_back() -> None:
     for kind in OPERATOR_SIGNALS:
-        assert machine.apply_operator_signal(ONBOARDING, rows(journey())[-1], operator_signal(kind)) is None
+        assert operator_signals.apply_operator_signal(ONBOARDING, rows(journey())[-1], operator_signal(kind)) is None
 
 
 def test_a_cancelled_saga_is_rolled_back_after_all_compensations() -> None:
-    onward: machine.Next | machine.End
+    onward: decisions.Next | decisions.End
     _, onward = decide(parked_row("notify", 1, 9), operator_signal("cancelled"))
-    while isinstance(onward, machine.Next):
+    while isinstance(onward, decisions.Next):
         onward = next_after_done(onward.message, step_on(onward.topic))
-    assert isinstance(onward, machine.End)
+    assert isinstance(onward, decisions.End)
     assert onward.state == "rolled-back"
 
 
 def test_a_missed_deadline_stays_in_the_row() -> None:
-    row = machine.mark_signal(rows(journey())[1], replace_fields(operator_signal("overdue", 1), due_at=at(40)))
+    row = operator_signals.mark_signal(rows(journey())[1], replace_fields(operator_signal("overdue", 1), due_at=at(40)))
     assert (row.overdue, row.due_at, row.state) == (True, at(40), "running")
-    assert machine.join(row, rows(journey())[-1]).due_at == at(40)
+    assert saga_row.join(row, rows(journey())[-1]).due_at == at(40)
 
 
 def test_a_rollback_without_a_denial_in_its_history_ends() -> None:
     message = replace_fields(requested(), slip=Slip([], [], undoing=True), history=[])
     after = next_after_done(message, step_on("deprovision"))
-    assert isinstance(after, machine.End)
+    assert isinstance(after, decisions.End)
     assert after.state == "rolled-back"
 
 
@@ -331,9 +332,9 @@ def unreadable_letter(topic: str, step: str) -> Parked:
 )
 def test_an_unreadable_request_parks_its_saga(topic: str, step: str) -> None:
     waiting = waiting_row("authorize")
-    parked = machine.row_parked(ONBOARDING, unreadable_letter(topic, step), waiting)
+    parked = saga_row.row_parked(ONBOARDING, unreadable_letter(topic, step), waiting)
     assert parked is not None
-    row = machine.join(waiting, parked)
+    row = saga_row.join(waiting, parked)
     assert (row.state, row.step, row.reason, row.updated_at) == ("parked", "authorize", "not JSON", at(9))
     redriven = Signal(
         v=1,
@@ -353,10 +354,10 @@ def test_an_unreadable_request_parks_its_saga(topic: str, step: str) -> None:
 
 def test_an_unreadable_record_of_another_step_parks_nothing() -> None:
     row = waiting_row("notify")
-    assert machine.row_parked(ONBOARDING, unreadable_letter("new-user", "provision"), row) is None
-    assert machine.row_parked(ONBOARDING, unreadable_letter("authorize", "authorize"), row) is None
+    assert saga_row.row_parked(ONBOARDING, unreadable_letter("new-user", "provision"), row) is None
+    assert saga_row.row_parked(ONBOARDING, unreadable_letter("authorize", "authorize"), row) is None
     assert (
-        machine.row_parked(ONBOARDING, unreadable_letter("notify", "notify"), replace_fields(row, state="completed"))
+        saga_row.row_parked(ONBOARDING, unreadable_letter("notify", "notify"), replace_fields(row, state="completed"))
         is None
     )
-    assert machine.row_parked(ONBOARDING, unreadable_letter("notify", "notify")) is None
+    assert saga_row.row_parked(ONBOARDING, unreadable_letter("notify", "notify")) is None

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_app.saga import machine
+from saga_app.saga import decisions, saga_row
 from saga_app.saga.codec import BadMessage, decode, encode, parse
 from saga_app.saga.messages import DeadLetter, Message, Parked, Row, Signal, User
 from saga_app.saga.onboarding import ONBOARDING
@@ -26,12 +26,12 @@ def test_unknown_fields_are_ignored() -> None:
 @pytest.mark.parametrize("path", [journey(), journey({"notify": NO})])
 def test_every_message_and_row_of_a_saga_is_decoded_to_itself(path: list[Stop]) -> None:
     for stop in path:
-        if isinstance(stop, machine.End):
-            row = machine.row_ended(stop, at(9))
+        if isinstance(stop, decisions.End):
+            row = saga_row.row_ended(stop, at(9))
             assert decode(Row, encode(row)) == row
         else:
             assert decode(Message, encode(stop[1])) == stop[1]
-            row = machine.row_waiting_for(ONBOARDING, *stop, at(1))
+            row = saga_row.row_waiting_for(ONBOARDING, *stop, at(1))
             row.origin = (3, 4)
             assert decode(Row, encode(row)) == row
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga_app.saga import machine
+from saga_app.saga import admission
 from saga_app.saga.codec import BadMessage, decode, encode
 from saga_app.saga.messages import Message, User
 from saga_app.saga.onboarding import ONBOARDING
@@ -49,7 +49,7 @@ def by_kafka(fields: dict[str, Any], topic: str = "new-user") -> Answer:
     """The Provisioner's answer to a record. On other topics than new-user it is a request from an earlier step."""
     value: dict[str, Any] = {"v": 1, "id": "ada", "user": fields, "slip": {"ahead": [], "back": []}}
     try:
-        return machine.admit(ONBOARDING, topic, decode(Message, orjson.dumps(value)), at(0)).user
+        return admission.admit(ONBOARDING, topic, decode(Message, orjson.dumps(value)), at(0)).user
     except BadMessage as error:
         return [problem.removeprefix("user.") for problem in str(error).split("; user.")]
 
@@ -100,7 +100,7 @@ def test_json_csv_and_kafka_refuse_with_the_same_reason(fields: dict[str, str], 
 def test_an_id_with_invisible_characters_is_refused(id: str) -> None:
     value = orjson.dumps({"v": 1, "id": id, "user": ADA})
     with pytest.raises(BadMessage, match=r"^id: has (no visible|an invisible) character"):
-        machine.admit(ONBOARDING, "new-user", decode(Message, value), at(0))
+        admission.admit(ONBOARDING, "new-user", decode(Message, value), at(0))
     answer = by_json(ADA | {"id": id})
     assert isinstance(answer, list)
     assert answer[0].startswith(("id: has no visible", "id: has an invisible"))

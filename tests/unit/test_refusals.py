@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saga_app.active_plan import ROWS_CHANGELOG
-from saga_app.saga import machine
+from saga_app.saga import machine, operator_signals, saga_row
 from saga_app.saga.codec import decode, encode, parse, replace_fields
 from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Parked, Row, Signal
 from saga_app.saga.onboarding import ONBOARDING
@@ -88,7 +88,7 @@ def test_a_saga_is_parked_at_the_step_whose_request_was_refused() -> None:
     redriven = Signal(
         v=1, id="ada", saga="onboarding", kind="redriven", step="authorize", service="authorizer", at=at(9), attempt=2
     )
-    decision = machine.apply_operator_signal(ONBOARDING, row, redriven)
+    decision = operator_signals.apply_operator_signal(ONBOARDING, row, redriven)
     assert decision is not None
     assert decision.onward is not None
     assert (decision.onward.topic, decision.onward.message.facts) == ("authorize", row.facts)
@@ -105,16 +105,18 @@ def test_a_saga_parked_during_its_rollback_can_be_redriven() -> None:
     cancelled = Signal(
         v=1, id="ada", saga="onboarding", kind="cancelled", step="revoke", service="authorizer", at=at(8)
     )
-    assert machine.apply_operator_signal(ONBOARDING, parked, cancelled) is None, "a rollback in progress was cancelled"
+    assert operator_signals.apply_operator_signal(ONBOARDING, parked, cancelled) is None, (
+        "a rollback in progress was cancelled"
+    )
     redriven = replace_fields(cancelled, kind="redriven", attempt=2)
-    decision = machine.apply_operator_signal(ONBOARDING, parked, redriven)
+    decision = operator_signals.apply_operator_signal(ONBOARDING, parked, redriven)
     assert decision is not None
     assert decision.row.state == "rolling-back"
-    assert machine.apply_operator_signal(ONBOARDING, decision.row, redriven) is not None, (
+    assert operator_signals.apply_operator_signal(ONBOARDING, decision.row, redriven) is not None, (
         "the redelivered signal led to no request"
     )
     onward = waiting_row("deprovision", 9, {"notify": NO})
-    assert machine.join(decision.row, onward) == replace_fields(onward, order=redriven, overdue=decision.row.overdue)
+    assert saga_row.join(decision.row, onward) == replace_fields(onward, order=redriven, overdue=decision.row.overdue)
 
 
 def test_a_refused_signal_parks_nothing() -> None:
@@ -193,10 +195,10 @@ def test_a_shortened_dead_letter_parks_its_saga_and_keeps_its_facts() -> None:
     body = parse(DLQ, value, headers)
     assert isinstance(body, Parked)
     assert body.letter.original_bytes == len(encode(request))
-    parked = machine.row_parked(ONBOARDING, body)
+    parked = saga_row.row_parked(ONBOARDING, body)
     assert parked is not None
     row = waiting_row("notify", 2)
-    joined = machine.join(row, parked)
+    joined = saga_row.join(row, parked)
     assert (joined.state, joined.facts) == ("parked", row.facts)
 
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from saga_app.saga import machine
+from saga_app.saga import operator_signals
 from saga_app.saga.codec import decode, encode, replace_fields
 from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, Signal, Visit
 from saga_app.saga.onboarding import MAIL, ONBOARDING
@@ -291,7 +291,7 @@ def test_a_step_cancelled_while_it_acts_sends_no_further_request() -> None:
         order = Signal(
             v=1, id="ada", saga="onboarding", kind="cancelled", step=row.step, service="provisioner", at=at(5), by="ana"
         )
-        decision = machine.apply_operator_signal(ONBOARDING, row, order)
+        decision = operator_signals.apply_operator_signal(ONBOARDING, row, order)
         assert decision is not None
         rows.join(SentMessages(), ADAS_PARTITION, decision.row)
         return await assign(key, department)

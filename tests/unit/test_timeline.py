@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from saga_app.active_plan import ROWS_CHANGELOG
-from saga_app.saga import machine
+from saga_app.saga import decisions, operator_signals, saga_row
 from saga_app.saga.messages import DLQ, SIGNALS, DeadLetter, Parked, Signal
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Outcome
@@ -19,8 +19,8 @@ def records(outcomes: dict[str, Outcome] | None = None) -> list[DecodedRecord]:
     """The records on the topics after a saga has ended."""
     found = []
     for n, stop in enumerate(journey(outcomes)):
-        if isinstance(stop, machine.End):
-            found.append(DecodedRecord(ROWS_CHANGELOG, 5, 90, at(n), machine.row_ended(stop, at(n))))
+        if isinstance(stop, decisions.End):
+            found.append(DecodedRecord(ROWS_CHANGELOG, 5, 90, at(n), saga_row.row_ended(stop, at(n))))
         else:
             found.append(DecodedRecord(stop[0], 5, 10 + n, at(n), stop[1]))
     return found
@@ -143,7 +143,7 @@ def test_a_retrying_saga_is_explained_by_its_next_attempt() -> None:
         next_at=at(10),
         reason="policy service timed out",
     )
-    assert why(ONBOARDING, machine.mark_signal(row, signal), at(2)) == (
+    assert why(ONBOARDING, operator_signals.mark_signal(row, signal), at(2)) == (
         f"retrying: attempt 2 of 5 by the Authorizer failed: policy service timed out; next in 8 s, at {iso(at(10))}"
     )
 
@@ -166,7 +166,7 @@ def test_retries_of_a_step_unknown_to_the_provisioner_are_explained(next_at: flo
         next_at=at(next_at),
         reason="451 greylisted",
     )
-    sentence = why(ONBOARDING, machine.mark_signal(row, signal), at(2))
+    sentence = why(ONBOARDING, operator_signals.mark_signal(row, signal), at(2))
     assert sentence.startswith("retrying: attempt 6 of 15 by the Notifier failed: 451 greylisted; ")
     assert expected in sentence
 
@@ -189,14 +189,16 @@ def test_a_planned_attempt_of_a_cancelled_step_is_not_shown() -> None:
     cancel_signal = Signal(
         v=1, id="ada", saga="onboarding", kind="cancelled", step="authorize", service="provisioner", at=at(5), by="ana"
     )
-    decision = machine.apply_operator_signal(ONBOARDING, machine.mark_signal(row, signal), cancel_signal)
+    decision = operator_signals.apply_operator_signal(
+        ONBOARDING, operator_signals.mark_signal(row, signal), cancel_signal
+    )
     assert decision is not None
-    cancelled = machine.join(machine.mark_signal(row, signal), decision.row)
+    cancelled = saga_row.join(operator_signals.mark_signal(row, signal), decision.row)
     assert why(ONBOARDING, cancelled, at(6)).startswith("rolling back (cancelled by ana), waits for the Notifier")
 
 
 def test_an_ended_saga_is_explained_by_its_result() -> None:
-    completed = machine.row_ended(end_of_journey(), at(3.9))
+    completed = saga_row.row_ended(end_of_journey(), at(3.9))
     assert why(ONBOARDING, completed, at(9)) == "completed in 3.9 s"
-    rolled_back = machine.row_ended(end_of_journey({"authorize": NO}), at(3.9))
+    rolled_back = saga_row.row_ended(end_of_journey({"authorize": NO}), at(3.9))
     assert why(ONBOARDING, rolled_back, at(9)) == "rolled back: no policy for the department"

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from saga_app.saga import machine
+from saga_app.saga import saga_row
 from saga_app.saga.codec import decode, encode
 from saga_app.saga.messages import DeadLetter, Message, Row, Signal
 from saga_app.service.headers import headers_for
@@ -30,7 +30,7 @@ def records() -> dict[str, Record]:
         found[topic] = request_to(topic, {"notify": NO})
     for topic in ("new-user", "authorize", "notify", "notified"):
         found[topic] = request_to(topic)
-    found["row-completed"] = machine.row_ended(end_of_journey(), at(9))
+    found["row-completed"] = saga_row.row_ended(end_of_journey(), at(9))
     found["row-running"] = waiting_row("authorize")
     found["signal-failed"] = Signal(
         v=1,

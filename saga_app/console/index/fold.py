@@ -1,6 +1,6 @@
 """Folds records into saga rows, and publishes row changes as events.
 
-`machine.join` chooses the state that is furthest along, so duplicates and the reading order of topics do not matter.
+`saga_row.join` chooses the state that is furthest along, so duplicates and the reading order of topics do not matter.
 Unfinished rows are kept in memory, so that most records need no query of the index.
 """
 
@@ -17,7 +17,7 @@ from sortedcontainers import SortedList
 from saga_app.active_plan import PLAN, ROWS_CHANGELOG
 from saga_app.console.index.counters import Figures
 from saga_app.console.redrive_headers import redriven_from
-from saga_app.saga import machine
+from saga_app.saga import admission, operator_signals, saga_row
 from saga_app.saga.codec import BadMessage, parse, replace_fields
 from saga_app.saga.messages import DLQ, SIGNALS, Message, Parked, Row, Signal
 from saga_app.saga.record_id import RecordId
@@ -177,7 +177,7 @@ class Fold:
         try:
             body = parse(raw.topic, raw.value, raw.headers, ROWS_CHANGELOG)
             if isinstance(body, Message):  # a message that no step would accept starts no saga
-                body = machine.admit(PLAN, raw.topic, body, at, ANY_TOPIC)
+                body = admission.admit(PLAN, raw.topic, body, at, ANY_TOPIC)
         except BadMessage as error:
             place = {"topic": raw.topic, "partition": raw.partition, "offset": raw.offset}
             log.debug("unreadable record", **place, problem=str(error))
@@ -225,14 +225,14 @@ class Fold:
     def _applied(self, row: Row | None, record: DecodedRecord) -> Row | None:
         body = record.body
         if isinstance(body, Message):
-            news = machine.row_waiting_for(PLAN, record.topic, body, self._sent_at(record, body))
-            return self._with_early(row, machine.join(row, news))
+            news = saga_row.row_waiting_for(PLAN, record.topic, body, self._sent_at(record, body))
+            return self._with_early(row, saga_row.join(row, news))
         if isinstance(body, Signal):
-            return machine.mark_signal(row, body) if row else None
+            return operator_signals.mark_signal(row, body) if row else None
         if isinstance(body, Row):
             return self._with_early(row, _from_table(row, body))
-        parked = machine.row_parked(PLAN, body, row)
-        return machine.join(row, parked) if parked else row
+        parked = saga_row.row_parked(PLAN, body, row)
+        return saga_row.join(row, parked) if parked else row
 
     def _sent_at(self, record: DecodedRecord, message: Message) -> datetime:
         """When a request was sent: not before the end of the previous step, even if the clock of the broker is slow."""
@@ -245,7 +245,7 @@ class Fold:
         """Apply the signals that were read before the first row of a saga."""
         if before is None and self.early:
             for signal in self.early.pop(row.id, ()):
-                row = machine.mark_signal(row, signal)
+                row = operator_signals.mark_signal(row, signal)
         return row
 
     def _moved(self, changes: Changes, tracked: Tracked, before: Row | None, row: Row) -> None:
@@ -338,12 +338,12 @@ def _from_table(row: Row | None, theirs: Row) -> Row:
     """Join a row with one of the changelog: a final row is taken as it is, otherwise the further one with all marks."""
     if theirs.ended:
         return row if row and row.ended else theirs
-    row = machine.join(row, theirs)
+    row = saga_row.join(row, theirs)
     if row.ended or row is theirs:
         return row
     if theirs.overdue and not row.overdue:
         row = replace_fields(row, overdue=True, due_at=row.due_at or theirs.due_at)
-    return machine.mark_signal(row, theirs.trouble) if theirs.trouble else row
+    return operator_signals.mark_signal(row, theirs.trouble) if theirs.trouble else row
 
 
 def _identity(entry: Entry) -> tuple[Any, ...]:

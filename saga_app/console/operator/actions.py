@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from saga_app.active_plan import PLAN, ROWS_CHANGELOG
 from saga_app.console.index.dead_letters import IndexedLetter
-from saga_app.saga.machine import is_rolling_back
 from saga_app.saga.messages import DLQ, Row, Signal
 from saga_app.saga.record_id import RecordId
+from saga_app.saga.saga_row import is_rolling_back
 from saga_app.saga.states import CANCELLABLE_STATES
 
 Kind = Literal["redriven", "cancelled"]

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from datetime import datetime
 
-from saga_app.saga.machine import ABSORB, ACT, Decision, End, Next, Repeat
+from saga_app.saga.decisions import ABSORB, ACT, Decision, End, Next, Repeat
 from saga_app.saga.messages import Answer
 from saga_app.saga.messages import Effects as Remembered
 from saga_app.saga.plan import Done, Plan, Step

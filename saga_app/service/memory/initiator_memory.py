@@ -4,9 +4,9 @@ from datetime import datetime
 
 import structlog
 
-from saga_app.saga import machine
+from saga_app.saga import machine, saga_row
 from saga_app.saga.codec import replace_fields
-from saga_app.saga.machine import ABSORB, ACT, Decision, End, Next
+from saga_app.saga.decisions import ABSORB, ACT, Decision, End, Next
 from saga_app.saga.messages import Message, Row
 from saga_app.saga.plan import Plan, Step
 from saga_app.service import metrics
@@ -47,7 +47,7 @@ class InitiatorMemory(Memory):
 
     def waits(self, job: Job) -> None:
         """Write that the saga waits for this step."""
-        news = machine.row_waiting_for(self.plan, job.record.topic, job.request, self.world.now())
+        news = saga_row.row_waiting_for(self.plan, job.record.topic, job.request, self.world.now())
         self.rows.join(job.outputs, job.record.partition, self.with_origin(news, job.record))
 
     async def correct_start(self, job: Job, reader: RequestReader) -> None:
@@ -71,9 +71,9 @@ class InitiatorMemory(Memory):
         if row is not None and was_cancelled(row, job.request):
             return False
         if isinstance(after, Next):
-            news = machine.row_waiting_for(self.plan, after.topic, after.message, at)
+            news = saga_row.row_waiting_for(self.plan, after.topic, after.message, at)
         else:
-            news = machine.row_ended(after, at)
+            news = saga_row.row_ended(after, at)
         self.rows.advance(job.outputs, job.record.partition, row, self.with_origin(news, job.record))
         return True
 
@@ -96,7 +96,7 @@ def origin(record: Record) -> tuple[int, int]:
 
 def was_cancelled(row: Row, request: Message) -> bool:
     """Whether an operator cancelled the saga while the step acted. Its compensation is requested already."""
-    return machine.is_rolling_back(row) and not machine.is_compensating(request)
+    return saga_row.is_rolling_back(row) and not machine.is_compensating(request)
 
 
 def is_second_request(row: Row, request: Message, record: Record) -> bool:

@@ -6,7 +6,7 @@ other services. Both decide what to do with a request; both write what has to su
 
 from datetime import datetime
 
-from saga_app.saga.machine import Decision, End, Next
+from saga_app.saga.decisions import Decision, End, Next
 from saga_app.saga.messages import Answer
 from saga_app.saga.plan import Done
 from saga_app.service.job import Job

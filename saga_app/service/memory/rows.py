@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from saga_app.saga import machine
+from saga_app.saga import saga_row
 from saga_app.saga.codec import BadMessage, decode, encode
 from saga_app.saga.messages import Row
 from saga_app.stream.table.key_lock import KeyLock
@@ -58,7 +58,7 @@ class Rows:
 
     def advance(self, outputs: Any, partition: int, row: Row | None, news: Row) -> Row:
         """Like `join()`, for a caller that already holds the current row."""
-        changed = machine.join(row, news)
+        changed = saga_row.join(row, news)
         if changed is not row:
             self._write(outputs, partition, changed)
         return changed

@@ -8,7 +8,7 @@ from typing import Any
 from saga_app.console.index.query import Queries
 from saga_app.console.operator.action_request import ActionRequest
 from saga_app.console.operator.operator import Operator
-from saga_app.saga import machine
+from saga_app.saga import operator_signals
 from saga_app.saga.codec import decode, encode
 from saga_app.saga.messages import SIGNALS, Signal
 from saga_app.saga.onboarding import ONBOARDING
@@ -104,7 +104,7 @@ class OperatorHarness:
 
     async def _apply(self, signal: Signal) -> None:
         row = (await self.queries.rows([signal.id]))[signal.id]
-        decision = machine.apply_operator_signal(ONBOARDING, row, signal)
+        decision = operator_signals.apply_operator_signal(ONBOARDING, row, signal)
         if decision is not None and decision.onward is not None:
             onward = Outgoing(decision.onward.topic, row.id.encode(), encode(decision.onward.message))
             self.write(partial(self._append, onward))

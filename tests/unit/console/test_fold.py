@@ -14,7 +14,7 @@ from saga_app.active_plan import ROWS_CHANGELOG
 from saga_app.console.index import dead_letters, fold
 from saga_app.console.index.filters import ErrorFilter
 from saga_app.console.redrive_headers import REDRIVEN
-from saga_app.saga import machine
+from saga_app.saga import operator_signals, saga_row
 from saga_app.saga.codec import decode, encode
 from saga_app.saga.messages import DEAD_LETTER, DLQ, SIGNALS, DeadLetter, Message, Row, Signal
 from saga_app.saga.onboarding import ONBOARDING
@@ -227,11 +227,11 @@ def test_a_resent_record_resolves_its_dead_letter_in_any_order(harness: IndexHar
 def test_a_cancelled_saga_has_the_same_row_in_any_order_of_reading(sqlite_harness: IndexHarness) -> None:
     topics = FakeTopics()
     row = topics.run_saga("ada", steps=3)  # its records are three steps ahead of the row that is cancelled
-    before = machine.row_waiting_for(ONBOARDING, "authorize", request_to("authorize"), at(1))
+    before = saga_row.row_waiting_for(ONBOARDING, "authorize", request_to("authorize"), at(1))
     signal = Signal(
         v=1, id="ada", saga="onboarding", kind="cancelled", step="authorize", service="authorizer", at=at(9), by="ana"
     )
-    decision = machine.apply_operator_signal(ONBOARDING, before, signal)
+    decision = operator_signals.apply_operator_signal(ONBOARDING, before, signal)
     assert decision is not None
     assert decision.onward is not None
     assert row.state == "running"
@@ -260,7 +260,7 @@ def test_an_overdue_saga_keeps_its_deadline(sqlite_harness: IndexHarness) -> Non
         due_at=at(60),
     )
     topics.write(SIGNALS, "ada", encode(signal), 61)
-    topics.write(ROWS_CHANGELOG, "ada", encode(machine.mark_signal(row, signal)), 61.1)
+    topics.write(ROWS_CHANGELOG, "ada", encode(operator_signals.mark_signal(row, signal)), 61.1)
     for order in (topics.sorted_records, topics.sorted_records[-1:]):
         sqlite_harness.read(order)
         assert (rows_of(sqlite_harness)["ada"].overdue, rows_of(sqlite_harness)["ada"].due_at) == (True, at(60))
