@@ -18,11 +18,11 @@ FIRST = PLAN.steps[0].topic
 GROUP_OF: Mapping[str, str] = {topic: group for group, topics in READS.items() for topic in topics}
 
 #: Steps whose effect would be repeated by a second execution.
-NON_REPEATABLE_STEPS = frozenset(step.name for step in PLAN.steps if step.noted)
+NON_REPEATABLE_STEPS = frozenset(step.name for step in PLAN.steps if step.recorded)
 
 #: The fact of the first step, and facts of other steps that do not change when a step is repeated.
 FIRST_FACT = PLAN.steps[0].fact.name if PLAN.steps[0].fact else None
-LASTING_FACTS = tuple(step.fact.name for step in PLAN.steps[1:] if step.fact and not step.noted)
+LASTING_FACTS = tuple(step.fact.name for step in PLAN.steps[1:] if step.fact and not step.recorded)
 
 
 @dataclass(frozen=True)

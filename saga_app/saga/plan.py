@@ -83,7 +83,7 @@ class Step:
     fact: Fact | None = None  #: the value that it returns
     words: Words = Words()
     lag: bool = True  #: whether SAGA_LAG and the rates of injected faults apply to it
-    noted: bool = False  #: whether its result is recorded, because a second call would repeat the effect
+    recorded: bool = False  #: whether its result is recorded, because a second call would repeat the effect
     deadline: float = 60.0  #: seconds after which a saga that waits for this step is overdue
     retry: Retry = field(default_factory=Retry)
     #: Maximum number of concurrent attempts per worker (None: no limit). Waiting for a slot does not count as an

@@ -20,8 +20,8 @@ class World:
     def is_idempotent(self, step: str) -> bool:
         """Whether the external system of a step ignores a repeated call with the same idempotency key.
 
-        Then the results of that step are not recorded, even if it has `noted=True` in the plan: a repeated call does no
-        harm, and recording costs two more acknowledgements. Its compensation is always called.
+        Then the results of that step are not recorded, even if it has `recorded=True` in the plan: a repeated call does
+        no harm, and recording costs two more acknowledgements. Its compensation is always called.
         """
         return False
 

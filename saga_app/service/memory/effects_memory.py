@@ -110,7 +110,7 @@ class EffectsMemory(Memory):
 
 def _is_recorded(step: Step | None, world: World) -> bool:
     """Whether the result of a step is recorded: not if its external system recognises a repeated call."""
-    return step is not None and step.noted and not world.is_idempotent(step.name)
+    return step is not None and step.recorded and not world.is_idempotent(step.name)
 
 
 def may_have_acted(remembered: Remembered, step: str) -> bool:
