@@ -32,7 +32,7 @@ field: $(STAMP) ## run the tests of the field faults and print the table of resu
 simulate: $(STAMP) ## simulate all services without Kafka, 10,000 seeds; SEEDS=10000 ARGS="--from N"
 	@exec $(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs 2 $(ARGS)
 
-resilience: $(STAMP) ## resilience tests on a real Kafka: full disk, hanging broker, compaction, deadlines, retries
+resilience: $(STAMP) ## resilience tests: workers killed after each stage, full disk, hanging broker, compaction, deadlines, retries
 	@exec $(BIN)/python -m pytest tests/resilience $(ARGS)
 
 chaos: $(STAMP) ## inject faults under load on a real Kafka, then verify every saga; SAGAS=10000 MINUTES=8 SEED=1

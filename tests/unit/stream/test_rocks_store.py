@@ -10,6 +10,7 @@ from faust.types import TP
 from structlog.testing import capture_logs
 
 from devtools.wait import until
+from saga_app.stream.table.rocks_store import DEFAULT_OPTIONS
 from saga_app.stream.table.rows import NO_OFFSET
 from tests.fakes.stream import make_table
 
@@ -23,14 +24,10 @@ def test_reading_a_partition_that_is_not_owned_creates_no_database(tmp_path: Pat
 
 def test_options_of_the_table_override_the_tuned_defaults(tmp_path: Path) -> None:
     tuned: Any = make_table(tmp_path, "rocksdb://").store
-    assert tuned.rocksdb_options.write_buffer_size == 4 * 2**20
-    assert tuned.rocksdb_options.block_cache_size == 8 * 2**20
-    assert tuned.rocksdb_options.bloom_filter_size == 10
-    assert tuned.rocksdb_options.target_file_size_base == 8 * 2**20
-    assert tuned.rocksdb_options.max_open_files == 200
+    assert {name: getattr(tuned.rocksdb_options, name) for name in DEFAULT_OPTIONS} == DEFAULT_OPTIONS
     own: Any = make_table(tmp_path, "rocksdb://", max_open_files=10).store
-    assert own.rocksdb_options.max_open_files == 10
-    assert own.rocksdb_options.write_buffer_size == 4 * 2**20
+    found = {name: getattr(own.rocksdb_options, name) for name in DEFAULT_OPTIONS}
+    assert found == {**DEFAULT_OPTIONS, "max_open_files": 10}
 
 
 def test_compaction_of_new_rows_does_not_rewrite_files_of_old_rows(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import importlib
 import os
 
-from tests.broker.stages import STAGES, kill_at_end_of
+from tests.resilience.stages import STAGES, kill_at_end_of
 
 kill_at_end_of(STAGES[os.environ["KILLED_AFTER"]])
 app = importlib.import_module(f"agents.{os.environ['KILLED_SERVICE']}").app

@@ -9,21 +9,24 @@ from collections import Counter
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 from devtools.audit_command import audit
 from devtools.wait import eventually
 from saga_app.local.broker import Broker
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.service.kafka.topics import TOPICS
 from tests.broker.service_processes import ServiceProcesses
-from tests.broker.stages import STAGES
 from tests.fakes.topics import PARTITIONS
 from tests.mail_server import mail_server
+from tests.resilience.stages import STAGES
 from tests.topics import rows, send, user
 
 #: How long a worker may take to start and to reach its stage (seconds).
 KILLED_WITHIN_S = 60
 
 
+@pytest.mark.timeout(400)
 async def test_all_sagas_complete_when_each_service_is_killed_after_each_stage(tmp_path: Path) -> None:
     async with mail_server() as mails:
         with Broker(topics=dict.fromkeys(TOPICS, PARTITIONS)) as broker:
@@ -52,7 +55,7 @@ async def kill_after_each_stage(services: ServiceProcesses, service: str) -> Non
     """Let a worker of this service kill itself after each stage in turn, then start one that does not."""
     for name, stage in STAGES.items():
         if service in stage.services:
-            services.start(service, "tests.broker.killed_worker", KILLED_SERVICE=service, KILLED_AFTER=name)
+            services.start(service, "tests.resilience.killed_worker", KILLED_SERVICE=service, KILLED_AFTER=name)
             process = services.running[service]
             code = await asyncio.to_thread(process.process.wait, KILLED_WITHIN_S)
             assert code == -signal.SIGKILL, f"{service} after {name}:\n{process.output_tail()}"
