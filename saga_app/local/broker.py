@@ -3,8 +3,8 @@
     with Broker(port=19092, topics={"orders": 8}) as broker:
         broker.bootstrap        # "127.0.0.1:19092"
 
-It holds about 5 MiB per partition in memory (see stream/capacity.py). It is started with a list of topics, because a
-topic that a client asks for has 4 partitions. It does not compact or persist data, so it is restarted together with the
+It holds about 5 MiB per partition in memory (see stream/capacity.py). Start it with all topics: one that a client
+requests first is created with 4 partitions. It does not compact or persist data, so it is restarted together with the
 services.
 """
 

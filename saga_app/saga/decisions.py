@@ -34,7 +34,7 @@ ACT, ABSORB = Simple.ACT, Simple.ABSORB
 
 
 class Resume(Struct, frozen=True):
-    """The step is done, but the next request may not have been sent: send it (again), with this time."""
+    """The step is done, but the next request may not have been sent: send it (again). `at`: the time in its headers."""
 
     onward: Next
     at: datetime

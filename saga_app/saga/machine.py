@@ -2,7 +2,7 @@
 
 `decide` says what to do with a request, judged by the row of its saga; `answer_of` is the result of a step, and
 `next_after` where the saga goes after it. Requests are admitted in admission.py; rows are built and joined in
-saga_row.py; operator_signals.py has what signals change.
+saga_row.py; signals are applied in operator_signals.py.
 """
 
 from datetime import datetime

@@ -24,8 +24,8 @@ def apply_operator_signal(plan: Plan, row: Row, signal: Signal) -> OperatorDecis
     """Decide on a redrive or a cancellation; None if it no longer applies.
 
     Only a parked saga can be redriven, and only with the attempt after its current one. A saga that is running or
-    parked can be cancelled. If the row is already the result of this signal, the same decision is returned, so that a
-    redelivery sends the request again.
+    parked can be cancelled, unless it is already rolling back. If the row is already the result of this signal, the
+    same decision is returned, so that a redelivery sends the request again.
     """
     if row.order == signal and _is_result_of(row, signal):
         return OperatorDecision(row, Next(saga_row.topic_of(plan, row), saga_row.request_of(row)))
@@ -82,7 +82,8 @@ def _cancel(plan: Plan, row: Row, signal: Signal) -> Next | End:
 
 
 def mark_signal(row: Row, signal: Signal) -> Row:
-    """The row with a signal recorded: as the latest problem, as the overdue flag, and a redrive until it applies.
+    """The row with a signal recorded: in `trouble` if it is the latest, in `overdue` if it reports a missed deadline,
+    and in `awaited` if it is a redrive whose dead letter has not been read yet.
 
     The state does not change. Returns the same object as `row` if nothing changes.
     """

@@ -14,14 +14,14 @@ from saga_app.saga.states import State
 
 
 def row_waiting_for(plan: Plan, topic: str, message: Message, at: datetime) -> Row:
-    """The row of a saga that waits for the step on this topic; `at`: the current time."""
+    """The row of a saga that waits for the step on this topic; `at`: when it changed."""
     step = plan.on(topic)
     undoing = message.slip is not None and message.slip.undoing
     return _row(message, "rolling-back" if undoing else "running", step.name if step else topic, at)
 
 
 def row_ended(end: End, at: datetime) -> Row:
-    """The row of a saga that has ended; `at`: the current time."""
+    """The row of a saga that has ended; `at`: when it changed."""
     row = _row(end.message, end.state, end.message.history[-1].step, at)
     row.ended_at = row.updated_at
     return row
@@ -40,7 +40,9 @@ def row_parked(plan: Plan, letter: Parked, row: Row | None = None) -> Row | None
 
 
 def _parked_as_known(plan: Plan, letter: DeadLetter, row: Row) -> Row | None:
-    """The parked row of a saga whose next request is unreadable; None if the saga does not wait for that request.
+    """The parked row of a saga whose next request is unreadable.
+
+    None unless the request is for the current step or one ahead.
 
     The saga is parked at the step in its row, because that is the last step with a known request. An unreadable request
     on the first topic starts no saga, and must not stop an existing saga with the same id.
@@ -52,7 +54,7 @@ def _parked_as_known(plan: Plan, letter: DeadLetter, row: Row) -> Row | None:
 
 
 def _row(message: Message, state: State, step: str, at: datetime) -> Row:
-    """`at`: the current time. No time in the row is before the start, even if the clocks of two services disagree."""
+    """`at`: when it changed. No time in the row is before the start, even if the clocks of two services disagree."""
     started_at = message.started_at or at
     return Row(
         v=1,
@@ -88,9 +90,9 @@ def is_rolling_back(row: Row) -> bool:
 
 
 def join(row: Row | None, news: Row) -> Row:
-    """Join a row with new information: the one that is further along, with the flags of both.
+    """Join a row with new information. If `news` is further along, it is returned with the flags of `row` added.
 
-    Returns the same object as `row` if nothing changes.
+    Otherwise the same object as `row` is returned.
     """
     if row is None:
         return news

@@ -26,14 +26,14 @@ class Job:
 
     outputs: Outputs
     record: Record
-    headers: Headers  #: of the record, which builds them anew at each access
+    headers: Headers  #: of the record, whose property builds a list at each access
     request: Message
     progress: Progress
     run_at: datetime | None  #: the time that all records with the same outputs share; None once it had to wait
-    recalled: Any = None  #: what the memory has of its saga, as long as it has not had to wait
+    recalled: Any = None  #: the stored row of its saga; None if there is none, or once the job had to wait
 
     def waits(self) -> None:
-        """It has to wait: others may act in the meantime."""
+        """Forget the shared time and the recalled row: while this job waits, other tasks may change its saga."""
         self.run_at = self.recalled = None
 
     @property

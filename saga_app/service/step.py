@@ -122,12 +122,15 @@ class StepLoop:
         run_at = self.run_time(outputs)
         progress = progress or Progress(1, False, run_at, None)
         try:
-            headers = record.headers
-            request = self.reader.read(record, headers, progress.received_at)
-            return Job(outputs, record, headers, request, progress, run_at)
+            return self.job(outputs, record, progress, run_at)
         except Exception as error:
             park(outputs, record, None, self.step, GaveUp(error, 1), progress.received_at, run_at)
             return None
+
+    def job(self, outputs: Outputs, record: Record, progress: Progress, run_at: datetime) -> Job:
+        """Decode a record. Raises `BadMessage`."""
+        headers = record.headers
+        return Job(outputs, record, headers, self.reader.read(record, headers, progress.received_at), progress, run_at)
 
     def run_time(self, outputs: Outputs) -> datetime:
         """When the run began to which these outputs belong: one reading of the clock for all of its records."""
@@ -242,7 +245,7 @@ class StepLoop:
     def send_on(self, job: Job, onward: Next, at: datetime) -> None:
         """Publish the request for the next step."""
         headers = headers_for(onward.message, onward.topic, self.step.service, at, job.headers)
-        key, partition = onward.message.id.encode(), job.record.partition  # that of the key, see forward_if_misplaced
+        key, partition = onward.message.id.encode(), job.record.partition  # the same in all topics
         job.outputs.send(onward.topic, key, encode(onward.message), headers, partition)
 
     def count_duplicate(self, job: Job) -> None:
@@ -272,9 +275,7 @@ class StepLoop:
         """Decode a record whose outputs were refused; None if it is unreadable."""
         now = self.world.now()
         with suppress(BadMessage):
-            headers = record.headers
-            request = self.reader.read(record, headers, now)
-            return Job(outputs, record, headers, request, Progress(1, False, now, None), now)
+            return self.job(outputs, record, Progress(1, False, now, None), now)
         return None
 
     def park_refused(self, outputs: Outputs, record: Record, job: Job | None, refusal: Refused) -> None:

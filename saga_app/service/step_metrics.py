@@ -1,8 +1,7 @@
-"""Outcomes and durations of steps. They are counted here, because each step of each saga is measured.
+"""Outcomes and durations of steps, counted without the client library's counters: they took a tenth of a step's time.
 
-The client library's counters and histograms are made for threads, and took a tenth of the time of a step. This is one
-of its custom collectors (https://prometheus.github.io/client_python/collector/custom/), for one event loop: counting
-needs no lock and no call to the library.
+Those are made for threads, and lock each value. This is a custom collector of the library
+(https://prometheus.github.io/client_python/collector/custom/) for one event loop, where counting needs no lock.
 """
 
 from bisect import bisect_left

@@ -24,7 +24,7 @@ class Stage(NamedTuple):
     """A stage is complete when one of these functions returns.
 
     `services`: those that reach it. `call`: the call after which a process is killed, in the middle of its first
-    records. `counts`: whether a call counts, by its arguments.
+    records. `counts`: whether to count a call, by its arguments.
     """
 
     functions: tuple[tuple[Any, str], ...]

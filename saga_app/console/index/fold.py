@@ -275,7 +275,7 @@ class Fold:
             if identity not in tracked.published:
                 tracked.published.add(identity)
                 if not self.bulk or tracked.entry is None or entry.at >= tracked.entry.at:
-                    tracked.entry = entry  # a large backlog is not in the order of time
+                    tracked.entry = entry  # a large backlog is not read in the order of time
                 self._event(changes, tracked, entry)
 
     def _event(self, changes: Changes, tracked: Tracked, entry: Entry | None) -> None:

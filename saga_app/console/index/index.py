@@ -19,13 +19,13 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from saga_app.active_plan import PLAN
+from saga_app.console.index import search
 from saga_app.console.index.database import Database, add_search
 from saga_app.console.index.fold import Changes, Letter, Tracked
 from saga_app.console.index.tables import LIST_INDEXES, SCHEMA, letters, meta, metadata, offsets, redriven, sagas
@@ -92,7 +92,7 @@ class Index:
             if found.get("schema") != str(SCHEMA):
                 return False
             self.errors = self._count_errors(connection)
-            self.unsearched = connection.execute(_UNSEARCHED).scalar_one() if self.database.sqlite else 0
+            self.unsearched = search.count_missing(connection) if self.database.sqlite else 0
         self.epoch, self.seq, self.cluster = found["epoch"], int(found["seq"]), found["cluster"]
         self.has_search = found["search"] == "1"
         self.create_list_indexes()  # missing after a crash during a catch-up
@@ -139,22 +139,12 @@ class Index:
                 index.create(connection, checkfirst=True)
 
     def fill_search(self, most: int = SEARCH_ROWS) -> None:
-        """Add up to this many sagas to the search index of SQLite, in the order in which they were written.
-
-        Queries scan the sagas that are not in it yet. It is filled when there is nothing else to do, because it takes
-        as long as everything else that is written for a saga.
-        """
-        if not (self.database.sqlite and self.has_search):
-            self.unsearched = 0
-            return
-        with self.database.engine.begin() as connection:
-            (last,) = connection.execute(_LAST_TO_SEARCH, {"most": most}).one()
-            if last is None:
-                self.unsearched = 0
-                return
-            added = connection.execute(_ADD_TO_SEARCH, {"last": last}).rowcount
-            connection.execute(update(meta).where(meta.c.name == "searched").values(value=str(last)))
-        self.unsearched = max(0, self.unsearched - added)
+        """Add up to this many sagas to the search index. The reader calls it when idle, or if many are missing."""
+        added = 0
+        if self.database.sqlite and self.has_search:
+            with self.database.engine.begin() as connection:
+                added = search.add_missing(connection, most)
+        self.unsearched = max(0, self.unsearched - added) if added else 0
 
     def belongs_to(self, cluster: str) -> bool:
         """Whether the index was built from this cluster; an empty index is assigned to it."""
@@ -300,23 +290,6 @@ def _has_same_keys(before: Row, row: Row) -> bool:
         and first_fact(before) == first_fact(row)
     )
 
-
-_SEARCHED = "(SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'searched')"
-_UNSEARCHED = text(f"SELECT count(*) FROM sagas WHERE rowid > {_SEARCHED}")
-_LAST_TO_SEARCH = text(
-    f"SELECT max(rowid) FROM (SELECT rowid FROM sagas WHERE rowid > {_SEARCHED} ORDER BY rowid LIMIT :most)"
-)
-_ADD_TO_SEARCH = text(
-    "INSERT INTO sagas_text(rowid, found) "
-    f"SELECT rowid, search_key FROM sagas WHERE rowid > {_SEARCHED} AND rowid <= :last"
-)
-
-#: The rows of sagas whose search key contains a text (`q`: quoted, `part`: for LIKE), by the search index and by a scan
-#: of the sagas that are not in it yet.
-CONTAINING = (
-    "SELECT rowid FROM sagas_text WHERE sagas_text MATCH :q UNION ALL "
-    f"SELECT rowid FROM sagas WHERE rowid > {_SEARCHED} AND search_key LIKE :part ESCAPE '!'"
-)
 
 _STEP = (
     update(sagas)

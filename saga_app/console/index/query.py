@@ -12,8 +12,9 @@ from saga_app.console.http.hub import StoredChange
 from saga_app.console.index import dead_letters
 from saga_app.console.index.dead_letters import IndexedLetter, escape_like
 from saga_app.console.index.filters import ErrorFilter, ErrorQuery, SagaFilter, SagaQuery
-from saga_app.console.index.index import CONTAINING, IDS_PER_QUERY, Index, chunks
+from saga_app.console.index.index import IDS_PER_QUERY, Index, chunks
 from saga_app.console.index.paging import Sort, page
+from saga_app.console.index.search import CONTAINING
 from saga_app.console.index.tables import sagas
 from saga_app.saga import json_text
 from saga_app.saga.codec import decode

@@ -33,7 +33,7 @@ BATCH_RECORDS, GATHER_S, WAIT_S = 5_000, 0.02, 0.25
 #: The same while catching up, when latency does not matter and larger batches save repeated writes of a saga.
 CATCH_UP_BATCH_RECORDS = 10_000
 
-#: Number of sagas that may be missing in the search index before it is filled although records are waiting.
+#: If more sagas than this are missing in the search index, it is filled even while records are waiting.
 MAX_UNSEARCHED = 50_000
 
 #: Maximum delay before the next attempt if Kafka or the database is unavailable (seconds).

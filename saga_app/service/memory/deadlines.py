@@ -65,7 +65,7 @@ class Deadlines:
             heappush(self.heap, (at, place))
 
     def _remove_outdated(self) -> None:
-        """Rebuild the heap when most of its entries are of sagas that have ended or are watched from another time."""
+        """Rebuild the heap when most of its entries are outdated: their sagas have ended, or have another entry."""
         if len(self.heap) > 2 * len(self.known) + MIN_OUTDATED:
             self.heap = [(at, place) for place, at in self.known.items()]
             heapify(self.heap)
@@ -79,7 +79,7 @@ class Deadlines:
         while self.heap and self.heap[0][0] <= now and len(found) < MAX_BATCH:
             at, place = heappop(self.heap)
             if self.known.get(place) != at:
-                continue  # the saga has ended, or there is an earlier entry
+                continue  # outdated: the saga has ended, or has another entry
             del self.known[place]
             row = row_of(*place)
             if row is None or row.ended or row.overdue:

@@ -29,7 +29,7 @@ def murmur2_partitioner() -> Callable[[bytes, int], int] | None:
     API. A build that does not export it gives None.
     """
     try:
-        # PyDLL keeps the interpreter lock: to release it takes longer than the call.
+        # PyDLL keeps the interpreter lock: releasing it takes longer than the call.
         hashed = ctypes.PyDLL(cimpl.__file__).rd_kafka_msg_partitioner_murmur2
     except (OSError, AttributeError):
         return None
