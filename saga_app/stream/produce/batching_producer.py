@@ -28,7 +28,7 @@ BURST_INTERVAL_S = 0.005
 SMALL_BACKLOG, SMALL_BACKLOG_INTERVAL_S = 64, 0.001
 
 #: Above this many, larger bursts save requests, of which librdkafka sends one for each partition (messages, seconds).
-LARGE_BACKLOG, LARGE_BACKLOG_INTERVAL_S = 1000, 0.020
+LARGE_BACKLOG, LARGE_BACKLOG_INTERVAL_S = 1000, 0.050
 
 #: Time between two polls without unacknowledged messages: polling lets librdkafka write its log (seconds).
 IDLE_INTERVAL_S = 1.0
