@@ -1,9 +1,11 @@
 """The step loops of all services without Kafka: tables are dicts, and sent records are collected in a list."""
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from benchmarks.users import NewUser
 from saga_app.saga.onboarding import ONBOARDING
@@ -15,6 +17,7 @@ from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows
 from saga_app.service.onboarding_world import FilePolicy, LogMail, MockStock, OnboardingWorld
 from saga_app.service.step import StepLoop
+from saga_app.stream.consume.run import Run
 from saga_app.stream.partition import partition_of
 from saga_app.stream.table.key_lock import KeyLock, KeyLocks
 
@@ -42,6 +45,7 @@ class Record:
 class Outputs:
     """Collects the records that a step sends; each counts as acknowledged immediately."""
 
+    origin: int = 0
     sent: list[tuple[str, bytes, bytes, Headers]] = field(default_factory=list)
 
     def send(self, topic: str, key: Any, value: Any, headers: Any = None, partition: Any = None) -> None:
@@ -97,13 +101,12 @@ def first_records(users: Sequence[NewUser]) -> list[Record]:
 
 
 async def handle(loop: StepLoop, records: Sequence[Record]) -> list[Record]:
-    """Run the step on each record in turn, as the pool does for steps that need not wait. Returns the sent records."""
+    """Run the step on the records in runs, as the pool does. Returns the sent records."""
     sent = []
     for start in range(0, len(records), RUN_LENGTH):
-        outputs = Outputs()
-        for record in records[start : start + RUN_LENGTH]:
-            before = len(outputs.sent)
-            await loop.handle(outputs, None, record)
-            for topic, key, value, headers in outputs.sent[before:]:
-                sent.append(Record(topic, record.partition, record.offset, key, value, headers, record.timestamp))
+        outputs, records_of_run = Outputs(), records[start : start + RUN_LENGTH]
+        batch = cast(Any, SimpleNamespace(records=records_of_run))
+        await loop.handle_run(Run(cast(Any, outputs), batch, [(i, None) for i in range(len(records_of_run))], deque()))
+        for record, (topic, key, value, headers) in zip(records_of_run, outputs.sent, strict=False):
+            sent.append(Record(topic, record.partition, record.offset, key, value, headers, record.timestamp))
     return sent

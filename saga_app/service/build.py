@@ -68,7 +68,9 @@ def listen(app: App, topic: str, help: str, name: str, listener: StepLoop | Obse
     """Add an agent that passes every record of a topic to `listener` through the stream layer."""
 
     async def agent(stream: StreamT[bytes]) -> None:
-        await Pool(app, listener.handle, timeout_s=None, on_refusal=listener.on_refusal).run(stream)
+        together = listener.handle_run if isinstance(listener, StepLoop) else None
+        pool = Pool(app, listener.handle, timeout_s=None, on_refusal=listener.on_refusal, together=together)
+        await pool.run(stream)
 
     agent.__doc__, agent.__name__ = help, name
     source = app.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")

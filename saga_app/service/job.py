@@ -4,8 +4,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from saga_app.saga.messages import Message
+from saga_app.saga.decisions import End, Next
+from saga_app.saga.messages import Answer, Message
+from saga_app.saga.plan import Outcome
+from saga_app.service.dead_letters import GaveUp
 from saga_app.service.record import Headers, Outputs, Record
+from saga_app.stream import RetryLater
+
+#: The result of an attempt.
+Found = Outcome | GaveUp | RetryLater
 
 
 @dataclass(slots=True)
@@ -20,9 +27,12 @@ class Progress:
     certain: bool = True  #: whether all failed attempts of this run certainly had no effect
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
-    """A record, its decoded request, where its outputs go, and how far its attempts are."""
+    """A record, its decoded request, where its outputs go, and how far its attempts are.
+
+    `found`, `answer` and `after` are set when its step has acted.
+    """
 
     outputs: Outputs
     record: Record
@@ -30,7 +40,11 @@ class Job:
     request: Message
     progress: Progress
     run_at: datetime | None  #: the time that all records with the same outputs share; None once it had to wait
+    index: int = 0  #: the number of its record in its batch
     recalled: Any = None  #: the stored row of its saga; None if there is none, or once the job had to wait
+    found: Found | None = None  #: the result of its attempt
+    answer: Answer | None = None
+    after: Next | End | None = None  #: where its saga goes
 
     def waits(self) -> None:
         """Forget the shared time and the recalled row: while this job waits, other tasks may change its saga."""

@@ -10,8 +10,7 @@ finishes a record only when all of its outputs are acknowledged. An exception th
 and the record is read again; therefore invalid messages and errors of external systems are handled here.
 """
 
-from collections.abc import Container, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Container
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +19,7 @@ import structlog
 from saga_app.saga import machine
 from saga_app.saga.codec import BadMessage, encode
 from saga_app.saga.decisions import ACT, Decision, End, Next, Repeat, Resume
-from saga_app.saga.messages import DLQ, Answer
+from saga_app.saga.messages import Answer
 from saga_app.saga.plan import Denied, Outcome, Plan, Step
 from saga_app.saga.retry import Deferred
 from saga_app.saga.times import between
@@ -29,7 +28,7 @@ from saga_app.service.attempts import Attempts
 from saga_app.service.dead_letters import PROGRAMMING_ERRORS, GaveUp, Refusals, park
 from saga_app.service.fault_injection import FaultInjection, FaultyAttempts
 from saga_app.service.headers import headers_for
-from saga_app.service.job import Job, Progress
+from saga_app.service.job import Found, Job, Progress
 from saga_app.service.kafka.broker_clock import BrokerClock
 from saga_app.service.kafka.repartition import forward_if_misplaced
 from saga_app.service.memory.effects import Effects
@@ -38,10 +37,14 @@ from saga_app.service.memory.initiator_memory import InitiatorMemory
 from saga_app.service.memory.memory import Memory
 from saga_app.service.memory.rows import Rows
 from saga_app.service.record import Outputs, Record
+from saga_app.service.refused_requests import RefusedRequests
 from saga_app.service.request_reader import RequestReader
+from saga_app.service.step_run import StepRun
 from saga_app.service.world import World
-from saga_app.stream import Refused, RetryLater
+from saga_app.stream import RetryLater
 from saga_app.stream.consume.eager import Eager
+from saga_app.stream.consume.run import Run
+from saga_app.stream.table.key_lock import KeyLock
 
 log = structlog.get_logger()
 
@@ -88,6 +91,7 @@ class StepLoop:
         )
         self.counts = step_metrics.STEPS.of(step.name)
         self.acknowledgement_seconds = metrics.ACKNOWLEDGEMENT_SECONDS.labels(step.name)
+        self.on_refusal = RefusedRequests(self).on_refusal
         self.log = log.bind()  # bound once: structlog would otherwise bind it for each event
         self._run: Outputs | None = None
         self._run_at = world.now()
@@ -102,35 +106,58 @@ class StepLoop:
         because the saga may have been cancelled in the meantime.
         """
         job = self.read(outputs, record, progress)
-        if job is None or forward_if_misplaced(outputs, record, job.request.id, self.partitions):
+        if job is None or self.is_forwarded(job):
             return None
-        lock = self.kept.lock(*job.place)
+        lock = self.lock(job)
         if not lock.take():
             job.waits()
             await lock.wait()
         try:
-            return await self.work(job)
-        except PROGRAMMING_ERRORS as error:
-            log.error("record failed", saga=job.request.id, step=self.step.name, offset=record.offset, exc_info=error)
-            self.park(job, GaveUp(error, job.progress.attempt))
-            return None
+            return await self.guarded(job, self.work(job))
         finally:
             lock.release()
 
-    def read(self, outputs: Outputs, record: Record, progress: Progress | None) -> Job | None:
-        """Decode a record. None if it is unreadable, and sent to the `dlq`: no content may stop its partition."""
+    async def handle_run(self, run: Run) -> None:
+        """Process the records of a run that need not wait, stage by stage. The others are left to `handle`."""
+        await StepRun(self, run).handle()
+
+    @property
+    def may_run(self) -> bool:
+        """Whether requests can be processed together: nothing has to be acknowledged before their step acts."""
+        return not self.compensates and not self.memory.is_recorded and self.reader.knows_start
+
+    async def guarded(self, job: Job, work: Awaitable[RetryLater | None]) -> RetryLater | None:
+        """Wait for work on a job. A bug parks the record."""
+        try:
+            return await work
+        except PROGRAMMING_ERRORS as error:
+            self.park_after_bug(job, error)
+            return None
+
+    def park_after_bug(self, job: Job, error: Exception) -> None:
+        """Park the record of a job that raised an error which only bugs raise."""
+        place = {"saga": job.request.id, "step": self.step.name, "offset": job.record.offset}
+        log.error("record failed", **place, exc_info=error)
+        self.park(job, GaveUp(error, job.progress.attempt))
+
+    def read(self, outputs: Outputs, record: Record, progress: Progress | None, index: int = 0) -> Job | None:
+        """Decode a record. None if it is unreadable, and sent to the `dlq`: no content may stop its partition.
+
+        `index`: its number in its batch.
+        """
         run_at = self.run_time(outputs)
         progress = progress or Progress(1, False, run_at, None)
         try:
-            return self.job(outputs, record, progress, run_at)
+            return self.job(outputs, record, progress, run_at, index)
         except Exception as error:
             park(outputs, record, None, self.step, GaveUp(error, 1), progress.received_at, run_at)
             return None
 
-    def job(self, outputs: Outputs, record: Record, progress: Progress, run_at: datetime) -> Job:
+    def job(self, outputs: Outputs, record: Record, progress: Progress, run_at: datetime, index: int = 0) -> Job:
         """Decode a record. Raises `BadMessage`."""
         headers = record.headers
-        return Job(outputs, record, headers, self.reader.read(record, headers, progress.received_at), progress, run_at)
+        request = self.reader.read(record, headers, progress.received_at)
+        return Job(outputs, record, headers, request, progress, run_at, index)
 
     def run_time(self, outputs: Outputs) -> datetime:
         """When the run began to which these outputs belong: one reading of the clock for all of its records."""
@@ -142,15 +169,17 @@ class StepLoop:
         """The current time; that of its run, as long as a job has not had to wait."""
         return job.run_at or self.world.now()
 
+    def is_forwarded(self, job: Job) -> bool:
+        """Whether its record is on another partition than that of its saga, and was therefore forwarded."""
+        return forward_if_misplaced(job.outputs, job.record, job.request.id, self.partitions)
+
+    def lock(self, job: Job) -> KeyLock:
+        """The lock of its saga."""
+        return self.kept.lock(*job.place)
+
     async def work(self, job: Job) -> RetryLater | None:
         """Recall, decide, act, conclude. The caller holds the lock of the saga."""
-        try:
-            decision = self.memory.decide(job)
-        except BadMessage as error:
-            self.give_up(job, GaveUp(error, 1))
-            return None
-        if decision is not ACT:
-            self.carry_out(job, decision)
+        if not self.must_act(job):
             return None
         if self.compensates:
             job.waits()
@@ -158,58 +187,83 @@ class StepLoop:
         if not self.reader.knows_start:
             job.waits()
             await self.memory.correct_start(job, self.reader)
-        if job.progress.started_at is None:
-            job.progress.started_at = self.now(job)
-        if lag := self.attempts.lag(job):
-            self.memory.waits(job)
-            job.progress.ready = True
-            return RetryLater(lag, job.progress)
+        if lag := self.lag(job):
+            return lag
         if self.memory.needs_intent and not job.progress.begun:
             job.waits()
             await self.memory.record_intent(job)
-        found = self.memory.unneeded(job) or await self.act(job)
-        if not isinstance(found, RetryLater):
-            await self.conclude(job, found)
-            return None
-        self.memory.waits(job)
-        if not self.memory.can_delay(job):
-            return found
-        await self.memory.delay(job, found)
-        return None
+        if done := self.memory.unneeded(job):
+            return await self.finish(job, done)
+        return await self.finish_attempt(job, self.act(job))
+
+    def must_act(self, job: Job) -> bool:
+        """Whether the step must act. Otherwise the request is finished: absorbed, repeated, resumed or parked."""
+        try:
+            decision = self.memory.decide(job)
+        except BadMessage as error:
+            self.give_up(job, GaveUp(error, 1))
+            return False
+        if decision is ACT:
+            return True
+        self.carry_out(job, decision)
+        return False
 
     def carry_out(self, job: Job, decision: Decision) -> None:
         """Finish a request for which the step must not act: absorb it, or publish again what follows from it."""
         if isinstance(decision, Repeat):
             return self.proceed(job, decision.answer)
         if isinstance(decision, Resume):
-            self.send_on(job, decision.onward, decision.at)
+            self.send(job, decision.onward, decision.at)
         return self.count_duplicate(job)
 
-    async def act(self, job: Job) -> Outcome | GaveUp | RetryLater:
-        """Make one attempt."""
-        acting = Eager(self.attempts.act(job))
-        if not acting.waits:
-            return acting.result
-        job.waits()
-        self.memory.waits(job)
-        return await acting
+    def lag(self, job: Job) -> RetryLater | None:
+        """The lag before the attempt, if there is one; the row then says that the saga waits for this step."""
+        if job.progress.started_at is None:
+            job.progress.started_at = self.now(job)
+        if lag := self.attempts.lag(job):
+            self.memory.waits(job)
+            job.progress.ready = True
+            return RetryLater(lag, job.progress)
+        return None
 
-    async def conclude(self, job: Job, found: Outcome | GaveUp) -> None:
+    def act(self, job: Job) -> Eager[Found]:
+        """Begin an attempt, and complete it if it need not wait."""
+        return Eager(self.attempts.act(job))
+
+    async def finish_attempt(self, job: Job, attempt: Eager[Found]) -> RetryLater | None:
+        """Wait for the result of an attempt, and do what follows from it."""
+        if attempt.waits:
+            job.waits()
+            self.memory.waits(job)
+        return await self.finish(job, await attempt)
+
+    async def finish(self, job: Job, found: Found) -> RetryLater | None:
         """Publish what follows from the result of a step, or give up; then remove the stored request, if any."""
         had_no_effect = False
+        if isinstance(found, RetryLater):
+            self.memory.waits(job)
+            if not self.memory.can_delay(job):
+                return found
+            await self.memory.delay(job, found)
+            return None
         if isinstance(found, GaveUp):
             had_no_effect = job.progress.begun and job.progress.certain and isinstance(found.error, Deferred)
             self.give_up(job, found)
         else:
-            progress = job.progress
-            answer = machine.answer_of(
-                self.step, found, progress.attempt, progress.received_at, job.began_at, self.now(job)
-            )
+            answer = self.answer(job, found)
             if self.memory.is_recorded:
                 with self.acknowledgement_seconds.time():
                     await self.memory.record_result(job, answer)
             self.proceed(job, answer)
         await self.memory.remove_delayed_request(job, had_no_effect)
+        return None
+
+    def answer(self, job: Job, outcome: Outcome) -> Answer:
+        """The outcome of a step as an entry of the history."""
+        progress = job.progress
+        return machine.answer_of(
+            self.step, outcome, progress.attempt, progress.received_at, job.began_at, self.now(job)
+        )
 
     def give_up(self, job: Job, gave_up: GaveUp) -> None:
         """Park the request. For a compensation, record the failure and continue with the remaining compensations."""
@@ -227,23 +281,42 @@ class StepLoop:
 
     def proceed(self, job: Job, answer: Answer) -> None:
         """Publish the request for the next step and write the row, or write how the saga ended."""
-        visit, request = answer.visit, job.request
-        self.counts.add(visit.outcome, between(visit.received_at, visit.ended_at))
-        after = machine.next_after(request, self.step, answer)
-        if isinstance(after, End) and not self.is_initiator:  # a slip that another client has written
-            problem = f"nothing follows {self.step.name}, and only {self.plan.initiator} ends a saga"
-            return self.park(job, GaveUp(BadMessage(f"slip: {problem}"), 1))
-        if not self.memory.advance(job, after, visit.ended_at):
-            return self.count_duplicate(job)
-        if isinstance(after, Next):
-            self.send_on(job, after, visit.ended_at)
-        self.log.debug(
-            "step finished", saga=request.id, step=self.step.name, outcome=visit.outcome, attempts=visit.attempts
-        )
-        return None
+        if self.conclude(job, answer) and self.advance(job):
+            self.send_on(job)
 
-    def send_on(self, job: Job, onward: Next, at: datetime) -> None:
-        """Publish the request for the next step."""
+    def conclude(self, job: Job, answer: Answer) -> bool:
+        """Decide where the saga goes. False if the request is parked, because nothing follows."""
+        visit = answer.visit
+        self.counts.add(visit.outcome, between(visit.received_at, visit.ended_at))
+        job.answer, job.after = answer, machine.next_after(job.request, self.step, answer)
+        if isinstance(job.after, End) and not self.is_initiator:  # a slip that another client has written
+            problem = f"nothing follows {self.step.name}, and only {self.plan.initiator} ends a saga"
+            self.park(job, GaveUp(BadMessage(f"slip: {problem}"), 1))
+            return False
+        return True
+
+    def advance(self, job: Job) -> bool:
+        """Write where the saga is. False if it was cancelled in the meantime, so that nothing may follow."""
+        assert job.answer is not None
+        assert job.after is not None
+        if self.memory.advance(job, job.after, job.answer.visit.ended_at):
+            return True
+        self.count_duplicate(job)
+        return False
+
+    def send_on(self, job: Job) -> bool:
+        """Publish the request for the next step, if any. Nothing is left to do then: returns False."""
+        assert job.answer is not None
+        visit = job.answer.visit
+        if isinstance(job.after, Next):
+            self.send(job, job.after, visit.ended_at)
+        self.log.debug(
+            "step finished", saga=job.request.id, step=self.step.name, outcome=visit.outcome, attempts=visit.attempts
+        )
+        return False
+
+    def send(self, job: Job, onward: Next, at: datetime) -> None:
+        """Publish a request."""
         headers = headers_for(onward.message, onward.topic, self.step.service, at, job.headers)
         key, partition = onward.message.id.encode(), job.record.partition  # the same in all topics
         job.outputs.send(onward.topic, key, encode(onward.message), headers, partition)
@@ -252,37 +325,3 @@ class StepLoop:
         """Count a request that is ignored, because it is a duplicate or its step must not act any more."""
         metrics.DUPLICATES.labels(job.record.topic).inc()
         log.debug("duplicate absorbed", saga=job.request.id, step=self.step.name, offset=job.record.offset)
-
-    async def on_refusal(self, outputs: Outputs, record: Record, refusals: Sequence[Refused], tries: int) -> bool:
-        """Park a record whose outputs the broker refused, so that its partition continues. See `stream.Pool`.
-
-        `tries`: how often it was called for this record before. Returns whether the record was parked.
-        """
-        lost = self.refusals.without_signals(refusals)
-        if not lost:
-            return False
-        job = self.read_again(outputs, record)
-        if letter := next((refusal for refusal in lost if refusal.topic == DLQ), None):
-            await self.refusals.resend_shortened(outputs, letter, tries)
-        else:
-            self.park_refused(outputs, record, job, lost[0])
-        if job is not None:
-            with suppress(BadMessage, Refused):  # unreadable; or refused again, then the pool calls again
-                await self.memory.remove_delayed_request(job)
-        return True
-
-    def read_again(self, outputs: Outputs, record: Record) -> Job | None:
-        """Decode a record whose outputs were refused; None if it is unreadable."""
-        now = self.world.now()
-        with suppress(BadMessage):
-            return self.job(outputs, record, Progress(1, False, now, None), now)
-        return None
-
-    def park_refused(self, outputs: Outputs, record: Record, job: Job | None, refusal: Refused) -> None:
-        """Park the saga: at the next step if its row waits for that step already, otherwise at this one."""
-        now, step, unsent = self.world.now(), self.step, None
-        if job and (onward := self.memory.known_next(job)):
-            step, unsent = self.plan.on(onward.topic) or step, encode(onward.message)
-        request = job.request if job else None
-        gave_up = GaveUp(refusal, 1)
-        park(outputs, record, request, step, gave_up, now, now, unsent=unsent, refused_by=refusal.topic)

@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from saga_app.saga.onboarding import ONBOARDING
+from saga_app.service.attempts import Attempts
 from saga_app.service.memory.effects_memory import EffectsMemory
 from saga_app.service.memory.initiator_memory import InitiatorMemory
 from saga_app.service.step import StepLoop
@@ -37,9 +38,10 @@ STAGES = {
     "decoded": Stage(((StepLoop, "read"),)),
     "decided": Stage(((InitiatorMemory, "decide"), (EffectsMemory, "decide"))),
     "intent recorded": Stage(((EffectsMemory, "record_intent"),), ("notifier",)),
-    "acted": Stage(((StepLoop, "act"),)),
+    "acted": Stage(((Attempts, "act"),)),
     "result recorded": Stage(((EffectsMemory, "record_result"),), ("notifier",)),
-    "outputs collected": Stage(((StepLoop, "proceed"),)),
+    "row written": Stage(((StepLoop, "advance"),)),
+    "outputs collected": Stage(((StepLoop, "send_on"),)),
     "outputs handed to librdkafka": Stage(((BatchingProducer, "_tick"),), call=3, counts=len),
     "outputs acknowledged": Stage(((Outputs, "wait_for_reports"),), call=3),
     "rows stored": Stage(((Table, "_flush"),), ("provisioner", "notifier"), call=3),

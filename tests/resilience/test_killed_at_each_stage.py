@@ -22,6 +22,9 @@ from tests.mail_server import mail_server
 from tests.resilience.stages import STAGES
 from tests.topics import rows, send, user
 
+#: The number of sagas in a burst.
+BURST = 12
+
 #: How long a worker may take to start and to reach its stage (seconds).
 KILLED_WITHIN_S = 60
 
@@ -63,12 +66,13 @@ async def kill_after_each_stage(services: ServiceProcesses, service: str) -> Non
 
 
 async def send_users(bootstrap: str, ended: asyncio.Event) -> list[str]:
-    """Request a saga every 0.1 s until `ended`; returns their ids."""
+    """Request sagas, alternately one and a burst that is handled together, until `ended`; returns their ids."""
     ids: list[str] = []
     for number in count():
         if ended.is_set():
             break
-        ids.append(f"u{number}")
-        await asyncio.to_thread(send, bootstrap, "new-user", [(ids[-1].encode(), user(ids[-1]))])
-        await asyncio.sleep(0.1)
+        new = [f"u{number}-{member}" for member in range(BURST if number % 2 else 1)]
+        await asyncio.to_thread(send, bootstrap, "new-user", [(id.encode(), user(id)) for id in new])
+        ids += new
+        await asyncio.sleep(0.5)
     return ids

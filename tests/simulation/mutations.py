@@ -22,6 +22,7 @@ from saga_app.service.memory.republisher import Schedule
 from saga_app.service.memory.rows import Rows
 from saga_app.service.observer import Observer
 from saga_app.stream.consume.ledger import Ledger
+from saga_app.stream.consume.run import Run
 from saga_app.stream.produce.outputs import Outputs
 from saga_app.stream.table.key_lock import KeyLock
 
@@ -97,6 +98,18 @@ def committed_past_unfinished_records(_original: Function) -> Function:
         return offsets
 
     return committable
+
+
+@mutation((Run, "retry"))
+def delayed_records_finished(_original: Function) -> Function:
+    """A record that is to be handled again later counts as handled."""
+    return do_nothing
+
+
+@mutation((Run, "leave"), idempotent_mail=1, duplicates=0.5, deferred_mails=0.9)
+def left_records_finished(_original: Function) -> Function:
+    """A record that is left to the handler of single records counts as handled."""
+    return do_nothing
 
 
 # -- the tables of the services

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from saga_app.active_plan import EFFECTS_CHANGELOGS, ROWS_CHANGELOG
 from saga_app.saga.codec import decode
-from saga_app.saga.messages import DLQ, SIGNALS, Answer, Row
+from saga_app.saga.messages import DLQ, SIGNALS, Row
 from saga_app.saga.onboarding import ONBOARDING
 from saga_app.saga.plan import Step
 from saga_app.service import policy
@@ -69,10 +69,10 @@ class CountingStepLoop(StepLoop):
             self.events["late messages absorbed"] += 1
         super().count_duplicate(job)
 
-    def proceed(self, job: Job, answer: Answer) -> None:
+    def advance(self, job: Job) -> bool:
         row = self.kept.get(*job.place)
         self.events["cancelled while a step acted"] += isinstance(row, Row) and was_cancelled(row, job.request)
-        super().proceed(job, answer)
+        return super().advance(job)
 
 
 class System:

@@ -4,8 +4,8 @@ The broker, the producer, the consumer and the store of the table are fakes.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from faust.types import TP
 from mode.utils.queues import FlowControlEvent
@@ -13,6 +13,7 @@ from mode.utils.queues import FlowControlEvent
 from saga_app.stream import Pool, RetryLater
 from saga_app.stream.consume.batch import Batch
 from saga_app.stream.consume.ledger import Ledger
+from saga_app.stream.consume.run import Run, RunHandler
 from saga_app.stream.produce.outputs import Outputs
 from tests.fakes.record import FakeRecord
 from tests.simulation.fake_clients import CURRENT_WORK, FakeProducer, FakeStream, FakeTable, Killed, Work
@@ -29,6 +30,17 @@ MAX_IN_FLIGHT = 4000
 Handler = Callable[..., Any]
 #: Creates the handlers of a worker by topic, from the table of the worker.
 Service = Callable[[FakeTable], dict[str, Handler]]
+
+
+class TrackedOutputs(Outputs):
+    """Outputs whose `origin` tells which of these `works` sends."""
+
+    works: Mapping[int, Work] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "origin" and value in self.works:
+            CURRENT_WORK.set(self.works[value])
 
 
 class Worker:
@@ -57,7 +69,13 @@ class Worker:
 
     def _start_agent(self, topic: str, handler: Handler) -> asyncio.Task[None]:
         stream = self.streams[topic] = FakeStream(self)
-        pool = Pool(self, self._track_work(handler), timeout_s=None)  # type: ignore[arg-type]  # in place of an app
+        together = getattr(getattr(handler, "__self__", None), "handle_run", None)
+        pool = Pool(
+            self,  # type: ignore[arg-type]  # in place of an app
+            self._track_work(handler),
+            timeout_s=None,
+            together=together and self._track_run(together),
+        )
         return self.bus.loop.create_task(pool.run(stream))  # type: ignore[arg-type]  # in place of a Faust stream
 
     def _track_work(self, handler: Handler) -> Handler:
@@ -79,13 +97,29 @@ class Worker:
 
         return handle_async if asyncio.iscoroutinefunction(handler) else handle
 
+    def _track_run(self, together: RunHandler) -> RunHandler:
+        """Wrap a handler of runs to record which records it has finished."""
+
+        async def handle_run(run: Run) -> None:
+            records = [run.batch.records[index] for index, _ in run.items]
+            works = {
+                index: self._work_of(run.batch, record) for (index, _), record in zip(run.items, records, strict=True)
+            }
+            cast(TrackedOutputs, run.outputs).works = works
+            self.bus.events["runs"] += 1
+            await together(run)
+            for index in run.handled:
+                works[index].has_returned = True
+
+        return handle_run
+
     def _work_of(self, batch: Batch, record: FakeRecord) -> Work:
         return self._works[batch.tp].setdefault(record.offset, Work(self))
 
     # -- the interface of the app and its transport
 
     def new_outputs(self) -> Outputs:
-        return Outputs(self.producer)  # type: ignore[arg-type]  # in place of BatchingProducer
+        return TrackedOutputs(self.producer)  # type: ignore[arg-type]  # in place of BatchingProducer
 
     async def crash(self, error: BaseException) -> None:
         """Report an error that escaped from a handler: its record would crash the worker again and again."""

@@ -92,14 +92,18 @@ class EffectsMemory(Memory):
         had_no_effect = progress.begun and progress.certain
         self.effects.record_delayed_request(job.outputs, *job.place, self.step.name, entry, had_no_effect)
 
+    def has_delayed_request(self, job: Job) -> bool:
+        """Whether the request is stored until its next attempt."""
+        remembered = job.recalled or self.effects.get(*job.place)
+        return self.step.name in remembered.waiting
+
     async def remove_delayed_request(self, job: Job, had_no_effect: bool = False) -> None:
         """Remove the stored request, if any, after all other outputs are acknowledged.
 
         Until then a redelivery of the request needs it. `had_no_effect`: the attempts certainly had no effect, so that
         the intent record is removed as well.
         """
-        remembered = job.recalled or self.effects.get(*job.place)
-        if had_no_effect or self.step.name in remembered.waiting:
+        if had_no_effect or self.has_delayed_request(job):
             await job.outputs.acknowledged()
             self.effects.remove_delayed_request(job.outputs, *job.place, self.step.name, had_no_effect)
 

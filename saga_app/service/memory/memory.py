@@ -53,6 +53,10 @@ class Memory:
     async def delay(self, job: Job, later: RetryLater) -> None:
         """Store a request until its next attempt is due."""
 
+    def has_delayed_request(self, job: Job) -> bool:
+        """Whether the request is stored until its next attempt."""
+        return False
+
     async def remove_delayed_request(self, job: Job, had_no_effect: bool = False) -> None:
         """Remove the stored request, if any, after all other outputs are acknowledged."""
 

@@ -76,14 +76,16 @@ class Batch(ConsumerMessage):
         if not self.tasks:
             self.tasks = {}  # an emptied dictionary keeps its size, and delayed records keep their batch
 
-    def finish(self, index: int) -> None:
-        """Mark record number `index` as done: everything it sent is acknowledged."""
-        if not self._done[index]:
-            self._done[index] = 1
-            self.records[index] = None  # free it: other records of the batch may take long
-            self.left -= 1
-            if self.live:
-                self.on_finish(1)
+    def finish(self, *indices: int) -> None:
+        """Mark the records with these numbers as done: everything they sent is acknowledged."""
+        done, records, left = self._done, self.records, self.left
+        for index in indices:
+            if not done[index]:
+                done[index] = 1
+                records[index] = None  # free it: other records of the batch may take long
+                self.left -= 1
+        if self.live and left > self.left:
+            self.on_finish(left - self.left)
 
     def committable(self) -> int:
         """The offset of the first unfinished record; if there is none, the offset after the batch."""

@@ -1,10 +1,10 @@
 """Runs handlers on the records of batches.
 
-The records of a batch are handled one after the other in one task, as long as no handler has to wait. When one waits,
-each record after it gets a task of its own, so that a slow record does not block others, and a record that does not
-wait costs no task, no timer and no `Outputs` of its own. A record that only waits for a time costs none either: its
-handler returns `RetryLater` and is called again then. A hundred thousand of them take little more memory than their
-records.
+The records of a batch are handled in one task as long as no handler has to wait: together by a `RunHandler`, or one
+after the other. When one waits, each record after it gets a task of its own, so that a slow record does not block
+others, and a record that does not wait costs no task, no timer and no `Outputs` of its own. A record that only waits
+for a time costs none either: its handler returns `RetryLater` and is called again then. A hundred thousand of them take
+little more memory than their records.
 
 A record is done when its handler has returned and everything it sent is acknowledged. When a handler raises, its record
 is not acknowledged: the worker crashes and the record is delivered again. A handler has to catch what fails permanently
@@ -13,9 +13,10 @@ are passed to `on_refusal` together with the record that sent them.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import count
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import structlog
 from faust.types import TP, AppT, EventT, StreamT
@@ -24,12 +25,15 @@ from saga_app.stream.consume.batch import Batch
 from saga_app.stream.consume.delay_queue import DelayQueue, RetryLater
 from saga_app.stream.consume.drain_queue import drain_events
 from saga_app.stream.consume.eager import Eager
+from saga_app.stream.consume.run import Item, Run, RunHandler
 from saga_app.stream.produce.batching_producer import BURST_INTERVAL_S
 from saga_app.stream.produce.outputs import Outputs
 from saga_app.stream.produce.refusal import Refused
 from saga_app.stream.transport import Transport
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 #: How many times per `ack_s` the age of unacknowledged outputs is checked.
 ACK_CHECKS = 20
@@ -45,9 +49,6 @@ Handler = Callable[..., Coroutine[Any, Any, RetryLater | None] | RetryLater | No
 #: what need not be sent was refused. It is called again if what it sends is refused too.
 OnRefusal = Callable[[Outputs, Any, Sequence[Refused], int], Coroutine[Any, Any, bool]]
 
-#: The number of a record in its batch, and the state that its handler is called with (None the first time).
-Item = tuple[int, Any]
-
 
 class Pool:
     """`await Pool(app, handler).run(stream)` is the whole body of an agent.
@@ -55,6 +56,7 @@ class Pool:
     timeout_s: how long a handler may take, lags and retries included (None: no limit)
     ack_s: how long acknowledgements may take after it, a broker outage included (longer than the transport's send_s)
     on_refusal: what to do about a record whose output the broker refused; None: crash the worker
+    together: handles several records of a batch; it leaves to `handler` those that may have to wait
 
     The worker crashes when either time is exceeded.
     """
@@ -66,9 +68,11 @@ class Pool:
         timeout_s: float | None = 300.0,
         ack_s: float = 60.0,
         on_refusal: OnRefusal | None = None,
+        together: RunHandler | None = None,
     ) -> None:
         self.app = app
         self.handler = handler
+        self.together = together
         self.on_refusal = on_refusal
         self.timeout_s = timeout_s
         self.ack_s = ack_s
@@ -111,16 +115,16 @@ class Pool:
         self._begun.add(tp)
 
     def _begin(self, stream: StreamT[Any], event: EventT[Any], items: Sequence[Item]) -> None:
-        waiting = iter(items)
+        waiting = deque(items)
         self._start(stream, event, waiting)
         # By the next iteration the task has handled all items, or waits in a handler.
         asyncio.get_running_loop().call_soon(self._begin_rest, stream, event, waiting)
 
-    def _begin_rest(self, stream: StreamT[Any], event: EventT[Any], waiting: Iterator[Item]) -> None:
-        for item in waiting:
-            self._start(stream, event, iter((item,)))
+    def _begin_rest(self, stream: StreamT[Any], event: EventT[Any], waiting: deque[Item]) -> None:
+        while waiting:
+            self._start(stream, event, deque((waiting.popleft(),)))
 
-    def _start(self, stream: StreamT[Any], event: EventT[Any], waiting: Iterator[Item]) -> None:
+    def _start(self, stream: StreamT[Any], event: EventT[Any], waiting: deque[Item]) -> None:
         """Start a task, unless the partition is being revoked or was revoked since the items were put."""
         batch = cast(Batch, event.message)
         if batch.live and batch.open and not self.app.should_stop:
@@ -134,26 +138,18 @@ class Pool:
         for stream, event, items in together.values():
             self._begin(stream, event, items)
 
-    async def _work(self, stream: StreamT[Any], event: EventT[Any], waiting: Iterator[Item]) -> None:
-        """Handle items in order until none is left (other tasks take some, too), then wait for acknowledgements."""
+    async def _work(self, stream: StreamT[Any], event: EventT[Any], waiting: deque[Item]) -> None:
+        """Handle items until none is left (other tasks take some, too), then wait for acknowledgements."""
         batch = cast(Batch, event.message)
         outputs = self._transport.new_outputs()
-        handled: list[int] = []
-        delayed: list[tuple[float, Item]] = []
-        record = None
+        single = batch.records[waiting[0][0]] if len(waiting) == 1 else None
+        is_handling = True
         try:
-            for index, state in waiting:
-                record, outputs.origin = batch.records[index], index
-                later = await self._handle(outputs, batch, record, state)
-                if later is None:
-                    handled.append(index)
-                else:
-                    delayed.append((asyncio.get_running_loop().time() + later.seconds, (index, later.state)))
-            record = record if len(handled) + len(delayed) == 1 else None
+            handled, delayed = await self._handle_all(outputs, batch, waiting)
+            is_handling = False
             await self._wait_for_acks(outputs)
             parked = {index for index in outputs.refusals if await self._handle_refusals(batch, index, outputs)}
-            for index in {*handled, *parked}:
-                batch.finish(index)
+            batch.finish(*handled, *parked)
             # Only after the acknowledgements of what they sent: the next call has other outputs.
             for at, item in delayed:
                 if item[0] not in parked:
@@ -161,7 +157,30 @@ class Pool:
             if not batch.left:
                 await self._acknowledge(stream, event)
         except Exception as error:
-            await self._fail(batch, record, error)
+            await self._fail(batch, single or (batch.records[outputs.origin] if is_handling else None), error)
+
+    async def _handle_all(
+        self, outputs: Outputs, batch: Batch, waiting: deque[Item]
+    ) -> tuple[list[int], list[tuple[float, Item]]]:
+        """The numbers of the handled records, and the items to handle again, with their times."""
+        now = asyncio.get_running_loop().time
+        handled: list[int] = []
+        delayed: list[tuple[float, Item]] = []
+        if self.together is not None and len(waiting) > 1:
+            run = Run(outputs, batch, tuple(waiting), waiting)
+            waiting.clear()
+            await self._within_timeout(self.together(run))
+            handled += run.handled
+            delayed += [(now() + later.seconds, (index, later.state)) for index, later in run.delayed]
+        while waiting:
+            index, state = waiting.popleft()
+            outputs.origin = index
+            later = await self._handle(outputs, batch, batch.records[index], state)
+            if later is None:
+                handled.append(index)
+            else:
+                delayed.append((now() + later.seconds, (index, later.state)))
+        return handled, delayed
 
     async def _handle_refusals(self, batch: Batch, index: int, outputs: Outputs) -> bool:
         """Handle refused outputs of a record; returns whether it was parked, and so is done.
@@ -185,13 +204,16 @@ class Pool:
         if work is None or isinstance(work, RetryLater):
             return work
         try:
-            begun = Eager(work)
-            if not begun.waits or self.timeout_s is None:
-                return await begun
-            async with asyncio.timeout(self.timeout_s):
-                return await begun
+            return await self._within_timeout(work)
         except Refused:  # `outputs.refusals` has it
             return None
+
+    async def _within_timeout(self, work: Coroutine[Any, Any, T]) -> T:
+        begun = Eager(work)
+        if not begun.waits or self.timeout_s is None:
+            return await begun
+        async with asyncio.timeout(self.timeout_s):
+            return await begun
 
     async def _wait_for_acks(self, outputs: Outputs) -> None:
         """Wait for the acknowledgements, for about `ack_s` at most; one timer serves all outputs."""

@@ -1,0 +1,161 @@
+"""Processes the records of a run together, stage by stage:
+
+    decode ──▶ lock ──▶ recall, decide ──▶ act ──▶ conclude ──▶ write the row ──▶ send the next request
+
+Each stage is done for all records before the next one begins. Done record by record, the same work takes nearly twice
+as long: the code and data of a stage have left the processor's caches when the next record needs them
+(docs/decisions/0023).
+
+A record that may have to wait is left to the handler of single records, before its step has acted. When a step waits
+although it usually does not, the records after it are left, and its own rest is done last.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from saga_app.service.dead_letters import PROGRAMMING_ERRORS, GaveUp
+from saga_app.service.job import Found, Job
+from saga_app.stream import Refused, RetryLater
+from saga_app.stream.consume.eager import Eager
+from saga_app.stream.consume.run import Run
+from saga_app.stream.table.key_lock import KeyLock
+
+if TYPE_CHECKING:
+    from saga_app.service.step import StepLoop
+
+#: Does its part for a job; returns whether the job continues with the next stage.
+Stage = Callable[[Job], bool]
+
+
+class StepRun:
+    """One run of one step."""
+
+    def __init__(self, loop: "StepLoop", run: Run) -> None:
+        self.loop, self.run = loop, run
+        self.locks: dict[Job, KeyLock] = {}  #: of the sagas that this run has locked
+        self.failed: dict[Job, Found] = {}
+        self.waiting: tuple[Job, Eager[Found]] | None = None
+
+    async def handle(self) -> None:
+        """Process the run."""
+        if not self.loop.may_run:
+            for index, state in self.run.items:
+                self.run.leave(index, state)
+            return
+        try:
+            self.process()
+            await self.process_rest()
+        finally:
+            self.unlock_all()
+
+    def process(self) -> None:
+        """All stages. Afterwards everything is done for the jobs that need not wait."""
+        loop = self.loop
+        jobs = self.decode()
+        for stage in (
+            self.is_placed,
+            self.lock,
+            loop.must_act,
+            self.need_not_wait,
+            self.act,
+            self.conclude,
+            loop.advance,
+            loop.send_on,
+        ):
+            jobs = self.through(stage, jobs)
+
+    def through(self, stage: Stage, jobs: Iterable[Job]) -> list[Job]:
+        """The jobs that continue after a stage."""
+        outputs, kept = self.run.outputs, []
+        for job in jobs:
+            outputs.origin = job.index
+            try:
+                if stage(job):
+                    kept.append(job)
+            except PROGRAMMING_ERRORS as error:
+                self.loop.park_after_bug(job, error)
+        return kept
+
+    def decode(self) -> list[Job]:
+        """The readable requests."""
+        outputs, records, jobs = self.run.outputs, self.run.batch.records, []
+        for index, progress in self.run.items:
+            outputs.origin = index
+            job = self.loop.read(outputs, records[index], progress, index)
+            if job is not None:
+                jobs.append(job)
+        return jobs
+
+    def is_placed(self, job: Job) -> bool:
+        """Whether a record is on the partition of its saga."""
+        return not self.loop.is_forwarded(job)
+
+    def lock(self, job: Job) -> bool:
+        """Lock a saga. A second request of one saga in a run is left, and waits for the first."""
+        lock = self.loop.lock(job)
+        if lock.take():
+            self.locks[job] = lock
+            return True
+        self.run.leave(job.index, job.progress)
+        return False
+
+    def need_not_wait(self, job: Job) -> bool:
+        """Whether the step can act at once. A request that is stored in the table waits until it is removed."""
+        if self.loop.memory.has_delayed_request(job):
+            self.leave(job)
+            return False
+        lag = self.loop.lag(job)
+        if lag is not None:
+            self.run.retry(job.index, lag)
+        return lag is None
+
+    def act(self, job: Job) -> bool:
+        """Make an attempt. When one has to wait, no other of this run begins, so that each has a task of its own."""
+        if self.waiting is not None:
+            self.leave(job)
+            return False
+        attempt = self.loop.act(job)
+        if attempt.waits:
+            self.waiting = job, attempt
+            return False
+        job.found = attempt.result
+        return True
+
+    def conclude(self, job: Job) -> bool:
+        """Decide where the saga goes; False if it goes nowhere, because the attempt failed."""
+        found = job.found
+        assert found is not None
+        if isinstance(found, (RetryLater, GaveUp)):
+            self.failed[job] = found
+            return False
+        return self.loop.conclude(job, self.loop.answer(job, found))
+
+    async def process_rest(self) -> None:
+        """The failed attempts, and last the one that has to wait, if any."""
+        rests = {job: self.loop.finish(job, found) for job, found in self.failed.items()}
+        if self.waiting is not None:
+            job, attempt = self.waiting
+            rests[job] = self.loop.finish_attempt(job, attempt)
+        for job in [job for job in self.locks if job not in rests]:
+            self.unlock(job)
+        for job, rest in rests.items():
+            self.run.outputs.origin = job.index
+            with suppress(Refused):  # `outputs.refusals` has it
+                if later := await self.loop.guarded(job, rest):
+                    self.run.retry(job.index, later)
+            self.unlock(job)
+
+    def leave(self, job: Job) -> None:
+        """Leave a job to the handler of single records, which locks its saga itself."""
+        self.run.leave(job.index, job.progress)
+        self.unlock(job)
+
+    def unlock(self, job: Job) -> None:
+        """Unlock the saga of a job."""
+        self.locks.pop(job).release()
+
+    def unlock_all(self) -> None:
+        """Unlock all sagas."""
+        for job in [*self.locks]:
+            self.unlock(job)
