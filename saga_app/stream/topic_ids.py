@@ -1,19 +1,27 @@
-"""Detects that a topic was deleted and recreated, by the id that the broker gives each topic (KIP-516).
+"""Looks at the topics of a cluster through librdkafka, which decodes its answers in C: it is done all the time.
 
-The offsets of the new topic start at 0 again. A consumer that continues at an offset of the old one would skip the
-records of the new one below it.
+A topic that was deleted and recreated is detected by the id that the broker gives each topic (KIP-516). The offsets of
+the new topic start at 0 again. A consumer that continues at an offset of the old one would skip the records of the new
+one below it.
 """
 
 import asyncio
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 #: How long the broker may take to answer (seconds).
 REQUEST_TIMEOUT_S = 3.0
+
+
+class Cluster(NamedTuple):
+    """What a cluster has. `leaders`: for each topic, the ids of the brokers that lead its partitions, or -1."""
+
+    id: str
+    leaders: dict[str, list[int]]
 
 
 class TopicIds:
@@ -26,6 +34,15 @@ class TopicIds:
     @cached_property
     def _admin(self) -> Any:
         return AdminClient(self._settings)
+
+    async def cluster(self) -> Cluster:
+        """The cluster and all of its topics. Raises `ConnectionError` if no broker answers."""
+        try:
+            found = await asyncio.to_thread(self._admin.list_topics, timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise ConnectionError(f"no broker has described its topics: {error.args[0].str()}") from None
+        leaders = {name: [p.leader for p in topic.partitions.values()] for name, topic in found.topics.items()}
+        return Cluster(found.cluster_id or "", leaders)
 
     async def find_changed(self, names: Iterable[str]) -> list[str]:
         """Those of these topics whose id differs from the remembered one; a missing topic keeps its last id."""

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaConnectionError
 from saga_app.service.kafka import topics
 from saga_app.service.kafka.kafka_changes import TopicWatch
 from saga_app.service.kafka.topics import TOPICS, TooFewPartitions, WrongPartitions, check_partitions
+from saga_app.stream.topic_ids import Cluster, TopicIds
 
 pytestmark = pytest.mark.field(34)
 
@@ -34,6 +35,12 @@ class FakeAdmin:
     async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
         return [{"topic": name, "partitions": [{"leader": 1}] * self.partitions[name]} for name in names]
 
+    async def cluster(self) -> Cluster:
+        """In place of `TopicIds.cluster`."""
+        if self.unreachable:
+            raise ConnectionError("no broker has described its topics")
+        return Cluster("cluster", {name: [1] * count for name, count in self.partitions.items()})
+
     async def create_topics(self, new: list[Any]) -> Any:
         self.partitions |= {topic.name: topic.num_partitions for topic in new}
         return type("Response", (), {"topic_errors": [(topic.name, 0, None) for topic in new]})()
@@ -49,6 +56,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeAdmin:
         yield fake
 
     monkeypatch.setattr(topics, "admin_of", admin_of)
+    monkeypatch.setattr(TopicIds, "cluster", fake.cluster)
     return fake
 
 
@@ -88,7 +96,7 @@ async def test_restarting_in_recreated_topics_is_retried_until_it_succeeds(clust
 
     watch: Any = TopicWatch("127.0.0.1:9", PARTITIONS, 1, embedded=False, start_over=start_over)
     changed: list[list[str]] = [[], ["notify"], [], []]
-    watch._ids = SimpleNamespace(find_changed=AsyncMock(side_effect=changed))
+    watch._ids = SimpleNamespace(find_changed=AsyncMock(side_effect=changed), cluster=cluster.cluster)
     for _ in range(4):
         await watch.check()
     assert calls == [{"notify"}, {"notify"}]

@@ -15,7 +15,7 @@ from saga_app.console.kafka.ends import Ends
 from saga_app.console.kafka.source import Stale, Waiting, cluster_of
 from saga_app.active_plan import READS, SERVICES, TOPICS
 from saga_app.service.kafka import topics
-from saga_app.stream.topic_ids import TopicIds
+from saga_app.stream.topic_ids import Cluster, TopicIds
 from saga_app.stream.upstream.aiokafka import network_client, pause_after_failed_metadata_update
 
 log = structlog.get_logger()
@@ -76,14 +76,15 @@ class Services:
             await close_clients(ends.close(), admin.close())
 
     async def _poll(self, admin: AIOKafkaAdminClient, ends: Ends, http: aiohttp.ClientSession) -> None:
-        cluster, waiting = await cluster_of(admin), await self._incomplete(admin)
+        cluster = await self._ids.cluster()
+        waiting = self._incomplete(cluster)
         self.broker_up = True
         if waiting is not None:
-            self.on_poll(cluster, waiting)
+            self.on_poll(cluster.id, waiting)
             return self._all(str(waiting))
         await ends.open()
         stale = await ends.refresh([TopicPartition(topic, p) for topic in CONSUMED for p in range(self.partitions)])
-        if self.on_poll(cluster, stale or await self._replaced()):
+        if self.on_poll(cluster.id, stale or await self._replaced()):
             self._changed.clear()
         for service in SERVICES:
             workers = None if self.embedded else await _workers(admin, service)  # the embedded broker cannot describe groups
@@ -102,10 +103,10 @@ class Services:
             self._changed |= set(await self._ids.find_changed(TOPICS))
         return Stale(f"created again: {', '.join(sorted(self._changed))}") if self._changed else None
 
-    async def _incomplete(self, admin: AIOKafkaAdminClient) -> Waiting | None:
+    def _incomplete(self, cluster: Cluster) -> Waiting | None:
         """`Waiting` if topics are missing or have another number of partitions, else None."""
         try:
-            missing = await topics.check(admin, self.partitions)
+            missing = topics.problem_of(cluster.leaders, self.partitions)
         except topics.WrongPartitions as error:
             return Waiting(str(error))
         return Waiting(missing.reason) if missing else None

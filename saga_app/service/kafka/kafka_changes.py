@@ -91,11 +91,13 @@ class TopicWatch:
             self._replaced.clear()
 
     async def _find_problem(self) -> str | None:
-        async with topics.admin_of(self.bootstrap) as admin:
-            found = set(await admin.list_topics())
-            self.existing.intersection_update(found)
-            self.existing.update(found)
-            missing = await topics.check(admin, self.partitions)
-            if missing and not self.embedded:
+        leaders = (await self._ids.cluster()).leaders
+        self.existing.intersection_update(leaders)
+        self.existing.update(leaders)
+        missing = topics.problem_of(leaders, self.partitions)
+        if missing is None:
+            return None
+        if not self.embedded:
+            async with topics.admin_of(self.bootstrap) as admin:
                 await topics.create(admin, self.partitions, self.replication)
-        return f"{missing.reason}: they were deleted while the service was running, and are created again" if missing else None
+        return f"{missing.reason}: they were deleted while the service was running, and are created again"

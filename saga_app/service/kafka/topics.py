@@ -1,7 +1,7 @@
 """The topics: names, partitions and configs; creates and checks them before the services start."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -56,16 +56,24 @@ class Missing:
 
 
 async def check(admin: AIOKafkaAdminClient, partitions: int) -> Missing | None:
+    """Ask for the topics, and check them: see `problem_of`."""
+    have = set(await admin.list_topics())  # a request for a missing topic by name might create it
+    wanted = [name for name in TOPICS if name in have]
+    described = await admin.describe_topics(wanted) if wanted else []
+    return problem_of({topic["topic"]: [p["leader"] for p in topic["partitions"]] for topic in described}, partitions)
+
+
+def problem_of(leaders: Mapping[str, Sequence[int]], partitions: int) -> Missing | None:
     """Check that every topic exists and has leaders and enough partitions. Returns None if so.
 
-    Raises `WrongPartitions`.
+    `leaders`: for each topic, the ids of the brokers that lead its partitions, -1 if there is none. Raises
+    `WrongPartitions`.
     """
-    have = set(await admin.list_topics())  # a request for a missing topic by name might create it
-    if absent := [name for name in TOPICS if name not in have]:
+    if absent := [name for name in TOPICS if name not in leaders]:
         return Missing(f"topics are missing: {', '.join(absent)}")
-    found = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(list(TOPICS))}
+    found = {name: leaders[name] for name in TOPICS}
     check_partitions({name: len(held) for name, held in found.items() if held}, partitions)
-    leaderless = [name for name, held in found.items() if not held or any(p["leader"] < 0 for p in held)]
+    leaderless = [name for name, held in found.items() if not held or min(held) < 0]
     return Missing(f"topics have no leader yet: {', '.join(leaderless)}") if leaderless else None
 
 

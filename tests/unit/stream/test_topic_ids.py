@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from saga_app.stream.topic_ids import TopicIds
+from saga_app.stream.topic_ids import Cluster, TopicIds
 
 pytestmark = pytest.mark.field(34)
 
@@ -19,6 +19,12 @@ class FakeAdmin:
 
     def describe_topics(self, names: Any, request_timeout: float) -> dict[str, Any]:
         return {name: SimpleNamespace(result=lambda name=name: self._describe(name)) for name in names.topic_names}
+
+    def list_topics(self, timeout: float) -> Any:
+        if not self.ids:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        partitions = {0: SimpleNamespace(leader=1), 1: SimpleNamespace(leader=-1)}
+        return SimpleNamespace(cluster_id="c1", topics=dict.fromkeys(self.ids, SimpleNamespace(partitions=partitions)))
 
     def _describe(self, name: str) -> Any:
         if name not in self.ids:
@@ -54,3 +60,13 @@ async def test_a_topic_that_was_missing_for_a_while_is_reported_when_it_returns(
     assert await topic_ids.find_changed(["notify"]) == []
     admin.ids["notify"] = "c"
     assert await topic_ids.find_changed(["notify"]) == ["notify"]
+
+
+async def test_a_cluster_has_an_id_and_the_leaders_of_all_partitions(topic_ids: TopicIds) -> None:
+    assert await topic_ids.cluster() == Cluster("c1", {"notify": [1, -1], "notified": [1, -1]})
+
+
+async def test_an_unreachable_cluster_is_a_connection_error(admin: FakeAdmin, topic_ids: TopicIds) -> None:
+    admin.ids.clear()
+    with pytest.raises(ConnectionError, match="no broker has described its topics"):
+        await topic_ids.cluster()
