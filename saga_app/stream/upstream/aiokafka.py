@@ -12,6 +12,9 @@ from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 
+#: How often a consumer that does not fetch looks for positions that do not exist any more (seconds).
+RESET_INTERVAL_S = 1.0
+
 #: Sends one heartbeat; the result is whether the coordinator acknowledged it.
 SendHeartbeat = Callable[[], Awaitable[bool]]
 
@@ -71,10 +74,14 @@ def is_closed(consumer: Any) -> bool:
 def disable_fetching(consumer: Any) -> None:
     """Let a started consumer keep and reset positions, and never send a fetch request.
 
+    It looks for positions to reset at each assignment and every `RESET_INTERVAL_S`, instead of five times a second.
+
     aiokafka 0.14: the fetch requests are the first item of what `Fetcher._get_actions_per_node` returns. A rename
-    raises AttributeError at start; with another order positions are not reset any more, so nothing is consumed.
+    raises AttributeError at start; with another order positions are not reset any more, so nothing is consumed. After a
+    rename of `_fetcher_timeout` an idle service needs a third more processor time.
     """
     fetcher = consumer._fetcher
+    fetcher._fetcher_timeout = RESET_INTERVAL_S
     actions = fetcher._get_actions_per_node
     fetcher._get_actions_per_node = lambda assignment: ([], *actions(assignment)[1:])
 
