@@ -17,7 +17,7 @@ from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows
 from saga_app.service.onboarding_world import FilePolicy, LogMail, MockStock, OnboardingWorld
 from saga_app.service.step import StepLoop
-from saga_app.stream.consume.run import Run
+from saga_app.stream.consume.run import Item, Run
 from saga_app.stream.partition import partition_of
 from saga_app.stream.table.key_lock import KeyLock, KeyLocks
 
@@ -106,7 +106,8 @@ async def handle(loop: StepLoop, records: Sequence[Record]) -> list[Record]:
     for start in range(0, len(records), RUN_LENGTH):
         outputs, records_of_run = Outputs(), records[start : start + RUN_LENGTH]
         batch = cast(Any, SimpleNamespace(records=records_of_run))
-        await loop.handle_run(Run(cast(Any, outputs), batch, [(i, None) for i in range(len(records_of_run))], deque()))
+        items = [Item(batch, index) for index in range(len(records_of_run))]
+        await loop.handle_run(Run(cast(Any, outputs), items, deque()))
         for record, (topic, key, value, headers) in zip(records_of_run, outputs.sent, strict=False):
             sent.append(Record(topic, record.partition, record.offset, key, value, headers, record.timestamp))
     return sent

@@ -40,7 +40,7 @@ class Job:
     request: Message
     progress: Progress
     run_at: datetime | None  #: the time that all records with the same outputs share; None once it had to wait
-    index: int = 0  #: the number of its record in its batch
+    number: int = 0  #: of its record in its run
     recalled: Any = None  #: the stored row of its saga; None if there is none, or once the job had to wait
     found: Found | None = None  #: the result of its attempt
     answer: Answer | None = None

@@ -140,24 +140,24 @@ class StepLoop:
         log.error("record failed", **place, exc_info=error)
         self.park(job, GaveUp(error, job.progress.attempt))
 
-    def read(self, outputs: Outputs, record: Record, progress: Progress | None, index: int = 0) -> Job | None:
+    def read(self, outputs: Outputs, record: Record, progress: Progress | None, number: int = 0) -> Job | None:
         """Decode a record. None if it is unreadable, and sent to the `dlq`: no content may stop its partition.
 
-        `index`: its number in its batch.
+        `number`: of the record in its run.
         """
         run_at = self.run_time(outputs)
         progress = progress or Progress(1, False, run_at, None)
         try:
-            return self.job(outputs, record, progress, run_at, index)
+            return self.job(outputs, record, progress, run_at, number)
         except Exception as error:
             park(outputs, record, None, self.step, GaveUp(error, 1), progress.received_at, run_at)
             return None
 
-    def job(self, outputs: Outputs, record: Record, progress: Progress, run_at: datetime, index: int = 0) -> Job:
+    def job(self, outputs: Outputs, record: Record, progress: Progress, run_at: datetime, number: int = 0) -> Job:
         """Decode a record. Raises `BadMessage`."""
         headers = record.headers
         request = self.reader.read(record, headers, progress.received_at)
-        return Job(outputs, record, headers, request, progress, run_at, index)
+        return Job(outputs, record, headers, request, progress, run_at, number)
 
     def run_time(self, outputs: Outputs) -> datetime:
         """When the run began to which these outputs belong: one reading of the clock for all of its records."""
@@ -236,6 +236,16 @@ class StepLoop:
             job.waits()
             self.memory.waits(job)
         return await self.finish(job, await attempt)
+
+    async def finish_waiting(
+        self, job: Job, attempt: Eager[Found], lock: KeyLock, outputs: Outputs
+    ) -> RetryLater | None:
+        """Finish an attempt that has begun in a run and has to wait, with outputs of its own; then unlock its saga."""
+        try:
+            job.outputs, job.number = outputs, 0
+            return await self.guarded(job, self.finish_attempt(job, attempt))
+        finally:
+            lock.release()
 
     async def finish(self, job: Job, found: Found) -> RetryLater | None:
         """Publish what follows from the result of a step, or give up; then remove the stored request, if any."""

@@ -7,17 +7,17 @@ as long: the code and data of a stage have left the processor's caches when the 
 (docs/decisions/0023).
 
 A record that may have to wait is left to the handler of single records, before its step has acted. When a step waits
-although it usually does not, the records after it are left, and its own rest is done last.
+although it usually does not, the records after it are left, and the others of the run do not wait for it.
 """
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from saga_app.service.dead_letters import PROGRAMMING_ERRORS, GaveUp
 from saga_app.service.job import Found, Job
 from saga_app.stream import Refused, RetryLater
-from saga_app.stream.consume.eager import Eager
 from saga_app.stream.consume.run import Run
 from saga_app.stream.table.key_lock import KeyLock
 
@@ -35,17 +35,17 @@ class StepRun:
         self.loop, self.run = loop, run
         self.locks: dict[Job, KeyLock] = {}  #: of the sagas that this run has locked
         self.failed: dict[Job, Found] = {}
-        self.waiting: tuple[Job, Eager[Found]] | None = None
+        self.waiting = False  #: whether an attempt has to wait
 
     async def handle(self) -> None:
         """Process the run."""
         if not self.loop.may_run:
-            for index, state in self.run.items:
-                self.run.leave(index, state)
+            for number, item in enumerate(self.run.items):
+                self.run.leave(number, item.state)
             return
         try:
             self.process()
-            await self.process_rest()
+            await self.finish_failed()
         finally:
             self.unlock_all()
 
@@ -69,7 +69,7 @@ class StepRun:
         """The jobs that continue after a stage."""
         outputs, kept = self.run.outputs, []
         for job in jobs:
-            outputs.origin = job.index
+            outputs.origin = job.number
             try:
                 if stage(job):
                     kept.append(job)
@@ -79,10 +79,10 @@ class StepRun:
 
     def decode(self) -> list[Job]:
         """The readable requests."""
-        outputs, records, jobs = self.run.outputs, self.run.batch.records, []
-        for index, progress in self.run.items:
-            outputs.origin = index
-            job = self.loop.read(outputs, records[index], progress, index)
+        outputs, jobs = self.run.outputs, []
+        for number, item in enumerate(self.run.items):
+            outputs.origin = number
+            job = self.loop.read(outputs, item.record, item.state, number)
             if job is not None:
                 jobs.append(job)
         return jobs
@@ -97,7 +97,7 @@ class StepRun:
         if lock.take():
             self.locks[job] = lock
             return True
-        self.run.leave(job.index, job.progress)
+        self.run.leave(job.number, job.progress)
         return False
 
     def need_not_wait(self, job: Job) -> bool:
@@ -107,17 +107,18 @@ class StepRun:
             return False
         lag = self.loop.lag(job)
         if lag is not None:
-            self.run.retry(job.index, lag)
+            self.run.retry(job.number, lag)
         return lag is None
 
     def act(self, job: Job) -> bool:
         """Make an attempt. When one has to wait, no other of this run begins, so that each has a task of its own."""
-        if self.waiting is not None:
+        if self.waiting:
             self.leave(job)
             return False
         attempt = self.loop.act(job)
         if attempt.waits:
-            self.waiting = job, attempt
+            self.waiting = True
+            self.run.wait_for(job.number, partial(self.loop.finish_waiting, job, attempt, self.locks.pop(job)))
             return False
         job.found = attempt.result
         return True
@@ -131,24 +132,20 @@ class StepRun:
             return False
         return self.loop.conclude(job, self.loop.answer(job, found))
 
-    async def process_rest(self) -> None:
-        """The failed attempts, and last the one that has to wait, if any."""
-        rests = {job: self.loop.finish(job, found) for job, found in self.failed.items()}
-        if self.waiting is not None:
-            job, attempt = self.waiting
-            rests[job] = self.loop.finish_attempt(job, attempt)
-        for job in [job for job in self.locks if job not in rests]:
+    async def finish_failed(self) -> None:
+        """Finish the jobs whose attempts failed: a delayed request is stored, which waits."""
+        for job in [job for job in self.locks if job not in self.failed]:
             self.unlock(job)
-        for job, rest in rests.items():
-            self.run.outputs.origin = job.index
+        for job, found in self.failed.items():
+            self.run.outputs.origin = job.number
             with suppress(Refused):  # `outputs.refusals` has it
-                if later := await self.loop.guarded(job, rest):
-                    self.run.retry(job.index, later)
+                if later := await self.loop.guarded(job, self.loop.finish(job, found)):
+                    self.run.retry(job.number, later)
             self.unlock(job)
 
     def leave(self, job: Job) -> None:
         """Leave a job to the handler of single records, which locks its saga itself."""
-        self.run.leave(job.index, job.progress)
+        self.run.leave(job.number, job.progress)
         self.unlock(job)
 
     def unlock(self, job: Job) -> None:

@@ -13,7 +13,7 @@ from mode.utils.queues import FlowControlEvent
 from saga_app.stream import Pool, RetryLater
 from saga_app.stream.consume.batch import Batch
 from saga_app.stream.consume.ledger import Ledger
-from saga_app.stream.consume.run import Run, RunHandler
+from saga_app.stream.consume.run import Rest, Run, RunHandler
 from saga_app.stream.produce.outputs import Outputs
 from tests.fakes.record import FakeRecord
 from tests.simulation.fake_clients import CURRENT_WORK, FakeProducer, FakeStream, FakeTable, Killed, Work
@@ -101,17 +101,27 @@ class Worker:
         """Wrap a handler of runs to record which records it has finished."""
 
         async def handle_run(run: Run) -> None:
-            records = [run.batch.records[index] for index, _ in run.items]
-            works = {
-                index: self._work_of(run.batch, record) for (index, _), record in zip(run.items, records, strict=True)
-            }
+            works = {number: self._work_of(item.batch, item.record) for number, item in enumerate(run.items)}
             cast(TrackedOutputs, run.outputs).works = works
             self.bus.events["runs"] += 1
             await together(run)
-            for index in run.handled:
-                works[index].has_returned = True
+            for number in run.handled:
+                works[number].has_returned = True
+            if run.waiting is not None:
+                number, rest = run.waiting
+                run.waiting = number, self._track_rest(rest, works[number])
 
         return handle_run
+
+    @staticmethod
+    def _track_rest(rest: Rest, work: Work) -> Rest:
+        async def finish(outputs: Outputs) -> RetryLater | None:
+            CURRENT_WORK.set(work)
+            later = await rest(outputs)
+            work.has_returned = later is None
+            return later
+
+        return finish
 
     def _work_of(self, batch: Batch, record: FakeRecord) -> Work:
         return self._works[batch.tp].setdefault(record.offset, Work(self))

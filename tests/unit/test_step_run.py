@@ -17,7 +17,7 @@ from saga_app.service.fault_injection import FaultInjection
 from saga_app.service.memory.effects import Effects
 from saga_app.service.memory.rows import Rows
 from saga_app.service.step import StepLoop
-from saga_app.stream.consume.run import Run
+from saga_app.stream.consume.run import Item, Run
 from tests.builders import request_to
 from tests.fakes.record import FakeRecord
 from tests.unit.step_harness import FakeMail, FakeRows, SentMessages, fake_world
@@ -71,7 +71,7 @@ class Result(NamedTuple):
         tuple[str, bytes | None], list[tuple[Any, ...]]
     ]  #: by topic and key, in order (dead letters: in any)
     rows: dict[tuple[int, bytes], bytes]
-    retries: set[tuple[int, float]]  #: record and seconds
+    retries: set[int]
     by_record: dict[int, list[str]]
 
 
@@ -83,24 +83,30 @@ def loop_on(topic: str, table: FakeRows, faults: FaultInjection | None) -> StepL
     return StepLoop(ONBOARDING, step, world, PARTITIONS, kept, faults=faults)
 
 
+def new_run(outputs: OutputsOfRun, records: list[FakeRecord]) -> Run:
+    batch = cast(Any, SimpleNamespace(records=records))
+    return Run(cast(Any, outputs), [Item(batch, index) for index in range(len(records))], deque())
+
+
 def handle(topic: str, records: list[FakeRecord], together: bool, faults: FaultInjection | None = None) -> Result:
     """Handle records as the pool does, `together` or one by one."""
     table, outputs = FakeRows(), OutputsOfRun()
-    loop, retries = loop_on(topic, table, faults), set[tuple[int, float]]()
+    loop, retries = loop_on(topic, table, faults), set[int]()
 
     async def handle_all() -> None:
         items = deque((index, None) for index in range(len(records)))
         if together:
-            batch = cast(Any, SimpleNamespace(records=records))
-            run = Run(cast(Any, outputs), batch, [*items], deque())
+            run = new_run(outputs, records)
             await loop.handle_run(run)
-            retries.update((index, later.seconds) for index, later in run.delayed)
-            assert sorted([*run.handled, *dict(run.left), *dict(run.delayed)]) == [*range(len(records))]
-            items = run.left
+            retries.update(number for number, at in run.unfinished.items() if at is not None)
+            if run.waiting is not None:
+                outputs.origin = run.waiting[0]
+                await run.waiting[1](cast(Any, outputs))
+            items = deque((item.position, item.state) for item in run.left)
         for index, progress in items:
             outputs.origin = index
-            if later := await loop.handle(outputs, None, records[index], progress):
-                retries.add((index, later.seconds))
+            if await loop.handle(outputs, None, records[index], progress):
+                retries.add(index)
 
     asyncio.run(handle_all())
     assert not table.locks, "a saga is still locked"
@@ -141,20 +147,21 @@ def test_what_a_record_sends_is_attributed_to_it() -> None:
     assert found.by_record == {0: ["notified"], 1: [DLQ], 2: [DLQ]}
 
 
-def test_records_after_one_that_waits_are_left() -> None:
-    """They get tasks of their own, so that a slow mail does not hold them back."""
+def test_a_record_that_waits_holds_back_no_other() -> None:
+    """Those before it are finished without it, and those after it get tasks of their own."""
     records = [record("notify", offset, id) for offset, id in enumerate(("ada", "bob", "cleo"))]
-    outputs = OutputsOfRun()
-    batch = cast(Any, SimpleNamespace(records=records))
-    run = Run(cast(Any, outputs), batch, [(0, None), (1, None), (2, None)], deque())
+    outputs, own_outputs = OutputsOfRun(), OutputsOfRun()
+    run = new_run(outputs, records)
 
-    async def begin() -> None:
-        running = asyncio.ensure_future(loop_on("notify", FakeRows(), None).handle_run(run))
-        await asyncio.sleep(0)
-        assert outputs.by_record == {0: ["notified"]}, "the record before it is not finished"
-        assert [index for index, _ in run.left] == [2]
-        await running
+    async def handle_all() -> None:
+        await loop_on("notify", FakeRows(), None).handle_run(run)
+        assert run.handled == [0]
+        assert outputs.by_record == {0: ["notified"]}
+        assert [item.position for item in run.left] == [2]
+        assert run.waiting is not None
+        number, rest = run.waiting
+        assert number == 1
+        await rest(cast(Any, own_outputs))
 
-    asyncio.run(begin())
-    assert outputs.by_record == {0: ["notified"], 1: ["notified"]}
-    assert run.handled == [0, 1]
+    asyncio.run(handle_all())
+    assert own_outputs.topics == ["notified"]

@@ -25,7 +25,7 @@ from saga_app.stream.consume.batch import Batch
 from saga_app.stream.consume.delay_queue import DelayQueue, RetryLater
 from saga_app.stream.consume.drain_queue import drain_events
 from saga_app.stream.consume.eager import Eager
-from saga_app.stream.consume.run import Item, Run, RunHandler
+from saga_app.stream.consume.run import Item, Rest, Run, RunHandler
 from saga_app.stream.produce.batching_producer import BURST_INTERVAL_S
 from saga_app.stream.produce.outputs import Outputs
 from saga_app.stream.produce.refusal import Refused
@@ -48,6 +48,10 @@ Handler = Callable[..., Coroutine[Any, Any, RetryLater | None] | RetryLater | No
 #: It sends what replaces the record (a dead letter) and returns True: the record is done. Or it returns False: only
 #: what need not be sent was refused. It is called again if what it sends is refused too.
 OnRefusal = Callable[[Outputs, Any, Sequence[Refused], int], Coroutine[Any, Any, bool]]
+
+
+#: The items of a run that has not begun, and its task.
+NextRun = tuple[deque[Item], asyncio.Task[None]]
 
 
 class Pool:
@@ -79,6 +83,7 @@ class Pool:
         self._unsettled: dict[Outputs, float] = {}  #: since when each waits for acknowledgements, oldest first
         self._ack_timer: asyncio.TimerHandle | None = None
         self._delayed = DelayQueue(self._resume)
+        self._next: NextRun | None = None  #: the run that begins in the next iteration of the loop
         self._begun: set[TP] = set()  #: partitions of which a batch was started in this iteration of the loop
 
     @property
@@ -101,7 +106,7 @@ class Pool:
         while self._transport.full:
             await asyncio.sleep(BURST_INTERVAL_S)
         await self._wait_for_turn(batch.tp)
-        self._begin(stream, event, [(index, None) for index in range(len(batch.records))])
+        self._begin([Item(batch, index, None, (stream, event)) for index in range(len(batch.records))])
 
     async def _wait_for_turn(self, tp: TP) -> None:
         """Start the batches of a partition in order: each is finished, or has its own tasks, before the next starts.
@@ -114,93 +119,120 @@ class Pool:
             asyncio.get_running_loop().call_soon(self._begun.clear)
         self._begun.add(tp)
 
-    def _begin(self, stream: StreamT[Any], event: EventT[Any], items: Sequence[Item]) -> None:
-        waiting = deque(items)
-        self._start(stream, event, waiting)
+    def _begin(self, items: Sequence[Item]) -> None:
+        """Start work on items of one batch. With a `RunHandler`, what begins in one loop iteration is one run."""
+        if self._may_begin(items[0].batch):
+            if self._next is None or self.together is None:
+                self._next = self._new_run()
+            self._add(self._next, items)
+
+    def _may_begin(self, batch: Batch) -> bool:
+        """Whether its partition is not being revoked, and was not revoked since it was fetched."""
+        return batch.live and batch.open and not self.app.should_stop
+
+    def _new_run(self) -> NextRun:
+        waiting = deque[Item]()
+        task = asyncio.create_task(self._work(waiting))
         # By the next iteration the task has handled all items, or waits in a handler.
-        asyncio.get_running_loop().call_soon(self._begin_rest, stream, event, waiting)
+        asyncio.get_running_loop().call_soon(self._begin_rest, waiting)
+        return waiting, task
 
-    def _begin_rest(self, stream: StreamT[Any], event: EventT[Any], waiting: deque[Item]) -> None:
+    def _add(self, run: NextRun, items: Sequence[Item]) -> None:
+        waiting, task = run
+        waiting.extend(items)
+        items[0].batch.begin(task)
+
+    def _begin_rest(self, waiting: deque[Item]) -> None:
+        """Start a run for each item that is left."""
         while waiting:
-            self._start(stream, event, deque((waiting.popleft(),)))
+            item = waiting.popleft()
+            if self._may_begin(item.batch):
+                self._add(self._new_run(), (item,))
 
-    def _start(self, stream: StreamT[Any], event: EventT[Any], waiting: deque[Item]) -> None:
-        """Start a task, unless the partition is being revoked or was revoked since the items were put."""
-        batch = cast(Batch, event.message)
-        if batch.live and batch.open and not self.app.should_stop:
-            batch.begin(asyncio.create_task(self._work(stream, event, waiting)))
-
-    def _resume(self, delayed: list[tuple[StreamT[Any], EventT[Any], Item]]) -> None:
+    def _resume(self, delayed: list[Item]) -> None:
         """Handle delayed records that are due; those of one batch together, as when they were fetched."""
-        together: dict[int, tuple[StreamT[Any], EventT[Any], list[Item]]] = {}
-        for stream, event, item in delayed:
-            together.setdefault(id(event), (stream, event, []))[2].append(item)
-        for stream, event, items in together.values():
-            self._begin(stream, event, items)
+        by_batch: dict[int, list[Item]] = {}
+        for item in delayed:
+            by_batch.setdefault(id(item.batch), []).append(item)
+        for items in by_batch.values():
+            self._begin(items)
 
-    async def _work(self, stream: StreamT[Any], event: EventT[Any], waiting: deque[Item]) -> None:
+    async def _work(self, waiting: deque[Item]) -> None:
         """Handle items until none is left (other tasks take some, too), then wait for acknowledgements."""
-        batch = cast(Batch, event.message)
-        outputs = self._transport.new_outputs()
-        single = batch.records[waiting[0][0]] if len(waiting) == 1 else None
-        is_handling = True
+        if self._next is not None and self._next[0] is waiting:
+            self._next = None
+        run = Run(self._transport.new_outputs(), (), waiting)
         try:
-            handled, delayed = await self._handle_all(outputs, batch, waiting)
-            is_handling = False
-            await self._wait_for_acks(outputs)
-            parked = {index for index in outputs.refusals if await self._handle_refusals(batch, index, outputs)}
-            batch.finish(*handled, *parked)
-            # Only after the acknowledgements of what they sent: the next call has other outputs.
-            for at, item in delayed:
-                if item[0] not in parked:
-                    self._delayed.put(at, (stream, event, item))
-            if not batch.left:
-                await self._acknowledge(stream, event)
+            if self.together is not None and len(waiting) > 1:
+                run.items += waiting
+                waiting.clear()
+                await self._within_timeout(self.together(run))
+                if run.waiting is not None:
+                    run = await self._finish_waiting(run, *run.waiting)
+            while waiting:
+                number = run.outputs.origin = run.add(waiting.popleft())
+                if later := await self._handle(run.outputs, run.items[number]):
+                    run.retry(number, later)
         except Exception as error:
-            await self._fail(batch, single or (batch.records[outputs.origin] if is_handling else None), error)
+            await self._fail(run, run.items[run.outputs.origin], error)
+        else:
+            await self._settle(run)
 
-    async def _handle_all(
-        self, outputs: Outputs, batch: Batch, waiting: deque[Item]
-    ) -> tuple[list[int], list[tuple[float, Item]]]:
-        """The numbers of the handled records, and the items to handle again, with their times."""
-        now = asyncio.get_running_loop().time
-        handled: list[int] = []
-        delayed: list[tuple[float, Item]] = []
-        if self.together is not None and len(waiting) > 1:
-            run = Run(outputs, batch, tuple(waiting), waiting)
-            waiting.clear()
-            await self._within_timeout(self.together(run))
-            handled += run.handled
-            delayed += [(now() + later.seconds, (index, later.state)) for index, later in run.delayed]
-        while waiting:
-            index, state = waiting.popleft()
-            outputs.origin = index
-            later = await self._handle(outputs, batch, batch.records[index], state)
-            if later is None:
-                handled.append(index)
-            else:
-                delayed.append((now() + later.seconds, (index, later.state)))
-        return handled, delayed
+    async def _finish_waiting(self, run: Run, number: int, rest: Rest) -> Run:
+        """Finish the record of a run that has to wait, as a run of its own; the others need not wait for it."""
+        settling = asyncio.create_task(self._settle(run))
+        for batch in run.batches:
+            batch.begin(settling)
+        alone = Run(self._transport.new_outputs(), (run.items[number],), run.left)
+        try:
+            if later := await self._within_timeout(rest(alone.outputs)):
+                alone.retry(0, later)
+        except Refused:  # `outputs.refusals` has it
+            pass
+        return alone
 
-    async def _handle_refusals(self, batch: Batch, index: int, outputs: Outputs) -> bool:
+    async def _settle(self, run: Run) -> None:
+        """Wait for the acknowledgements of a run, and finish its records."""
+        try:
+            await self._wait_for_acks(run.outputs)
+            refusals = run.outputs.refusals
+            parked = {number for number in refusals if await self._handle_refusals(run, number)}
+            finished: dict[int, list[int]] = {}
+            for number in {*run.handled, *parked}:
+                finished.setdefault(id(run.items[number].batch), []).append(run.items[number].position)
+            for batch in run.batches:
+                batch.finish(*finished.get(id(batch), ()))
+            # Only after the acknowledgements of what they sent: the next call has other outputs.
+            for number, at in run.unfinished.items():
+                if at is not None and number not in parked:
+                    self._delayed.put(at, run.items[number])
+            for batch, source in {id(item.batch): (item.batch, item.source) for item in run.items}.values():
+                if not batch.left:
+                    await self._acknowledge(batch, *source)
+        except Exception as error:
+            await self._fail(run, run.items[0] if len(run.items) == 1 else None, error)
+
+    async def _handle_refusals(self, run: Run, number: int) -> bool:
         """Handle refused outputs of a record; returns whether it was parked, and so is done.
 
         Raises `Refused` if there is no `on_refusal`.
         """
-        parked, refusals = False, outputs.refusals[index]
+        parked, refusals = False, run.outputs.refusals[number]
         for tries in count():
             if self.on_refusal is None:
                 raise refusals[0]
             instead = self._transport.new_outputs()
-            parked = await self.on_refusal(instead, batch.records[index], refusals, tries) or parked
+            parked = await self.on_refusal(instead, run.items[number].record, refusals, tries) or parked
             await self._wait_for_acks(instead)
             if not instead.refusals:
                 break
             refusals = instead.refusals[instead.origin]
         return parked
 
-    async def _handle(self, outputs: Outputs, batch: Batch, record: Any, state: Any) -> RetryLater | None:
-        work = self.handler(outputs, batch, record) if state is None else self.handler(outputs, batch, record, state)
+    async def _handle(self, outputs: Outputs, item: Item) -> RetryLater | None:
+        batch, _, state, _ = item
+        arguments = (outputs, batch, item.record) if state is None else (outputs, batch, item.record, state)
+        work = self.handler(*arguments)
         if work is None or isinstance(work, RetryLater):
             return work
         try:
@@ -237,17 +269,27 @@ class Pool:
             outputs.fail(TimeoutError(f"not acknowledged within {self.ack_s:g} s"))
         self._ack_timer = loop.call_later(self.ack_s / ACK_CHECKS, self._fail_overdue) if self._unsettled else None
 
-    async def _acknowledge(self, stream: StreamT[Any], event: EventT[Any]) -> None:
-        batch = cast(Batch, event.message)
+    async def _acknowledge(self, batch: Batch, stream: StreamT[Any], event: EventT[Any]) -> None:
         batch.records = []
         await cast(Any, stream).ack(event)
 
-    async def _fail(self, batch: Batch, record: Any, error: Exception) -> None:
-        """Crash the worker and leave the record unacknowledged; only the first failure is logged."""
+    async def _fail(self, run: Run, item: Item | None, error: Exception) -> None:
+        """Crash the worker and leave the records unacknowledged; only the first failure is logged.
+
+        Not if their partitions were revoked: the new owner gets the records.
+        """
         app: Any = self.app
-        if app.should_stop or not batch.live:  # not live: the new owner of the partition gets the record
+        live = [batch for batch in ([item.batch] if item else run.batches) if batch.live]
+        if app.should_stop or not live:
             return
-        at = record.offset if record is not None else f"up to {batch.offset}, while waiting for acknowledgements"
-        where = f"{batch.topic}[{batch.partition}]@{at}"
-        log.error("record failed, crashing the worker", record=where, error=repr(error), exc_info=error)
+        log.error("record failed, crashing the worker", record=_place(item, live), error=repr(error), exc_info=error)
         await app.crash(error)
+
+
+def _place(item: Item | None, batches: Sequence[Batch]) -> str:
+    """The place of a record, or of those that were waiting for acknowledgements."""
+    first = batches[0]
+    where = f"{first.topic}[{first.partition}]"
+    if item is not None and item.batch.records and item.record is not None:
+        return f"{where}@{item.record.offset}"
+    return f"{where}@up to {first.offset}, while waiting for acknowledgements"

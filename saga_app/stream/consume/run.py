@@ -1,47 +1,78 @@
-"""The records of one batch that are handled together."""
+"""The records that are handled together, with shared outputs."""
 
+import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, NamedTuple
 
 from saga_app.stream.consume.batch import Batch
 from saga_app.stream.consume.delay_queue import RetryLater
 from saga_app.stream.produce.outputs import Outputs
 
-#: The number of a record in its batch, and the state that its handler is called with (None the first time).
-Item = tuple[int, Any]
+
+class Item(NamedTuple):
+    """A record to handle. `state`: what its handler is called with, None the first time. `source`: of its batch."""
+
+    batch: Batch
+    position: int  #: of the record in its batch
+    state: Any = None
+    source: Any = None
+
+    @property
+    def record(self) -> Any:
+        """The record; None if it is finished."""
+        return self.batch.records[self.position]
+
+
+#: What is left of the handling of one record, which goes on with other outputs.
+Rest = Callable[[Outputs], Coroutine[Any, Any, RetryLater | None]]
 
 
 class Run:
-    """Records with shared outputs, and which of them are not finished when their handler returns.
+    """Records of one topic, from one or more partitions. They are numbered; `outputs.origin` is the one that sends.
 
-    `items`: the records to handle. `left`: those that are to be handled one by one, because they may have to wait.
-    `delayed`: those that are to be handled again later. All others are finished when their outputs are acknowledged.
-    Set `outputs.origin` to the number of the record that sends.
+    A handler of the run reports which records it has not handled when it returns. All others are finished as soon as
+    their outputs are acknowledged.
     """
 
-    __slots__ = ("_gone", "batch", "delayed", "items", "left", "outputs")
+    __slots__ = ("items", "left", "outputs", "unfinished", "waiting")
 
-    def __init__(self, outputs: Outputs, batch: Batch, items: Sequence[Item], left: deque[Item]) -> None:
-        self.outputs, self.batch, self.items, self.left = outputs, batch, items, left
-        self.delayed: list[tuple[int, RetryLater]] = []
-        self._gone: set[int] = set()
+    def __init__(self, outputs: Outputs, items: Iterable[Item], left: deque[Item]) -> None:
+        self.outputs, self.items, self.left = outputs, [*items], left
+        #: By number, when to handle a record again, in the time of the loop; None if another run finishes it.
+        self.unfinished: dict[int, float | None] = {}
+        self.waiting: tuple[int, Rest] | None = None
 
-    def leave(self, index: int, state: Any) -> None:
+    def add(self, item: Item) -> int:
+        """Add a record; returns its number."""
+        self.items.append(item)
+        return len(self.items) - 1
+
+    def leave(self, number: int, state: Any) -> None:
         """Leave a record to the handler of single records, which is called with this state."""
-        self.left.append((index, state))
-        self._gone.add(index)
+        self.left.append(self.items[number]._replace(state=state))
+        self.unfinished[number] = None
 
-    def retry(self, index: int, later: RetryLater) -> None:
-        """Handle a record again later."""
-        self.delayed.append((index, later))
-        self._gone.add(index)
+    def retry(self, number: int, later: RetryLater) -> None:
+        """Handle a record again later, when its outputs are acknowledged."""
+        self.items[number] = self.items[number]._replace(state=later.state)
+        self.unfinished[number] = asyncio.get_running_loop().time() + later.seconds
+
+    def wait_for(self, number: int, rest: Rest) -> None:
+        """Let the task of this run do the rest for a record, whose handling has begun and has to wait."""
+        self.waiting = number, rest
+        self.unfinished[number] = None
 
     @property
     def handled(self) -> list[int]:
         """The numbers of the records that are handled."""
-        return [index for index, _ in self.items if index not in self._gone]
+        return [number for number in range(len(self.items)) if number not in self.unfinished]
+
+    @property
+    def batches(self) -> list[Batch]:
+        """The batches of its records."""
+        return list({id(item.batch): item.batch for item in self.items}.values())
 
 
-#: Handles the records of a run that need not wait. It may wait for some, after it has left the others.
+#: Handles the records of a run that need not wait, and reports the others.
 RunHandler = Callable[[Run], Coroutine[Any, Any, None]]
