@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from time import monotonic, sleep
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -19,6 +20,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from faust.types import TP
 
 from saga_app.stream.brokers import WARM_UP_TIMEOUT_S, Brokers
+from saga_app.stream.consume.gather import Gather
 from saga_app.stream.log_throttle import LogThrottle
 from saga_app.stream.upstream.librdkafka import headers_of
 
@@ -122,6 +124,7 @@ class Fetcher:
         self._reached: dict[TP, int] = {}  #: the highest position of each partition since the start
         self._restarted: set[TP] = set()  #: partitions whose restart was reported since the last `report_replaced`
         self._on_loss = on_loss
+        self._gather = Gather()
         self._thread = ThreadPoolExecutor(1, "fetcher")
         # Without this request librdkafka looks up the leaders of a first assignment half a second later.
         self._thread.submit(self.brokers.are_unreachable, None, WARM_UP_TIMEOUT_S)
@@ -204,9 +207,15 @@ class Fetcher:
         self._skipped.pop(tp, None)
 
     def _poll(self, timeout_s: float, max_records: int) -> list[Any]:
-        """In the fetcher's thread: wait for a message, and take all that have arrived by then."""
+        """In the fetcher's thread: wait for a message, and take all that have arrived by then. See `Gather`."""
         first = self._client.poll(timeout_s)
-        return [] if first is None else [first, *self._client.consume(max_records - 1, 0)]
+        if first is None:
+            return []
+        if pause_s := self._gather.pause_s(monotonic()):
+            sleep(pause_s)
+        found = [first, *self._client.consume(max_records - 1, 0)]
+        self._gather.took(len(found), monotonic())
+        return found
 
     def _by_partition(self, states: Mapping[TP, Any], messages: list[Any]) -> dict[TP, list[Fetched]]:
         """The fetched records by partition, without partitions that were sought since the fetch began."""
