@@ -197,18 +197,19 @@ class Pool:
             await self._wait_for_acks(run.outputs)
             refusals = run.outputs.refusals
             parked = {number for number in refusals if await self._handle_refusals(run, number)}
-            finished: dict[int, list[int]] = {}
+            finished = {batch: list[int]() for batch in run.batches}
             for number in {*run.handled, *parked}:
-                finished.setdefault(id(run.items[number].batch), []).append(run.items[number].position)
-            for batch in run.batches:
-                batch.finish(*finished.get(id(batch), ()))
+                item = run.items[number]
+                finished[item.batch].append(item.position)
             # Only after the acknowledgements of what they sent: the next call has other outputs.
             for number, at in run.unfinished.items():
                 if at is not None and number not in parked:
                     self._delayed.put(at, run.items[number])
-            for batch, source in {id(item.batch): (item.batch, item.source) for item in run.items}.values():
-                if not batch.left:
-                    await self._acknowledge(batch, *source)
+            sources = {item.batch: item.source for item in run.items}
+            for batch, positions in finished.items():
+                batch.finish(*positions)
+                if positions and not batch.left:
+                    await self._acknowledge(batch, *sources[batch])
         except Exception as error:
             await self._fail(run, run.items[0] if len(run.items) == 1 else None, error)
 
@@ -276,10 +277,10 @@ class Pool:
     async def _fail(self, run: Run, item: Item | None, error: Exception) -> None:
         """Crash the worker and leave the records unacknowledged; only the first failure is logged.
 
-        Not if their partitions were revoked: the new owner gets the records.
+        Not if all of their partitions were revoked: the new owners get the records.
         """
         app: Any = self.app
-        live = [batch for batch in ([item.batch] if item else run.batches) if batch.live]
+        live = [batch for batch in run.batches if batch.live]
         if app.should_stop or not live:
             return
         log.error("record failed, crashing the worker", record=_place(item, live), error=repr(error), exc_info=error)
@@ -288,8 +289,7 @@ class Pool:
 
 def _place(item: Item | None, batches: Sequence[Batch]) -> str:
     """The place of a record, or of those that were waiting for acknowledgements."""
-    first = batches[0]
-    where = f"{first.topic}[{first.partition}]"
     if item is not None and item.batch.records and item.record is not None:
-        return f"{where}@{item.record.offset}"
-    return f"{where}@up to {first.offset}, while waiting for acknowledgements"
+        return f"{item.batch.topic}[{item.batch.partition}]@{item.record.offset}"
+    up_to = ", ".join(f"{batch.topic}[{batch.partition}]@{batch.offset}" for batch in batches)
+    return f"up to {up_to}, while waiting for acknowledgements"

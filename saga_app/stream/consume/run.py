@@ -71,7 +71,7 @@ class Run:
     @property
     def batches(self) -> list[Batch]:
         """The batches of its records."""
-        return list({id(item.batch): item.batch for item in self.items}.values())
+        return list(dict.fromkeys(item.batch for item in self.items))
 
 
 #: Handles the records of a run that need not wait, and reports the others.
