@@ -133,7 +133,7 @@ class Pool:
     def _new_run(self) -> NextRun:
         waiting = deque[Item]()
         task = asyncio.create_task(self._work(waiting))
-        # By the next iteration the task has handled all items, or waits in a handler.
+        # By then the task has handled all items, has left some, or waits in a handler.
         asyncio.get_running_loop().call_soon(self._begin_rest, waiting)
         return waiting, task
 
@@ -158,25 +158,34 @@ class Pool:
             self._begin(items)
 
     async def _work(self, waiting: deque[Item]) -> None:
-        """Handle items until none is left (other tasks take some, too), then wait for acknowledgements."""
+        """Handle items, then wait for acknowledgements and finish them."""
         if self._next is not None and self._next[0] is waiting:
             self._next = None
         run = Run(self._transport.new_outputs(), (), waiting)
         try:
             if self.together is not None and len(waiting) > 1:
-                run.items += waiting
-                waiting.clear()
-                await self._within_timeout(self.together(run))
-                if run.waiting is not None:
-                    run = await self._finish_waiting(run, *run.waiting)
-            while waiting:
-                number = run.outputs.origin = run.add(waiting.popleft())
-                if later := await self._handle(run.outputs, run.items[number]):
-                    run.retry(number, later)
+                run = await self._handle_together(run)
+            else:
+                await self._handle_in_turn(run)
         except Exception as error:
             await self._fail(run, run.items[run.outputs.origin], error)
         else:
             await self._settle(run)
+
+    async def _handle_together(self, run: Run) -> Run:
+        """Handle all items at once. Those that the handler leaves get tasks of their own, in `_begin_rest`."""
+        assert self.together is not None
+        run.items += run.left
+        run.left.clear()
+        await self._within_timeout(self.together(run))
+        return run if run.waiting is None else await self._finish_waiting(run, *run.waiting)
+
+    async def _handle_in_turn(self, run: Run) -> None:
+        """Handle items until none is left. While one waits, `_begin_rest` starts tasks for the others."""
+        while run.left:
+            number = run.outputs.origin = run.add(run.left.popleft())
+            if later := await self._handle(run.outputs, run.items[number]):
+                run.retry(number, later)
 
     async def _finish_waiting(self, run: Run, number: int, rest: Rest) -> Run:
         """Finish the record of a run that has to wait, as a run of its own; the others need not wait for it."""
