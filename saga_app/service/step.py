@@ -217,7 +217,7 @@ class StepLoop:
         return self.count_duplicate(job)
 
     def lag(self, job: Job) -> RetryLater | None:
-        """The lag before the attempt, if there is one; the row then says that the saga waits for this step."""
+        """The injected lag before the attempt, if any. The row is written first, because the saga waits."""
         if job.progress.started_at is None:
             job.progress.started_at = self.now(job)
         if lag := self.attempts.lag(job):
@@ -240,7 +240,7 @@ class StepLoop:
     async def finish_waiting(
         self, job: Job, attempt: Eager[Found], lock: KeyLock, outputs: Outputs
     ) -> RetryLater | None:
-        """Finish an attempt that has begun in a run and has to wait, with outputs of its own; then unlock its saga."""
+        """Finish an attempt of a run that has to wait, with outputs of its own; then unlock its saga."""
         try:
             job.outputs, job.number = outputs, 0
             return await self.guarded(job, self.finish_attempt(job, attempt))
@@ -315,7 +315,7 @@ class StepLoop:
         return False
 
     def send_on(self, job: Job) -> bool:
-        """Publish the request for the next step, if any. Nothing is left to do then: returns False."""
+        """Publish the request for the next step, if any. Returns False: this is the last stage."""
         assert job.answer is not None
         visit = job.answer.visit
         if isinstance(job.after, Next):

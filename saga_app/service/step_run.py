@@ -6,8 +6,8 @@ Each stage is done for all records before the next one begins. Done record by re
 as long: the code and data of a stage have left the processor's caches when the next record needs them
 (docs/decisions/0023).
 
-A record that may have to wait is left to the handler of single records, before its step has acted. When a step waits
-although it usually does not, the records after it are left, and the others of the run do not wait for it.
+A record that may have to wait leaves the run before its step acts, and is processed alone (`StepLoop.handle`). If an
+attempt has to wait unexpectedly, the records after it leave the run, and those before it are finished without it.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from saga_app.service.dead_letters import PROGRAMMING_ERRORS, GaveUp
 from saga_app.service.job import Found, Job
 from saga_app.stream import Refused, RetryLater
+from saga_app.stream.consume.eager import Eager
 from saga_app.stream.consume.run import Run
 from saga_app.stream.table.key_lock import KeyLock
 
@@ -35,7 +36,7 @@ class StepRun:
         self.loop, self.run = loop, run
         self.locks: dict[Job, KeyLock] = {}  #: of the sagas that this run has locked
         self.failed: dict[Job, Found] = {}
-        self.waiting = False  #: whether an attempt has to wait
+        self.waiting: tuple[Job, Eager[Found]] | None = None  #: the attempt that has to wait
 
     async def handle(self) -> None:
         """Process the run."""
@@ -46,6 +47,9 @@ class StepRun:
         try:
             self.process()
             await self.finish_failed()
+            if self.waiting is not None:  # last, because from now on the rest has to unlock its saga
+                job, attempt = self.waiting
+                self.run.wait_for(job.number, partial(self.loop.finish_waiting, job, attempt, self.locks.pop(job)))
         finally:
             self.unlock_all()
 
@@ -92,7 +96,7 @@ class StepRun:
         return not self.loop.is_forwarded(job)
 
     def lock(self, job: Job) -> bool:
-        """Lock a saga. A second request of one saga in a run is left, and waits for the first."""
+        """Lock a saga. If it is locked, also by an earlier record of this run, the record leaves the run."""
         lock = self.loop.lock(job)
         if lock.take():
             self.locks[job] = lock
@@ -101,7 +105,7 @@ class StepRun:
         return False
 
     def need_not_wait(self, job: Job) -> bool:
-        """Whether the step can act at once. A request that is stored in the table waits until it is removed."""
+        """Whether the step can act at once. It cannot if it has a lag, or if its request is stored for this attempt."""
         if self.loop.memory.has_delayed_request(job):
             self.leave(job)
             return False
@@ -111,14 +115,13 @@ class StepRun:
         return lag is None
 
     def act(self, job: Job) -> bool:
-        """Make an attempt. When one has to wait, no other of this run begins, so that each has a task of its own."""
-        if self.waiting:
+        """Make an attempt. If one has to wait, the records after it leave the run, so that none waits for another."""
+        if self.waiting is not None:
             self.leave(job)
             return False
         attempt = self.loop.act(job)
         if attempt.waits:
-            self.waiting = True
-            self.run.wait_for(job.number, partial(self.loop.finish_waiting, job, attempt, self.locks.pop(job)))
+            self.waiting = job, attempt
             return False
         job.found = attempt.result
         return True
@@ -133,8 +136,9 @@ class StepRun:
         return self.loop.conclude(job, self.loop.answer(job, found))
 
     async def finish_failed(self) -> None:
-        """Finish the jobs whose attempts failed: a delayed request is stored, which waits."""
-        for job in [job for job in self.locks if job not in self.failed]:
+        """Finish the jobs whose attempts failed. It may have to wait until a delayed request can be stored."""
+        waiting = self.waiting[0] if self.waiting is not None else None
+        for job in [job for job in self.locks if job not in self.failed and job is not waiting]:
             self.unlock(job)
         for job, found in self.failed.items():
             self.run.outputs.origin = job.number
@@ -144,7 +148,7 @@ class StepRun:
             self.unlock(job)
 
     def leave(self, job: Job) -> None:
-        """Leave a job to the handler of single records, which locks its saga itself."""
+        """Let a job be processed alone, where its saga is locked again."""
         self.run.leave(job.number, job.progress)
         self.unlock(job)
 

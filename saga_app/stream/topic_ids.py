@@ -1,4 +1,4 @@
-"""Looks at the topics of a cluster through librdkafka, which decodes its answers in C: it is done all the time.
+"""Asks a cluster for its topics, through librdkafka, which decodes the answers in C: services ask every few seconds.
 
 A topic that was deleted and recreated is detected by the id that the broker gives each topic (KIP-516). The offsets of
 the new topic start at 0 again. A consumer that continues at an offset of the old one would skip the records of the new
@@ -18,7 +18,7 @@ REQUEST_TIMEOUT_S = 3.0
 
 
 class Cluster(NamedTuple):
-    """What a cluster has. `leaders`: for each topic, the ids of the brokers that lead its partitions, or -1."""
+    """A cluster. `leaders`: for each topic, the ids of the brokers that lead its partitions; -1: no leader."""
 
     id: str
     leaders: dict[str, list[int]]

@@ -64,6 +64,13 @@ class OutputsOfRun(SentMessages):
         self.by_record[self.origin].append(topic)
 
 
+class NeverAcknowledged(OutputsOfRun):
+    """Outputs of a broker that does not answer."""
+
+    async def acknowledged(self) -> None:
+        await asyncio.Event().wait()
+
+
 class Result(NamedTuple):
     """What handling some records led to."""
 
@@ -165,3 +172,21 @@ def test_a_record_that_waits_holds_back_no_other() -> None:
 
     asyncio.run(handle_all())
     assert own_outputs.topics == ["notified"]
+
+
+def test_a_run_that_is_cancelled_leaves_no_saga_locked() -> None:
+    """Its partition may return to this worker, and the sagas would be stuck."""
+    table, outputs = FakeRows(), NeverAcknowledged()
+    run = new_run(outputs, [record("notify", offset, id) for offset, id in enumerate(("dan", "bob"))])
+    loop = loop_on("notify", table, None)
+    loop.memory.can_delay = lambda _job: True  # type: ignore[method-assign, assignment]
+
+    async def cancel() -> None:
+        running = asyncio.ensure_future(loop.handle_run(run))
+        await asyncio.sleep(0)
+        assert len(table.locks) == 2, "the failed attempt is not stored yet, and the other waits"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(cancel())
+    assert not table.locks

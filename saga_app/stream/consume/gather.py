@@ -1,30 +1,30 @@
 """Decides how long to gather records before they are taken.
 
-Each fetch costs a wake-up of three threads, and its records are handled together. So when many records arrive, they are
-taken in turns; when few arrive, each is taken at once.
+Each fetch wakes three threads, and its records are handled together. So while many records arrive, they are taken at
+intervals; while few arrive, each is taken at once.
 """
 
-#: The time between two turns, and the rate above which records are gathered (seconds, records a second).
-TURN_S, GATHER_ABOVE = 0.02, 100.0
+#: The interval, and the rate above which records are gathered (seconds, records a second).
+INTERVAL_S, GATHER_ABOVE = 0.02, 100.0
 
 #: The time over which the rate is measured (seconds).
 WINDOW_S = 1.0
 
 
 class Gather:
-    """The turns of one client. Times are those of a monotonic clock, in seconds."""
+    """The intervals of one client. Times are those of a monotonic clock, in seconds."""
 
     def __init__(self) -> None:
-        self._next_turn_at = self._window_began_at = 0.0
+        self._next_at = self._window_began_at = 0.0
         self._count, self._is_busy = 0, False
 
     def pause_s(self, now: float) -> float:
-        """How long to wait, now that a record has arrived, before all that are there are taken; at most `TURN_S`."""
-        return max(0.0, self._next_turn_at - now) if self._is_busy else 0.0
+        """How long to wait after a record has arrived before all available records are taken; at most `INTERVAL_S`."""
+        return max(0.0, self._next_at - now) if self._is_busy else 0.0
 
     def took(self, count: int, now: float) -> None:
         """Count the records that were taken."""
-        self._next_turn_at = now + TURN_S
+        self._next_at = now + INTERVAL_S
         self._count += count
         elapsed = now - self._window_began_at
         if elapsed >= WINDOW_S:

@@ -120,7 +120,7 @@ class Pool:
         self._begun.add(tp)
 
     def _begin(self, items: Sequence[Item]) -> None:
-        """Start work on items of one batch. With a `RunHandler`, what begins in one loop iteration is one run."""
+        """Start work on items of one batch. A `RunHandler` gets all that begin in one loop iteration as one run."""
         if self._may_begin(items[0].batch):
             if self._next is None or self.together is None:
                 self._next = self._new_run()
@@ -151,9 +151,9 @@ class Pool:
 
     def _resume(self, delayed: list[Item]) -> None:
         """Handle delayed records that are due; those of one batch together, as when they were fetched."""
-        by_batch: dict[int, list[Item]] = {}
+        by_batch: dict[Batch, list[Item]] = {}
         for item in delayed:
-            by_batch.setdefault(id(item.batch), []).append(item)
+            by_batch.setdefault(item.batch, []).append(item)
         for items in by_batch.values():
             self._begin(items)
 
@@ -190,7 +190,8 @@ class Pool:
     async def _finish_waiting(self, run: Run, number: int, rest: Rest) -> Run:
         """Finish the record of a run that has to wait, as a run of its own; the others need not wait for it."""
         settling = asyncio.create_task(self._settle(run))
-        for batch in run.batches:
+        run.outputs.origin = number  # the record to report if it fails
+        for batch in run.sources:
             batch.begin(settling)
         alone = Run(self._transport.new_outputs(), (run.items[number],), run.left)
         try:
@@ -206,18 +207,18 @@ class Pool:
             await self._wait_for_acks(run.outputs)
             refusals = run.outputs.refusals
             parked = {number for number in refusals if await self._handle_refusals(run, number)}
-            finished = {batch: list[int]() for batch in run.batches}
+            finished: dict[Batch, list[int]] = {}
             for number in {*run.handled, *parked}:
                 item = run.items[number]
-                finished[item.batch].append(item.position)
+                finished.setdefault(item.batch, []).append(item.position)
             # Only after the acknowledgements of what they sent: the next call has other outputs.
             for number, at in run.unfinished.items():
                 if at is not None and number not in parked:
                     self._delayed.put(at, run.items[number])
-            sources = {item.batch: item.source for item in run.items}
+            sources = run.sources
             for batch, positions in finished.items():
                 batch.finish(*positions)
-                if positions and not batch.left:
+                if not batch.left:
                     await self._acknowledge(batch, *sources[batch])
         except Exception as error:
             await self._fail(run, run.items[0] if len(run.items) == 1 else None, error)
@@ -289,7 +290,7 @@ class Pool:
         Not if all of their partitions were revoked: the new owners get the records.
         """
         app: Any = self.app
-        live = [batch for batch in run.batches if batch.live]
+        live = [batch for batch in run.sources if batch.live]
         if app.should_stop or not live:
             return
         log.error("record failed, crashing the worker", record=_place(item, live), error=repr(error), exc_info=error)

@@ -1,4 +1,4 @@
-"""The records that are handled together, with shared outputs."""
+"""A run: the records of one topic that are handled together, with shared outputs."""
 
 import asyncio
 from collections import deque
@@ -11,12 +11,12 @@ from saga_app.stream.produce.outputs import Outputs
 
 
 class Item(NamedTuple):
-    """A record to handle. `state`: what its handler is called with, None the first time. `source`: of its batch."""
+    """A record to handle."""
 
     batch: Batch
     position: int  #: of the record in its batch
-    state: Any = None
-    source: Any = None
+    state: Any = None  #: the argument of its handler after a `RetryLater`; None the first time
+    source: Any = None  #: the stream and the event that brought the batch
 
     @property
     def record(self) -> Any:
@@ -24,22 +24,23 @@ class Item(NamedTuple):
         return self.batch.records[self.position]
 
 
-#: What is left of the handling of one record, which goes on with other outputs.
+#: Finishes a record whose handling has begun; it is called with new outputs.
 Rest = Callable[[Outputs], Coroutine[Any, Any, RetryLater | None]]
 
 
 class Run:
-    """Records of one topic, from one or more partitions. They are numbered; `outputs.origin` is the one that sends.
+    """Records of one topic, from one or more partitions, numbered from 0.
 
-    A handler of the run reports which records it has not handled when it returns. All others are finished as soon as
-    their outputs are acknowledged.
+    The handler of a run sets `outputs.origin` to the number of the record for which it sends. It reports the records
+    that it has not handled. All others are finished as soon as their outputs are acknowledged.
     """
 
     __slots__ = ("items", "left", "outputs", "unfinished", "waiting")
 
     def __init__(self, outputs: Outputs, items: Iterable[Item], left: deque[Item]) -> None:
         self.outputs, self.items, self.left = outputs, [*items], left
-        #: By number, when to handle a record again, in the time of the loop; None if another run finishes it.
+        #: The records that are not handled, by number: the loop time at which to handle them again, or None if another
+        #: run does.
         self.unfinished: dict[int, float | None] = {}
         self.waiting: tuple[int, Rest] | None = None
 
@@ -49,7 +50,7 @@ class Run:
         return len(self.items) - 1
 
     def leave(self, number: int, state: Any) -> None:
-        """Leave a record to the handler of single records, which is called with this state."""
+        """Let the handler of single records process this record, with this state."""
         self.left.append(self.items[number]._replace(state=state))
         self.unfinished[number] = None
 
@@ -59,7 +60,7 @@ class Run:
         self.unfinished[number] = asyncio.get_running_loop().time() + later.seconds
 
     def wait_for(self, number: int, rest: Rest) -> None:
-        """Let the task of this run do the rest for a record, whose handling has begun and has to wait."""
+        """Let the task of this run finish a record whose handling has begun and has to wait."""
         self.waiting = number, rest
         self.unfinished[number] = None
 
@@ -69,9 +70,9 @@ class Run:
         return [number for number in range(len(self.items)) if number not in self.unfinished]
 
     @property
-    def batches(self) -> list[Batch]:
-        """The batches of its records."""
-        return list(dict.fromkeys(item.batch for item in self.items))
+    def sources(self) -> dict[Batch, Any]:
+        """The batches of its records, and the source of each."""
+        return {item.batch: item.source for item in self.items}
 
 
 #: Handles the records of a run that need not wait, and reports the others.

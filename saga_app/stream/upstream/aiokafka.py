@@ -78,7 +78,7 @@ def disable_fetching(consumer: Any) -> None:
 
     aiokafka 0.14: the fetch requests are the first item of what `Fetcher._get_actions_per_node` returns. A rename
     raises AttributeError at start; with another order positions are not reset any more, so nothing is consumed. After a
-    rename of `_fetcher_timeout` an idle service needs a third more processor time.
+    rename of `_fetcher_timeout` it looks for positions five times a second again.
     """
     fetcher = consumer._fetcher
     fetcher._fetcher_timeout = RESET_INTERVAL_S

@@ -1,90 +1,15 @@
 """A record is done when its handler has returned and everything that it sent is acknowledged."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from saga_app.stream import Batch, Outputs, Pool, Refused, RetryLater
-from saga_app.stream.consume.ledger import Ledger
-from saga_app.stream.consume.run import Run
-from saga_app.stream.produce.batching_producer import BatchingProducer
-from tests.fakes.stream import FakeProducer, batch, until
+from saga_app.stream import Batch, Outputs, RetryLater
+from tests.unit.stream.pool_bench import Bench, send, wait_until
 
 #: The delay of `RetryTwice`, long enough to check the state before the next call (seconds).
 RETRY_DELAY_S = 0.2
-
-
-class FakeApp:
-    """An app that records its crashes."""
-
-    def __init__(self, producer: BatchingProducer) -> None:
-        self.should_stop = False
-        self.crashes: list[BaseException] = []
-        self.log = SimpleNamespace(error=lambda *args, **kwargs: None)
-        self.transport = SimpleNamespace(new_outputs=lambda: Outputs(producer), full=False)
-
-    async def crash(self, error: BaseException) -> None:
-        self.should_stop = True
-        self.crashes.append(error)
-
-
-class FakeStream:
-    """A stream of these batches; it records which of them were acknowledged to Faust."""
-
-    def __init__(self, *batches: Batch) -> None:
-        self._batches = batches
-        self.channel = SimpleNamespace(queue=asyncio.Queue())
-        self.acked: list[Batch] = []
-
-    def noack(self) -> "FakeStream":
-        return self
-
-    async def events(self) -> AsyncIterator[Any]:
-        for each in self._batches:
-            yield SimpleNamespace(message=each)
-
-    async def ack(self, event: Any) -> None:
-        self.acked.append(event.message)
-
-
-class Bench:
-    """Runs a pool with a fake app, a fake librdkafka producer and a ledger."""
-
-    def __init__(self) -> None:
-        self.batching_producer = BatchingProducer("nowhere:1", 5.0, producer=FakeProducer)
-        self.producer: FakeProducer = self.batching_producer._main.producer
-        self.app = FakeApp(self.batching_producer)
-        self.ledger = Ledger(100)
-
-    def fetch(self, *offsets: int, partition: int = 0) -> Batch:
-        """A batch of records at these offsets, which the ledger knows."""
-        return self.ledger.add(batch(offsets, partition))
-
-    async def run(self, handler: Any, *batches: Batch, **settings: Any) -> FakeStream:
-        """Pass the batches to a pool; returns their stream. Handlers continue afterwards."""
-        stream, app = FakeStream(*batches), cast(Any, self.app)
-        await Pool(app, handler, **settings).run(cast(Any, stream))
-        return stream
-
-
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    bench = Bench()
-    yield bench
-    await bench.batching_producer.close()
-
-
-async def wait_until(condition: Callable[[], Any]) -> None:
-    await until(condition, within_s=15.0)
-
-
-def send(outputs: Outputs, batch: Batch, record: Any) -> None:
-    """A handler that is a function."""
-    outputs.send("out", record.key, b"%d" % record.offset)
 
 
 async def send_async(outputs: Outputs, batch: Batch, record: Any) -> None:
@@ -204,82 +129,6 @@ async def test_two_agents_on_one_topic_are_rejected(bench: Bench) -> None:
     assert bench.app.crashes
 
 
-# -- runs
-
-
-class RunHandler:
-    """Sends for each record of a run. Records at offset 9 fail, those at offset 8 wait until `released`."""
-
-    def __init__(self) -> None:
-        self.runs: list[list[tuple[int, int]]] = []
-        self.released = asyncio.Event()
-
-    async def __call__(self, run: Run) -> None:
-        self.runs.append([(item.batch.partition, item.record.offset) for item in run.items])
-        for number, item in enumerate(run.items):
-            run.outputs.origin = number
-            if item.record.offset == 9:
-                raise ValueError("unexpected")
-            if item.record.offset == 8:
-                run.wait_for(number, partial(self.finish, item.batch, item.record))
-            else:
-                send(run.outputs, item.batch, item.record)
-
-    async def finish(self, batch: Batch, record: Any, outputs: Outputs) -> None:
-        await self.released.wait()
-        send(outputs, batch, record)
-
-
-async def test_batches_that_begin_together_are_one_run(bench: Bench) -> None:
-    bench.producer.auto_acknowledge = True
-    batches = [bench.fetch(0, 1, partition=number) for number in range(3)]
-    stream = await bench.run(fail, *batches, together=(handler := RunHandler()))
-    await wait_until(lambda: stream.acked == batches)
-    assert handler.runs == [[(partition, offset) for partition in range(3) for offset in (0, 1)]]
-
-
-async def test_a_record_that_waits_holds_back_no_other_of_its_run(bench: Bench) -> None:
-    bench.producer.auto_acknowledge = True
-    first, second = bench.fetch(7, 8, partition=0), bench.fetch(0, partition=1)
-    stream = await bench.run(fail, first, second, together=(handler := RunHandler()))
-    await wait_until(lambda: stream.acked == [second])
-    assert first.left == 1
-    handler.released.set()
-    await wait_until(lambda: stream.acked == [second, first])
-
-
-async def test_records_that_are_left_are_handled_one_by_one(bench: Bench) -> None:
-    bench.producer.auto_acknowledge = True
-    handled: list[tuple[int, str]] = []
-
-    async def leave_all(run: Run) -> None:
-        for number in range(len(run.items)):
-            run.leave(number, "left")
-
-    async def handler(outputs: Outputs, batch: Batch, record: Any, state: str) -> None:
-        handled.append((record.offset, state))
-
-    stream = await bench.run(handler, fetched := bench.fetch(0, 1), together=leave_all)
-    await wait_until(lambda: stream.acked == [fetched])
-    assert handled == [(0, "left"), (1, "left")]
-
-
-@pytest.mark.parametrize("revoked", [0, 1])
-async def test_an_error_in_a_run_crashes_the_worker_while_it_owns_one_of_the_partitions(
-    bench: Bench, revoked: int
-) -> None:
-    """Otherwise the other records of the run would never be finished."""
-    batches = [bench.fetch(0, partition=0), bench.fetch(9, partition=1)]
-    handler = RunHandler()
-
-    async def revoke_and_handle(run: Run) -> None:
-        bench.ledger.forget([batches[revoked].tp])
-        await handler(run)
-
-    await bench.run(fail, *batches, together=revoke_and_handle)
-    await wait_until(lambda: bench.app.crashes)
-
-
 # -- RetryLater
 
 
@@ -385,87 +234,3 @@ async def test_a_failure_after_a_revocation_does_not_crash_the_worker(bench: Ben
     bench.ledger.forget()
     await wait_until(lambda: fetched.is_started and not fetched.tasks)
     assert (bench.app.crashes, stream.acked) == ([], [])
-
-
-# -- refused outputs
-
-
-class FakeOnRefusal:
-    """Records the offset, the refused topics and the number of previous calls of each call.
-
-    parks: whether it sends a dead letter
-    refused_dead_letters: how many of these the broker refuses
-    """
-
-    def __init__(self, parks: bool = True, refused_dead_letters: int = 0) -> None:
-        self.calls: list[tuple[int, list[str], int]] = []
-        self._parks, self._refused_dead_letters = parks, refused_dead_letters
-
-    async def __call__(self, outputs: Outputs, record: Any, refusals: Sequence[Refused], tries: int) -> bool:
-        self.calls.append((record.offset, [refusal.topic for refusal in refusals], tries))
-        if self._parks:
-            outputs.send("refused" if len(self.calls) <= self._refused_dead_letters else "parked", record.key, b"")
-        return self._parks
-
-
-async def send_odd_offsets_to_a_refusing_topic(outputs: Outputs, _batch: Batch, record: Any) -> None:
-    outputs.send("refused" if record.offset % 2 else "out", record.key, b"%d" % record.offset)
-
-
-@pytest.mark.field(32)
-async def test_only_records_with_a_refused_output_are_parked(bench: Bench) -> None:
-    bench.producer.auto_acknowledge = True
-    fetched = bench.fetch(0, 1, 2, 3)
-    on_refusal = FakeOnRefusal()
-    stream = await bench.run(send_odd_offsets_to_a_refusing_topic, fetched, on_refusal=on_refusal)
-    await wait_until(lambda: stream.acked == [fetched])
-    assert on_refusal.calls == [(1, ["refused"], 0), (3, ["refused"], 0)]
-    assert bench.app.crashes == []
-
-
-@pytest.mark.field(32)
-async def test_a_refused_dead_letter_is_requested_again(bench: Bench) -> None:
-    bench.producer.auto_acknowledge = True
-    fetched = bench.fetch(1)
-    on_refusal = FakeOnRefusal(refused_dead_letters=2)
-    stream = await bench.run(send_odd_offsets_to_a_refusing_topic, fetched, on_refusal=on_refusal)
-    await wait_until(lambda: stream.acked == [fetched])
-    assert on_refusal.calls == [(1, ["refused"], tries) for tries in range(3)]
-
-
-@pytest.mark.field(32)
-async def test_a_handler_that_waits_for_a_refused_output_is_aborted(bench: Bench) -> None:
-    bench.producer.auto_acknowledge = True
-    continued: list[int] = []
-
-    async def handler(outputs: Outputs, batch: Batch, record: Any) -> None:
-        await send_odd_offsets_to_a_refusing_topic(outputs, batch, record)
-        await outputs.acknowledged()
-        continued.append(record.offset)
-
-    stream = await bench.run(handler, fetched := bench.fetch(0, 1, 2), on_refusal=FakeOnRefusal())
-    await wait_until(lambda: stream.acked == [fetched])
-    assert sorted(continued) == [0, 2]
-
-
-@pytest.mark.field(32)
-@pytest.mark.parametrize(("parks", "calls"), [(True, 1), (False, 2)])
-async def test_a_delayed_record_is_handled_again_unless_it_was_parked(bench: Bench, parks: bool, calls: int) -> None:
-    bench.producer.auto_acknowledge = True
-    states: list[int] = []
-
-    async def handler(outputs: Outputs, batch: Batch, record: Any, state: int = 0) -> RetryLater | None:
-        states.append(state)
-        outputs.send("refused", record.key, b"")
-        return None if state else RetryLater(0.01, 1)
-
-    stream = await bench.run(handler, fetched := bench.fetch(0), on_refusal=FakeOnRefusal(parks))
-    await wait_until(lambda: stream.acked == [fetched])
-    assert len(states) == calls
-
-
-@pytest.mark.field(32)
-async def test_a_refused_output_without_on_refusal_crashes_the_worker(bench: Bench) -> None:
-    await bench.run(send_odd_offsets_to_a_refusing_topic, bench.fetch(1))
-    await wait_until(lambda: bench.app.crashes)
-    assert isinstance(bench.app.crashes[0], Refused)
