@@ -1,6 +1,7 @@
 """A run: the records of one topic that are handled together, with shared outputs."""
 
 import asyncio
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple
@@ -22,6 +23,11 @@ class Item(NamedTuple):
     def record(self) -> Any:
         """The record; None if it is finished."""
         return self.batch.records[self.position]
+
+
+def _offset(item: Item) -> int:
+    offset: int = item.record.offset
+    return offset
 
 
 #: Finishes a record whose handling has begun; it is called with new outputs.
@@ -50,8 +56,12 @@ class Run:
         return len(self.items) - 1
 
     def leave(self, number: int, state: Any) -> None:
-        """Let the handler of single records process this record, with this state."""
-        self.left.append(self.items[number]._replace(state=state))
+        """Let the handler of single records process this record, with this state.
+
+        Records that are left are begun in the order of their offsets, in whatever order the handler leaves them: two
+        requests of one saga must not change places.
+        """
+        insort(self.left, self.items[number]._replace(state=state), key=_offset)
         self.unfinished[number] = None
 
     def retry(self, number: int, later: RetryLater) -> None:
