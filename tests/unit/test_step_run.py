@@ -142,9 +142,8 @@ def record(topic: str, offset: int, id: str, kind: str = "request") -> FakeRecor
 @pytest.mark.parametrize("topic", ["new-user", "authorize", "notify", "notified"])
 @pytest.mark.parametrize("faults", [None, FaultInjection(lag=(0.1, 2.0)), FaultInjection(flaky=0.5, error=0.2)])
 @settings(max_examples=30)
-@example(
-    [("bob", "request"), ("ada", "request"), ("ada", "request")]
-)  # both of ada leave the run, the second one first
+# Both requests of ada leave the run, the second one at an earlier stage than the first.
+@example([("bob", "request"), ("ada", "request"), ("ada", "request")])
 @given(st.lists(st.tuples(st.sampled_from(IDS), st.sampled_from(KINDS)), min_size=1, max_size=12))
 def test_records_lead_to_the_same_together_and_one_by_one(
     topic: str, faults: FaultInjection | None, drawn: list[tuple[str, str]]
