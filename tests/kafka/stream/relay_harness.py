@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-import psutil
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -92,13 +91,6 @@ class Worker:
     def log_lines(self) -> int:
         """The number of lines in the log."""
         return self.log.read_bytes().count(b"\n")
-
-    @property
-    def cpu_s(self) -> float:
-        """The processor time used so far (seconds)."""
-        times = psutil.Process(self.process.pid).cpu_times()
-        used_s: float = times.user + times.system
-        return used_s
 
     def ready(self, within_s: float = 30.0) -> "Worker":
         """Wait until the worker has its partitions; returns it."""
@@ -185,13 +177,24 @@ class RelayHarness:
         self.name = name
         self.directory = directory
         self.workers: list[Worker] = []
-        self._producer = Producer(
-            {"bootstrap.servers": bootstrap, "linger.ms": 5, "reconnect.backoff.max.ms": 500, "log_level": 0}
-        )
-        # Reads offsets only: it has the id of the workers' group, and never joins it.
-        self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": name, "log_level": 0})
+        self._connect()
         if create_topics:
             self._create_topics()
+
+    def _connect(self) -> None:
+        self._producer = Producer(
+            {"bootstrap.servers": self.bootstrap, "linger.ms": 5, "reconnect.backoff.max.ms": 500, "log_level": 0}
+        )
+        # Reads offsets only: it has the id of the workers' group, and never joins it.
+        self._consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.name, "log_level": 0})
+
+    def reconnect(self) -> None:
+        """Replace the clients after an outage, in which a librdkafka client may have lost all brokers (decision 11).
+
+        Records that the broker has not acknowledged are given up.
+        """
+        self._producer.purge()
+        self._connect()
 
     @property
     def incoming(self) -> str:
@@ -343,6 +346,17 @@ class RelayHarness:
             until(condition, within_s, what)
         except AssertionError as error:
             raise AssertionError(f"{error}; {self}") from None
+
+    def assert_all_relayed(self) -> int:
+        """Fail unless all incoming records were relayed, and each row has the version of its key's last record.
+
+        Returns the number of incoming records.
+        """
+        incoming = list(self.read(self.incoming))
+        missing = {(record.key, record.version) for record in incoming} - self.relayed()
+        assert not missing, f"{len(missing)} of {len(incoming)} records were not relayed: {sorted(missing)[:5]}"
+        assert self.rows() == {record.key: record.version for record in incoming}
+        return len(incoming)
 
     def assert_nothing_missing(self, sent: set[tuple[bytes, int]]) -> None:
         """Fail unless all of these records were relayed, and each row has the latest version of its key."""
