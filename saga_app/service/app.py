@@ -104,10 +104,15 @@ class App(faust.App):
     #: Closed when the service stops.
     close_hooks: list[Callable[[], Awaitable[None]]]
 
+    async def on_start(self) -> None:
+        """Called by Faust before anything else; a recovery, too, profits from few garbage collections."""
+        run_garbage_collection_rarely()
+        await super().on_start()
+
     async def on_started(self) -> None:
         """Called by Faust when partitions are assigned and tables are recovered."""
         await super().on_started()
-        reduce_garbage_collection()
+        exempt_from_garbage_collection()
         structlog.get_logger("saga_app").info("ready", web=str(self.conf.canonical_url))
 
     async def on_shutdown(self) -> None:
@@ -123,15 +128,15 @@ def count_loss(loss: Loss) -> None:
     metrics.RECORDS_LOST.labels(loss.tp.topic).inc((loss.end or loss.first) - loss.first)
 
 
-def reduce_garbage_collection() -> None:
-    """Run the cyclic garbage collector less often, and exclude all objects that exist now.
+def run_garbage_collection_rarely() -> None:
+    """Reference counting frees nearly all objects; a collection visits everything that belongs to records in flight."""
+    gc.set_threshold(200_000, 50, 100)
 
-    Reference counting frees nearly all objects, while a full collection visits everything that belongs to the records
-    in flight.
-    """
+
+def exempt_from_garbage_collection() -> None:
+    """Let the garbage collector never visit what exists now: modules, classes, and the state of the process."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000, 50, 100)
 
 
 def bootstrap_of(settings: Settings) -> str:

@@ -8,6 +8,7 @@ aiokafka.
 
 import asyncio
 from collections import Counter
+from concurrent.futures import Executor
 from threading import Lock
 from typing import Any
 
@@ -27,10 +28,16 @@ WARM_UP_TIMEOUT_S = 1.0
 
 
 class Brokers:
-    """The brokers of one client. The client is closed here, so that it is never closed during a metadata request."""
+    """The brokers of one client. The client is closed here, so that it is never closed during a metadata request.
 
-    def __init__(self, client: Any) -> None:
+    executor: where the client is probed. confluent-kafka carries out the calls of a consumer one after the other, and a
+        call that has to wait looks every millisecond whether it may begin; so a consumer is probed in the thread that
+        polls it. None: any thread.
+    """
+
+    def __init__(self, client: Any, executor: Executor | None = None) -> None:
         self._client = client
+        self._executor = executor
         self._lock = Lock()
         self._closed = False
 
@@ -57,6 +64,15 @@ class Brokers:
             except KafkaException:
                 return True
             return False
+
+    async def probe(self, topic: str) -> bool:
+        """`are_unreachable`, without blocking the event loop."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self.are_unreachable, topic)
+        except RuntimeError:
+            if self._closed:  # and its executor with it
+                return False
+            raise
 
     def close(self) -> None:
         """Close the client; blocks."""
@@ -85,7 +101,7 @@ class BrokerProbe:
             if topic is None or lease.silent_s > lease.age_s:
                 self._failed.clear()
                 return None
-            is_lost = await asyncio.to_thread(client.brokers.are_unreachable, topic)
+            is_lost = await client.brokers.probe(topic)
             self._failed[name] = self._failed[name] + 1 if is_lost else 0
             if self._failed[name] >= MAX_FAILED_PROBES:
                 return RuntimeError(

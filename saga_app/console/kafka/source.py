@@ -21,6 +21,10 @@ Place = tuple[str, int]
 #: Maximum number of records from one partition in turn while catching up. Smaller turns keep the order of time better.
 RECORDS_PER_TURN = 50
 
+#: How long the broker may hold a fetch without records (milliseconds): while catching up, and afterwards. Each fetch
+#: names all partitions and is built and parsed in Python, which is most of what an idle console does.
+CATCH_UP_WAIT_MS, LIVE_WAIT_MS = 500, 2000
+
 #: With a larger backlog, the changelog is read before the other topics: most of their records are then redundant, and
 #: the events of single steps would exceed the ring of the event stream anyway.
 BULK_THRESHOLD = 20_000
@@ -43,7 +47,8 @@ class Source:
     def __init__(self, bootstrap: str, partitions: int, embedded: bool) -> None:
         self.bootstrap, self.partitions = bootstrap, partitions
         self.places = [TopicPartition(topic, number) for topic in TOPICS for number in range(partitions)]
-        self.wait_ms = FETCH_WAIT_MS if embedded else 500
+        self.wait_ms = FETCH_WAIT_MS if embedded else CATCH_UP_WAIT_MS
+        self.live_wait_ms = FETCH_WAIT_MS if embedded else LIVE_WAIT_MS
         self.consumer: AIOKafkaConsumer
         self.cluster = ""
         self.missing: dict[Place, int] = {}  #: End offsets of the backlog that has not been read yet.
@@ -53,7 +58,7 @@ class Source:
     async def __aenter__(self) -> Self:
         await self._check()
         self.consumer = await start_consumer(self._consumer())  # after the check, so that waiting for topics creates no consumers
-        self.tuner = FetchTuner(partial(set_fetch_wait, self.consumer), self.wait_ms)
+        self.tuner = FetchTuner(partial(set_fetch_wait, self.consumer), self.live_wait_ms)
         disable_prefetch_backoff(self.consumer)
         return self
 

@@ -26,8 +26,9 @@ from saga_app.stream.upstream.librdkafka import headers_of
 
 T = TypeVar("T")
 
-#: The longest wait for a first record, so that a changed assignment is noticed soon (seconds).
-MAX_POLL_S = 0.2
+#: The longest wait for a first record (seconds). A changed assignment is noticed after it. Each wait without a record
+#: wakes three threads, which is most of what an idle service does.
+MAX_POLL_S = 1.0
 
 #: The most records of one fetch.
 MAX_RECORDS = 10_000
@@ -117,7 +118,8 @@ class Fetcher:
     ) -> None:
         own = {"bootstrap.servers": bootstrap, "fetch.wait.max.ms": wait_ms}
         self._client: Any = Consumer({**_DEFAULTS, **own, **settings}, logger=librdkafka_log)
-        self.brokers = Brokers(self._client)
+        self._thread = ThreadPoolExecutor(1, "fetcher")
+        self.brokers = Brokers(self._client, self._thread)
         self._next: dict[TP, int] = {}  #: the partitions that are read, and the next offset of each
         self._skipped: dict[TP, tuple[int, int]] = {}  #: see take_skipped
         self._missing: dict[TP, int] = {}  #: positions that do not exist, until aiokafka has reset them
@@ -125,7 +127,6 @@ class Fetcher:
         self._restarted: set[TP] = set()  #: partitions whose restart was reported since the last `report_replaced`
         self._on_loss = on_loss
         self._gather = Gather()
-        self._thread = ThreadPoolExecutor(1, "fetcher")
         # Without this request librdkafka looks up the leaders of a first assignment half a second later.
         self._thread.submit(self.brokers.are_unreachable, None, WARM_UP_TIMEOUT_S)
 

@@ -1,8 +1,10 @@
 """`BrokerProbe` finds a librdkafka client that has lost all brokers, and does not mistake an outage for one."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +22,7 @@ class FakeClient:
         self.reachable = True
         self.brokers = self
 
-    def are_unreachable(self, topic: str) -> bool:
+    async def probe(self, topic: str) -> bool:
         assert topic == "new-user"
         return not self.reachable
 
@@ -92,6 +94,25 @@ def test_brokers_are_unreachable_until_the_client_is_closed(silent_address: str)
     began = time.monotonic()
     assert not brokers.are_unreachable("new-user")
     assert time.monotonic() - began < 1
+
+
+async def test_a_closed_client_and_executor_are_not_unreachable(silent_address: str) -> None:
+    client = Producer({"bootstrap.servers": silent_address, "log_level": 0})
+    with ThreadPoolExecutor(1) as executor:
+        brokers = Brokers(client, executor)
+        brokers.close()
+    assert not await brokers.probe("new-user")
+
+
+async def test_a_consumer_is_probed_in_the_thread_that_polls_it() -> None:
+    threads: list[str] = []
+
+    def list_topics(_topic: str, _timeout_s: float) -> None:
+        threads.append(threading.current_thread().name)
+
+    with ThreadPoolExecutor(1, "fetcher") as executor:
+        assert not await Brokers(SimpleNamespace(list_topics=list_topics), executor).probe("new-user")
+    assert threads == ["fetcher_0"]
 
 
 def test_warming_up_stops_after_one_failed_request() -> None:
