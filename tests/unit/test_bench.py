@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import completed_rows, in_memory_services, options, run
+from benchmarks import completed_rows, in_memory_services, options, profile, run
 from benchmarks.context import Context, Rounds
 from benchmarks.figures import against, burst_cpu_latency, overhead
 from benchmarks.goal import Goal, at_least, at_most, times_at_least, times_at_most
@@ -230,3 +230,18 @@ async def test_sagas_complete_in_the_services_without_kafka() -> None:
     rows = loops["new-user"].kept
     assert isinstance(rows.table, in_memory_services.Table)
     assert [decode(Row, value).state for value in rows.table.rows.values()] == ["completed"] * 3
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("libpython3.11.so.1.0", "Python interpreter"),
+        ("_core.cpython-311-x86_64-linux-gnu.so", "msgspec"),
+        ("librdkafka-0cb94173.so.1", "librdkafka"),
+        ("[kernel.kallsyms]", "kernel"),
+        ("rocksdict.cpython-311-x86_64-linux-gnu.so", "RocksDB"),
+    ],
+)
+def test_a_profile_names_libraries_for_readers(file: str, name: str) -> None:
+    shares = profile.REPORT_LINE.findall(f"# Overhead  Shared Object\n    47.72%  {file}      \n")
+    assert [(share, profile.library_of(file)) for share, file in shares] == [("47.72", name)]
