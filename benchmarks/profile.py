@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +57,7 @@ IMPORT_MEMORY = "import agents.provisioner, psutil; print(psutil.Process().memor
 class Profile(NamedTuple):
     """`percent`: the share of each library; `cpu_ms`: of the Provisioner, a saga; `import_mib`: see IMPORT_MEMORY."""
 
-    percent: dict[str, float]
+    percent: Mapping[str, float]
     cpu_ms: float
     import_mib: float
 
@@ -99,7 +100,9 @@ def profile(create: Callable[[Testbed], OurServices], update: Update) -> Profile
         imported = subprocess.run(
             (services.python, "-c", IMPORT_MEMORY), check=True, capture_output=True, text=True, cwd=services.root
         ).stdout
-    percent = {library_of(name): float(share) for share, name in REPORT_LINE.findall(report)}
+    percent: defaultdict[str, float] = defaultdict(float)
+    for share, file in REPORT_LINE.findall(report):
+        percent[library_of(file)] += float(share)
     return Profile(percent, figures["cpu_ms_per_saga"][PROVISIONER], int(imported) / MIB)
 
 

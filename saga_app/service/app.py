@@ -101,7 +101,7 @@ class App(faust.App):
     before_start: tuple[Callable[[], None], ...] = ()
     #: Handles outputs that the broker refused.
     refusals: Refusals
-    #: Closed when the service stops.
+    #: Called when all services have stopped.
     close_hooks: list[Callable[[], Awaitable[None]]]
 
     async def on_start(self) -> None:
@@ -129,12 +129,16 @@ def count_loss(loss: Loss) -> None:
 
 
 def run_garbage_collection_rarely() -> None:
-    """Reference counting frees nearly all objects; a collection visits everything that belongs to records in flight."""
+    """Raise the thresholds of Python's garbage collector.
+
+    Reference counting frees nearly all objects, and a full collection visits everything that belongs to records in
+    flight.
+    """
     gc.set_threshold(200_000, 50, 100)
 
 
 def exempt_from_garbage_collection() -> None:
-    """Let the garbage collector never visit what exists now: modules, classes, and the state of the process."""
+    """Exclude all objects that exist now from garbage collection."""
     gc.collect()
     gc.freeze()
 

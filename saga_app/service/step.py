@@ -101,9 +101,9 @@ class StepLoop:
     ) -> RetryLater | None:
         """Process one record until its outputs are sent, or until it has to wait for its next attempt.
 
-        `progress`: the state of earlier attempts; None for a new record. Returns None when the record is finished, and
-        a `RetryLater` with the state for the next call otherwise. Each call checks again whether there is work to do,
-        because the saga may have been cancelled in the meantime.
+        `progress`: the state of earlier attempts; None for a new record. Returns None when all outputs were handed
+        over, and a `RetryLater` with the state for the next call otherwise. Each call checks again whether there is
+        work to do, because the saga may have been cancelled in the meantime.
         """
         job = self.read(outputs, record, progress)
         if job is None or self.is_forwarded(job):
@@ -123,7 +123,9 @@ class StepLoop:
 
     @property
     def may_run(self) -> bool:
-        """Whether requests can be processed together: nothing has to be acknowledged before their step acts."""
+        """Whether requests can be processed as a run: no compensation, no recorded result, and the clock of the broker
+        is known if the step starts sagas.
+        """
         return not self.compensates and not self.memory.is_recorded and self.reader.knows_start
 
     async def guarded(self, job: Job, work: Awaitable[RetryLater | None]) -> RetryLater | None:
@@ -248,7 +250,9 @@ class StepLoop:
             lock.release()
 
     async def finish(self, job: Job, found: Found) -> RetryLater | None:
-        """Publish what follows from the result of a step, or give up; then remove the stored request, if any."""
+        """Publish what follows from the result of a step, return or store its next attempt, or give up; then remove the
+        stored request, if any.
+        """
         had_no_effect = False
         if isinstance(found, RetryLater):
             self.memory.waits(job)
@@ -315,7 +319,7 @@ class StepLoop:
         return False
 
     def send_on(self, job: Job) -> bool:
-        """Publish the request for the next step, if any. Returns False: this is the last stage."""
+        """Publish the request for the next step, if any. Returns False: no stage follows (see `StepRun`)."""
         assert job.answer is not None
         visit = job.answer.visit
         if isinstance(job.after, Next):

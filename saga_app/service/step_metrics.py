@@ -1,4 +1,4 @@
-"""Outcomes and durations of steps, counted without the client library's counters: they took a tenth of a step's time.
+"""Outcomes and durations of steps, counted without the client library's counters: these took 4 to 7 µs a step.
 
 Those are made for threads, and lock each value. This is a custom collector of the library
 (https://prometheus.github.io/client_python/collector/custom/) for one event loop, where counting needs no lock.

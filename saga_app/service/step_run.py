@@ -2,7 +2,7 @@
 
     decode ──▶ lock ──▶ recall, decide ──▶ act ──▶ conclude ──▶ write the row ──▶ send the next request
 
-Each stage is done for all records before the next one begins. Done record by record, the same work takes nearly twice
+Each stage is done for all records before the next one begins. Done record by record, the same work takes 1.6 times
 as long: the code and data of a stage have left the processor's caches when the next record needs them
 (docs/decisions/0023).
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-#: How long to wait for metadata, which a long poll or a loaded broker may delay (seconds).
+#: How long to wait for metadata (seconds): the response may queue behind a fetch that the broker holds.
 METADATA_TIMEOUT_S = 3.0
 
 #: Time between two probes of all clients of a worker (seconds).
@@ -23,16 +23,16 @@ PROBE_INTERVAL_S = 5.0
 #: After this many consecutive failed probes a client counts as disconnected for good.
 MAX_FAILED_PROBES = 2
 
-#: How long a new client waits for metadata (seconds): short, because closing it waits for that.
+#: How long a new client waits for metadata (seconds): short, because `close` waits for this request.
 WARM_UP_TIMEOUT_S = 1.0
 
 
 class Brokers:
     """The brokers of one client. The client is closed here, so that it is never closed during a metadata request.
 
-    executor: where the client is probed. confluent-kafka carries out the calls of a consumer one after the other, and a
-        call that has to wait looks every millisecond whether it may begin; so a consumer is probed in the thread that
-        polls it. None: any thread.
+    executor: where the client is probed. confluent-kafka serialises the calls of a consumer, and a blocked call polls
+        every millisecond, so a consumer is probed in its polling thread; a probe then delays the next fetch by up to
+        METADATA_TIMEOUT_S. None: any thread.
     """
 
     def __init__(self, client: Any, executor: Executor | None = None) -> None:

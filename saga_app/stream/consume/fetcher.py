@@ -1,9 +1,9 @@
 """Fetches through librdkafka, from the positions that aiokafka keeps.
 
-aiokafka remains the member of the group: it joins, sends heartbeats, commits and resets positions. Its own fetches name
-every assigned partition and are built and parsed in Python, however few records they bring; librdkafka does that in
-its own threads. Nothing seeks here: before each fetch the positions are compared, and a partition whose position
-differs from what was read (it was sought, or is new) is assigned again from there.
+aiokafka remains the member of the group: it joins, sends heartbeats, commits and resets positions. Its fetcher is
+disabled: it names every assigned partition in each request, and builds and parses requests in Python; librdkafka
+fetches in threads of its own, in C. Nothing seeks here: before each fetch the positions are compared, and a partition
+whose position differs from what was read (it was sought, or is new) is assigned again from there.
 """
 
 import asyncio
@@ -111,7 +111,11 @@ def _shared(thing: T) -> T:
 
 
 class Fetcher:
-    """Created, used and closed in one event loop. `states` are aiokafka's, by partition: each has a `position`."""
+    """Fetches records with librdkafka from the positions that aiokafka keeps.
+
+    Created, used and closed in one event loop. The `states` that its methods take are aiokafka's, by partition: each
+    has a `position`.
+    """
 
     def __init__(
         self, bootstrap: str, wait_ms: int, on_loss: Callable[[Loss], None] | None = None, **settings: Any
@@ -133,7 +137,10 @@ class Fetcher:
     async def fetch(
         self, states: Mapping[TP, Any], timeout_s: float, max_records: int = MAX_RECORDS
     ) -> dict[TP, list[Fetched]]:
-        """The next records of these partitions, whose positions are advanced; empty after `timeout_s`."""
+        """The next records of these partitions, whose positions are advanced.
+
+        Empty if none arrives within `timeout_s` seconds, at most `MAX_POLL_S`.
+        """
         self._assign(states)
         loop = asyncio.get_running_loop()
         try:
@@ -197,14 +204,14 @@ class Fetcher:
         self._restarted.clear()
 
     def take_skipped(self) -> dict[TP, tuple[int, int]]:
-        """By partition, the offsets (first, end) that are not delivered and end where it was read to, since the last
-        call: transaction markers, aborted records, deleted ones.
+        """By partition, the offsets at the end of what was read since the last call that contain no record to deliver:
+        transaction markers, aborted or deleted records. Each is (first, end), `end` exclusive.
         """
         skipped, self._skipped = self._skipped, {}
         return skipped
 
     def forget_skipped(self, tp: TP) -> None:
-        """The records before them were put back and will be fetched again, and these with them."""
+        """Forget the skipped offsets of a partition that was sought back: they will be read again."""
         self._skipped.pop(tp, None)
 
     def _poll(self, timeout_s: float, max_records: int) -> list[Any]:

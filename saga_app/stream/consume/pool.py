@@ -1,10 +1,10 @@
 """Runs handlers on the records of batches.
 
-The records of a batch are handled in one task as long as no handler has to wait: together by a `RunHandler`, or one
-after the other. When one waits, each record after it gets a task of its own, so that a slow record does not block
-others, and a record that does not wait costs no task, no timer and no `Outputs` of its own. A record that only waits
-for a time costs none either: its handler returns `RetryLater` and is called again then. A hundred thousand of them take
-little more memory than their records.
+Records that begin in the same iteration of the event loop are handled in one task as long as no handler waits: as one
+run by a `RunHandler`, or batch by batch, one record after the other. When one waits, each record after it gets a task
+of its own, so that a slow record does not block others, and a record that does not wait costs no task, no timer and no
+`Outputs` of its own. A delayed record holds no task: its handler returns `RetryLater` and is called again when the
+delay has passed. A hundred thousand of them take little more memory than their records.
 
 A record is done when its handler has returned and everything it sent is acknowledged. When a handler raises, its record
 is not acknowledged: the worker crashes and the record is delivered again. A handler has to catch what fails permanently
@@ -57,10 +57,11 @@ NextRun = tuple[deque[Item], asyncio.Task[None]]
 class Pool:
     """`await Pool(app, handler).run(stream)` is the whole body of an agent.
 
-    timeout_s: how long a handler may take, lags and retries included (None: no limit)
+    timeout_s: how long one call of a handler may take; the delay of a `RetryLater` does not count (None: no limit)
     ack_s: how long acknowledgements may take after it, a broker outage included (longer than the transport's send_s)
     on_refusal: what to do about a record whose output the broker refused; None: crash the worker
-    together: handles several records of a batch; it leaves to `handler` those that may have to wait
+    together: handles a run, which may span batches and partitions; it leaves to `handler` the records that may have to
+        wait
 
     The worker crashes when either time is exceeded.
     """
@@ -111,7 +112,8 @@ class Pool:
     async def _wait_for_turn(self, tp: TP) -> None:
         """Start the batches of a partition in order: each is finished, or has its own tasks, before the next starts.
 
-        Batches of different partitions start in one iteration of the loop: many small ones would wait for it.
+        Batches of different partitions start in one iteration of the loop: one iteration for each would be slow for
+        many small batches.
         """
         if tp in self._begun:
             await asyncio.sleep(0)

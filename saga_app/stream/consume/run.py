@@ -65,7 +65,7 @@ class Run:
         self.unfinished[number] = None
 
     def retry(self, number: int, later: RetryLater) -> None:
-        """Handle a record again later, when its outputs are acknowledged."""
+        """Handle a record again after its delay, and not before its outputs are acknowledged."""
         self.items[number] = self.items[number]._replace(state=later.state)
         self.unfinished[number] = asyncio.get_running_loop().time() + later.seconds
 
