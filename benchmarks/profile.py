@@ -67,6 +67,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
     parser.add_argument("--against", metavar="COMMIT", help="profile this commit of the project too")
     against = parser.parse_args().against
+    try:
+        if against:
+            other_commit.resolve(against)
+    except ValueError as error:
+        parser.error(f"--against: {error}")
     reason = real_kafka.missing() or ("" if shutil.which("perf") else "perf is missing (Debian: linux-perf)")
     if reason:
         print(reason, file=sys.stderr)
@@ -101,14 +106,14 @@ def profile(create: Callable[[Testbed], OurServices], update: Update) -> Profile
             (services.python, "-c", IMPORT_MEMORY), check=True, capture_output=True, text=True, cwd=services.root
         ).stdout
     percent: defaultdict[str, float] = defaultdict(float)
-    for share, file in REPORT_LINE.findall(report):
-        percent[library_of(file)] += float(share)
+    for share, library in REPORT_LINE.findall(report):
+        percent[library_of(library)] += float(share)
     return Profile(percent, figures["cpu_ms_per_saga"][PROVISIONER], int(imported) / MIB)
 
 
 @contextmanager
 def sampled(pid: int, file: Path) -> Iterator[None]:
-    """Sample a process while the body runs."""
+    """Sample a process while the body runs. Raises RuntimeError if `perf` may not do that."""
     command = ("perf", "record", "-F", str(SAMPLES_PER_S), "-o", str(file), "-p", str(pid))
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -116,6 +121,8 @@ def sampled(pid: int, file: Path) -> Iterator[None]:
     finally:
         process.terminate()  # perf then writes its file
         process.wait(30)
+    if not file.exists():
+        raise RuntimeError("perf has recorded nothing: it needs the right to sample (kernel.perf_event_paranoid)")
 
 
 def library_of(file: str) -> str:

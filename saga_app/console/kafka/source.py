@@ -22,7 +22,7 @@ Place = tuple[str, int]
 RECORDS_PER_TURN = 50
 
 #: How long the broker may hold a fetch without records (milliseconds): while catching up, and afterwards. Each fetch
-#: names all partitions and is built and parsed in Python, which is most of what an idle console does.
+#: names all partitions, and is built and parsed in Python.
 CATCH_UP_WAIT_MS, LIVE_WAIT_MS = 500, 2000
 
 #: With a larger backlog, the changelog is read before the other topics: most of their records are then redundant, and

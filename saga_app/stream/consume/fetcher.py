@@ -27,7 +27,7 @@ from saga_app.stream.upstream.librdkafka import headers_of
 T = TypeVar("T")
 
 #: The longest wait for a first record (seconds). A changed assignment is noticed after it. Each wait without a record
-#: wakes three threads, which is most of what an idle service does.
+#: wakes three threads.
 MAX_POLL_S = 1.0
 
 #: The most records of one fetch.
